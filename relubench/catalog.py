@@ -1,0 +1,149 @@
+"""What exists: whatever a user may name is a plain function, listed by one decorator."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from relubench.errors import BadValue, UnknownName, suggestion
+
+
+class Deferred:
+    """A module that is imported when it is first used: `--help` and `list` must not wait for torch.
+
+    An attribute, once read, is kept here, so that a later read costs no more than any other.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(importlib.import_module(self._name), attribute)
+        setattr(self, attribute, value)
+        return value
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One listed function. Its keyword-only arguments are the parameters a user may set."""
+
+    name: str
+    function: Callable[..., Any]
+
+    @property
+    def description(self) -> str:
+        """The first paragraph of the function's docstring, on one line."""
+        return " ".join(inspect.cleandoc(self.function.__doc__ or "").split("\n\n")[0].split())
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """Each parameter's default, in the order of the signature."""
+        signature = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the function with every parameter at its default."""
+        return self.function(*args)
+
+
+E = TypeVar("E", bound=Entry)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, eq=False)
+class Choice(Generic[E]):
+    """An entry with every parameter settled: what `leaky_relu:negative_slope=0.2` means."""
+
+    entry: E
+    given: Mapping[str, Any]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters given, and the defaults of the rest."""
+        return {**self.entry.parameters, **self.given}
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the function with these parameters."""
+        return self.entry.function(*args, **self.parameters)
+
+    def __str__(self) -> str:
+        return ":".join([self.entry.name, *(f"{k}={spell(v)}" for k, v in self.given.items())])
+
+
+class Catalog(dict[str, E]):
+    """What a user may name, by name."""
+
+    def __init__(self, kind: str, entry: Callable[..., E]) -> None:
+        super().__init__()
+        self.kind, self.entry = kind, entry
+
+    def __missing__(self, name: str) -> E:
+        raise UnknownName(self.kind, name, known=self)
+
+    def add(self, **facts: Any) -> Callable[[F], F]:
+        """Decorator: list a function under its own name; its docstring is its description."""
+
+        def register(function: F) -> F:
+            name = function.__name__
+            if name in self:
+                raise ValueError(f"{self.kind} {name!r} is listed twice")
+            if not function.__doc__:
+                raise ValueError(f"{self.kind} {name!r} has no docstring")
+            self[name] = self.entry(name, function, **facts)
+            return function
+
+        return register
+
+    def choose(self, text: str) -> Choice[E]:
+        """The entry and parameters that `name:key=value:key=value` stands for.
+
+        Raises UnknownName for the name, BadValue for a parameter or its value.
+        """
+        name, *pairs = text.strip().split(":")
+        entry = self[name]
+        given = dict(_parameter(entry, pair) for pair in pairs)
+        return Choice(entry, {key: given[key] for key in entry.parameters if key in given})
+
+
+def _parameter(entry: Entry, pair: str) -> tuple[str, Any]:
+    key, equals, text = pair.partition("=")
+    if key not in entry.parameters:
+        known = ", ".join(entry.parameters) or "none"
+        hint = suggestion(key, entry.parameters) or f"known: {known}"
+        raise BadValue(f"{entry.name} has no parameter {key!r}: {hint}")
+    default = entry.parameters[key]
+    try:
+        return key, parse(text if equals else "", default)
+    except (ValueError, ZeroDivisionError):
+        wanted = f"{KINDS[type(default)]}, such as {spell(default)}"
+        raise BadValue(f"{entry.name}: {key}={text!r} is not {wanted}") from None
+
+
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"} | {
+    tuple: "whole numbers joined by x"
+}
+
+
+def parse(text: str, like: Any) -> Any:
+    """A parameter's value, of the type of `like`; fractions such as 1/3 are numbers too."""
+    if isinstance(like, bool):
+        return ("false", "true").index(text) == 1
+    if isinstance(like, float):
+        return float(Fraction(text))
+    if isinstance(like, tuple):
+        return tuple(int(part) for part in text.split("x"))
+    return type(like)(text)
+
+
+def spell(value: Any) -> str:
+    """A parameter's value as the user types it: the inverse of `parse`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return str(value)

@@ -1,0 +1,211 @@
+"""What each command does: settings in, tables out. What needs torch is imported when it is needed.
+
+Nothing here prints: progress and notes go through the Console that the caller brings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from relubench.activations import ACTIVATIONS
+from relubench.catalog import Catalog
+from relubench.datasets import DATASETS
+from relubench.errors import BadValue, UnknownName
+from relubench.executors import EXECUTORS
+from relubench.formats import FORMATS, Table
+from relubench.heads import HEADS
+from relubench.metrics import METRICS
+from relubench.models import MODELS
+from relubench.optimizers import OPTIMIZERS
+from relubench.plan import Machine, Plan, Recipe
+from relubench.results import RunResult
+
+CATALOGS: dict[str, Catalog[Any]] = {
+    catalog.kind: catalog
+    for catalog in (
+        ACTIVATIONS,
+        MODELS,
+        DATASETS,
+        HEADS,
+        OPTIMIZERS,
+        METRICS,
+        EXECUTORS,
+        FORMATS,
+    )
+}
+FORMULAS = ("activation", "head")  # kinds whose docstring is a formula
+
+
+@dataclass(frozen=True)
+class Console:
+    """Where progress goes: a note for the user, and a bar around finished results."""
+
+    note: Callable[[str], None]
+    track: Callable[[Iterable[RunResult], int], Iterator[RunResult]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command ends with: tables for stdout and the exit code."""
+
+    tables: Sequence[Table]
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a training command was asked: a benchmark by name, the flags that were given."""
+
+    command: str
+    benchmark: str | None
+    flags: Mapping[str, Any]
+    config: Path | None = None
+    data_dir: Path | None = None
+    quick: bool = False
+
+
+def train(
+    request: Request, console: Console, confusion: bool, curve: bool, save: Path | None
+) -> Outcome:
+    """Train each cell once and score it on the test part."""
+    from relubench import datasets, report
+
+    plan, machine = prepare(request, console)
+    if save and len(plan.cells) > 1:
+        raise BadValue(f"--save keeps the weights of one run, but this plan has {len(plan.cells)}")
+    results = run(plan, machine, console, save)
+    tables = [report.runs(results, plan)]
+    for result in results:
+        if confusion and result.confusion:
+            names = datasets.load(result.cell.dataset, machine.data_dir).classes
+            tables.append(report.confusion(result, names))
+        if curve:
+            tables.append(report.curve(result))
+    return Outcome(tables, _exit_code(results))
+
+
+def cv(request: Request, console: Console) -> Outcome:
+    """Stratified K-fold cross-validation: every fold has its own scaler, weights and optimiser."""
+    from relubench import report
+
+    plan, machine = prepare(request, console)
+    results = run(plan, machine, console)
+    return Outcome([report.runs(results, plan), report.folds(results, plan)], _exit_code(results))
+
+
+def compare(request: Request, console: Console) -> Outcome:
+    """Train every activation on the same paired seeds and say what the differences allow."""
+    from relubench import report
+
+    plan, machine = prepare(request, console)
+    results = run(plan, machine, console)
+    return Outcome([report.compare(results, plan)], _exit_code(results))
+
+
+def deadcount(request: Request, console: Console) -> Outcome:
+    """Train, then count dead units over the whole training set."""
+    from relubench import report
+
+    plan, machine = prepare(request, console)
+    results = run(plan, machine, console)
+    return Outcome(report.deadcount(results, plan), _exit_code(results))
+
+
+def listing(kind: str | None, config_file: Path | None) -> Outcome:
+    """What there is to name: one catalogue, or the kinds."""
+    from relubench import report
+
+    kinds = {f"{name}s": name for name in (*CATALOGS, "benchmark")}
+    if kind is None:
+        return Outcome([report.kinds(kinds)])
+    singular = kinds.get(kind, kind)
+    if singular == "benchmark":
+        from relubench import config
+
+        return Outcome([report.benchmarks(config.read(config_file, CATALOGS).tables)])
+    if singular not in CATALOGS:
+        raise UnknownName("kind", kind, known=kinds)
+    described = "formula" if singular in FORMULAS else "description"
+    return Outcome([report.catalog(CATALOGS[singular], described)])
+
+
+def prepare(request: Request, console: Console) -> tuple[Plan, Machine]:
+    """The plan and the machine; whatever can be refused is refused here, before training."""
+    from relubench import config
+
+    benchmarks = config.read(request.config, CATALOGS)
+    settings = config.settings(benchmarks, request.benchmark, request.flags, CATALOGS)
+    plan = config.plan(settings, request.command, request.benchmark, request.quick)
+    machine = Machine(
+        data_dir=str(request.data_dir or data_dir()),
+        device=device(settings.device, console),
+        threads=settings.threads or threads(),
+    )
+    check(plan, machine)
+    return plan, machine
+
+
+def run(
+    plan: Plan, machine: Machine, console: Console, save: Path | None = None
+) -> list[RunResult]:
+    """Train the plan's cells."""
+    from relubench import engine
+
+    fit = partial(engine.fit, machine=machine, save=save)
+    results = EXECUTORS["serial"].function(plan.stacks, fit)
+    return list(console.track(results, len(plan.cells)))
+
+
+def check(plan: Plan, machine: Machine) -> None:
+    """Refuse a plan with a network that cannot be built or a split that cannot be cut."""
+    from relubench import engine
+
+    first_splits = (
+        replace(cell.split, repeat=0, fold=cell.split.folds and 0) for cell in plan.cells
+    )
+    alike = (
+        replace(cell, seed=0, recipe=Recipe(), split=split)
+        for cell, split in zip(plan.cells, first_splits, strict=True)
+    )
+    for cell in dict.fromkeys(alike):  # the plan's order, each kind once
+        engine.check(cell, machine)
+
+
+def device(wanted: str, console: Console) -> str:
+    """The torch device for `--device`; `auto` takes the first accelerator and says so."""
+    import torch
+
+    known = ["cpu"]
+    if torch.cuda.is_available():
+        known = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *known]
+    known += [name for name in ("mps", "xpu") if getattr(torch, name).is_available()]
+    if wanted == "auto":
+        chosen = known[0] if known[0] != "cpu" else known[-1]
+        console.note(f"device: {chosen}")
+        return chosen
+    if wanted not in known:
+        raise BadValue(f"--device {wanted}: this machine has {', '.join(known)}")
+    return wanted
+
+
+def threads() -> int:
+    """CPU threads that torch would use."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def data_dir() -> Path:
+    """RELUBENCH_DATA, else a folder in the platform's user cache."""
+    import platformdirs
+
+    return Path(os.environ.get("RELUBENCH_DATA") or platformdirs.user_cache_dir("relubench"))
+
+
+def _exit_code(results: Sequence[RunResult]) -> int:
+    return 1 if any(result.failed for result in results) else 0

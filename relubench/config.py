@@ -1,0 +1,231 @@
+"""benchmarks.toml and flags to a Plan; whatever is not known is refused, all of it at once."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
+
+from relubench.catalog import Catalog, Entry
+from relubench.errors import BadValue, UnknownName, suggestion
+from relubench.plan import Cell, Plan, Preparation, Recipe, Split
+
+Catalogs = Mapping[str, Catalog[Any]]
+
+
+def _comma_list(value: Any) -> Any:
+    """'a,b' or ['a,b', 'c'] to a list of single entries."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return [
+        part.strip() if isinstance(part, str) else part
+        for item in items
+        for part in (item.split(",") if isinstance(item, str) else [item])
+    ]
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(min_length=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rates = Annotated[tuple[Rate, ...], BeforeValidator(_comma_list), Field(min_length=1)]
+
+
+class Settings(BaseModel):
+    """The keys of a [benchmark.NAME] table: the flags' names with _ for -."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = ""
+    dataset: Names = ("digits",)
+    model: Names = ("ffnn:hidden=128x64x32",)
+    activation: Names = ("relu",)
+    head: Names = ("softmax",)
+    reference: str = "relu"
+    optimizer: str = "adam"
+    lr: Rates = (0.001,)
+    epochs: int = Field(30, ge=1)
+    batch_size: int = Field(64, ge=1)
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    standardise: bool = True
+    pca: int | None = Field(None, ge=1)
+    limit: int | None = Field(None, ge=1)
+    seed: int | None = Field(None, ge=0)
+    seeds: int | None = Field(None, ge=1)
+    folds: int = Field(10, ge=2)
+    repeats: int = Field(1, ge=1)
+    device: str = "auto"
+    threads: int | None = Field(None, ge=1)
+
+    @field_validator("dataset", "model", "activation", "head", mode="after")
+    @classmethod
+    def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        catalog, problems, known = _catalog(info), [], []
+        for name in names:
+            try:
+                known.append(str(catalog.choose(name)))
+            except (BadValue, UnknownName) as problem:
+                problems.append(str(problem))
+        if problems:
+            raise BadValue("; ".join(problems))
+        return tuple(dict.fromkeys(known))
+
+    @field_validator("optimizer", "reference", mode="after")
+    @classmethod
+    def _known_one(cls, name: str, info: ValidationInfo) -> str:
+        return str(_catalog(info).choose(name))
+
+
+def _catalog(info: ValidationInfo) -> Catalog[Entry]:
+    name = "activation" if info.field_name == "reference" else str(info.field_name)
+    catalogs: Catalogs = info.context or {}
+    return catalogs[name]
+
+
+@dataclass(frozen=True)
+class Benchmarks:
+    """The benchmarks of one file: their tables as written, already checked."""
+
+    path: str
+    tables: Mapping[str, Mapping[str, Any]]
+
+
+def find(path: Path | None) -> Path:
+    """The file that holds the benchmarks: `path`, else ./benchmarks.toml, else the shipped copy."""
+    if path:
+        return path
+    package = Path(__file__).parent
+    candidates = [Path("benchmarks.toml"), package / "benchmarks.toml"]
+    return next((p for p in candidates if p.is_file()), package.parent / "benchmarks.toml")
+
+
+def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
+    """All benchmarks of a file; raises BadValue that lists every problem in it."""
+    found = find(path)
+    try:
+        document = tomllib.loads(found.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise BadValue(f"cannot read {found}: {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadValue(f"{found} is not valid TOML: {error}") from None
+    problems = [
+        f"{found}: unknown table [{key}]: known: [benchmark.NAME]"
+        for key in document
+        if key != "benchmark"
+    ]
+    tables = document.get("benchmark", {})
+    if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
+        raise BadValue(f"{found}: every benchmark is a table: [benchmark.NAME]")
+    for name, table in tables.items():
+        problems += _problems(table, catalogs, f"{found}, [benchmark.{name}]: ".__add__)
+    if problems:
+        raise BadValue("\n".join(problems))
+    return Benchmarks(str(found), tables)
+
+
+def settings(
+    benchmarks: Benchmarks, name: str | None, flags: Mapping[str, Any], catalogs: Catalogs
+) -> Settings:
+    """The table `name` with the given flags on top; raises BadValue with every problem in them."""
+    if name is not None and name not in benchmarks.tables:
+        raise UnknownName("benchmark", name, known=benchmarks.tables)
+    table = dict(benchmarks.tables[name]) if name is not None else {}
+    if {"seed", "seeds"} & flags.keys():  # one replaces the other
+        table = {key: value for key, value in table.items() if key not in ("seed", "seeds")}
+    if problems := _problems(flags, catalogs, lambda key: f"--{key.replace('_', '-')}"):
+        raise BadValue("\n".join(problems))
+    return Settings.model_validate(table | dict(flags), context=catalogs)
+
+
+def _problems(
+    table: Mapping[str, Any], catalogs: Catalogs, label: Callable[[str], str]
+) -> list[str]:
+    keys = Settings.model_fields
+    found = []
+    for key in table.keys() - keys.keys():
+        hint = suggestion(key, keys) or f"known: {', '.join(keys)}"
+        found.append(f"{label('')}unknown key {key!r}: {hint}")
+    if table.get("seed") is not None and table.get("seeds") is not None:
+        found.append(f"{label('seed')}: give one seed or a number of seeds, not both")
+    try:
+        known = {key: value for key, value in table.items() if key in keys}
+        Settings.model_validate(known, context=catalogs)
+    except ValidationError as error:
+        found += [f"{label(str(e['loc'][0]))}: {_explain(e)}" for e in error.errors()]
+    return sorted(found)
+
+
+def _explain(error: ErrorDetails) -> str:
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    message = error["msg"].replace("Input should be", "must be")
+    return f"got {error['input']!r}, {message[0].lower()}{message[1:]}"
+
+
+QUICK = {"epochs": 2, "seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
+
+
+def plan(settings: Settings, command: str, benchmark: str | None, quick: bool) -> Plan:
+    """The cells of a command; with `quick` a smoke run: a few seeds, epochs and examples."""
+    if quick:
+        shrunk = {key: min(getattr(settings, key) or most, most) for key, most in QUICK.items()}
+        shrunk["seeds"] = shrunk["seeds"] if settings.seeds else None
+        settings = settings.model_copy(update=shrunk)
+    names = settings.activation
+    if command == "compare" and settings.reference not in names:
+        names = (settings.reference, *names)
+    cells = tuple(
+        Cell(
+            dataset=dataset,
+            model=model,
+            activation=activation,
+            head=head,
+            recipe=Recipe(
+                optimizer=settings.optimizer,
+                lr=lr,
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                weight_decay=settings.weight_decay,
+            ),
+            preparation=Preparation(
+                standardise=settings.standardise, pca=settings.pca, limit=settings.limit
+            ),
+            split=split,
+            seed=seed,
+        )
+        for dataset, model, head, lr in itertools.product(
+            settings.dataset, settings.model, settings.head, settings.lr
+        )
+        for split in _splits(settings, command)
+        for seed in _seeds(settings, command)
+        for activation in names
+    )
+    return Plan(cells=cells, reference=settings.reference, benchmark=benchmark, quick=quick)
+
+
+def _splits(settings: Settings, command: str) -> list[Split]:
+    if command != "cv":
+        return [Split()]
+    return [
+        Split(folds=settings.folds, fold=fold, repeat=repeat)
+        for repeat in range(settings.repeats)
+        for fold in range(settings.folds)
+    ]
+
+
+def _seeds(settings: Settings, command: str) -> Iterable[int]:
+    if settings.seed is not None:
+        return [settings.seed]
+    return range(settings.seeds or (10 if command == "compare" else 1))

@@ -1,0 +1,41 @@
+"""What can go wrong in a way the user can mend: one line that says what was got, known, to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RelubenchError(Exception):
+    """Shown as one line, without a traceback; the process ends with `exit_code`."""
+
+    exit_code = 2
+
+
+class BadValue(RelubenchError, ValueError):
+    """A flag, key or parameter has a value that cannot be used."""
+
+
+class UnknownName(RelubenchError, ValueError):
+    """A name that stands in no catalogue."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        plural = f"{kind}s" if not kind.endswith("s") else kind
+        hint = suggestion(name, known) or f"known: {', '.join(sorted(known)) or 'none'}"
+        super().__init__(f"unknown {kind} {name!r}: {hint} (relubench list {plural})")
+
+
+class DataError(RelubenchError):
+    """A dataset is not there, or is not what it should be."""
+
+
+class Stopped(RelubenchError):
+    """The user interrupted the run."""
+
+    exit_code = 130
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """'did you mean …?' for the nearest known name, or '' where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,49 @@
+"""Heads: what a network's outputs mean.
+
+A head turns outputs (…, classes) into log-probabilities of the same shape. Its loss is their
+negative log-likelihood, its decision the largest of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relubench.catalog import Catalog, Deferred, Entry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Deferred("torch")
+
+FLOOR = 1e-7  # the clip of Keras 2.1.5, which ran the published DL-ReLU experiments
+
+
+@dataclass(frozen=True)
+class Head(Entry):
+    """One output meaning and where it comes from; `silent` if it can give every class a 0."""
+
+    paper: str = ""
+    silent: bool = False
+
+
+HEADS: Catalog[Head] = Catalog("head", Head)
+
+
+@HEADS.add()
+def softmax(outputs: Tensor) -> Tensor:
+    """exp(o) / Σ exp(o): cross-entropy"""
+    return torch.log_softmax(outputs, dim=-1)
+
+
+@HEADS.add(paper="arXiv:1803.08375 (Agarap), as its published runs computed it", silent=True)
+def relu(outputs: Tensor) -> Tensor:
+    """max(0, o) / Σ max(0, o), clipped to [1e-7, 1 - 1e-7]: the DL-ReLU classifier
+
+    Where every score is 0, every class gets 1e-7: a loss of 16.1 and a gradient of 0.
+    """
+    scores = torch.relu(outputs)
+    total = scores.sum(dim=-1, keepdim=True)
+    shares = scores / torch.where(total == 0, 1, total)  # a NaN stays one: that cell has diverged
+    return shares.clip(FLOOR, 1 - FLOOR).log()

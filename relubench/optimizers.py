@@ -1,0 +1,82 @@
+"""Optimizers, from torch: functions (parameter groups, lr, weight_decay) -> torch.optim.Optimizer.
+
+All are elementwise: no weight's step depends on another weight.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relubench.catalog import Catalog, Deferred, Entry
+
+if TYPE_CHECKING:
+    from torch import optim
+else:
+    optim = Deferred("torch.optim")
+
+OPTIMIZERS: Catalog[Entry] = Catalog("optimizer", Entry)
+
+
+@OPTIMIZERS.add()
+def adam(
+    groups: Any,
+    lr: float,
+    weight_decay: float,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+) -> optim.Optimizer:
+    """Adam (arXiv:1412.6980); weight decay is added to the gradient"""
+    return optim.Adam(
+        groups, lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True
+    )
+
+
+@OPTIMIZERS.add()
+def adamw(
+    groups: Any,
+    lr: float,
+    weight_decay: float,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+) -> optim.Optimizer:
+    """Adam with decoupled weight decay (arXiv:1711.05101)"""
+    return optim.AdamW(
+        groups, lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True
+    )
+
+
+@OPTIMIZERS.add()
+def sgd(
+    groups: Any, lr: float, weight_decay: float, *, momentum: float = 0.0, nesterov: bool = False
+) -> optim.Optimizer:
+    """Stochastic gradient descent, with momentum and Nesterov's on request"""
+    return optim.SGD(
+        groups, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True
+    )
+
+
+@OPTIMIZERS.add()
+def rmsprop(
+    groups: Any,
+    lr: float,
+    weight_decay: float,
+    *,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    centered: bool = False,
+) -> optim.Optimizer:
+    """RMSprop (Tieleman & Hinton 2012)"""
+    return optim.RMSprop(
+        groups,
+        lr,
+        alpha=alpha,
+        eps=eps,
+        momentum=momentum,
+        centered=centered,
+        weight_decay=weight_decay,
+    )

@@ -1,0 +1,89 @@
+"""What is to be trained, and on what: frozen data, no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the weights are found: optimiser, learning rate, passes over the data, batch size."""
+
+    optimizer: str = "adam"
+    lr: float = 0.001
+    epochs: int = 30
+    batch_size: int = 64
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What is done to the inputs, always fitted on the training part of the split alone."""
+
+    standardise: bool = True
+    pca: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Which rows train and which test: fold `fold` of `folds`, or the hold-out without folds."""
+
+    folds: int | None = None
+    fold: int | None = None
+    repeat: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Everything that decides one training, and nothing else: no device, no executor."""
+
+    dataset: str
+    model: str
+    activation: str
+    head: str = "softmax"
+    recipe: Recipe = Recipe()
+    preparation: Preparation = Preparation()
+    split: Split = Split()
+    seed: int = 0
+
+    @cached_property
+    def key(self) -> str:
+        """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""
+        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Cells that differ in seed and fold only: what one pass can train, the unit of work."""
+
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The cells that one command trains, in the order in which they run."""
+
+    cells: tuple[Cell, ...]
+    reference: str = "relu"
+    benchmark: str | None = None
+    quick: bool = False
+
+    @property
+    def stacks(self) -> list[Stack]:
+        """The cells, grouped into units of work: one cell each."""
+        return [Stack((cell,)) for cell in self.cells]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where cells are trained: a torch device, CPU threads, the float type, the data's folder."""
+
+    data_dir: str
+    device: str = "cpu"
+    threads: int = 1
+    dtype: str = "float32"

@@ -1,0 +1,598 @@
+"""RunResults to Tables: what to show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from statistics import mean, median
+from typing import Any
+
+from relubench import stats
+from relubench.catalog import Catalog, Entry, spell
+from relubench.formats import Column, Row, Table
+from relubench.metrics import METRICS
+from relubench.plan import Plan
+from relubench.results import COUNTED_ON, DEFINITIONS, LayerCount, RunResult, total
+
+ALPHA = 0.05
+UNDEFINED = "–"
+ARROWS = {"higher": "↑", "lower": "↓"}
+SCORES = (*METRICS, "train_accuracy", "train_loss")
+COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
+QUICK_NOTE = "quick: a smoke run, not a measurement"
+
+# What names a row: the keys of which those that vary become columns, the rest the title.
+SETUP = ("dataset", "model", "head", "optimizer", "lr", "standardise", "pca", "limit")
+
+
+# --- figures as text ------------------------------------------------------------------------------
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """A fraction as a percentage without its sign."""
+    return UNDEFINED if share is None else f"{100 * share:.{decimals}f}"
+
+
+def plus_minus(center: float | None, spread: float | None, decimals: int = 1) -> str:
+    """Mean ± standard deviation of fractions, in per cent."""
+    if center is None or spread is None:
+        return percent(center, decimals)
+    return f"{percent(center, decimals)} ± {percent(spread, decimals)}"
+
+
+def significant(value: float | None, digits: int = 2) -> str:
+    """A number with so many significant digits and no exponent."""
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    places = digits - 1 - math.floor(math.log10(abs(value))) if value else digits - 1
+    return f"{value:.{max(0, places)}f}"
+
+
+def deserved(spreads: Iterable[float | None]) -> int:
+    """How many decimals of a percentage these spreads (fractions) leave meaning to: 0, 1 or 2.
+
+    One significant digit of the median spread, two where the first is a 1.
+    """
+    known = [spread for spread in spreads if spread]
+    return min(2, max(0, -math.floor(math.log10(50 * median(known))))) if known else 1
+
+
+def p_value(p: float | None) -> str:
+    """A p as papers print it."""
+    if p is None:
+        return UNDEFINED
+    return "<0.001" if p < 0.001 else significant(p)
+
+
+# --- train and cv ---------------------------------------------------------------------------------
+
+
+def run_row(result: RunResult, quick: bool = False) -> dict[str, Any]:
+    """One trained cell for machines; None where a figure is not defined."""
+    cell = result.cell
+    return {
+        **_identity(result),
+        "seed": cell.seed,
+        **asdict(cell.split),
+        "n_train": result.n_train,
+        "n_test": result.n_test,
+        "parameters": result.parameters,
+        **{name: result.scores.get(name) for name in SCORES},
+        **_shares(total(result.layers) if result.layers else None),
+        "seconds": result.seconds,
+        **asdict(result.environment),
+        "key": cell.key,
+        "quick": quick,
+        "failed": result.failed,
+        "confusion": result.confusion and [list(row) for row in result.confusion],
+        "curve": [asdict(epoch) for epoch in result.curve],
+    }
+
+
+def _identity(result: RunResult) -> dict[str, Any]:
+    cell = result.cell
+    return {
+        "dataset": cell.dataset,
+        "model": cell.model,
+        "activation": cell.activation,
+        "head": cell.head,
+        **asdict(cell.recipe),
+        **asdict(cell.preparation),
+    }
+
+
+def _shares(count: LayerCount | None) -> dict[str, float | None]:
+    """Counts as fractions of the units."""
+    if count is None:
+        return dict.fromkeys((*COUNTS, "sparsity", "mean_activation"))
+    shares: dict[str, float | None] = {name: getattr(count, name) / count.units for name in COUNTS}
+    return shares | {"sparsity": count.sparsity, "mean_activation": count.mean_activation}
+
+
+def runs(results: Sequence[RunResult], plan: Plan) -> Table:
+    """A row per trained cell: its scores on the test part."""
+    rows = [run_row(result, plan.quick) for result in results]
+    decimals = 2 if min((row["n_test"] for row in rows), default=0) >= 2000 else 1
+    names = _varying(rows, "activation", *SETUP, "seed", "repeat", "fold") or ["activation"]
+    silent = ["silent"] if any(row["silent"] is not None for row in rows) else []
+    shares = ["accuracy", "precision", "recall", "f1", "macro_f1", *silent, "dead"]
+    columns = [
+        *map(_name_column, names),
+        *(Column(name.replace("_", " "), _percent_of(name, decimals)) for name in shares),
+        Column("loss", lambda row: significant(row["loss"], 3)),
+        Column("train", _percent_of("train_accuracy", decimals)),
+        Column("s", lambda row: significant(row["seconds"])),
+    ]
+    notes = [
+        *_failures(results),
+        *_undefined(rows),
+        "In %: accuracy, f1 and so on of the test part (weighted by support unless macro), dead, "
+        "and train, the accuracy on the training part. loss: nats; s: seconds of training.",
+        *_definitions(shares),
+        *_quick(plan),
+    ]
+    return Table(rows, columns, _title(rows, names), notes)
+
+
+def folds(results: Sequence[RunResult], plan: Plan) -> Table:
+    """Mean ± sd over folds per set-up; the seeds of a fold are averaged first."""
+    rows = []
+    for setup, members in _grouped(results, "activation", *SETUP).items():
+        by_fold = _by(members, lambda result: result.cell.split)
+        row: dict[str, Any] = dict(setup) | {"folds": len(by_fold)}
+        for name in ("accuracy", "precision", "recall", "f1", "macro_f1", "loss"):
+            known = [
+                mean(known)
+                for runs in by_fold.values()
+                if (known := [v for r in runs if (v := r.scores.get(name)) is not None])
+            ]
+            row[name], row[f"{name}_sd"] = stats.mean_sd(known)
+        rows.append(row)
+    names = _varying(rows, "activation", *SETUP) or ["activation"]
+    columns = [*map(_name_column, names), Column("folds", lambda row: str(row["folds"]))]
+    for name in ("accuracy", "precision", "recall", "f1", "macro_f1"):
+        decimals = deserved(row[f"{name}_sd"] for row in rows)
+        columns.append(_spread_column(name, decimals))
+    return Table(rows, columns, "mean ± sd over folds (seeds of a fold averaged first)")
+
+
+def confusion(result: RunResult, classes: Sequence[str]) -> Table:
+    """The confusion matrix of one cell: true classes down, predicted ones across."""
+    counts = result.confusion or ()
+    rows = (
+        [
+            {"true": name, **dict(zip(classes, line, strict=True))}
+            for name, line in zip(classes, counts, strict=True)
+        ]
+        if counts
+        else []
+    )
+    columns = [Column("true \\ predicted", lambda row: row["true"], left=True)]
+    columns += [Column(name, _text_of(name)) for name in classes]
+    return Table(rows, columns, f"confusion matrix, {_run_name(result)}")
+
+
+def curve(result: RunResult) -> Table:
+    """The learning curve of one cell, as its training passes saw it."""
+    rows = [{"epoch": i, **asdict(epoch)} for i, epoch in enumerate(result.curve, start=1)]
+    columns = [
+        Column("epoch", lambda row: str(row["epoch"])),
+        Column("train loss", lambda row: significant(row["loss"], 3)),
+        Column("train accuracy %", lambda row: percent(row["accuracy"], 2)),
+    ]
+    return Table(rows, columns, f"learning curve, {_run_name(result)}")
+
+
+# --- compare --------------------------------------------------------------------------------------
+
+
+def compare(results: Sequence[RunResult], plan: Plan) -> Table:
+    """A row per set-up and activation: mean ± sd, difference to the reference, verdict."""
+    groups = _grouped(results, *SETUP).values()
+    rows = [row for members in groups for row in _compare_group(members, plan)]
+    names = [*_varying(rows, *SETUP), "activation"]
+    silent = ["silent"] if any(row["silent"] is not None for row in rows) else []
+    decimals = deserved(map(_half_width, rows))
+    columns = [
+        *map(_name_column, names),
+        _spread_column("accuracy", deserved(row["accuracy_sd"] for row in rows)),
+        Column(f"vs {plan.reference} (95 % CI)", lambda row: _difference(row, decimals)),
+        Column("p", lambda row: p_value(row["p"])),
+        _percent_column("dead"),
+        *map(_percent_column, silent),
+        Column("s/run", lambda row: significant(row["seconds"])),
+        Column("verdict", lambda row: row["verdict"], left=True),
+    ]
+    notes = [*_sentences(rows, names[:-1], decimals), *_method(rows), *_failures(results)]
+    return Table(
+        rows,
+        columns,
+        _title(rows, names),
+        [*notes, *_definitions(["dead", *silent]), *_quick(plan)],
+        group=lambda row: tuple(row[key] for key in SETUP),
+    )
+
+
+def _compare_group(members: Sequence[RunResult], plan: Plan) -> list[dict[str, Any]]:
+    """The rows of one set-up, the best accuracy first."""
+    by_activation = {
+        activation: {r.cell.seed: accuracy for r in runs if (accuracy := _accuracy(r)) is not None}
+        for activation, runs in _by(members, lambda result: result.cell.activation).items()
+    }
+    base = by_activation[plan.reference]
+    found = {}
+    for activation, scores in by_activation.items():
+        common = sorted(base.keys() & scores.keys())
+        found[activation] = stats.paired([scores[s] for s in common], [base[s] for s in common])
+    others = [a for a in by_activation if a != plan.reference and found[a].p is not None]
+    adjusted = dict(zip(others, stats.holm([found[a].p or 0.0 for a in others]), strict=True))
+    rows = []
+    for activation, runs in _by(members, lambda result: result.cell.activation).items():
+        row = _summary(runs) | {"reference": plan.reference, "quick": plan.quick}
+        paired, p = found[activation], adjusted.get(activation)
+        itself = activation == plan.reference
+        rows.append(
+            row
+            | {
+                "pairs": paired.pairs,
+                "difference": None if itself else paired.difference,
+                "difference_low": None if itself else paired.low,
+                "difference_high": None if itself else paired.high,
+                "p": p,
+                "p_unadjusted": None if itself else paired.p,
+                "comparisons": len(others),
+                "test": f"exact sign-flip, Holm over {len(others)} comparisons"
+                if paired.pairs <= stats.EXACT_LIMIT
+                else f"sign-flip (2^20 drawn patterns), Holm over {len(others)} comparisons",
+                "verdict": "reference" if itself else _verdict(p, paired.difference, row),
+            }
+        )
+    return sorted(rows, key=lambda row: -math.inf if row["accuracy"] is None else -row["accuracy"])
+
+
+def _verdict(p: float | None, difference: float | None, row: Row) -> str:
+    if p is None or difference is None:
+        return "diverged" if row["n"] == 0 else "no pairs"
+    if p >= ALPHA:
+        return "undecided"
+    return "better" if difference > 0 else "worse"
+
+
+def _accuracy(result: RunResult) -> float | None:
+    return result.scores.get("accuracy")
+
+
+def _summary(runs: Sequence[RunResult]) -> dict[str, Any]:
+    """Means over the runs of one activation; diverged ones are counted, not averaged."""
+    done = [run_row(result) for result in runs if not result.failed]
+
+    def average(name: str) -> float | None:
+        return stats.mean_sd([row[name] for row in done if row[name] is not None])[0]
+
+    accuracy, accuracy_sd = stats.mean_sd([row["accuracy"] for row in done])
+    environment = asdict(runs[0].environment)
+    return {
+        **_identity(runs[0]),
+        "n": len(done),
+        "accuracy": accuracy,
+        "accuracy_sd": accuracy_sd,
+        **{name: average(name) for name in SCORES if name != "accuracy"},
+        **{name: average(name) for name in (*COUNTS, "sparsity", "mean_activation")},
+        "seconds": median(result.seconds for result in runs),
+        "parameters": runs[0].parameters,
+        "diverged": len(runs) - len(done),
+        **environment,
+    }
+
+
+def _half_width(row: Row) -> float | None:
+    low, high = row["difference_low"], row["difference_high"]
+    return None if low is None or high is None else (high - low) / 2
+
+
+def _difference(row: Row, decimals: int) -> str:
+    if row["verdict"] == "reference":
+        return "reference"
+    if row["difference"] is None:
+        return UNDEFINED
+    number = f"{{:+.{decimals}f}}"
+    texts = [
+        number.format(100 * row[key]) if row[key] is not None else UNDEFINED
+        for key in ("difference", "difference_low", "difference_high")
+    ]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def _sentences(rows: Sequence[Row], names: Sequence[str], decimals: int) -> list[str]:
+    """What the figures allow to say, a sentence per set-up."""
+    said = []
+    for setup, members in _by(rows, lambda row: tuple(str(row[n]) for n in names)).items():
+        where = f"{', '.join(setup)}: " if setup else ""
+        reference = members[0]["reference"]
+        for verdict in ("better", "worse"):
+            found = [
+                f"{r['activation']} ({100 * r['difference']:+.{decimals}f} points)"
+                for r in members
+                if r["verdict"] == verdict
+            ]
+            if found:
+                said.append(f"{where}{verdict} than {reference}: {', '.join(found)}.")
+        if len(members) > 1 and all(r["verdict"] not in ("better", "worse") for r in members):
+            said.append(f"{where}no activation differs from {reference} by more than chance may.")
+    return said
+
+
+def _method(rows: Sequence[Row]) -> list[str]:
+    """How p was found, and what so few pairs can never show."""
+    tested = [row for row in rows if row["p"] is not None]
+    if not tested:
+        return []
+    pairs, comparisons = min(r["pairs"] for r in tested), max(r["comparisons"] for r in tested)
+    said = [
+        f"p: {tested[0]['test']}, over {pairs} paired seeds; "
+        "interval: 95 % t of the mean paired difference, not corrected."
+    ]
+    least = stats.smallest_p(pairs) * comparisons
+    if least >= ALPHA:
+        said.append(
+            f"{pairs} paired seeds can decide nothing: over {comparisons} comparisons no corrected "
+            f"p is below {min(1.0, least):.3g}; --seeds {stats.pairs_needed(comparisons)} could."
+        )
+    return said
+
+
+# --- deadcount ------------------------------------------------------------------------------------
+
+
+def deadcount(results: Sequence[RunResult], plan: Plan) -> list[Table]:
+    """A row per run and layer, then the run's total; with several rates also the sweep."""
+    rows = [row for result in results for row in _layer_rows(result, plan)]
+    names = _varying(rows, "activation", *SETUP, "seed") or ["activation"]
+    columns = [
+        *map(_name_column, names),
+        Column("layer", lambda row: row["layer"], left=True),
+        Column("units", lambda row: _count_text(row["units"])),
+        *(_percent_column(name) for name in (*COUNTS, "sparsity")),
+        Column("mean", lambda row: significant(row["mean_activation"])),
+    ]
+    examples = next((row["examples"] for row in rows if row["examples"]), 0)
+    notes = [
+        *_failures(results),
+        *(f"{name}: {meaning}" for name, meaning in DEFINITIONS.items()),
+        f"{COUNTED_ON} ({examples} examples here)",
+        *_quick(plan),
+    ]
+    identity = ("activation", *SETUP, "seed")
+    detail = Table(
+        rows,
+        columns,
+        _title(rows, names),
+        notes,
+        group=lambda row: tuple(row[key] for key in identity),
+    )
+    rates = sorted({result.cell.recipe.lr for result in results})
+    return [detail, _sweep(rows, rates)] if len(rates) > 1 else [detail]
+
+
+def _layer_rows(result: RunResult, plan: Plan) -> list[dict[str, Any]]:
+    identity = _identity(result) | {"seed": result.cell.seed}
+    layers: list[LayerCount | None] = (
+        [*result.layers, total(result.layers)] if result.layers else [None]
+    )
+    return [
+        identity
+        | {
+            "layer": layer.layer if layer else "total",
+            "units": layer and layer.units,
+            **_shares(layer),
+            "examples": layer and layer.examples,
+            "definition": "; ".join(f"{k}: {v}" for k, v in DEFINITIONS.items())
+            + f"; {COUNTED_ON}",
+            "accuracy": result.scores.get("accuracy"),
+            "parameters": result.parameters,
+            "seconds": result.seconds,
+            **asdict(result.environment),
+            "key": result.cell.key,
+            "quick": plan.quick,
+            "failed": result.failed,
+        }
+        for layer in layers
+    ]
+
+
+def _sweep(rows: Sequence[Row], rates: Sequence[float]) -> Table:
+    """Dead share of the whole network by activation and learning rate, mean over seeds."""
+    totals = [row for row in rows if row["layer"] == "total"]
+    setup = [key for key in ("activation", *SETUP) if key != "lr"]
+    names = [name for name in _varying(totals, *setup) if name != "activation"]
+    swept = []
+    for members in _by(totals, lambda row: tuple(row[key] for key in setup)).values():
+        row: dict[str, Any] = {key: members[0][key] for key in setup}
+        for rate in rates:
+            known = [r["dead"] for r in members if r["lr"] == rate and r["dead"] is not None]
+            row[f"dead at {rate:g}"] = stats.mean_sd(known)[0]
+        swept.append(row)
+    columns = [_name_column(name) for name in (*names, "activation")]
+    for rate in rates:
+        columns.append(Column(f"lr {rate:g}", _percent_of(f"dead at {rate:g}")))
+    return Table(swept, columns, "dead units, % of all hidden units, by learning rate")
+
+
+# --- list -----------------------------------------------------------------------------------------
+
+
+def catalog(entries: Catalog[Entry], described: str) -> Table:
+    """What a user may name, of one kind; `described` is the word for an entry's docstring."""
+    rows = []
+    for entry in entries.values():
+        facts = {f.name: getattr(entry, f.name) for f in fields(entry)}
+        own = {k: v for k, v in facts.items() if k not in ("name", "function", "sha256", "learns")}
+        row = {"name": entry.name, described: entry.description, "parameters": entry.parameters}
+        rows.append(row | own | ({"learned": list(facts["learns"])} if "learns" in facts else {}))
+    plain = ("init", "source", "examples", "better", "unit", "suffix")
+    shown = [key for key in plain if any(row.get(key) for row in rows)]
+    columns = [Column("name", lambda row: row["name"], left=True)]
+    columns.append(Column(described, lambda row: row[described], left=True, wrap=True))
+    if any(row["parameters"] for row in rows):
+        columns.append(Column("parameters", _parameters_text, left=True, wrap=True))
+    columns += [Column(key, _text_of(key), left=True, wrap=True) for key in shown]
+    if any("kinks" in row for row in rows):
+        columns.append(Column("slope at kink", _kinks_text, left=True, wrap=True))
+    if any(row.get("paper") for row in rows):
+        columns.append(Column("paper", _paper_text, left=True, wrap=True))
+    return Table(rows, columns, f"{len(rows)} {entries.kind}s", group=lambda row: row.get("family"))
+
+
+def _parameters_text(row: Row) -> str:
+    return " ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={spell(value)}"
+        for name, value in row["parameters"].items()
+    )
+
+
+def _kinks_text(row: Row) -> str:
+    return ", ".join(f"{slope:.4g} at {x:g}" for x, slope in row["kinks"].items())
+
+
+def _paper_text(row: Row) -> str:
+    return ", ".join(str(row[key]) for key in ("paper", "year") if row.get(key))
+
+
+def kinds(names: Mapping[str, str]) -> Table:
+    """What `list` can list."""
+    rows = [{"kind": plural} for plural in names]
+    column = Column("relubench list …", lambda row: row["kind"], left=True)
+    return Table(rows, [column], "what there is to name")
+
+
+def benchmarks(tables: Mapping[str, Row]) -> Table:
+    """The benchmarks of a file."""
+    rows = [
+        {"name": name, **{key: value for key, value in table.items()}}
+        for name, table in tables.items()
+    ]
+    columns = [
+        Column("name", lambda row: row["name"], left=True),
+        Column("datasets", lambda row: _joined(row.get("dataset")), left=True, wrap=True),
+        Column("description", lambda row: str(row.get("description", "")), left=True, wrap=True),
+    ]
+    return Table(rows, columns, f"{len(rows)} benchmarks")
+
+
+def _joined(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value or UNDEFINED)
+
+
+# --- pieces ---------------------------------------------------------------------------------------
+
+
+def _by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
+    """Items grouped by a key, groups and members in order of appearance."""
+    groups: dict[Any, list[Any]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def _grouped(results: Sequence[RunResult], *keys: str) -> dict[Any, list[RunResult]]:
+    return _by(results, lambda result: tuple((key, _identity(result)[key]) for key in keys))
+
+
+def _varying(rows: Sequence[Row], *keys: str) -> list[str]:
+    """The keys that differ between rows."""
+    return [key for key in keys if len({row.get(key) for row in rows}) > 1]
+
+
+def _title(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Every dimension that is not a column, in one line."""
+    if not rows:
+        return ""
+    row = rows[0]
+    seeds = f"{row['n'] + row['diverged']} paired seeds" if "n" in row else f"seed {row['seed']}"
+    one_size = not _varying(rows, "parameters")
+    parts = {
+        "dataset": row["dataset"],
+        "model": row["model"],
+        "activation": row["activation"],
+        "head": row["head"],
+        "pca": f"pca {row['pca']}" if row["pca"] else "",
+        "standardise": "" if row["standardise"] else "not standardised",
+        "limit": f"limit {row['limit']}" if row["limit"] else "",
+        "optimizer": row["optimizer"],
+        "lr": f"lr {row['lr']:g}",
+        "batch_size": f"batch {row['batch_size']}",
+        "epochs": f"{row['epochs']} epochs",
+        "seed": seeds,
+        "parameters": f"{row['parameters']} parameters" if one_size else "",
+        "device": f"{row['device']}, {row['threads']} thread{'s' * (row['threads'] > 1)}",
+    }
+    return " · ".join(text for key, text in parts.items() if text and key not in names)
+
+
+def _name_column(name: str) -> Column:
+    if name == "lr":
+        return Column(name, lambda row: f"{row[name]:g}")
+    number = name in ("seed", "fold", "repeat", "pca", "limit")
+    return Column(name, lambda row: str(row[name]), left=not number)
+
+
+def _text_of(key: str) -> Callable[[Row], str]:
+    return lambda row: str(row[key])
+
+
+def _percent_of(key: str, decimals: int = 1) -> Callable[[Row], str]:
+    return lambda row: percent(row[key], decimals)
+
+
+def _head(name: str) -> str:
+    arrow = ARROWS[METRICS[name].better] if name in METRICS else ""
+    return f"{name.replace('_', ' ')} % {arrow}".rstrip()
+
+
+def _percent_column(name: str, decimals: int = 1) -> Column:
+    return Column(_head(name), _percent_of(name, decimals))
+
+
+def _spread_column(name: str, decimals: int) -> Column:
+    return Column(_head(name), lambda row: plus_minus(row[name], row[f"{name}_sd"], decimals))
+
+
+def _count_text(count: int | None) -> str:
+    return UNDEFINED if count is None else str(count)
+
+
+def _run_name(result: RunResult) -> str:
+    cell, split = result.cell, result.cell.split
+    parts = [cell.dataset, cell.model, cell.activation, cell.head, f"seed {cell.seed}"]
+    if split.fold is not None:
+        parts += [f"repeat {split.repeat}", f"fold {split.fold}"]
+    return " · ".join(parts)
+
+
+def _failures(results: Sequence[RunResult]) -> list[str]:
+    failed = _by((r for r in results if r.failed), lambda result: result.cell.activation)
+    return [
+        f"{activation}: {len(runs)} run{'s' * (len(runs) > 1)} failed and count in no mean "
+        f"({runs[0].failed})"
+        for activation, runs in failed.items()
+    ]
+
+
+def _undefined(rows: Sequence[Row]) -> list[str]:
+    """Why a finished run may have no precision."""
+    if any(row["precision"] is None and not row["failed"] for row in rows):
+        return [f"precision {UNDEFINED}: a class is never predicted, so its precision is undefined"]
+    return []
+
+
+def _definitions(names: Iterable[str]) -> list[str]:
+    said = {
+        "dead": f"dead: share of hidden units with {DEFINITIONS['dead']} of the training part.",
+        "silent": "silent: share of test examples to which the head gives every class a 0.",
+    }
+    return [said[name] for name in names if name in said]
+
+
+def _quick(plan: Plan) -> list[str]:
+    return [QUICK_NOTE] if plan.quick else []

@@ -1,0 +1,93 @@
+"""What came out: frozen results, ready for a table or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from relubench.plan import Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What else decides a number: versions, device, threads and float type."""
+
+    relubench: str
+    torch: str
+    device: str
+    threads: int
+    dtype: str
+
+
+RARE = 0.01  # share of examples; Dohare's incremental CIFAR study
+DORMANT = 0.025  # tau of ReDo, arXiv:2302.12902
+FLAT, SATURATED = 0.01, 0.99  # |slope| under FLAT on at least this share of examples
+
+DEFINITIONS = {
+    "dead": "slope exactly 0 on every example",
+    "inactive": "output exactly 0 on every example",
+    "rare": f"output not 0 on under {RARE:.0%} of the examples",
+    "dormant": f"mean |output| at most {DORMANT} of its layer's mean",
+    "saturated": f"|slope| under {FLAT} on at least {SATURATED:.0%} of the examples",
+    "sparsity": "share of outputs that are exactly 0",
+    "mean_activation": "mean output",
+}
+COUNTED_ON = (
+    "counted after the activation, on the whole training set, in evaluation mode; "
+    "a unit is a neuron, or a convolution's channel over all positions"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCount:
+    """Units of one layer that are dead and so on: DEFINITIONS says when, COUNTED_ON on what."""
+
+    layer: str
+    units: int
+    dead: int
+    inactive: int
+    rare: int
+    dormant: int
+    saturated: int
+    sparsity: float
+    mean_activation: float
+    examples: int
+
+
+def total(layers: Sequence[LayerCount]) -> LayerCount:
+    """All hidden units of a network together; sparsity and mean weigh each unit alike."""
+    units = sum(layer.units for layer in layers)
+    counts = {
+        name: sum(getattr(layer, name) for layer in layers)
+        for name in ("dead", "inactive", "rare", "dormant", "saturated")
+    }
+    means = {
+        name: sum(getattr(layer, name) * layer.units for layer in layers) / units
+        for name in ("sparsity", "mean_activation")
+    }
+    return LayerCount(layer="total", units=units, examples=layers[0].examples, **counts, **means)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One pass over the training set: mean loss and accuracy as the pass itself saw them."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """One trained cell. A diverged one has a reason in `failed` and no scores."""
+
+    cell: Cell
+    environment: Environment
+    n_train: int
+    n_test: int
+    parameters: int
+    seconds: float
+    curve: tuple[Epoch, ...]
+    scores: dict[str, float | None] = field(default_factory=dict)
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    layers: tuple[LayerCount, ...] = ()
+    failed: str | None = None

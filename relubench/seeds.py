@@ -1,0 +1,49 @@
+"""Named random streams, each a function of a cell and a purpose and of nothing else.
+
+A stream depends on the cell's seed and split but not on its activation, head or recipe: the same
+seed gives every activation the same split, the same draw of weights and the same batch order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from relubench.catalog import Deferred
+from relubench.plan import Cell
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+else:
+    np, torch = Deferred("numpy"), Deferred("torch")
+
+
+def number(*parts: object) -> int:
+    """63 bits that depend on every part and on their order."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def holdout(cell: Cell) -> np.random.Generator:
+    """Draws the 70/30 split and the `limit`: one per seed."""
+    return np.random.default_rng(number("holdout", cell.seed))
+
+
+def folds(cell: Cell) -> np.random.Generator:
+    """Draws the K-fold partition: one per repeat, the same for every seed, so seeds can average."""
+    return np.random.default_rng(number("folds", cell.split.repeat))
+
+
+def limit(cell: Cell) -> np.random.Generator:
+    """Draws the subset of the training part that `limit` keeps."""
+    return np.random.default_rng(number("limit", cell.seed, cell.split.repeat, cell.split.fold))
+
+
+def stream(cell: Cell, purpose: str, device: str = "cpu") -> torch.Generator:
+    """A torch generator for one purpose: "weights", "batches" or "noise".
+
+    Weights and batches are always drawn on the CPU, so that every device gets the same.
+    """
+    entropy = number(purpose, cell.seed, cell.split.repeat, cell.split.fold)
+    return torch.Generator(device).manual_seed(entropy)
