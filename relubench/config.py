@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -164,7 +164,7 @@ def _problems(
         Settings.model_validate(known, context=catalogs)
     except ValidationError as error:
         found += [f"{label(str(e['loc'][0]))}: {_explain(e)}" for e in error.errors()]
-    return sorted(found)
+    return sorted(set(found))
 
 
 def _explain(error: ErrorDetails) -> str:
@@ -174,15 +174,17 @@ def _explain(error: ErrorDetails) -> str:
     return f"got {error['input']!r}, {message[0].lower()}{message[1:]}"
 
 
+SEEDS = {"compare": 10}  # how many, where neither a flag nor the table says; else seed 0 alone
 QUICK = {"epochs": 2, "seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 
 
 def plan(settings: Settings, command: str, benchmark: str | None, quick: bool) -> Plan:
     """The cells of a command; with `quick` a smoke run: a few seeds, epochs and examples."""
+    settings = settings.model_copy(update={"seeds": settings.seeds or SEEDS.get(command, 1)})
     if quick:
         shrunk = {key: min(getattr(settings, key) or most, most) for key, most in QUICK.items()}
-        shrunk["seeds"] = shrunk["seeds"] if settings.seeds else None
         settings = settings.model_copy(update=shrunk)
+    seeds = [settings.seed] if settings.seed is not None else range(settings.seeds or 1)
     names = settings.activation
     if command == "compare" and settings.reference not in names:
         names = (settings.reference, *names)
@@ -209,7 +211,7 @@ def plan(settings: Settings, command: str, benchmark: str | None, quick: bool) -
             settings.dataset, settings.model, settings.head, settings.lr
         )
         for split in _splits(settings, command)
-        for seed in _seeds(settings, command)
+        for seed in seeds
         for activation in names
     )
     return Plan(cells=cells, reference=settings.reference, benchmark=benchmark, quick=quick)
@@ -223,9 +225,3 @@ def _splits(settings: Settings, command: str) -> list[Split]:
         for repeat in range(settings.repeats)
         for fold in range(settings.folds)
     ]
-
-
-def _seeds(settings: Settings, command: str) -> Iterable[int]:
-    if settings.seed is not None:
-        return [settings.seed]
-    return range(settings.seeds or (10 if command == "compare" else 1))

@@ -17,6 +17,7 @@ from typing import Any
 from relubench.catalog import Catalog, Entry
 
 Row = Mapping[str, Any]
+LATEX_SIGNS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "·": r"$\cdot$"}
 UNFOLDED = 1000  # columns: wider than any table
 
 
@@ -119,14 +120,19 @@ def github(table: Table) -> str:
     """A Markdown table"""
     title = [f"**{table.title}**", ""] if table.title else []
     notes = ["", *(f"{note}  " for note in table.notes)] if table.notes else []
-    return "\n".join([*title, _tabulate(table, "github"), *notes, ""])
+    return "\n".join(
+        [*title, _tabulate(table, "pipe", lambda text: text.replace("|", r"\|")), *notes, ""]
+    )
 
 
 @FORMATS.add(suffix=".tex")
 def latex(table: Table) -> str:
     """A booktabs table"""
     comments = [f"% {line}" for line in (table.title, *table.notes) if line]
-    return "\n".join([*comments, _tabulate(table, "latex_booktabs"), ""])
+    grid = _tabulate(table, "latex_booktabs")
+    for sign, command in LATEX_SIGNS.items():
+        grid = grid.replace(sign, command)
+    return "\n".join([*comments, grid, ""])
 
 
 @FORMATS.add(suffix=".html")
@@ -136,12 +142,12 @@ def html(table: Table) -> str:
     return "\n".join([title, _tabulate(table, "html"), *notes, ""])
 
 
-def _tabulate(table: Table, style: str) -> str:
+def _tabulate(table: Table, style: str, escape: Callable[[str], str] = str) -> str:
     from tabulate import tabulate
 
     return tabulate(
-        table.texts,
-        headers=[column.head for column in table.columns],
+        [[escape(text) for text in texts] for texts in table.texts],
+        headers=[escape(column.head) for column in table.columns],
         tablefmt=style,
         colalign=["left" if column.left else "right" for column in table.columns],
         disable_numparse=True,
@@ -156,7 +162,7 @@ def csv(table: Table) -> str:
     writer = csv_writer.DictWriter(out, header, lineterminator="\n")
     writer.writeheader()
     for row in table.rows:
-        writer.writerow({k: _json(v) if isinstance(v, list) else v for k, v in row.items()})
+        writer.writerow({k: _json(v) if isinstance(v, list | bool) else v for k, v in row.items()})
     return out.getvalue()
 
 

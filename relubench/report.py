@@ -244,7 +244,7 @@ def _compare_group(members: Sequence[RunResult], plan: Plan) -> list[dict[str, A
                 "comparisons": len(others),
                 "test": f"exact sign-flip, Holm over {len(others)} comparisons"
                 if paired.pairs <= stats.EXACT_LIMIT
-                else f"sign-flip (2^20 drawn patterns), Holm over {len(others)} comparisons",
+                else f"sign-flip (100,000 drawn patterns), Holm over {len(others)} comparisons",
                 "verdict": "reference" if itself else _verdict(p, paired.difference, row),
             }
         )

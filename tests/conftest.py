@@ -1,0 +1,44 @@
+"""What tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from relubench.plan import Machine
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with a golden file, or rewrite it under --update-golden."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+    return check
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(data_dir=str(tmp_path), threads=1)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """A folder with MNIST and Fashion-MNIST as torchvision keeps them."""
+    folder = os.environ.get("RELUBENCH_DATA")
+    if not folder:
+        pytest.skip("RELUBENCH_DATA names no folder with the real files")
+    return Path(folder)

@@ -1,0 +1,197 @@
+"""benchmarks.toml and flags: what is refused, and which cells a plan holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relubench import config
+from relubench.commands import CATALOGS
+from relubench.errors import BadValue, UnknownName
+from relubench.plan import Plan, Split
+
+
+def read(text: str, tmp_path: Path) -> config.Benchmarks:
+    path = tmp_path / "b.toml"
+    path.write_text(text, encoding="utf-8")
+    return config.read(path, CATALOGS)
+
+
+def settings(**flags: Any) -> config.Settings:
+    return config.settings(config.Benchmarks("b.toml", {}), None, flags, CATALOGS)
+
+
+def plan(command: str = "train", quick: bool = False, **flags: Any) -> Plan:
+    return config.plan(settings(**flags), command, None, quick)
+
+
+BROKEN = """
+[benchmark.a]
+epcohs = 3
+activation = ["relu", "mihs", "gleu"]
+lr = [0.1, -1]
+folds = 1
+
+[benchmark.b]
+dataset = "digit"
+seed = 1
+seeds = 3
+epochs = "many"
+"""
+
+
+def test_every_problem_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
+    with pytest.raises(BadValue) as caught:
+        read(BROKEN, tmp_path)
+    lines = str(caught.value).splitlines()
+    table_a, table_b = f"{tmp_path}/b.toml, [benchmark.a]: ", f"{tmp_path}/b.toml, [benchmark.b]: "
+    expected = [
+        table_a + "unknown key 'epcohs': did you mean 'epochs'?",
+        table_a + "activation: unknown activation 'mihs': did you mean 'mish'?",
+        table_a + "lr: got -1, must be greater than 0",
+        table_a + "folds: got 1, must be greater than or equal to 2",
+        table_b + "dataset: unknown dataset 'digit': did you mean 'digits'?",
+        table_b + "seed: give one seed or a number of seeds, not both",
+        table_b + "epochs: got 'many', must be a valid integer",
+    ]
+    for start in expected:
+        assert any(line.startswith(start) for line in lines), start
+    assert len(lines) == len(expected)
+    assert "'gleu': did you mean 'gelu'?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[benchmark", "not valid TOML"),
+        ("[bench.a]", r"unknown table \[bench\]"),
+        ("benchmark = 3", "every benchmark is a table"),
+        ("[benchmark]\na = 3", "every benchmark is a table"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused(text: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match=says):
+        read(text, tmp_path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match="cannot read"):
+        config.read(tmp_path / "none.toml", CATALOGS)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("lr", ["-1"]),
+        ("lr", ["nan"]),
+        ("lr", ["inf"]),
+        ("lr", ["fast"]),
+        ("lr", [","]),
+        ("weight_decay", -0.1),
+        ("folds", 1),
+        ("repeats", 0),
+        ("seeds", 0),
+        ("seed", -1),
+        ("pca", 0),
+        ("limit", 0),
+        ("threads", 0),
+        ("activation", ["relu,"]),
+        ("optimizer", "adma"),
+        ("reference", "rleu"),
+    ],
+)
+def test_a_bad_flag_is_named_with_what_was_got(flag: str, value: Any) -> None:
+    with pytest.raises(BadValue) as caught:
+        settings(**{flag: value})
+    assert str(caught.value).startswith(f"--{flag.replace('_', '-')}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flag_wins_over_the_table_and_seed_over_seeds(tmp_path: Path) -> None:
+    benchmarks = read("[benchmark.a]\nepochs = 3\nseeds = 4\nlr = 0.5\n", tmp_path)
+    found = config.settings(benchmarks, "a", {"epochs": 7, "seed": 2}, CATALOGS)
+    assert (found.epochs, found.lr, found.seed, found.seeds) == (7, (0.5,), 2, None)
+
+
+def test_an_unknown_benchmark_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'smoke'"):
+        config.settings(read("[benchmark.smoke]", tmp_path), "smok", {}, CATALOGS)
+
+
+def test_comma_lists_and_repeated_flags_are_the_same() -> None:
+    assert settings(activation=["relu,gelu", "tanh"]) == settings(activation=["relu", "gelu,tanh"])
+    assert settings(lr=["0.1,0.01"]).lr == (0.1, 0.01)
+    assert settings(activation=["relu", "relu"]).activation == ("relu",)
+
+
+def test_the_plan_is_the_product_and_pairs_activations() -> None:
+    cells = plan(
+        "compare", dataset=["iris,wine"], activation=["gelu"], lr=["0.1,0.2"], seeds=3
+    ).cells
+    assert len(set(cells)) == len(cells) == 2 * 2 * 3 * 2  # relu, the reference, joins gelu
+    for first, second in zip(cells[::2], cells[1::2], strict=True):
+        assert (first.activation, second.activation) == ("relu", "gelu")
+        assert (first.seed, first.recipe) == (second.seed, second.recipe)
+
+
+def test_seeds_by_command() -> None:
+    assert [cell.seed for cell in plan("train").cells] == [0]
+    assert [cell.seed for cell in plan("train", seed=7).cells] == [7]
+    assert [cell.seed for cell in plan("train", seeds=3).cells] == [0, 1, 2]
+    assert [cell.seed for cell in plan("compare").cells] == list(range(10))
+
+
+def test_cv_has_every_fold_of_every_repeat() -> None:
+    splits = [cell.split for cell in plan("cv", folds=3, repeats=2).cells]
+    assert splits == [Split(folds=3, fold=f, repeat=r) for r in range(2) for f in range(3)]
+
+
+def test_quick_only_shrinks() -> None:
+    small = plan("compare", quick=True, epochs=1, seeds=5)
+    assert {cell.recipe.epochs for cell in small.cells} == {1}
+    assert {cell.seed for cell in small.cells} == {0, 1}
+    assert {cell.seed for cell in plan("compare", quick=True).cells} == {0, 1}
+    assert small.quick
+
+
+def test_a_key_depends_on_everything_in_the_cell() -> None:
+    base = plan("train").cells[0]
+    others = [
+        plan("train", **{flag: value}).cells[0]
+        for flag, value in {
+            "dataset": ["iris"],
+            "model": ["cnn"],
+            "activation": ["gelu"],
+            "head": ["relu"],
+            "lr": ["0.5"],
+            "epochs": 2,
+            "batch_size": 7,
+            "weight_decay": 0.1,
+            "optimizer": "sgd",
+            "standardise": False,
+            "pca": 3,
+            "limit": 50,
+            "seed": 1,
+        }.items()
+    ]
+    keys = [cell.key for cell in (base, *others)]
+    assert len(set(keys)) == len(keys)
+    assert plan("train").cells[0].key == base.key
+    assert (
+        base.key == "3b1c04f722351b3f"
+    )  # a key is what a ledger finds a cell by: it must not drift
+
+
+def test_the_shipped_benchmarks_are_valid() -> None:
+    shipped = config.read(config.Path(config.__file__).parents[1] / "benchmarks.toml", CATALOGS)
+    assert {"default", "smoke", "dlrelu-mnist-ffnn", "dlrelu-fashion-cnn", "dlrelu-wdbc"} < set(
+        shipped.tables
+    )
+    default = config.settings(shipped, "default", {}, CATALOGS)
+    assert default.dataset == ("digits", "wdbc")
+    assert len(default.activation) >= 9
+    assert default.seeds == 10

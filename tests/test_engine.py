@@ -1,0 +1,208 @@
+"""The engine against a hand-written loop, and the laws it keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from relubench import engine, seeds
+from relubench.activations import ACTIVATIONS
+from relubench.optimizers import OPTIMIZERS
+from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
+from relubench.results import RunResult
+
+CELL = Cell(
+    dataset="iris",
+    model="ffnn:hidden=8x6",
+    activation="relu",
+    recipe=Recipe(epochs=3, batch_size=16, lr=0.01),
+)
+
+
+def fit(cell: Cell, machine: Machine) -> RunResult:
+    (result,) = engine.fit(Stack((cell,)), machine)
+    return result
+
+
+def untimed(result: RunResult) -> RunResult:
+    return dataclasses.replace(result, seconds=0.0)
+
+
+@pytest.fixture
+def double(machine: Machine) -> Machine:
+    return dataclasses.replace(machine, dtype="float64")
+
+
+REFERENCE_OPTIMIZERS = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd:momentum=0.9:nesterov=true": lambda p, **k: torch.optim.SGD(
+        p, momentum=0.9, nesterov=True, **k
+    ),
+    "rmsprop": torch.optim.RMSprop,
+}
+
+
+@pytest.mark.parametrize("optimizer", REFERENCE_OPTIMIZERS)
+def test_training_is_a_plain_torch_loop(optimizer: str, double: Machine) -> None:
+    recipe = dataclasses.replace(CELL.recipe, optimizer=optimizer, weight_decay=0.01)
+    cell = dataclasses.replace(CELL, recipe=recipe)
+    data = engine.tensors(cell, double)
+    network = engine.build(cell, (4,), double)
+    linears = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    plain = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+    plain.double()
+    for mine, theirs in zip(linears, plain[::2], strict=True):
+        theirs.load_state_dict(mine.state_dict())
+
+    (curve,) = engine.train([cell], network, data)
+
+    optim = REFERENCE_OPTIMIZERS[optimizer](
+        plain.parameters(), lr=0.01, weight_decay=0.01, foreach=False
+    )
+    stream = seeds.stream(cell, "batches")
+    for epoch in curve:
+        losses = 0.0
+        for rows in torch.randperm(len(data.y_train), generator=stream).split(16):
+            loss = nn.CrossEntropyLoss()(plain(data.x_train[rows]), data.y_train[rows])
+            optim.zero_grad()
+            loss.backward()
+            optim.step()
+            losses += loss.item() * len(rows)
+        assert epoch.loss == pytest.approx(losses / len(data.y_train), rel=1e-9)
+    for mine, theirs in zip(linears, plain[::2], strict=True):
+        assert_close(mine.weight, theirs.weight, rtol=1e-9, atol=1e-12)
+
+
+def test_every_optimizer_has_a_reference() -> None:
+    assert {name.split(":")[0] for name in REFERENCE_OPTIMIZERS} == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_trains_and_the_same_cell_gives_the_same_bits(
+    activation: str, machine: Machine
+) -> None:
+    cell = dataclasses.replace(CELL, activation=activation, model="ffnn:hidden=8x6:dropout=0.2")
+    first = fit(cell, machine)
+    fit(dataclasses.replace(cell, seed=5), machine)  # company must not matter
+    assert untimed(fit(cell, machine)) == untimed(first)
+    assert first.failed is None
+    assert first.curve[-1].loss < first.curve[0].loss
+
+
+def test_cells_in_one_stack_are_as_alone(machine: Machine) -> None:
+    cells = [dataclasses.replace(CELL, seed=seed) for seed in (3, 1)]
+    together = engine.fit(Stack(tuple(cells)), machine)
+    assert [untimed(r) for r in together] == [untimed(fit(cell, machine)) for cell in cells]
+
+
+def test_seeds_differ_in_split_weights_and_batches(machine: Machine) -> None:
+    cells = [dataclasses.replace(CELL, seed=seed) for seed in (0, 1)]
+    data = [engine.tensors(cell, machine) for cell in cells]
+    assert not torch.equal(data[0].x_train, data[1].x_train)
+    weights = [engine.build(cell, (4,), machine).get_parameter("output.weight") for cell in cells]
+    assert not torch.equal(weights[0], weights[1])
+    orders = [torch.randperm(9, generator=seeds.stream(cell, "batches")) for cell in cells]
+    assert not torch.equal(orders[0], orders[1])
+
+
+def test_activations_are_paired(machine: Machine) -> None:
+    """The same split, weights (scaled) and batches: identical until the first non-linearity."""
+    relu, tanh = (dataclasses.replace(CELL, activation=name) for name in ("relu", "tanh"))
+    assert engine.tensors(relu, machine) is engine.tensors(tanh, machine)
+    first, second = (
+        engine.build(cell, (4,), machine).get_parameter("dense1.weights.weight")
+        for cell in (relu, tanh)
+    )
+    assert_close(first / first.std(), second / second.std())
+    for purpose in ("weights", "batches", "noise"):
+        assert (
+            seeds.stream(relu, purpose).initial_seed() == seeds.stream(tanh, purpose).initial_seed()
+        )
+
+
+def test_folds_share_nothing(machine: Machine) -> None:
+    """Law 1: a fold trained after the others equals the fold trained alone, and tests its rows."""
+    cells = [
+        dataclasses.replace(CELL, split=Split(folds=5, fold=fold, repeat=repeat))
+        for repeat in (0, 1)
+        for fold in range(5)
+    ]
+    together = [fit(cell, machine) for cell in cells]
+    assert untimed(fit(cells[3], machine)) == untimed(together[3])
+    from relubench import datasets
+
+    iris = datasets.load("iris", machine.data_dir)
+    tested = np.concatenate([engine.split(cell, iris)[1] for cell in cells[:5]])
+    assert sorted(tested) == list(range(150))
+    weights = [engine.build(cell, (4,), machine).get_parameter("output.weight") for cell in cells]
+    assert not any(torch.equal(weights[0], other) for other in weights[1:])
+
+
+def test_seeds_share_their_folds_and_repeats_do_not(machine: Machine) -> None:
+    from relubench import datasets
+
+    iris = datasets.load("iris", machine.data_dir)
+
+    def test_rows(**changes: object) -> np.ndarray:
+        split = Split(folds=5, fold=0, repeat=int(str(changes.get("repeat", 0))))
+        seed = int(str(changes.get("seed", 0)))
+        return engine.split(dataclasses.replace(CELL, split=split, seed=seed), iris)[1]
+
+    assert np.array_equal(test_rows(), test_rows(seed=1))
+    assert not np.array_equal(test_rows(), test_rows(repeat=1))
+
+
+def test_the_test_part_decides_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 4: training ends in the same bits whatever the test part holds."""
+    original = engine.tensors(CELL, machine)
+    scrambled = dataclasses.replace(original, x_test=original.x_test * 1e6)
+    first = fit(CELL, machine)
+    monkeypatch.setattr(engine, "tensors", lambda cell, machine: scrambled)
+    second = fit(CELL, machine)
+    assert second.curve == first.curve
+    assert second.layers == first.layers
+    assert second.scores["accuracy"] != first.scores["accuracy"]
+
+
+def test_a_diverged_run_is_a_result_without_scores(machine: Machine) -> None:
+    recipe = Recipe(optimizer="sgd", lr=1e30, epochs=5, batch_size=16)
+    result = fit(dataclasses.replace(CELL, activation="identity", recipe=recipe), machine)
+    assert result.failed is not None
+    assert "not finite in epoch 1" in result.failed
+    assert len(result.curve) == 1
+    assert result.scores == {}
+    assert result.layers == ()
+
+
+def test_the_curve_is_what_the_pass_saw(machine: Machine) -> None:
+    """With a rate of almost 0 the pass sees the untrained network, as evaluation does."""
+    recipe = Recipe(optimizer="sgd", lr=1e-30, epochs=1, batch_size=16)
+    result = fit(dataclasses.replace(CELL, recipe=recipe), machine)
+    assert result.curve[0].accuracy == pytest.approx(result.scores["train_accuracy"])
+    assert result.curve[0].loss == pytest.approx(result.scores["train_loss"], rel=1e-5)
+
+
+def test_limit_keeps_the_class_shares_and_the_test_part(machine: Machine) -> None:
+    limited = dataclasses.replace(CELL, preparation=Preparation(limit=30))
+    few, all_ = engine.tensors(limited, machine), engine.tensors(CELL, machine)
+    assert torch.bincount(few.y_train).tolist() == [10, 10, 10]
+    assert torch.equal(few.y_test, all_.y_test)
+
+
+def test_silent_is_for_heads_that_can_be(machine: Machine) -> None:
+    relu_head = fit(dataclasses.replace(CELL, head="relu"), machine)
+    assert relu_head.failed is None
+    assert relu_head.scores["silent"] is not None
+    assert fit(CELL, machine).scores["silent"] is None
+
+
+def test_nothing_global_is_drawn(machine: Machine) -> None:
+    before = torch.random.get_rng_state()
+    fit(dataclasses.replace(CELL, activation="rrelu", model="ffnn:dropout=0.5"), machine)
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -1,0 +1,92 @@
+"""The shape of the house: who may import whom, and what a quick answer may load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import relubench
+
+PACKAGE = Path(relubench.__file__).parent
+FLOORS = [
+    {"errors", "folds", "stats"},
+    {"plan", "catalog", "files"},
+    {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
+    | {"formats", "results", "seeds", "config"},
+    {"layers", "executors", "report"},
+    {"models", "neurons"},
+    {"engine"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+
+def imports(module: str) -> set[str]:
+    """Every module that the source names in an import, inside functions too, or in Deferred(…)."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "Deferred":
+            found.add(ast.literal_eval(node.args[0]))
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_floors_below(module: str) -> None:
+    for name in imports(module):
+        if name.startswith("relubench."):
+            other = name.split(".")[1]
+            if other in FLOOR:
+                assert FLOOR[other] < FLOOR[module], f"{module} imports {other}"
+            else:
+                assert other == "__version__", f"{other} stands on no floor"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_libraries_stay_in_their_room(module: str) -> None:
+    roots = {name.split(".")[0] for name in imports(module)}
+    assert "typer" not in roots or module == "cli"
+    assert "matplotlib" not in roots or module == "plots"
+    assert "pydantic" not in roots or module == "config"
+
+
+SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["compare", "--help"],
+        *(
+            ["list", kind]
+            for kind in ("activations", "models", "datasets", "heads", "metrics", "optimizers")
+        ),
+        ["list", "benchmarks", "--format", "json"],
+        ["list"],
+    ],
+    ids=" ".join,
+)
+def test_a_quick_answer_loads_nothing_slow(arguments: list[str], tmp_path: Path) -> None:
+    script = (
+        "import sys; from relubench.cli import main; code = main(sys.argv[1:]); "
+        "print(code, *sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
+    code, *loaded = done.stderr.split()
+    assert code == "0"
+    assert done.stdout
+    assert not SLOW & set(loaded)

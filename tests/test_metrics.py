@@ -1,0 +1,73 @@
+"""Metrics against scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sklearn_metrics
+
+from relubench.metrics import METRICS, Prediction
+
+rng = np.random.default_rng(0)
+Y = rng.integers(0, 4, 200)
+OUTPUTS = rng.normal(size=(200, 4)) + 2 * np.eye(4)[Y]
+LOG_P = torch.log_softmax(torch.from_numpy(OUTPUTS), dim=-1)
+REFERENCES: dict[str, Any] = {
+    "accuracy": lambda y, p: sklearn_metrics.accuracy_score(y, p.argmax(1)),
+    "loss": lambda y, p: sklearn_metrics.log_loss(y, p),
+    "silent": lambda y, p: 0.0,
+}
+for name in ("precision", "recall", "f1"):
+    score = getattr(sklearn_metrics, f"{name}_score")
+    for prefix, average in (("", "weighted"), ("macro_", "macro")):
+        REFERENCES[prefix + name] = lambda y, p, score=score, average=average: score(
+            y, p.argmax(1), average=average
+        )
+
+
+def prediction(log_p: torch.Tensor, y: np.ndarray) -> Prediction:
+    return Prediction(log_p.unsqueeze(0), torch.from_numpy(y).unsqueeze(0))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_matches_scikit_learn(name: str) -> None:
+    value = METRICS[name].function(prediction(LOG_P, Y))
+    assert value.shape == (1,)
+    assert value.item() == pytest.approx(REFERENCES[name](Y, LOG_P.exp().numpy()), rel=1e-12)
+
+
+def test_confusion_matches_scikit_learn() -> None:
+    expected = sklearn_metrics.confusion_matrix(Y, LOG_P.argmax(1).numpy())
+    assert np.array_equal(prediction(LOG_P, Y).confusion[0].numpy(), expected)
+
+
+def test_cells_do_not_mix() -> None:
+    worse = LOG_P.roll(1, dims=0)
+    both = Prediction(torch.stack([LOG_P, worse]), torch.from_numpy(np.stack([Y, Y])))
+    for metric in METRICS.values():
+        singles = [metric.function(prediction(log_p, Y)).item() for log_p in (LOG_P, worse)]
+        assert metric.function(both).tolist() == pytest.approx(singles)
+
+
+def test_undefined_is_not_zero() -> None:
+    """Class 2 is never predicted, class 3 has no examples."""
+    y = np.array([0, 0, 1, 1, 2])
+    log_p = torch.log_softmax(torch.eye(4, dtype=torch.float64)[[0, 1, 1, 1, 0]] * 9, dim=-1)
+    found = {name: metric.function(prediction(log_p, y)).item() for name, metric in METRICS.items()}
+    assert np.isnan(found["precision"])
+    assert np.isnan(found["macro_recall"])
+    assert found["recall"] == pytest.approx(3 / 5)
+    assert found["f1"] == pytest.approx(
+        sklearn_metrics.f1_score(y, [0, 1, 1, 1, 0], average="weighted")
+    )
+
+
+def test_silent_examples_are_counted() -> None:
+    from relubench.heads import HEADS
+
+    outputs = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [0.0, 0.0], [2.0, 3.0]])
+    said = prediction(HEADS.choose("relu")(outputs), np.array([0, 0, 0, 1]))
+    assert METRICS["silent"].function(said).item() == 0.5

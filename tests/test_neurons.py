@@ -1,0 +1,102 @@
+"""Counts against brute force over every unit and example."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from relubench import layers, neurons
+from relubench.activations import ACTIVATIONS
+from relubench.models import MODELS
+from relubench.results import LayerCount, total
+
+SLOPES = {
+    "relu": lambda z: float(z > 0),
+    "leaky_relu": lambda z: 1.0 if z > 0 else 0.01,
+    "tanh": lambda z: 1 - np.tanh(z) ** 2,
+}
+
+
+def network(model: str, shape: tuple[int, ...], activation: str) -> nn.Module:
+    built: nn.Module = MODELS.choose(model)(shape, 3, ACTIVATIONS.choose(activation))
+    layers.initialise(built, torch.Generator().manual_seed(0))
+    with torch.no_grad():  # kill some units, saturate some, make some rare
+        for name, parameter in built.named_parameters():
+            if name.endswith("weights.bias"):
+                parameter[0], parameter[1] = -1e3, 30.0
+                parameter[2] = -2.5
+    return built.eval()
+
+
+def brute_force(built: nn.Module, x: torch.Tensor, activation: str) -> dict[str, dict[str, float]]:
+    """Counts unit by unit, in Python, from the pre-activations of the plain modules."""
+    found, value = {}, x
+    for name, stage in built.named_children():
+        if not hasattr(stage, "weights"):
+            value = stage(value)
+            continue
+        z = stage.weights(value)
+        value = stage(value)
+        by_unit = [
+            (z[:, u].double().flatten().tolist(), value[:, u].double().flatten().tolist())
+            for u in range(z.shape[1])
+        ]
+        magnitudes = [np.mean(np.abs(h)) for _, h in by_unit]
+        slopes = [[abs(SLOPES[activation](v)) for v in zs] for zs, _ in by_unit]
+        found[name] = {
+            "units": len(by_unit),
+            "dead": sum(all(s == 0 for s in unit) for unit in slopes),
+            "inactive": sum(all(v == 0 for v in h) for _, h in by_unit),
+            "rare": sum(np.mean([v != 0 for v in h]) < 0.01 for _, h in by_unit),
+            "dormant": sum(m <= 0.025 * np.mean(magnitudes) for m in magnitudes),
+            "saturated": sum(np.mean([s < 0.01 for s in unit]) >= 0.99 for unit in slopes),
+            "sparsity": np.mean([[v == 0 for v in h] for _, h in by_unit]),
+            "mean_activation": np.mean([h for _, h in by_unit]),
+        }
+    return found
+
+
+@pytest.mark.parametrize("activation", SLOPES)
+@pytest.mark.parametrize(
+    ("model", "shape"), [("ffnn:hidden=9x6", (5,)), ("cnn:filters=4x5:dense=6", (1, 16, 16))]
+)
+@pytest.mark.parametrize("batch", [7, 200])
+def test_counts_equal_brute_force(
+    model: str, shape: tuple[int, ...], activation: str, batch: int
+) -> None:
+    built = network(model, shape, activation)
+    x = torch.randn(120, *shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = brute_force(built, x, activation)
+        with neurons.watch(built) as counters:
+            for part in x.split(batch):
+                built(part)
+    assert {counter.layer for counter in counters} == set(expected)
+    for counter in counters:
+        count = counter.count()
+        assert count.examples == 120
+        for key, value in expected[count.layer].items():
+            assert getattr(count, key) == pytest.approx(value, rel=1e-6), (count.layer, key)
+
+
+def test_watching_changes_nothing_and_ends() -> None:
+    built = network("ffnn:hidden=9x6", (5,), "relu")
+    x = torch.randn(20, 5, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        before = built(x)
+        with neurons.watch(built) as counters:
+            assert torch.equal(built(x), before)
+        built(x)
+    assert [counter.examples for counter in counters] == [20, 20]
+    assert all(parameter.grad is None for parameter in built.parameters())
+
+
+def test_total_weighs_units_alike() -> None:
+    counts = {"dead": 1, "inactive": 2, "rare": 3, "dormant": 1, "saturated": 1, "examples": 10}
+    small = LayerCount(layer="a", units=2, sparsity=1.0, mean_activation=0.0, **counts)
+    large = LayerCount(layer="b", units=6, sparsity=0.0, mean_activation=4.0, **counts)
+    both = total([small, large])
+    assert (both.units, both.dead, both.inactive, both.rare) == (8, 2, 4, 6)
+    assert (both.sparsity, both.mean_activation) == (0.25, 3.0)
