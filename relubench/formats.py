@@ -104,13 +104,13 @@ def text(table: Table, *, width: int = UNFOLDED, colour: bool = False) -> str:
     if console.measure(grid).maximum + 2 > width:
         grid.padding = (0, 1, 0, 0)
     if table.title:
-        console.print(Text(table.title, style="bold"), soft_wrap=True)
+        console.print(Text(table.title, style="bold"), width=width)
         console.print()
     console.print(Padding(grid, (0, 0, 0, 2), expand=False))
     if table.notes:
         console.print()
     for note in table.notes:
-        console.print(Text(note), soft_wrap=True)
+        console.print(Text(note), width=width)
     rendered: str = console.file.getvalue()  # type: ignore[attr-defined]
     return "".join(line.rstrip() + "\n" for line in rendered.splitlines())
 
@@ -120,9 +120,8 @@ def github(table: Table) -> str:
     """A Markdown table"""
     title = [f"**{table.title}**", ""] if table.title else []
     notes = ["", *(f"{note}  " for note in table.notes)] if table.notes else []
-    return "\n".join(
-        [*title, _tabulate(table, "pipe", lambda text: text.replace("|", r"\|")), *notes, ""]
-    )
+    grid = _tabulate(table, "pipe", lambda text: text.replace("|", r"\|"))
+    return "\n".join([*title, grid, *notes, ""])
 
 
 @FORMATS.add(suffix=".tex")

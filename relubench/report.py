@@ -158,17 +158,12 @@ def folds(results: Sequence[RunResult], plan: Plan) -> Table:
 
 
 def confusion(result: RunResult, classes: Sequence[str]) -> Table:
-    """The confusion matrix of one cell: true classes down, predicted ones across."""
-    counts = result.confusion or ()
-    rows = (
-        [
-            {"true": name, **dict(zip(classes, line, strict=True))}
-            for name, line in zip(classes, counts, strict=True)
-        ]
-        if counts
-        else []
-    )
-    columns = [Column("true \\ predicted", lambda row: row["true"], left=True)]
+    """The confusion matrix of one finished cell: true classes down, predicted ones across."""
+    rows = [
+        {"true": name, **dict(zip(classes, counts, strict=True))}
+        for name, counts in zip(classes, result.confusion or (), strict=True)
+    ]
+    columns = [Column("true \\ predicted", _text_of("true"), left=True)]
     columns += [Column(name, _text_of(name)) for name in classes]
     return Table(rows, columns, f"confusion matrix, {_run_name(result)}")
 
@@ -232,6 +227,7 @@ def _compare_group(members: Sequence[RunResult], plan: Plan) -> list[dict[str, A
         row = _summary(runs) | {"reference": plan.reference, "quick": plan.quick}
         paired, p = found[activation], adjusted.get(activation)
         itself = activation == plan.reference
+        test = "exact" if paired.pairs <= stats.EXACT_LIMIT else f"{stats.DRAWN} drawn patterns of"
         rows.append(
             row
             | {
@@ -242,13 +238,11 @@ def _compare_group(members: Sequence[RunResult], plan: Plan) -> list[dict[str, A
                 "p": p,
                 "p_unadjusted": None if itself else paired.p,
                 "comparisons": len(others),
-                "test": f"exact sign-flip, Holm over {len(others)} comparisons"
-                if paired.pairs <= stats.EXACT_LIMIT
-                else f"sign-flip (100,000 drawn patterns), Holm over {len(others)} comparisons",
+                "test": f"{test} sign-flip, Holm over {_counted(len(others))}",
                 "verdict": "reference" if itself else _verdict(p, paired.difference, row),
             }
         )
-    return sorted(rows, key=lambda row: -math.inf if row["accuracy"] is None else -row["accuracy"])
+    return sorted(rows, key=lambda row: math.inf if row["accuracy"] is None else -row["accuracy"])
 
 
 def _verdict(p: float | None, difference: float | None, row: Row) -> str:
@@ -328,18 +322,25 @@ def _method(rows: Sequence[Row]) -> list[str]:
     tested = [row for row in rows if row["p"] is not None]
     if not tested:
         return []
-    pairs, comparisons = min(r["pairs"] for r in tested), max(r["comparisons"] for r in tested)
+    fewest, most = (bound(row["pairs"] for row in tested) for bound in (min, max))
+    pairs = str(most) if fewest == most else f"{fewest} to {most}"
     said = [
         f"p: {tested[0]['test']}, over {pairs} paired seeds; "
         "interval: 95 % t of the mean paired difference, not corrected."
     ]
-    least = stats.smallest_p(pairs) * comparisons
+    comparisons = max(row["comparisons"] for row in tested)
+    least = stats.smallest_p(most) * comparisons
     if least >= ALPHA:
         said.append(
-            f"{pairs} paired seeds can decide nothing: over {comparisons} comparisons no corrected "
-            f"p is below {min(1.0, least):.3g}; --seeds {stats.pairs_needed(comparisons)} could."
+            f"{most} paired seeds can decide nothing here: {_counted(comparisons)} give no "
+            f"corrected p below {min(1.0, least):.3g}; --seeds {stats.pairs_needed(comparisons)} "
+            "could."
         )
     return said
+
+
+def _counted(comparisons: int) -> str:
+    return f"{comparisons} comparison{'s' * (comparisons != 1)}"
 
 
 # --- deadcount ------------------------------------------------------------------------------------

@@ -52,11 +52,8 @@ def test_spelling_is_normal() -> None:
     [
         ("mihs", "unknown activation 'mihs': did you mean 'mish'? (relubench list activations)"),
         ("zzz", "unknown activation 'zzz': known: celu, elu, gelu, identity"),
-        (
-            "leaky_relu:slope=1",
-            "leaky_relu has no parameter 'slope': did you mean 'negative_slope'",
-        ),
         ("relu:a=1", "relu has no parameter 'a': known: none"),
+        ("elu:alhpa=1", "elu has no parameter 'alhpa': did you mean 'alpha'?"),
         ("elu:alpha=x", "elu: alpha='x' is not a number, such as 1.0"),
         ("elu:alpha", "elu: alpha='' is not a number"),
         ("elu:alpha=1/0", "elu: alpha='1/0' is not a number"),

@@ -129,9 +129,8 @@ def test_comma_lists_and_repeated_flags_are_the_same() -> None:
 
 
 def test_the_plan_is_the_product_and_pairs_activations() -> None:
-    cells = plan(
-        "compare", dataset=["iris,wine"], activation=["gelu"], lr=["0.1,0.2"], seeds=3
-    ).cells
+    flags = {"dataset": ["iris,wine"], "activation": ["gelu"], "lr": ["0.1,0.2"], "seeds": 3}
+    cells = plan("compare", **flags).cells
     assert len(set(cells)) == len(cells) == 2 * 2 * 3 * 2  # relu, the reference, joins gelu
     for first, second in zip(cells[::2], cells[1::2], strict=True):
         assert (first.activation, second.activation) == ("relu", "gelu")
@@ -181,17 +180,4 @@ def test_a_key_depends_on_everything_in_the_cell() -> None:
     keys = [cell.key for cell in (base, *others)]
     assert len(set(keys)) == len(keys)
     assert plan("train").cells[0].key == base.key
-    assert (
-        base.key == "3b1c04f722351b3f"
-    )  # a key is what a ledger finds a cell by: it must not drift
-
-
-def test_the_shipped_benchmarks_are_valid() -> None:
-    shipped = config.read(config.Path(config.__file__).parents[1] / "benchmarks.toml", CATALOGS)
-    assert {"default", "smoke", "dlrelu-mnist-ffnn", "dlrelu-fashion-cnn", "dlrelu-wdbc"} < set(
-        shipped.tables
-    )
-    default = config.settings(shipped, "default", {}, CATALOGS)
-    assert default.dataset == ("digits", "wdbc")
-    assert len(default.activation) >= 9
-    assert default.seeds == 10
+    assert base.key == "3b1c04f722351b3f"  # scripts join rows by it: it must not drift

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_a_missing_file_is_downloaded(
 ) -> None:
     def download(url: str, root: Any, filename: str, md5: str) -> None:
         shutil.copy(real_data / "MNIST" / "raw" / filename, Path(root) / filename)
-        print("downloading")
+        sys.stdout.write("downloading")
 
     monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
     dataset = DATASETS.choose("mnist")(tmp_path)
@@ -118,7 +119,7 @@ def test_a_torchvision_of_another_build_is_explained(
         raise RuntimeError("operator torchvision::nms does not exist")
 
     monkeypatch.setattr(importlib, "import_module", broken)
-    with pytest.raises(DataError, match="builds differ.*pip install --force-reinstall") as caught:
+    with pytest.raises(DataError, match=r"builds differ.*pip install --force-reinstall") as caught:
         DATASETS.choose("mnist")(tmp_path)
     assert "\n" not in str(caught.value)
 

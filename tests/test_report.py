@@ -1,0 +1,177 @@
+"""Tables from made-up results: golden text, and what they may not claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from relubench import report
+from relubench.formats import Table, render
+from relubench.metrics import METRICS
+from relubench.plan import Cell, Plan, Recipe, Split
+from relubench.results import Environment, Epoch, LayerCount, RunResult
+
+HERE = Environment(relubench="1", torch="2", device="cpu", threads=2, dtype="float32")
+LAYERS = (
+    LayerCount(
+        layer="dense1", units=8, dead=1, inactive=1, rare=2, dormant=3, saturated=1,
+        sparsity=0.5, mean_activation=0.25, examples=100,
+    ),
+    LayerCount(
+        layer="dense2", units=4, dead=4, inactive=4, rare=4, dormant=4, saturated=4,
+        sparsity=1.0, mean_activation=0.0, examples=100,
+    ),
+)  # fmt: skip
+
+
+def result(
+    activation: str, seed: int, accuracy: float | None, split: Split | None = None, lr: float = 0.1
+) -> RunResult:
+    """A finished run with this accuracy, or one that diverged."""
+    cell = Cell(
+        dataset="iris",
+        model="ffnn",
+        activation=activation,
+        recipe=Recipe(lr=lr),
+        split=split or Split(),
+        seed=seed,
+    )
+    done = accuracy is not None
+    scores = {**dict.fromkeys(METRICS, accuracy), "train_accuracy": accuracy, "train_loss": 0.1}
+    return RunResult(
+        cell=cell,
+        environment=HERE,
+        n_train=100,
+        n_test=50,
+        parameters=123,
+        seconds=0.5,
+        curve=(Epoch(loss=1.5, accuracy=0.4), Epoch(loss=0.25, accuracy=0.75)),
+        scores={**scores, "silent": None} if done else {},
+        confusion=((3, 1), (0, 4)) if done else None,
+        layers=LAYERS if done else (),
+        failed=None if done else "diverged: the loss is not finite in epoch 2",
+    )
+
+
+def plan(results: Sequence[RunResult], quick: bool = False) -> Plan:
+    return Plan(cells=tuple(r.cell for r in results), quick=quick)
+
+
+BASE = [0.90, 0.91, 0.92, 0.90, 0.91, 0.93, 0.92, 0.90, 0.91, 0.92]
+
+
+def runs(activation: str, shift: float, n: int = 10) -> list[RunResult]:
+    """`n` seeds, better than the base by `shift`, with a small spread of the difference."""
+    return [
+        result(activation, s, accuracy + shift + 0.001 * (s % 3))
+        for s, accuracy in enumerate(BASE[:n])
+    ]
+
+
+COMPARED = [
+    *runs("relu", 0.0),
+    *runs("gelu", 0.02),
+    *runs("tanh", -0.03),
+    *(result("elu", s, a + (0.01 if s % 2 else -0.01)) for s, a in enumerate(BASE)),
+    *(result("selu", s, None if s < 2 else a) for s, a in enumerate(BASE)),
+    *(result("silu", s, None) for s, a in enumerate(BASE)),
+]
+
+
+def rows(table: Table) -> dict[str, dict[str, object]]:
+    return {str(row["activation"]): dict(row) for row in table.rows}
+
+
+def test_tables_read_as_they_should(golden: Callable[[str, str], None]) -> None:
+    folds = [
+        result("relu", seed, 0.9 + 0.01 * fold + 0.002 * seed, Split(folds=3, fold=fold))
+        for fold in range(3)
+        for seed in range(2)
+    ]
+    few = [*runs("relu", 0.0, n=3), *runs("gelu", 0.02, n=3)]
+    sweep = [result("relu", 0, 0.9, lr=lr) for lr in (0.1, 0.3)] + [result("relu", 0, None, lr=1.0)]
+    tables = [
+        report.compare(COMPARED, plan(COMPARED)),
+        report.compare(few, plan(few, quick=True)),
+        report.runs(COMPARED[18:22], plan(COMPARED)),
+        report.runs(folds, plan(folds)),
+        report.folds(folds, plan(folds)),
+        *report.deadcount(sweep, plan(sweep)),
+        report.confusion(COMPARED[0], ["ill", "well"]),
+        report.curve(COMPARED[0]),
+    ]
+    golden("tables.txt", render(tables, "text"))
+
+
+def test_verdicts_say_what_the_numbers_allow() -> None:
+    found = rows(report.compare(COMPARED, plan(COMPARED)))
+    verdicts = {activation: row["verdict"] for activation, row in found.items()}
+    assert verdicts == {
+        "relu": "reference",
+        "gelu": "better",
+        "tanh": "worse",
+        "elu": "undecided",
+        "selu": "undecided",
+        "silu": "diverged",
+    }
+    # gelu: all ten differences positive, 2/2^10, Holm over the four that have a p
+    assert found["gelu"]["p"] == pytest.approx(4 * 2 / 2**10)
+    assert found["gelu"]["p_unadjusted"] == pytest.approx(2 / 2**10)
+
+
+def test_diverged_runs_are_counted_and_never_averaged() -> None:
+    found = rows(report.compare(COMPARED, plan(COMPARED)))
+    assert (found["selu"]["n"], found["selu"]["diverged"], found["selu"]["pairs"]) == (8, 2, 8)
+    assert found["selu"]["difference"] == pytest.approx(
+        -0.001 * (2 + 0 + 1 + 2 + 0 + 1 + 2 + 0) / 8
+    )
+    assert (found["silu"]["n"], found["silu"]["diverged"]) == (0, 10)
+    for key in ("accuracy", "accuracy_sd", "difference", "p", "dead", "f1"):
+        assert found["silu"][key] is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_few_seeds_decide_nothing_and_the_table_says_so(n: int) -> None:
+    few = [*runs("relu", 0.0, n), *runs("gelu", 0.05, n)]
+    table = report.compare(few, plan(few))
+    assert rows(table)["gelu"]["verdict"] == "undecided"
+    assert any(f"{n} paired seeds can decide nothing here" in note for note in table.notes)
+
+
+def test_quick_runs_are_marked() -> None:
+    few = runs("relu", 0.0, 2)
+    for table in (
+        report.compare(few, plan(few, quick=True)),
+        report.runs(few, plan(few, quick=True)),
+        report.deadcount(few, plan(few, quick=True))[0],
+    ):
+        assert report.QUICK_NOTE in table.notes
+        assert all(row["quick"] for row in table.rows)
+
+
+def test_seeds_of_a_fold_are_averaged_before_the_spread() -> None:
+    accuracies = {(0, 0): 0.8, (0, 1): 1.0, (1, 0): 0.7, (1, 1): 0.9}
+    results = [
+        result("relu", seed, accuracy, Split(folds=2, fold=fold))
+        for (fold, seed), accuracy in accuracies.items()
+    ]
+    (row,) = report.folds(results, plan(results)).rows
+    assert row["folds"] == 2
+    assert row["accuracy"] == pytest.approx(0.85)
+    assert row["accuracy_sd"] == pytest.approx(0.1 / 2**0.5)  # of the fold means 0.9 and 0.8
+
+
+def test_deadcount_weighs_units_in_the_total() -> None:
+    (table,) = report.deadcount([COMPARED[0]], plan(COMPARED))
+    assert [row["layer"] for row in table.rows] == ["dense1", "dense2", "total"]
+    assert [row["dead"] for row in table.rows] == [1 / 8, 1.0, 5 / 12]
+    assert "slope exactly 0 on every example" in str(table.rows[0]["definition"])
+
+
+@pytest.mark.parametrize(
+    ("spread", "decimals"),
+    [(0.0003, 2), (0.003, 1), (0.007, 1), (0.011, 1), (0.019, 1), (0.023, 0), (0.2, 0), (None, 1)],
+)
+def test_no_more_decimals_than_the_spread_deserves(spread: float | None, decimals: int) -> None:
+    assert report.deserved([spread]) == decimals
