@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +17,7 @@ import typer
 from typer import Argument, Option
 
 from relubench import __version__
-from relubench.errors import RelubenchError
+from relubench.errors import RelubenchError, Stopped
 
 if TYPE_CHECKING:
     from relubench.commands import Console, Outcome, Request
@@ -30,36 +32,30 @@ app = typer.Typer(
 )
 
 WHAT, HOW, WHERE, SHOWN = "What to train", "How to train it", "Where it runs", "Output"
+BENCHMARKS = "Benchmarks (default: ./benchmarks.toml, else the shipped ones)."
 Names = list[str] | None
+Number = str | None  # config says what is wrong with it, as it does for benchmarks.toml
+
+
+def flag(panel: str, help: str, metavar: str = "N", *names: str) -> Any:
+    """One flag of the help's panel `panel`."""
+    return Option(*names, help=help, metavar=metavar, rich_help_panel=panel)
 
 
 class Flags:
     """Flags of every training command; those of benchmarks.toml have the same keys there."""
 
-    dataset: Annotated[
-        Names, Option("-d", "--dataset", metavar="NAME,…", help="Datasets.", rich_help_panel=WHAT)
-    ] = None
-    model: Annotated[
-        Names, Option("-m", "--model", metavar="NAME,…", help="Models.", rich_help_panel=WHAT)
-    ] = None
-    activation: Annotated[
-        Names,
-        Option("-a", "--activation", metavar="NAME,…", help="Activations.", rich_help_panel=WHAT),
-    ] = None
-    head: Annotated[
-        Names, Option(metavar="NAME,…", help="What outputs mean.", rich_help_panel=WHAT)
-    ] = None
-    seed: Annotated[int | None, Option(help="One seed.", rich_help_panel=WHAT)] = None
-    seeds: Annotated[int | None, Option(help="Seeds 0 … N-1.", rich_help_panel=WHAT)] = None
-    optimizer: Annotated[str | None, Option(metavar="NAME", rich_help_panel=HOW)] = None
-    lr: Annotated[Names, Option(metavar="RATE,…", help="Learning rates.", rich_help_panel=HOW)] = (
-        None
-    )
-    epochs: Annotated[
-        int | None, Option(help="Passes over the training part.", rich_help_panel=HOW)
-    ] = None
-    batch_size: Annotated[int | None, Option(help="Examples per step.", rich_help_panel=HOW)] = None
-    weight_decay: Annotated[float | None, Option(rich_help_panel=HOW)] = None
+    dataset: Annotated[Names, flag(WHAT, "Datasets.", "NAME,…", "-d", "--dataset")] = None
+    model: Annotated[Names, flag(WHAT, "Models.", "NAME,…", "-m", "--model")] = None
+    activation: Annotated[Names, flag(WHAT, "Activations.", "NAME,…", "-a", "--activation")] = None
+    head: Annotated[Names, flag(WHAT, "What the outputs mean.", "NAME,…")] = None
+    seed: Annotated[Number, flag(WHAT, "One seed.")] = None
+    seeds: Annotated[Number, flag(WHAT, "The seeds 0 … N-1.")] = None
+    optimizer: Annotated[str | None, flag(HOW, "Such as sgd:momentum=0.9.", "NAME")] = None
+    lr: Annotated[Names, flag(HOW, "Learning rates.", "RATE,…")] = None
+    epochs: Annotated[Number, flag(HOW, "Passes over the training part.")] = None
+    batch_size: Annotated[Number, flag(HOW, "Examples per step.")] = None
+    weight_decay: Annotated[Number, flag(HOW, "Pull of the weights to 0.", "RATE")] = None
     standardise: Annotated[
         bool | None,
         Option(
@@ -68,37 +64,16 @@ class Flags:
             rich_help_panel=HOW,
         ),
     ] = None
-    pca: Annotated[
-        int | None, Option(help="Keep so many principal components.", rich_help_panel=HOW)
-    ] = None
-    limit: Annotated[
-        int | None,
-        Option(help="Train on a stratified subset of so many examples.", rich_help_panel=HOW),
-    ] = None
-    device: Annotated[
-        str | None,
-        Option(metavar="auto|cpu|cuda[:i]|mps|xpu", help="Torch device.", rich_help_panel=WHERE),
-    ] = None
-    threads: Annotated[
-        int | None, Option(help="CPU threads (default: torch's choice).", rich_help_panel=WHERE)
-    ] = None
+    pca: Annotated[Number, flag(HOW, "Keep so many principal components.")] = None
+    limit: Annotated[Number, flag(HOW, "Train on a stratified subset of so many.")] = None
+    device: Annotated[str | None, flag(WHERE, "Torch device.", "auto|cpu|cuda[:i]|mps|xpu")] = None
+    threads: Annotated[Number, flag(WHERE, "CPU threads (default: torch's choice).")] = None
     data_dir: Annotated[
         Path | None,
-        Option(
-            help="Downloaded datasets (or RELUBENCH_DATA; default: the user cache).",
-            rich_help_panel=WHERE,
-        ),
+        flag(WHERE, "Downloaded data (or RELUBENCH_DATA; default: the user cache).", "FOLDER"),
     ] = None
-    config: Annotated[
-        Path | None,
-        Option(
-            help="Benchmarks (default: ./benchmarks.toml, else the shipped one).",
-            rich_help_panel=WHERE,
-        ),
-    ] = None
-    quick: Annotated[
-        bool, Option("--quick", help="A smoke run, marked as such.", rich_help_panel=WHERE)
-    ] = False
+    config: Annotated[Path | None, flag(WHERE, BENCHMARKS, "FILE")] = None
+    quick: Annotated[bool, flag(WHERE, "A smoke run, marked as such.", "", "--quick")] = False
 
 
 class OutputFlags:
@@ -106,22 +81,11 @@ class OutputFlags:
 
     format: Annotated[
         str | None,
-        Option(
-            metavar="text|github|csv|json|jsonl|latex|html",
-            help="Default: what -o's suffix means, else text.",
-            rich_help_panel=SHOWN,
-        ),
+        flag(SHOWN, "Default: what -o's suffix means, else text.", "text|github|csv|json|jsonl|…"),
     ] = None
-    output: Annotated[
-        Path | None,
-        Option("-o", "--output", metavar="FILE", help="Instead of stdout.", rich_help_panel=SHOWN),
-    ] = None
-    quiet: Annotated[
-        bool, Option("--quiet", help="No progress and no notes.", rich_help_panel=SHOWN)
-    ] = False
-    verbose: Annotated[
-        bool, Option("--verbose", help="Tracebacks of errors.", rich_help_panel=SHOWN)
-    ] = False
+    output: Annotated[Path | None, flag(SHOWN, "Not to stdout.", "FILE", "-o", "--output")] = None
+    quiet: Annotated[bool, flag(SHOWN, "No progress and no notes.", "", "--quiet")] = False
+    verbose: Annotated[bool, flag(SHOWN, "Tracebacks of errors.", "", "--verbose")] = False
 
 
 Benchmark = Annotated[
@@ -162,16 +126,9 @@ def takes(*groups: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def train(
     benchmark: Benchmark = None,
     *,
-    confusion: Annotated[
-        bool, Option("--confusion", help="The confusion matrix.", rich_help_panel=SHOWN)
-    ] = False,
-    curve: Annotated[
-        bool, Option("--curve", help="The learning curve.", rich_help_panel=SHOWN)
-    ] = False,
-    save: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="The weights, as a state dict.", rich_help_panel=SHOWN),
-    ] = None,
+    confusion: Annotated[bool, flag(SHOWN, "The confusion matrix.", "", "--confusion")] = False,
+    curve: Annotated[bool, flag(SHOWN, "The learning curve.", "", "--curve")] = False,
+    save: Annotated[Path | None, flag(SHOWN, "The weights, as a state dict.", "FILE")] = None,
     **flags: Any,
 ) -> int:
     """Train each cell once and print its scores on the test part."""
@@ -191,12 +148,8 @@ def train(
 def cv(
     benchmark: Benchmark = None,
     *,
-    folds: Annotated[
-        int | None, Option(help="Parts of the partition.", rich_help_panel=WHAT)
-    ] = None,
-    repeats: Annotated[
-        int | None, Option(help="Partitions, each drawn anew.", rich_help_panel=WHAT)
-    ] = None,
+    folds: Annotated[Number, flag(WHAT, "Parts of a partition (default 10).")] = None,
+    repeats: Annotated[Number, flag(WHAT, "Partitions, each drawn anew (default 1).")] = None,
     **flags: Any,
 ) -> int:
     """Cross-validate: stratified K-fold, nothing carried from fold to fold."""
@@ -211,7 +164,7 @@ def compare(
     benchmark: Benchmark = None,
     *,
     reference: Annotated[
-        str | None, Option(metavar="NAME", help="Compare with this one.", rich_help_panel=WHAT)
+        str | None, flag(WHAT, "Compare with this activation (default relu).", "NAME")
     ] = None,
     **flags: Any,
 ) -> int:
@@ -237,9 +190,7 @@ def deadcount(benchmark: Benchmark = None, **flags: Any) -> int:
 def list_(
     kind: Annotated[str | None, Argument(metavar="[KIND]", help="Such as activations.")] = None,
     *,
-    config: Annotated[
-        Path | None, Option(help="Benchmarks (default: ./benchmarks.toml, else the shipped one).")
-    ] = None,
+    config: Annotated[Path | None, flag(WHERE, BENCHMARKS, "FILE")] = None,
     **flags: Any,
 ) -> int:
     """List what there is to name: activations, models, datasets, heads, benchmarks …"""
@@ -286,17 +237,33 @@ def show(
 
     name = format or (output and formats.by_suffix(output.name)) or "text"
     entry = formats.FORMATS[name]
-    with files.replacing(output, "-o") if output else nullcontext() as part:
-        done = outcome()
-        if part:
-            part.write_text(formats.render(done.tables, entry.name), encoding="utf-8")
-        else:
-            terminal = sys.stdout.isatty()
-            colour = terminal and not os.environ.get("NO_COLOR") and "CI" not in os.environ
-            width = os.get_terminal_size().columns if terminal else formats.UNFOLDED
-            sys.stdout.write(formats.render(done.tables, entry.name, width, colour))
-            sys.stdout.flush()
+    try:
+        with files.replacing(output, "-o") if output else nullcontext() as part:
+            done = outcome()
+            if part:
+                part.write_text(formats.render(done.tables, entry.name), encoding="utf-8")
+            else:
+                _print(formats.render(done.tables, entry.name, *_terminal()))
+    except KeyboardInterrupt:
+        raise Stopped("interrupted") from None
     return done.exit_code
+
+
+def _terminal() -> tuple[int, bool]:
+    """How wide stdout is, and whether it shows colours."""
+    from relubench.formats import UNFOLDED
+
+    if not sys.stdout.isatty():
+        return UNFOLDED, False
+    plain = os.environ.get("NO_COLOR") or "CI" in os.environ
+    return shutil.get_terminal_size().columns, not plain
+
+
+def _print(text: str) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ± gets a ?
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def console(quiet: bool) -> Console:
@@ -338,8 +305,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(arguments, error.format_message(), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(arguments, "interrupted", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # Typer's way to say that nobody reads stdout any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141  # what a shell reports of a process that SIGPIPE ended
     except Exception as error:
         return _failed(arguments, f"bug in relubench: {type(error).__name__}: {error}", 70)

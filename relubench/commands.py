@@ -15,7 +15,7 @@ from typing import Any
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Catalog
 from relubench.datasets import DATASETS
-from relubench.errors import BadValue, UnknownName
+from relubench.errors import BadValue, Stopped, UnknownName
 from relubench.executors import EXECUTORS
 from relubench.formats import FORMATS, Table
 from relubench.heads import HEADS
@@ -158,7 +158,13 @@ def run(
 
     fit = partial(engine.fit, machine=machine, save=save)
     results = EXECUTORS["serial"].function(plan.stacks, fit)
-    return list(console.track(results, len(plan.cells)))
+    done: list[RunResult] = []
+    try:
+        for result in console.track(results, len(plan.cells)):
+            done.append(result)
+    except KeyboardInterrupt:
+        raise Stopped(f"interrupted after {len(done)} of {len(plan.cells)} runs") from None
+    return done
 
 
 def check(plan: Plan, machine: Machine) -> None:

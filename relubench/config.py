@@ -170,8 +170,8 @@ def _problems(
 def _explain(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
-    message = error["msg"].replace("Input should be", "must be")
-    return f"got {error['input']!r}, {message[0].lower()}{message[1:]}"
+    message = error["msg"].replace("Input should be", "must be").split(",")[0]
+    return f"got {error['input']}, {message[0].lower()}{message[1:]}"
 
 
 SEEDS = {"compare": 10}  # how many, where neither a flag nor the table says; else seed 0 alone

@@ -103,7 +103,8 @@ def train(cells: Sequence[Cell], network: nn.Module, data: Tensors) -> list[tupl
             hits += (log_p.detach().argmax(dim=-1) == y).sum(dim=1)
         for curve, loss_sum, hit_sum in zip(curves, losses.tolist(), hits.tolist(), strict=True):
             if not diverged(curve):
-                curve.append(Epoch(loss=loss_sum / n, accuracy=hit_sum / n))
+                finite = math.isfinite(loss_sum)
+                curve.append(Epoch(loss=loss_sum / n if finite else None, accuracy=hit_sum / n))
         if all(diverged(curve) for curve in curves):
             break
     return [tuple(curve) for curve in curves]
@@ -125,7 +126,7 @@ def forward(network: nn.Module, x: Tensor) -> Tensor:
 
 def diverged(curve: Sequence[Epoch]) -> str | None:
     """Why a cell with this learning curve failed, or None."""
-    if curve and not math.isfinite(curve[-1].loss):
+    if curve and curve[-1].loss is None:
         return f"diverged: the loss is not finite in epoch {len(curve)}"
     return None
 
@@ -170,7 +171,8 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
     """The cell's network with its initial weights, for examples of `shape`."""
     network = skeleton(cell, shape, datasets.load(cell.dataset, machine.data_dir))
     network = network.to_empty(device="cpu").to(getattr(torch, machine.dtype))
-    layers.initialise(network, seeds.stream(cell, "weights"))
+    bias = HEADS.choose(cell.head).entry.bias
+    layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias)
     return network.to(machine.device)
 
 

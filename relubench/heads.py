@@ -22,10 +22,16 @@ FLOOR = 1e-7  # the clip of Keras 2.1.5, which ran the published DL-ReLU experim
 
 @dataclass(frozen=True)
 class Head(Entry):
-    """One output meaning and where it comes from; `silent` if it can give every class a 0."""
+    """One output meaning.
+
+    paper   where it was published
+    silent  whether it can give every class a 0
+    bias    what the output layer's biases begin at
+    """
 
     paper: str = ""
     silent: bool = False
+    bias: float = 0.0
 
 
 HEADS: Catalog[Head] = Catalog("head", Head)
@@ -37,11 +43,15 @@ def softmax(outputs: Tensor) -> Tensor:
     return torch.log_softmax(outputs, dim=-1)
 
 
-@HEADS.add(paper="arXiv:1803.08375 (Agarap), as its published runs computed it", silent=True)
+@HEADS.add(
+    paper="arXiv:1803.08375 (Agarap), as its published runs computed it", silent=True, bias=1.0
+)
 def relu(outputs: Tensor) -> Tensor:
     """max(0, o) / Σ max(0, o), clipped to [1e-7, 1 - 1e-7]: the DL-ReLU classifier
 
-    Where every score is 0, every class gets 1e-7: a loss of 16.1 and a gradient of 0.
+    Where every score is 0, every class gets 1e-7: a loss of 16.1 and a gradient of 0. A class whose
+    score begins at 0 on all its examples would never be learned, so biases begin at 1, which gives
+    the rectifier positive inputs; the published runs began at 0.
     """
     scores = torch.relu(outputs)
     total = scores.sum(dim=-1, keepdim=True)

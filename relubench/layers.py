@@ -100,8 +100,8 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     return [group for group in groups if group["params"]]
 
 
-def initialise(network: nn.Module, stream: torch.Generator) -> None:
-    """Draw all weights from `stream`; biases are 0.
+def initialise(network: nn.Module, stream: torch.Generator, output_bias: float = 0.0) -> None:
+    """Draw all weights from `stream`; biases are 0, those of the output layer `output_bias`.
 
     A layer's weights are standard normal numbers, the same for every activation, times the
     standard deviation of the scheme of the activation that follows it.
@@ -117,6 +117,7 @@ def initialise(network: nn.Module, stream: torch.Generator) -> None:
             pending.append(module)
     for layer in pending:
         _draw(layer, OUTPUT_SCHEME, stream)
+        nn.init.constant_(layer.get_parameter("bias"), output_bias)
 
 
 def _draw(layer: nn.Module, scheme: str, stream: torch.Generator) -> None:

@@ -43,7 +43,7 @@ def plus_minus(center: float | None, spread: float | None, decimals: int = 1) ->
 
 def significant(value: float | None, digits: int = 2) -> str:
     """A number with so many significant digits and no exponent."""
-    if value is None or not math.isfinite(value):
+    if value is None:
         return UNDEFINED
     places = digits - 1 - math.floor(math.log10(abs(value))) if value else digits - 1
     return f"{value:.{max(0, places)}f}"

@@ -70,9 +70,12 @@ def total(layers: Sequence[LayerCount]) -> LayerCount:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One pass over the training set: mean loss and accuracy as the pass itself saw them."""
+    """One pass over the training set: mean loss and accuracy as the pass itself saw them.
 
-    loss: float
+    A loss that is not finite is None: the cell has diverged.
+    """
+
+    loss: float | None
     accuracy: float
 
 

@@ -54,7 +54,7 @@ def test_every_problem_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
         table_a + "folds: got 1, must be greater than or equal to 2",
         table_b + "dataset: unknown dataset 'digit': did you mean 'digits'?",
         table_b + "seed: give one seed or a number of seeds, not both",
-        table_b + "epochs: got 'many', must be a valid integer",
+        table_b + "epochs: got many, must be a valid integer",
     ]
     for start in expected:
         assert any(line.startswith(start) for line in lines), start

@@ -1,0 +1,319 @@
+"""The command line as scripts see it: exit codes, streams, rows, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from relubench.cli import Flags, OutputFlags, main
+from relubench.config import Settings
+
+TINY = ["-d", "iris", "-m", "ffnn:hidden=4", "--epochs", "1"]
+RUN_KEYS = {
+    *("dataset", "model", "activation", "head", "optimizer", "lr", "epochs", "batch_size", "seed"),
+    *("n_train", "n_test", "parameters", "accuracy", "precision", "recall", "f1", "loss"),
+    *("train_accuracy", "train_loss", "dead", "inactive", "dormant", "saturated", "sparsity"),
+    *("mean_activation", "seconds", "device", "threads", "torch", "key", "failed"),
+    *("confusion", "curve"),
+}
+COMPARE_KEYS = {
+    *("dataset", "model", "head", "lr", "activation", "n", "accuracy", "accuracy_sd"),
+    *("difference", "difference_low", "difference_high", "p", "verdict", "reference", "dead"),
+    *("inactive", "seconds", "parameters", "diverged", "test"),
+}
+LAYER_KEYS = {
+    *("layer", "units", "dead", "inactive", "rare", "dormant", "saturated", "sparsity"),
+    *("mean_activation", "examples", "definition"),
+}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder, where only the shipped benchmarks are found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CI", raising=False)
+
+
+def rows(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """The JSON rows of a command that must end well."""
+    assert main([*arguments, "--format", "json"]) == 0
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def relubench(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-m", "relubench", *arguments], **pipes | options)
+
+
+def test_train_has_a_row_per_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(["train", *TINY, "-a", "relu,gelu", "--head", "softmax,relu"], capsys)
+    assert [(r["head"], r["activation"]) for r in found] == [
+        ("softmax", "relu"),
+        ("softmax", "gelu"),
+        ("relu", "relu"),
+        ("relu", "gelu"),
+    ]
+    for row in found:
+        assert set(row) >= RUN_KEYS
+        undefined = {key for key, value in row.items() if value is None}
+        assert undefined <= {"pca", "limit", "folds", "fold", "failed", "silent"} | {
+            "precision",
+            "macro_precision",
+        }
+        assert len(row["curve"]) == 1
+        assert sum(map(sum, row["confusion"])) == row["n_test"] == 45
+
+
+def test_cv_has_a_row_per_fold(capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(["cv", *TINY, "--folds", "3", "--repeats", "2"], capsys)
+    assert [(r["repeat"], r["fold"]) for r in found] == [(r, f) for r in (0, 1) for f in (0, 1, 2)]
+    assert all(set(row) >= RUN_KEYS for row in found)
+    assert sum(row["n_test"] for row in found) == 2 * 150
+
+
+def test_compare_has_a_row_per_activation(capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(["compare", *TINY, "-a", "gelu,tanh", "--seeds", "3"], capsys)
+    assert sorted(row["activation"] for row in found) == ["gelu", "relu", "tanh"]
+    for row in found:
+        assert set(row) >= COMPARE_KEYS
+        reference = row["activation"] == "relu"
+        assert (row["verdict"] == "reference") == reference
+        for key in ("difference", "difference_low", "difference_high", "p"):
+            assert (row[key] is None) == reference
+
+
+def test_deadcount_has_a_row_per_layer_and_a_total(capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(["deadcount", "-d", "iris", "-m", "ffnn:hidden=4x3", "--epochs", "1"], capsys)
+    assert [(row["layer"], row["units"]) for row in found] == [
+        ("dense1", 4),
+        ("dense2", 3),
+        ("total", 7),
+    ]
+    assert all(set(row) >= LAYER_KEYS for row in found)
+    assert all(row["examples"] == 105 for row in found)
+
+
+@pytest.mark.parametrize("command", ["train", "cv", "compare", "deadcount"])
+def test_the_same_command_prints_the_same_bytes(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [command, *TINY, "-a", "relu,rrelu", "--seeds", "2", "--threads", "1"]
+    arguments += ["--folds", "2"] if command == "cv" else []
+    first, second = (
+        [{k: v for k, v in row.items() if k != "seconds"} for row in rows(arguments, capsys)]
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_fractions_are_not_rounded(capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = rows(["train", *TINY], capsys)
+    hits = sum(row["confusion"][i][i] for i in range(3))
+    assert row["accuracy"] == hits / 45
+
+
+BAD = {
+    "unknown command": (["trian"], "trian"),
+    "unknown flag": (["train", "--epoch", "1"], "--epoch"),
+    "unknown activation": (["train", "-a", "mihs"], "did you mean 'mish'?"),
+    "unknown dataset": (["train", "-d", "digit"], "did you mean 'digits'?"),
+    "unknown model": (["train", "-m", "fnn"], "did you mean 'ffnn'?"),
+    "unknown head": (["train", "--head", "sofmax"], "did you mean 'softmax'?"),
+    "unknown optimizer": (["train", "--optimizer", "adm"], "did you mean 'adam'?"),
+    "unknown benchmark": (["compare", "smok"], "did you mean 'smoke'?"),
+    "unknown kind": (["list", "activation_s"], "did you mean 'activations'?"),
+    "unknown format": (["list", "heads", "--format", "jsn"], "did you mean 'json'?"),
+    "unknown parameter": (["train", "-m", "ffnn:width=3"], "no parameter 'width'"),
+    "width 0": (["train", "-m", "ffnn:hidden=0"], "at least 1"),
+    "one fold": (["cv", *TINY, "--folds", "1"], "--folds: got 1"),
+    "too many folds": (["cv", *TINY, "--folds", "51"], "at most 50 folds"),
+    "no epochs": (["train", "--epochs", "0"], "--epochs: got 0"),
+    "no number": (["train", "--epochs", "many"], "--epochs: got many"),
+    "negative rate": (["train", "--lr", "-1"], "--lr: got -1"),
+    "no accelerator": (["train", "--device", "cuda"], "--device cuda: this machine has cpu"),
+    "unknown device": (["train", "--device", "gpu"], "--device gpu: this machine has"),
+    "both seeds": (["train", "--seed", "1", "--seeds", "2"], "not both"),
+    "missing data": (["train", "-d", "mnist", "--data-dir", "none"], "--data-dir"),
+    "missing config": (["train", "--config", "none.toml"], "cannot read none.toml"),
+    "too many components": (["train", *TINY, "--pca", "5"], "at most 4 components"),
+    "limit below classes": (["train", *TINY, "--limit", "2"], "at least that"),
+    "cnn on a table": (["train", "-d", "iris", "-m", "cnn"], "too small"),
+    "-o in no folder": (["train", *TINY, "-o", "none/x.json"], "-o none/x.json: cannot be written"),
+    "-o is a folder": (["train", *TINY, "-o", "."], "it is a folder"),
+    "--save in no folder": (["train", *TINY, "--save", "none/x.pt"], "--save none/x.pt"),
+    "--save of many": (["train", *TINY, "--seeds", "2", "--save", "x.pt"], "this plan has 2"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_clear_line(
+    case: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if case == "no accelerator" and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+
+    def offline(*arguments: Any, **keywords: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    arguments, says = BAD[case]
+    assert main([*arguments, "--quiet"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in err
+    assert not [path for path in Path().rglob("*") if path.is_file()]
+
+
+def test_a_broken_config_lists_every_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("benchmarks.toml").write_text("[benchmark.a]\nepcohs = 1\nlr = -1\n")
+    assert main(["compare", "a"]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 2
+    assert all(line.startswith("relubench: benchmarks.toml, [benchmark.a]: ") for line in err)
+
+
+def test_a_corrupted_file_is_refused(real_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = Path("data/MNIST/raw")
+    raw.mkdir(parents=True)
+    for good in (real_data / "MNIST/raw").glob("*-ubyte"):
+        (raw / good.name).symlink_to(good)
+    (raw / "t10k-labels-idx1-ubyte").unlink()
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(b"not a label file")
+    assert main(["train", "-d", "mnist", "--data-dir", "data"]) == 2
+    assert "t10k-labels-idx1-ubyte is corrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "cv", "compare", "deadcount"])
+def test_a_diverged_run_exits_1_and_the_table_is_printed(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [command, *TINY, "-a", "identity", "--optimizer", "sgd", "--lr", "1e30"]
+    arguments += ["--folds", "2"] if command == "cv" else []
+    assert main([*arguments, "--epochs", "3", "--format", "json"]) == 1
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert all(row["accuracy"] is None for row in found)
+    assert main([*arguments, "--epochs", "3"]) == 1
+    out = capsys.readouterr().out
+    assert "–" in out
+    assert "not finite" in out
+
+
+def test_verbose_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-a", "mihs", "--verbose"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_file_gets_the_format_of_its_suffix_and_stdout_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", *TINY, "-o", "x.jsonl"]) == 0
+    assert capsys.readouterr().out == ""
+    assert json.loads(Path("x.jsonl").read_text())["dataset"] == "iris"
+    assert main(["train", *TINY, "-o", "x.jsonl", "--format", "github"]) == 0
+    assert Path("x.jsonl").read_text().startswith("**iris")
+    assert [path.name for path in Path().iterdir()] == ["x.jsonl"]
+
+
+def test_a_failed_command_leaves_the_file_as_it_was() -> None:
+    Path("x.json").write_text("before")
+    assert main(["train", "-d", "mnist", "--data-dir", ".", "-o", "x.json", "-a", "nope"]) == 2
+    assert Path("x.json").read_text() == "before"
+
+
+def test_saved_weights_load_as_weights_only() -> None:
+    assert main(["train", *TINY, "--save", "w.pt"]) == 0
+    state = torch.load("w.pt", weights_only=True)
+    assert state["dense1.weights.weight"].shape == (4, 4)
+    assert state["output.bias"].shape == (3,)
+
+
+def test_confusion_and_curve_are_shown_with_class_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *TINY, "--confusion", "--curve"]) == 0
+    out = capsys.readouterr().out
+    assert "versicolor" in out
+    assert "train loss" in out
+
+
+def test_notes_go_to_stderr_and_quiet_silences_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *TINY]) == 0
+    assert "device: " in capsys.readouterr().err
+    assert main(["train", *TINY, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_flags_are_the_keys_of_the_config() -> None:
+    apart = {"data_dir", "config", "quick", *OutputFlags.__annotations__}
+    own = {"folds", "repeats", "reference"}  # of cv and compare
+    assert set(Flags.__annotations__) - apart | own == set(Settings.model_fields) - {"description"}
+
+
+def test_ctrl_c_ends_with_130_and_one_line() -> None:
+    process = relubench("train", "-d", "digits", "--epochs", "100000", "--verbose")
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("device: ")
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines()[-1].startswith("relubench: interrupted")
+
+
+def test_ctrl_c_prints_no_traceback() -> None:
+    process = relubench("train", "-d", "digits", "--epochs", "100000")
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["list", "activations"], ["--help"]], ids=" ".join)
+def test_a_reader_that_leaves_is_no_error(arguments: list[str]) -> None:
+    with relubench(*arguments) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def test_ascii_output_is_not_an_error() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    process = relubench("list", "activations", env=environment)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "relu" in out
+
+
+def test_help_names_every_flag(golden: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The words of the help, without frames and line breaks, which belong to the terminal."""
+    said = []
+    for command in ([], ["train"], ["cv"], ["compare"], ["deadcount"], ["list"]):
+        assert main([*command, "--help"]) == 0
+        words = capsys.readouterr().out.translate(dict.fromkeys(map(ord, "╭╮╰╯─│"), " ")).split()
+        said.append(" ".join(words))
+    golden("help.txt", "\n".join(said) + "\n")
+
+
+def test_stdin_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert main(["train", *TINY]) == 0
