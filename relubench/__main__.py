@@ -1,13 +1,43 @@
-"""`python -m relubench`."""
+"""`python -m relubench` and the console script: signals in, exit status out."""
 
+from __future__ import annotations
+
+import os
+import signal
 import sys
-
-from relubench.cli import main
 
 
 def run() -> None:
-    """The console script."""
-    sys.exit(main())
+    """Run the command line.
+
+    An interrupt ends in os._exit: nothing is left to lose, and Python would otherwise turn 130 into
+    a death by SIGINT where the interrupt came inside an exec(), as dataclasses use at import.
+    """
+    code = 130
+    try:
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(143))
+        from relubench.cli import main
+
+        code = main()
+    except KeyboardInterrupt:
+        if sys.stderr is not None:
+            sys.stderr.write("relubench: interrupted\n")
+    if code == 130:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def interrupt(signum: int, frame: object) -> None:
+    """Raise KeyboardInterrupt, and again each second, since a library may swallow the first."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 1)
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

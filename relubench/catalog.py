@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -67,6 +67,11 @@ class Choice(Generic[E]):
         """The parameters given, and the defaults of the rest."""
         return {**self.entry.parameters, **self.given}
 
+    @property
+    def meaning(self) -> tuple[Any, ...]:
+        """What it stands for, however it is spelled: equal for the same thing."""
+        return self.entry.name, *self.parameters.items()
+
     def __call__(self, *args: Any) -> Any:
         """Call the function with these parameters."""
         return self.entry.function(*args, **self.parameters)
@@ -105,8 +110,14 @@ class Catalog(dict[str, E]):
         Raises UnknownName for the name, BadValue for a parameter or its value.
         """
         name, *pairs = text.strip().split(":")
+        if not name:
+            raise BadValue(f"{text!r} names no {self.kind}")
         entry = self[name]
-        given = dict(_parameter(entry, pair) for pair in pairs)
+        given: dict[str, Any] = {}
+        for key, value in (_parameter(entry, pair) for pair in pairs):
+            if key in given:
+                raise BadValue(f"{entry.name}: {key} is given twice")
+            given[key] = value
         return Choice(entry, {key: given[key] for key in entry.parameters if key in given})
 
 
@@ -119,7 +130,7 @@ def _parameter(entry: Entry, pair: str) -> tuple[str, Any]:
     default = entry.parameters[key]
     try:
         return key, parse(text if equals else "", default)
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         wanted = f"{KINDS[type(default)]}, such as {spell(default)}"
         raise BadValue(f"{entry.name}: {key}={text!r} is not {wanted}") from None
 
@@ -130,11 +141,18 @@ KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 def parse(text: str, like: Any) -> Any:
-    """A parameter's value, of the type of `like`; fractions such as 1/3 are numbers too."""
+    """A parameter's value, of the type of `like`; fractions such as 1/3 are numbers too.
+
+    Raises ValueError or ZeroDivisionError for anything else, infinity included.
+    """
     if isinstance(like, bool):
         return ("false", "true").index(text) == 1
     if isinstance(like, float):
-        return float(Fraction(text))
+        numerator, _, denominator = text.partition("/")
+        value = float(numerator) / float(denominator or 1)
+        if not math.isfinite(value):
+            raise ValueError(text)
+        return value
     if isinstance(like, tuple):
         return tuple(int(part) for part in text.split("x"))
     return type(like)(text)

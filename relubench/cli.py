@@ -6,10 +6,11 @@ import inspect
 import io
 import os
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -17,7 +18,8 @@ import typer
 from typer import Argument, Option
 
 from relubench import __version__
-from relubench.errors import RelubenchError, Stopped
+from relubench.errors import BadValue, RelubenchError, Stopped
+from relubench.formats import UNFOLDED
 
 if TYPE_CHECKING:
     from relubench.commands import Console, Outcome, Request
@@ -134,6 +136,8 @@ def train(
     """Train each cell once and print its scores on the test part."""
     from relubench import commands, files
 
+    if save and save == flags["output"]:
+        raise BadValue(f"--save and -o both name {save}")
     with files.replacing(save, "--save") if save else nullcontext() as part:
         return run(
             lambda request, console: commands.train(request, console, confusion, curve, part),
@@ -171,9 +175,7 @@ def compare(
     """Compare activations on paired seeds (the benchmark 'default' where none is named)."""
     from relubench import commands
 
-    return run(
-        commands.compare, "compare", benchmark or "default", flags | {"reference": reference}
-    )
+    return run(commands.compare, "compare", benchmark, flags | {"reference": reference})
 
 
 @app.command()
@@ -196,7 +198,7 @@ def list_(
     """List what there is to name: activations, models, datasets, heads, benchmarks …"""
     from relubench import commands
 
-    return show(lambda: commands.listing(kind, config), **flags)
+    return show(lambda: commands.list_kind(kind, config), **flags)
 
 
 @app.callback(invoke_without_command=True)
@@ -206,6 +208,7 @@ def root(
     """Which activation should this network use, and what does it cost?"""
     if version:
         print(f"relubench {__version__}")
+        sys.stdout.flush()
         raise typer.Exit
 
 
@@ -235,44 +238,62 @@ def show(
     """Do the work and print its tables; a file is checked before the work and written after."""
     from relubench import files, formats
 
-    name = format or (output and formats.by_suffix(output.name)) or "text"
+    output = None if output == Path("-") else output
+    name = format or ("text" if output is None else formats.by_suffix(output.name))
+    if name is None:
+        known = ", ".join(entry.suffix for entry in formats.FORMATS.values())
+        raise BadValue(f"-o {output}: no format has this suffix; give --format, or one of {known}")
     entry = formats.FORMATS[name]
+    if output is None and sys.stdout is None:
+        raise BadValue("stdout is closed: give -o FILE")
     try:
         with files.replacing(output, "-o") if output else nullcontext() as part:
             done = outcome()
             if part:
                 part.write_text(formats.render(done.tables, entry.name), encoding="utf-8")
             else:
-                _print(formats.render(done.tables, entry.name, *_terminal()))
+                text = formats.render(done.tables, entry.name, *_terminal())
+                _print(text, "backslashreplace" if entry.machine else "replace")
     except KeyboardInterrupt:
         raise Stopped("interrupted") from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise BadValue(f"cannot write {output or 'to stdout'}: {error.strerror}") from error
     return done.exit_code
 
 
 def _terminal() -> tuple[int, bool]:
     """How wide stdout is, and whether it shows colours."""
-    from relubench.formats import UNFOLDED
-
     if not sys.stdout.isatty():
         return UNFOLDED, False
     plain = os.environ.get("NO_COLOR") or "CI" in os.environ
     return shutil.get_terminal_size().columns, not plain
 
 
-def _print(text: str) -> None:
+def _print(text: str, errors: str) -> None:
+    """To stdout; what its encoding cannot say is replaced as `errors` tells."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ± gets a ?
+        sys.stdout.reconfigure(errors=errors)
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """A line to stderr, if it is open; a line that cannot be written stops nothing."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def console(quiet: bool) -> Console:
     """Notes and a progress bar on stderr; the bar on a terminal only."""
     from relubench.commands import Console
 
-    bar = sys.stderr.isatty() and not quiet and "CI" not in os.environ
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    bar = terminal and not quiet and "CI" not in os.environ
     return Console(
-        note=lambda text: None if quiet else print(text, file=sys.stderr),
+        note=lambda text: None if quiet else say(text),
         track=_bar if bar else lambda results, total: iter(results),
     )
 
@@ -297,6 +318,9 @@ def _bar(results: Iterable[RunResult], total: int) -> Iterator[RunResult]:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where ± has no code, a ? must do
     try:
         return app(arguments, standalone_mode=False) or 0
     except RelubenchError as error:
@@ -305,16 +329,22 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(arguments, error.format_message(), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(arguments, "interrupted", 130)
-    except SystemExit:  # Typer's way to say that nobody reads stdout any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except SystemExit as stop:
+        if stop.code != 1:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Typer's 1: nobody reads stdout any more
         return 141  # what a shell reports of a process that SIGPIPE ended
+    except OSError as error:
+        return _failed(arguments, f"cannot write to stdout: {error.strerror}", 2)
     except Exception as error:
         return _failed(arguments, f"bug in relubench: {type(error).__name__}: {error}", 70)
 
 
 def _failed(arguments: list[str], message: str, exit_code: int) -> int:
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)  # an interrupt has been heard
     if "--verbose" in arguments:
         traceback.print_exc()
-    for line in message.splitlines() or [""]:
-        print(f"relubench: {line}", file=sys.stderr)
+    for line in message.splitlines():
+        say(f"relubench: {line}")
     return exit_code

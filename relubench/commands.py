@@ -22,7 +22,7 @@ from relubench.heads import HEADS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
-from relubench.plan import Machine, Plan, Recipe
+from relubench.plan import Machine, Plan
 from relubench.results import RunResult
 
 CATALOGS: dict[str, Catalog[Any]] = {
@@ -116,31 +116,36 @@ def deadcount(request: Request, console: Console) -> Outcome:
     return Outcome(report.deadcount(results, plan), _exit_code(results))
 
 
-def listing(kind: str | None, config_file: Path | None) -> Outcome:
+def list_kind(kind: str | None, config_file: Path | None) -> Outcome:
     """What there is to name: one catalogue, or the kinds."""
-    from relubench import report
+    from relubench import listing
 
     kinds = {f"{name}s": name for name in (*CATALOGS, "benchmark")}
     if kind is None:
-        return Outcome([report.kinds(kinds)])
+        return Outcome([listing.kinds(kinds)])
     singular = kinds.get(kind, kind)
     if singular == "benchmark":
         from relubench import config
 
-        return Outcome([report.benchmarks(config.read(config_file, CATALOGS).tables)])
+        return Outcome([listing.benchmarks(config.read(config_file, CATALOGS).tables)])
     if singular not in CATALOGS:
         raise UnknownName("kind", kind, known=kinds)
     described = "formula" if singular in FORMULAS else "description"
-    return Outcome([report.catalog(CATALOGS[singular], described)])
+    return Outcome([listing.catalog(CATALOGS[singular], described)])
 
 
 def prepare(request: Request, console: Console) -> tuple[Plan, Machine]:
     """The plan and the machine; whatever can be refused is refused here, before training."""
     from relubench import config
 
-    benchmarks = config.read(request.config, CATALOGS)
-    settings = config.settings(benchmarks, request.benchmark, request.flags, CATALOGS)
-    plan = config.plan(settings, request.command, request.benchmark, request.quick)
+    benchmarks = config.Benchmarks("", {})
+    if request.benchmark is not None or request.config or request.command == "compare":
+        benchmarks = config.read(request.config, CATALOGS)
+    name = request.benchmark
+    if name is None and request.command == "compare" and "default" in benchmarks.tables:
+        name = "default"
+    settings = config.settings(benchmarks, name, request.flags, CATALOGS)
+    plan = config.plan(settings, request.command, name, request.quick)
     machine = Machine(
         data_dir=str(request.data_dir or data_dir()),
         device=device(settings.device, console),
@@ -175,7 +180,7 @@ def check(plan: Plan, machine: Machine) -> None:
         replace(cell.split, repeat=0, fold=cell.split.folds and 0) for cell in plan.cells
     )
     alike = (
-        replace(cell, seed=0, recipe=Recipe(), split=split)
+        replace(cell, seed=0, recipe=replace(cell.recipe, lr=1.0), split=split)
         for cell, split in zip(plan.cells, first_splits, strict=True)
     )
     for cell in dict.fromkeys(alike):  # the plan's order, each kind once
@@ -195,7 +200,7 @@ def device(wanted: str, console: Console) -> str:
         console.note(f"device: {chosen}")
         return chosen
     if wanted not in known:
-        raise BadValue(f"--device {wanted}: this machine has {', '.join(known)}")
+        raise BadValue(f"--device {wanted}: this machine has {', '.join(known)} (or --device auto)")
     return wanted
 
 

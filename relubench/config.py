@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,18 +29,26 @@ Catalogs = Mapping[str, Catalog[Any]]
 
 
 def _comma_list(value: Any) -> Any:
-    """'a,b' or ['a,b', 'c'] to a list of single entries."""
+    """'a,b' or ['a,b', 'c'] to a tuple of single entries."""
     items = value if isinstance(value, list | tuple) else [value]
-    return [
+    return tuple(
         part.strip() if isinstance(part, str) else part
         for item in items
         for part in (item.split(",") if isinstance(item, str) else [item])
-    ]
+    )
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(min_length=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Rates = Annotated[tuple[Rate, ...], BeforeValidator(_comma_list), Field(min_length=1)]
+Rates = Annotated[
+    tuple[Rate, ...],
+    BeforeValidator(_comma_list),
+    AfterValidator(lambda rates: tuple(dict.fromkeys(rates))),
+    Field(min_length=1),
+]
+
+
+MANY = 100_000  # seeds, folds or repeats: a slip of the finger, not a study
 
 
 class Settings(BaseModel):
@@ -56,35 +65,41 @@ class Settings(BaseModel):
     optimizer: str = "adam"
     lr: Rates = (0.001,)
     epochs: int = Field(30, ge=1)
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, le=2**31 - 1)
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     standardise: bool = True
     pca: int | None = Field(None, ge=1)
     limit: int | None = Field(None, ge=1)
     seed: int | None = Field(None, ge=0)
-    seeds: int | None = Field(None, ge=1)
-    folds: int = Field(10, ge=2)
-    repeats: int = Field(1, ge=1)
+    seeds: int | None = Field(None, ge=1, le=MANY)
+    folds: int = Field(10, ge=2, le=MANY)
+    repeats: int = Field(1, ge=1, le=MANY)
     device: str = "auto"
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1, le=1024)
 
     @field_validator("dataset", "model", "activation", "head", mode="after")
     @classmethod
     def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        catalog, problems, known = _catalog(info), [], []
+        catalog, problems = _catalog(info), []
+        known: dict[object, str] = {}
         for name in names:
             try:
-                known.append(str(catalog.choose(name)))
+                choice = catalog.choose(name)
+                known.setdefault(choice.meaning, str(choice))
             except (BadValue, UnknownName) as problem:
                 problems.append(str(problem))
         if problems:
             raise BadValue("; ".join(problems))
-        return tuple(dict.fromkeys(known))
+        return tuple(known.values())
 
     @field_validator("optimizer", "reference", mode="after")
     @classmethod
     def _known_one(cls, name: str, info: ValidationInfo) -> str:
-        return str(_catalog(info).choose(name))
+        catalog = _catalog(info)
+        choice = catalog.choose(name)
+        listed = info.data.get("activation", ()) if info.field_name == "reference" else ()
+        spellings: dict[object, str] = {catalog.choose(other).meaning: other for other in listed}
+        return spellings.get(choice.meaning, str(choice))  # as in the list, if it is there
 
 
 def _catalog(info: ValidationInfo) -> Catalog[Entry]:
@@ -114,7 +129,7 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
     """All benchmarks of a file; raises BadValue that lists every problem in it."""
     found = find(path)
     try:
-        document = tomllib.loads(found.read_text(encoding="utf-8"))
+        document = tomllib.loads(found.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise BadValue(f"cannot read {found}: {reason}") from None
@@ -129,7 +144,8 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
     if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
         raise BadValue(f"{found}: every benchmark is a table: [benchmark.NAME]")
     for name, table in tables.items():
-        problems += _problems(table, catalogs, f"{found}, [benchmark.{name}]: ".__add__)
+        label = f"{found}, [benchmark.{name}]: ".__add__
+        problems += _problems(table, catalogs, label, strict=True)
     if problems:
         raise BadValue("\n".join(problems))
     return Benchmarks(str(found), tables)
@@ -144,14 +160,15 @@ def settings(
     table = dict(benchmarks.tables[name]) if name is not None else {}
     if {"seed", "seeds"} & flags.keys():  # one replaces the other
         table = {key: value for key, value in table.items() if key not in ("seed", "seeds")}
-    if problems := _problems(flags, catalogs, lambda key: f"--{key.replace('_', '-')}"):
+    if problems := _problems(flags, catalogs, lambda key: f"--{key.replace('_', '-')}", False):
         raise BadValue("\n".join(problems))
     return Settings.model_validate(table | dict(flags), context=catalogs)
 
 
 def _problems(
-    table: Mapping[str, Any], catalogs: Catalogs, label: Callable[[str], str]
+    table: Mapping[str, Any], catalogs: Catalogs, label: Callable[[str], str], strict: bool
 ) -> list[str]:
+    """A line for each; `strict` takes no text for a number: a file has both, a shell only text."""
     keys = Settings.model_fields
     found = []
     for key in table.keys() - keys.keys():
@@ -161,7 +178,7 @@ def _problems(
         found.append(f"{label('seed')}: give one seed or a number of seeds, not both")
     try:
         known = {key: value for key, value in table.items() if key in keys}
-        Settings.model_validate(known, context=catalogs)
+        Settings.model_validate(known, context=catalogs, strict=strict)
     except ValidationError as error:
         found += [f"{label(str(e['loc'][0]))}: {_explain(e)}" for e in error.errors()]
     return sorted(set(found))

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -206,7 +207,7 @@ def _mnist_family(name: str, family: str, folder: Path) -> Dataset:
     mnist = _torchvision_mnist()
     raw = folder / family / "raw"
     files = DATASETS[name].sha256
-    missing = [file for file in files if not (raw / file).is_file()]
+    missing = [file for file in files if not os.path.isfile(raw / file)]
     if missing:
         _download(name, getattr(mnist, family), folder, missing, raw)
     arrays = {}
@@ -215,6 +216,8 @@ def _mnist_family(name: str, family: str, folder: Path) -> Dataset:
         try:
             arrays[file] = read(str(raw / file)).numpy()
             right = digest(arrays[file]) == sha256
+        except PermissionError:
+            raise DataError(f"{name}: {raw / file} cannot be read: permission denied") from None
         except (OSError, ValueError, TypeError, RuntimeError, AssertionError, LookupError):
             right = False
         if not right:
@@ -247,6 +250,9 @@ def _download(name: str, family: Any, folder: Path, missing: list[str], raw: Pat
         with contextlib.redirect_stdout(sys.stderr), _network_timeout(seconds=20):
             family(str(folder), download=True)
     except (OSError, RuntimeError, EOFError) as error:
+        for empty in (raw, raw.parent, folder):
+            with contextlib.suppress(OSError):
+                empty.rmdir()
         raise DataError(
             f"{name}: {', '.join(missing)} not in {raw}, and the download failed: put the files "
             "there, or say where they are with --data-dir or RELUBENCH_DATA"

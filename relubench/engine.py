@@ -7,6 +7,7 @@ depends on another cell, so that it reads the same for one cell and for many.
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -60,7 +61,9 @@ def _fit(cells: Sequence[Cell], machine: Machine, save: Path | None) -> list[Run
     (curve,) = train(cells, network, data)
     seconds = time.perf_counter() - start
     if save:
-        torch.save(network.state_dict(), save)
+        state = io.BytesIO()
+        torch.save(network.state_dict(), state)
+        save.write_bytes(state.getvalue())
     result = RunResult(
         cell=cell,
         environment=environment(machine),
@@ -170,7 +173,12 @@ def score(metric: Callable[[Prediction], Tensor], prediction: Prediction) -> flo
 def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
     """The cell's network with its initial weights, for examples of `shape`."""
     network = skeleton(cell, shape, datasets.load(cell.dataset, machine.data_dir))
-    network = network.to_empty(device="cpu").to(getattr(torch, machine.dtype))
+    network = network.to(getattr(torch, machine.dtype))
+    try:
+        network = network.to_empty(device="cpu")
+    except RuntimeError as error:
+        count = parameters(network)
+        raise BadValue(f"--model {cell.model}: no memory for {count} parameters") from error
     bias = HEADS.choose(cell.head).entry.bias
     layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias)
     return network.to(machine.device)
@@ -179,8 +187,11 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
 def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
     """The cell's network, its weights without memory; raises BadValue where none can be built."""
     activation = ACTIVATIONS.choose(cell.activation)
-    with torch.device("meta"):
-        network: nn.Module = MODELS.choose(cell.model)(shape, len(dataset.classes), activation)
+    try:
+        with torch.device("meta"):
+            network: nn.Module = MODELS.choose(cell.model)(shape, len(dataset.classes), activation)
+    except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond its integers
+        raise BadValue(f"--model {cell.model} is too large to be built") from error
     return network
 
 
@@ -263,4 +274,22 @@ def check(cell: Cell, machine: Machine) -> None:
     most = min(len(train), math.prod(dataset.shape))
     if pca and pca > most:
         raise BadValue(f"--pca {pca}: {cell.dataset} has at most {most} components here")
+    _check_choices(cell)
     skeleton(cell, (pca,) if pca else dataset.shape, dataset)
+
+
+def _check_choices(cell: Cell) -> None:
+    """Refuse parameters with which an optimizer or an activation cannot work."""
+    optimizer, act = cell.recipe.optimizer, layers.Act(ACTIVATIONS.choose(cell.activation), 1)
+    try:
+        OPTIMIZERS.choose(optimizer)([nn.Parameter(torch.zeros(1))], 1e-3, cell.recipe.weight_decay)
+    except ValueError as error:
+        raise BadValue(f"--optimizer {optimizer}: {error}") from None
+    x = torch.tensor([[-3.0], [-0.1], [0.0], [0.1], [3.0]])
+    try:
+        act.reset_parameters()
+        finite = bool(act.eval()(x).isfinite().all())
+    except (RuntimeError, ZeroDivisionError, OverflowError):
+        finite = False
+    if not finite:
+        raise BadValue(f"--activation {cell.activation}: not a finite number for x from -3 to 3")

@@ -20,9 +20,9 @@ class UnknownName(RelubenchError, ValueError):
     """A name that stands in no catalogue."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        plural = f"{kind}s" if not kind.endswith("s") else kind
         hint = suggestion(name, known) or f"known: {', '.join(sorted(known)) or 'none'}"
-        super().__init__(f"unknown {kind} {name!r}: {hint} (relubench list {plural})")
+        where = "relubench list" if kind == "kind" else f"relubench list {kind}s"
+        super().__init__(f"unknown {kind} {name!r}: {hint} ({where})")
 
 
 class DataError(RelubenchError):
@@ -37,5 +37,6 @@ class Stopped(RelubenchError):
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """'did you mean …?' for the nearest known name, or '' where none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else ""
+    by_lower = {item.lower(): item for item in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f"did you mean {by_lower[near[0]]!r}?" if near else ""

@@ -61,9 +61,14 @@ class Format(Entry):
 FORMATS: Catalog[Format] = Catalog("format", Format)
 
 
+def counted(count: int, noun: str) -> str:
+    """'1 seed', '2 seeds'."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def by_suffix(name: str) -> str | None:
     """The format that a file name's suffix means."""
-    return next((f.name for f in FORMATS.values() if name.endswith(f.suffix)), None)
+    return next((f.name for f in FORMATS.values() if name.lower().endswith(f.suffix)), None)
 
 
 def render(tables: Sequence[Table], name: str, width: int = UNFOLDED, colour: bool = False) -> str:
@@ -76,7 +81,7 @@ def render(tables: Sequence[Table], name: str, width: int = UNFOLDED, colour: bo
 
 
 @FORMATS.add(suffix=".txt")
-def text(table: Table, *, width: int = UNFOLDED, colour: bool = False) -> str:
+def text(table: Table, width: int = UNFOLDED, colour: bool = False) -> str:
     """Aligned columns, for a terminal"""
     from rich.console import Console
     from rich.padding import Padding
@@ -157,12 +162,16 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str] = str) -> s
 def csv(table: Table) -> str:
     """Comma-separated values with a header; an empty field is not defined, lists are JSON"""
     out = io.StringIO()
-    header = list(table.rows[0]) if table.rows else []
+    header = list(dict.fromkeys(key for row in table.rows for key in row))
     writer = csv_writer.DictWriter(out, header, lineterminator="\n")
     writer.writeheader()
     for row in table.rows:
-        writer.writerow({k: _json(v) if isinstance(v, list | bool) else v for k, v in row.items()})
+        writer.writerow({key: _field(value) for key, value in row.items()})
     return out.getvalue()
+
+
+def _field(value: Any) -> Any:
+    return _json(value) if isinstance(value, list | dict | bool) else value
 
 
 @FORMATS.add(suffix=".json", machine=True)

@@ -76,8 +76,10 @@ def cnn(
 
     A flat input, such as principal components, is taken as a square image of one channel.
     """
-    if min(*filters, dense) < 1 or padding not in (0, 1):
-        raise BadValue("cnn: filters and dense must be at least 1, padding 0 or 1")
+    if min(*filters, dense) < 1:
+        raise BadValue(f"cnn: filters and dense must be at least 1, got {min(*filters, dense)}")
+    if padding not in (0, 1):
+        raise BadValue(f"cnn: padding must be 0 or 1, got {padding}")
     _check_dropout("cnn", dropout)
     _check_dropout("cnn", dense_dropout)
     channels, side, width = _image(shape)
@@ -92,9 +94,10 @@ def cnn(
         side, width = ((length - 4 + 4 * padding) // 2 for length in (side, width))
         stages[f"pool{block + 1}"] = nn.Sequential(nn.MaxPool2d(2), layers.Dropout(dropout))
     if min(side, width) < 1:
+        size = "x".join(map(str, _image(shape)))
         raise BadValue(
-            f"cnn: an input of {'x'.join(map(str, shape))} is too small for {len(filters)} blocks "
-            "of 3x3 convolutions: use cnn:padding=1, fewer filters or a larger image"
+            f"cnn: an image of {size} is too small for {len(filters)} blocks of convolutions: "
+            "use cnn:padding=1, fewer filters, larger images, or an ffnn"
         )
     stages["flatten"] = nn.Flatten()
     first = nn.Linear(channels * side * width, dense)

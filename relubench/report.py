@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from statistics import mean, median
 from typing import Any
 
 from relubench import stats
-from relubench.catalog import Catalog, Entry, spell
-from relubench.formats import Column, Row, Table
+from relubench.formats import Column, Row, Table, counted
 from relubench.metrics import METRICS
 from relubench.plan import Plan
 from relubench.results import COUNTED_ON, DEFINITIONS, LayerCount, RunResult, total
@@ -45,6 +44,8 @@ def significant(value: float | None, digits: int = 2) -> str:
     """A number with so many significant digits and no exponent."""
     if value is None:
         return UNDEFINED
+    if abs(value) >= 1e6:
+        return f"{value:.{digits - 1}e}"
     places = digits - 1 - math.floor(math.log10(abs(value))) if value else digits - 1
     return f"{value:.{max(0, places)}f}"
 
@@ -238,7 +239,7 @@ def _compare_group(members: Sequence[RunResult], plan: Plan) -> list[dict[str, A
                 "p": p,
                 "p_unadjusted": None if itself else paired.p,
                 "comparisons": len(others),
-                "test": f"{test} sign-flip, Holm over {_counted(len(others))}",
+                "test": f"{test} sign-flip, Holm over {counted(len(others), 'comparison')}",
                 "verdict": "reference" if itself else _verdict(p, paired.difference, row),
             }
         )
@@ -312,7 +313,8 @@ def _sentences(rows: Sequence[Row], names: Sequence[str], decimals: int) -> list
             ]
             if found:
                 said.append(f"{where}{verdict} than {reference}: {', '.join(found)}.")
-        if len(members) > 1 and all(r["verdict"] not in ("better", "worse") for r in members):
+        verdicts = {row["verdict"] for row in members}
+        if "undecided" in verdicts and not verdicts & {"better", "worse"}:
             said.append(f"{where}no activation differs from {reference} by more than chance may.")
     return said
 
@@ -332,15 +334,16 @@ def _method(rows: Sequence[Row]) -> list[str]:
     least = stats.smallest_p(most) * comparisons
     if least >= ALPHA:
         said.append(
-            f"{most} paired seeds can decide nothing here: {_counted(comparisons)} give no "
-            f"corrected p below {min(1.0, least):.3g}; --seeds {stats.pairs_needed(comparisons)} "
-            "could."
+            f"{counted(most, 'paired seed')} can decide nothing here: over "
+            f"{counted(comparisons, 'comparison')} no corrected p is below {min(1.0, least):.3g}; "
+            f"--seeds {stats.pairs_needed(comparisons)} could."
         )
     return said
 
 
-def _counted(comparisons: int) -> str:
-    return f"{comparisons} comparison{'s' * (comparisons != 1)}"
+def _runs(row: Row) -> int:
+    count: int = row["n"] + row["diverged"]
+    return count
 
 
 # --- deadcount ------------------------------------------------------------------------------------
@@ -357,11 +360,11 @@ def deadcount(results: Sequence[RunResult], plan: Plan) -> list[Table]:
         *(_percent_column(name) for name in (*COUNTS, "sparsity")),
         Column("mean", lambda row: significant(row["mean_activation"])),
     ]
-    examples = next((row["examples"] for row in rows if row["examples"]), 0)
+    examples = next((f" ({row['examples']} examples here)" for row in rows if row["examples"]), "")
     notes = [
         *_failures(results),
         *(f"{name}: {meaning}" for name, meaning in DEFINITIONS.items()),
-        f"{COUNTED_ON} ({examples} examples here)",
+        f"{COUNTED_ON}{examples}",
         *_quick(plan),
     ]
     identity = ("activation", *SETUP, "seed")
@@ -420,71 +423,6 @@ def _sweep(rows: Sequence[Row], rates: Sequence[float]) -> Table:
     return Table(swept, columns, "dead units, % of all hidden units, by learning rate")
 
 
-# --- list -----------------------------------------------------------------------------------------
-
-
-def catalog(entries: Catalog[Entry], described: str) -> Table:
-    """What a user may name, of one kind; `described` is the word for an entry's docstring."""
-    rows = []
-    for entry in entries.values():
-        facts = {f.name: getattr(entry, f.name) for f in fields(entry)}
-        own = {k: v for k, v in facts.items() if k not in ("name", "function", "sha256", "learns")}
-        row = {"name": entry.name, described: entry.description, "parameters": entry.parameters}
-        rows.append(row | own | ({"learned": list(facts["learns"])} if "learns" in facts else {}))
-    plain = ("init", "source", "examples", "better", "unit", "suffix")
-    shown = [key for key in plain if any(row.get(key) for row in rows)]
-    columns = [Column("name", lambda row: row["name"], left=True)]
-    columns.append(Column(described, lambda row: row[described], left=True, wrap=True))
-    if any(row["parameters"] for row in rows):
-        columns.append(Column("parameters", _parameters_text, left=True, wrap=True))
-    columns += [Column(key, _text_of(key), left=True, wrap=True) for key in shown]
-    if any("kinks" in row for row in rows):
-        columns.append(Column("slope at kink", _kinks_text, left=True, wrap=True))
-    if any(row.get("paper") for row in rows):
-        columns.append(Column("paper", _paper_text, left=True, wrap=True))
-    return Table(rows, columns, f"{len(rows)} {entries.kind}s", group=lambda row: row.get("family"))
-
-
-def _parameters_text(row: Row) -> str:
-    return " ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={spell(value)}"
-        for name, value in row["parameters"].items()
-    )
-
-
-def _kinks_text(row: Row) -> str:
-    return ", ".join(f"{slope:.4g} at {x:g}" for x, slope in row["kinks"].items())
-
-
-def _paper_text(row: Row) -> str:
-    return ", ".join(str(row[key]) for key in ("paper", "year") if row.get(key))
-
-
-def kinds(names: Mapping[str, str]) -> Table:
-    """What `list` can list."""
-    rows = [{"kind": plural} for plural in names]
-    column = Column("relubench list …", lambda row: row["kind"], left=True)
-    return Table(rows, [column], "what there is to name")
-
-
-def benchmarks(tables: Mapping[str, Row]) -> Table:
-    """The benchmarks of a file."""
-    rows = [
-        {"name": name, **{key: value for key, value in table.items()}}
-        for name, table in tables.items()
-    ]
-    columns = [
-        Column("name", lambda row: row["name"], left=True),
-        Column("datasets", lambda row: _joined(row.get("dataset")), left=True, wrap=True),
-        Column("description", lambda row: str(row.get("description", "")), left=True, wrap=True),
-    ]
-    return Table(rows, columns, f"{len(rows)} benchmarks")
-
-
-def _joined(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value or UNDEFINED)
-
-
 # --- pieces ---------------------------------------------------------------------------------------
 
 
@@ -510,7 +448,7 @@ def _title(rows: Sequence[Row], names: Sequence[str]) -> str:
     if not rows:
         return ""
     row = rows[0]
-    seeds = f"{row['n'] + row['diverged']} paired seeds" if "n" in row else f"seed {row['seed']}"
+    seeds = f"seed {row['seed']}" if "seed" in row else counted(_runs(row), "paired seed")
     one_size = not _varying(rows, "parameters")
     parts = {
         "dataset": row["dataset"],
@@ -523,10 +461,10 @@ def _title(rows: Sequence[Row], names: Sequence[str]) -> str:
         "optimizer": row["optimizer"],
         "lr": f"lr {row['lr']:g}",
         "batch_size": f"batch {row['batch_size']}",
-        "epochs": f"{row['epochs']} epochs",
+        "epochs": counted(row["epochs"], "epoch"),
         "seed": seeds,
-        "parameters": f"{row['parameters']} parameters" if one_size else "",
-        "device": f"{row['device']}, {row['threads']} thread{'s' * (row['threads'] > 1)}",
+        "parameters": counted(row["parameters"], "parameter") if one_size else "",
+        "device": f"{row['device']}, {counted(row['threads'], 'thread')}",
     }
     return " · ".join(text for key, text in parts.items() if text and key not in names)
 
@@ -574,8 +512,7 @@ def _run_name(result: RunResult) -> str:
 def _failures(results: Sequence[RunResult]) -> list[str]:
     failed = _by((r for r in results if r.failed), lambda result: result.cell.activation)
     return [
-        f"{activation}: {len(runs)} run{'s' * (len(runs) > 1)} failed and count in no mean "
-        f"({runs[0].failed})"
+        f"{activation}: {counted(len(runs), 'run')} failed and count in no mean ({runs[0].failed})"
         for activation, runs in failed.items()
     ]
 

@@ -17,6 +17,7 @@ import torch
 
 from relubench.cli import Flags, OutputFlags, main
 from relubench.config import Settings
+from relubench.formats import FORMATS
 
 TINY = ["-d", "iris", "-m", "ffnn:hidden=4", "--epochs", "1"]
 RUN_KEYS = {
@@ -150,7 +151,16 @@ BAD = {
     "limit below classes": (["train", *TINY, "--limit", "2"], "at least that"),
     "cnn on a table": (["train", "-d", "iris", "-m", "cnn"], "too small"),
     "-o in no folder": (["train", *TINY, "-o", "none/x.json"], "-o none/x.json: cannot be written"),
-    "-o is a folder": (["train", *TINY, "-o", "."], "it is a folder"),
+    "-o is a folder": (["train", *TINY, "--format", "csv", "-o", "."], "it is a folder"),
+    "-o of no format": (["train", *TINY, "-o", "x.xml"], "no format has this suffix"),
+    "--save and -o alike": (["train", *TINY, "--save", "x.csv", "-o", "x.csv"], "both name x.csv"),
+    "a parameter twice": (["train", "-m", "ffnn:hidden=8:hidden=9"], "given twice"),
+    "an empty name": (["train", "-a", "relu,"], "names no activation"),
+    "a bad optimizer": (["train", *TINY, "--optimizer", "sgd:nesterov=true"], "momentum"),
+    "a bad unit": (["train", *TINY, "-a", "relu,celu:alpha=0"], "celu:alpha=0.0"),
+    "a huge number": (["train", "-a", "elu:alpha=1e400000000"], "is not a number"),
+    "a huge width": (["train", *TINY[:2], "-m", f"ffnn:hidden={10**20}"], "too large"),
+    "folds without end": (["cv", "--folds", str(10**20)], "--folds: got"),
     "--save in no folder": (["train", *TINY, "--save", "none/x.pt"], "--save none/x.pt"),
     "--save of many": (["train", *TINY, "--seeds", "2", "--save", "x.pt"], "this plan has 2"),
 }
@@ -213,6 +223,49 @@ def test_a_diverged_run_exits_1_and_the_table_is_printed(
     out = capsys.readouterr().out
     assert "–" in out
     assert "not finite" in out
+
+
+def test_what_is_the_same_is_trained_once(capsys: pytest.CaptureFixture[str]) -> None:
+    units = "leaky_relu,leaky_relu:negative_slope=0.01"
+    arguments = ["compare", *TINY, "-a", units, "--lr", "0.1,0.1", "--seeds", "2"]
+    found = rows([*arguments, "--reference", "leaky_relu:negative_slope=0.010"], capsys)
+    assert [(row["activation"], row["n"]) for row in found] == [("leaky_relu", 2)]
+
+
+@pytest.mark.parametrize("kind", ["activations", "models", "datasets", "benchmarks", "formats"])
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_list_prints_every_format(kind: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", kind, "--format", name]) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "says"),
+    [
+        ("2>&-", 0, ""),
+        ("2>/dev/full", 0, ""),
+        (">&-", 2, "stdout is closed"),
+        (">/dev/full", 2, "cannot write to stdout"),
+        ("-o /dev/full --format csv", 2, "cannot write /dev/full"),
+        ("-o /dev/stdout --format csv | grep -q iris", 0, ""),
+    ],
+)
+def test_streams_may_be_closed_or_full(redirection: str, code: int, says: str) -> None:
+    command = " ".join([sys.executable, "-m relubench train --quiet", *TINY, redirection])
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == (1 if says else 0)
+
+
+def test_terminated_runs_leave_no_file() -> None:
+    process = relubench("train", "-d", "digits", "--epochs", "100000", "-o", "x.json")
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert not list(Path().iterdir())
 
 
 def test_verbose_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ FLOORS = [
     {"plan", "catalog", "files"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds", "config"},
-    {"layers", "executors", "report"},
+    {"layers", "executors", "report", "listing"},
     {"models", "neurons"},
     {"engine"},
     {"commands"},
