@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from relubench.catalog import Catalog, Deferred, Entry
+from relubench.errors import BadValue
 
 if TYPE_CHECKING:
     import torch
@@ -172,7 +173,7 @@ def silu(x: Tensor) -> Tensor:
 @ACTIVATIONS.add(family="smooth", init="he", paper="arXiv:1908.08681 (Misra)", year=2019)
 def mish(x: Tensor) -> Tensor:
     """x · tanh(softplus(x))"""
-    return F.mish(x)
+    return x * torch.tanh(F.softplus(x))  # F.mish has no vectorised backward pass
 
 
 @ACTIVATIONS.add(family="smooth", init="he", paper="Dugas et al., NIPS", year=2001)
@@ -194,5 +195,7 @@ def tanh(x: Tensor) -> Tensor:
 
 
 def _uniform(x: Tensor, lower: float, upper: float, noise: torch.Generator) -> Tensor:
+    if lower > upper:
+        raise BadValue(f"lower={lower:g} is above upper={upper:g}")
     draw = torch.rand(x.shape, generator=noise, dtype=x.dtype, device=x.device)
     return lower + (upper - lower) * draw

@@ -46,10 +46,6 @@ class Entry:
         signature = inspect.signature(self.function).parameters.values()
         return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
 
-    def __call__(self, *args: Any) -> Any:
-        """Call the function with every parameter at its default."""
-        return self.function(*args)
-
 
 E = TypeVar("E", bound=Entry)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,17 +63,15 @@ class Choice(Generic[E]):
         """The parameters given, and the defaults of the rest."""
         return {**self.entry.parameters, **self.given}
 
-    @property
-    def meaning(self) -> tuple[Any, ...]:
-        """What it stands for, however it is spelled: equal for the same thing."""
-        return self.entry.name, *self.parameters.items()
-
     def __call__(self, *args: Any) -> Any:
         """Call the function with these parameters."""
         return self.entry.function(*args, **self.parameters)
 
     def __str__(self) -> str:
-        return ":".join([self.entry.name, *(f"{k}={spell(v)}" for k, v in self.given.items())])
+        """The one spelling of what it means: parameters at their default are left out."""
+        defaults = self.entry.parameters
+        given = [f"{k}={spell(v)}" for k, v in self.given.items() if v != defaults[k]]
+        return ":".join([self.entry.name, *given])
 
 
 class Catalog(dict[str, E]):

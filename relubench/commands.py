@@ -145,7 +145,7 @@ def prepare(request: Request, console: Console) -> tuple[Plan, Machine]:
     if name is None and request.command == "compare" and "default" in benchmarks.tables:
         name = "default"
     settings = config.settings(benchmarks, name, request.flags, CATALOGS)
-    plan = config.plan(settings, request.command, name, request.quick)
+    plan = config.plan(settings, request.command, request.quick)
     machine = Machine(
         data_dir=str(request.data_dir or data_dir()),
         device=device(settings.device, console),
@@ -174,7 +174,7 @@ def run(
 
 def check(plan: Plan, machine: Machine) -> None:
     """Refuse a plan with a network that cannot be built or a split that cannot be cut."""
-    from relubench import engine
+    from relubench import checks
 
     first_splits = (
         replace(cell.split, repeat=0, fold=cell.split.folds and 0) for cell in plan.cells
@@ -184,7 +184,7 @@ def check(plan: Plan, machine: Machine) -> None:
         for cell, split in zip(plan.cells, first_splits, strict=True)
     )
     for cell in dict.fromkeys(alike):  # the plan's order, each kind once
-        engine.check(cell, machine)
+        checks.check(cell, machine)
 
 
 def device(wanted: str, console: Console) -> str:
@@ -194,7 +194,7 @@ def device(wanted: str, console: Console) -> str:
     known = ["cpu"]
     if torch.cuda.is_available():
         known = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *known]
-    known += [name for name in ("mps", "xpu") if getattr(torch, name).is_available()]
+    known += ["mps"] * torch.backends.mps.is_available() + ["xpu"] * torch.xpu.is_available()
     if wanted == "auto":
         chosen = known[0] if known[0] != "cpu" else known[-1]
         console.note(f"device: {chosen}")

@@ -66,7 +66,7 @@ class Settings(BaseModel):
     lr: Rates = (0.001,)
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(64, ge=1, le=2**31 - 1)
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    weight_decay: Annotated[float, AfterValidator(abs)] = Field(0.0, ge=0, allow_inf_nan=False)
     standardise: bool = True
     pca: int | None = Field(None, ge=1)
     limit: int | None = Field(None, ge=1)
@@ -80,26 +80,20 @@ class Settings(BaseModel):
     @field_validator("dataset", "model", "activation", "head", mode="after")
     @classmethod
     def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        catalog, problems = _catalog(info), []
-        known: dict[object, str] = {}
+        catalog, problems, known = _catalog(info), [], []
         for name in names:
             try:
-                choice = catalog.choose(name)
-                known.setdefault(choice.meaning, str(choice))
+                known.append(str(catalog.choose(name)))
             except (BadValue, UnknownName) as problem:
                 problems.append(str(problem))
         if problems:
             raise BadValue("; ".join(problems))
-        return tuple(known.values())
+        return tuple(dict.fromkeys(known))
 
     @field_validator("optimizer", "reference", mode="after")
     @classmethod
     def _known_one(cls, name: str, info: ValidationInfo) -> str:
-        catalog = _catalog(info)
-        choice = catalog.choose(name)
-        listed = info.data.get("activation", ()) if info.field_name == "reference" else ()
-        spellings: dict[object, str] = {catalog.choose(other).meaning: other for other in listed}
-        return spellings.get(choice.meaning, str(choice))  # as in the list, if it is there
+        return str(_catalog(info).choose(name))
 
 
 def _catalog(info: ValidationInfo) -> Catalog[Entry]:
@@ -195,7 +189,7 @@ SEEDS = {"compare": 10}  # how many, where neither a flag nor the table says; el
 QUICK = {"epochs": 2, "seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 
 
-def plan(settings: Settings, command: str, benchmark: str | None, quick: bool) -> Plan:
+def plan(settings: Settings, command: str, quick: bool) -> Plan:
     """The cells of a command; with `quick` a smoke run: a few seeds, epochs and examples."""
     settings = settings.model_copy(update={"seeds": settings.seeds or SEEDS.get(command, 1)})
     if quick:
@@ -231,7 +225,7 @@ def plan(settings: Settings, command: str, benchmark: str | None, quick: bool) -
         for seed in seeds
         for activation in names
     )
-    return Plan(cells=cells, reference=settings.reference, benchmark=benchmark, quick=quick)
+    return Plan(cells=cells, reference=settings.reference, quick=quick)
 
 
 def _splits(settings: Settings, command: str) -> list[Split]:

@@ -10,107 +10,159 @@ import dataclasses
 import io
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from relubench import __version__, datasets, folds, layers, neurons, preprocessing, seeds
+from relubench import __version__, datasets, layers, seeds
 from relubench.activations import ACTIVATIONS
 from relubench.datasets import Dataset
 from relubench.errors import BadValue
+from relubench.examples import Examples, Tensors, tensors
 from relubench.heads import HEADS
 from relubench.metrics import METRICS, Prediction
 from relubench.models import MODELS
+from relubench.networks import CannotStack, Networks
+from relubench.neurons import Counter, exact
 from relubench.optimizers import OPTIMIZERS
-from relubench.plan import Cell, Machine, Preparation, Stack
+from relubench.plan import Cell, Machine, Stack
 from relubench.results import Environment, Epoch, RunResult
 
 EVALUATION_BATCH = 2048  # examples that a forward pass holds at once when nothing is learned
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Tensors:
-    """One split on the device: inputs (examples, …) and classes (examples,)."""
-
-    x_train: Tensor
-    y_train: Tensor
-    x_test: Tensor
-    y_test: Tensor
-
-
 def fit(stack: Stack, machine: Machine, save: Path | None = None) -> list[RunResult]:
     """Train every cell of the stack; a result each, in the same order.
 
-    `save` is where the trained weights go, as a state dict that torch.load(weights_only=True)
-    reads. Raises DataError where the data cannot be had.
+    Cells take the same number of steps per epoch in one pass; networks that cannot be stacked are
+    trained one after the other. `save` is where the trained weights of the last cell go, as a state
+    dict that torch.load(weights_only=True) reads. Raises DataError where the data cannot be had.
     """
     torch.set_num_threads(machine.threads)
     warm_up(machine.device, stack.cells[0].recipe.optimizer)
-    return [result for cell in stack.cells for result in _fit([cell], machine, save)]
+    data = {cell: tensors(cell, machine) for cell in stack.cells}
+    batch_size = stack.cells[0].recipe.batch_size
+    alike = _by(stack.cells, lambda cell: math.ceil(len(data[cell].y_train) / batch_size))
+    found = {}
+    for cells in alike.values():
+        try:
+            results = _fit(cells, data, machine, save)
+        except CannotStack:
+            results = [r for cell in cells for r in _fit([cell], data, machine, save)]
+        found.update({result.cell: result for result in results})
+    return [found[cell] for cell in stack.cells]
 
 
-def _fit(cells: Sequence[Cell], machine: Machine, save: Path | None) -> list[RunResult]:
-    (cell,) = cells
-    data = tensors(cell, machine)
-    network = build(cell, tuple(data.x_train.shape[1:]), machine)
+def _by(items: Iterable[Cell], key: Callable[[Cell], Hashable]) -> dict[Hashable, list[Cell]]:
+    groups: dict[Hashable, list[Cell]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def _fit(
+    cells: Sequence[Cell], data: Mapping[Cell, Tensors], machine: Machine, save: Path | None
+) -> list[RunResult]:
+    shape = tuple(data[cells[0]].x_train.shape[1:])
+    networks = Networks([build(cell, shape, machine) for cell in cells])
+    examples = Examples.of([data[c].x_train for c in cells], [data[c].y_train for c in cells])
+    if networks.stacked:
+        if networks.buffers and examples.weights() is not None:
+            raise CannotStack("padding would count in the statistics of batch normalisation")
+        networks.probe(examples.x[:2].expand(len(cells), *examples.x[:2].shape))
     start = time.perf_counter()
-    (curve,) = train(cells, network, data)
-    seconds = time.perf_counter() - start
+    curves = train(cells, networks, examples)
+    seconds = (time.perf_counter() - start) / len(cells)
+    networks.settle()
     if save:
         state = io.BytesIO()
-        torch.save(network.state_dict(), state)
+        torch.save(networks.modules[-1].state_dict(), state)
         save.write_bytes(state.getvalue())
-    result = RunResult(
-        cell=cell,
-        environment=environment(machine),
-        n_train=len(data.y_train),
-        n_test=len(data.y_test),
-        parameters=parameters(network),
-        seconds=seconds,
-        curve=curve,
-        failed=diverged(curve),
-    )
-    return [result if result.failed else evaluate(result, network, data)]
+    results = {
+        cell: RunResult(
+            cell=cell,
+            environment=dataclasses.replace(environment(machine), stack=len(cells)),
+            n_train=len(data[cell].y_train),
+            n_test=len(data[cell].y_test),
+            parameters=parameters(networks.modules[0]),
+            seconds=seconds,
+            curve=curve,
+            failed=diverged(curve),
+        )
+        for cell, curve in zip(cells, curves, strict=True)
+    }
+    modules = dict(zip(cells, networks.modules, strict=True))
+    done = [cell for cell in cells if not results[cell].failed]
+    for same in _by(done, lambda cell: (results[cell].n_train, results[cell].n_test)).values():
+        evaluated = evaluate(
+            [results[cell] for cell in same],
+            Networks([modules[cell] for cell in same]),
+            [data[cell] for cell in same],
+        )
+        results.update({result.cell: result for result in evaluated})
+    return [results[cell] for cell in cells]
 
 
-def train(cells: Sequence[Cell], network: nn.Module, data: Tensors) -> list[tuple[Epoch, ...]]:
-    """The loop: learns the network's weights and returns each cell's learning curve.
+def train(cells: Sequence[Cell], networks: Networks, examples: Examples) -> list[tuple[Epoch, ...]]:
+    """The loop: learns the networks' weights and returns each cell's learning curve.
 
     A cell whose loss is no longer finite has its curve end there; when all have, the loop ends.
     """
-    recipe, head = cells[0].recipe, HEADS.choose(cells[0].head)
-    device, n = data.x_train.device, len(data.y_train)
+    recipe, head, device = cells[0].recipe, HEADS.choose(cells[0].head), examples.x.device
     optimizer = OPTIMIZERS.choose(recipe.optimizer)(
-        layers.parameter_groups(network, recipe.weight_decay), recipe.lr, recipe.weight_decay
+        layers.parameter_groups(networks.parameters, recipe.weight_decay),
+        recipe.lr,
+        recipe.weight_decay,
     )
-    batches = [seeds.stream(cell, "batches") for cell in cells]
-    layers.draw_noise_from(network, seeds.stream(cells[0], "noise", str(device)))
+    streams = [seeds.stream(cell, "batches") for cell in cells]
+    layers.draw_noise_from(
+        networks.modules[0],
+        units=seeds.stream(cells[0], "noise", str(device)),
+        dropout=seeds.stream(cells[0], "dropout", str(device)),
+    )
+    networks.train(True)
+    weights = examples.weights()
     curves: list[list[Epoch]] = [[] for _ in cells]
-    network.train()
     for _ in range(recipe.epochs):
-        order = torch.stack([torch.randperm(n, generator=stream) for stream in batches]).to(device)
-        losses = torch.zeros(len(cells), dtype=torch.float64, device=device)
-        hits = torch.zeros(len(cells), dtype=torch.int64, device=device)
-        for rows in order.split(recipe.batch_size, dim=1):
-            x, y = data.x_train[rows], data.y_train[rows]  # (cells, batch, …), (cells, batch)
-            log_p = head(forward(network, x))  # (cells, batch, classes)
-            loss = nn.functional.nll_loss(log_p.mT, y, reduction="none").mean(dim=1)  # (cells,)
+        orders = [
+            torch.randperm(n, generator=stream)
+            for n, stream in zip(examples.sizes, streams, strict=True)
+        ]
+        rows = examples.rows(orders).to(device)
+        losses = torch.zeros(len(cells), dtype=exact(device), device=device)
+        hits = torch.zeros(len(cells), dtype=exact(device), device=device)
+        for begin in range(0, rows.shape[1], recipe.batch_size):
+            batch = slice(begin, begin + recipe.batch_size)
+            x, y = examples.x[rows[:, batch]], examples.y[rows[:, batch]]  # (cells, batch, …)
+            log_p = head(networks(x))  # (cells, batch, classes)
+            loss = nn.functional.nll_loss(log_p.mT, y, reduction="none")  # (cells, batch)
+            hit = log_p.detach().argmax(dim=-1) == y
+            if weights is None:
+                mean, count = loss.mean(dim=1), torch.tensor(y.shape[1])
+            else:
+                loss, hit = loss * weights[:, batch], hit * weights[:, batch]
+                count = weights[:, batch].sum(dim=1)
+                mean = loss.sum(dim=1) / count
             optimizer.zero_grad()
-            loss.sum().backward()
+            mean.sum().backward()
             optimizer.step()
-            losses += loss.detach() * y.shape[1]
-            hits += (log_p.detach().argmax(dim=-1) == y).sum(dim=1)
-        for curve, loss_sum, hit_sum in zip(curves, losses.tolist(), hits.tolist(), strict=True):
-            if not diverged(curve):
-                finite = math.isfinite(loss_sum)
-                curve.append(Epoch(loss=loss_sum / n if finite else None, accuracy=hit_sum / n))
+            losses += mean.detach() * count
+            hits += hit.sum(dim=1)
+        _extend(curves, losses, hits, examples.sizes)
         if all(diverged(curve) for curve in curves):
             break
     return [tuple(curve) for curve in curves]
+
+
+def _extend(curves: list[list[Epoch]], losses: Tensor, hits: Tensor, sizes: list[int]) -> None:
+    """Add an epoch to the curve of every cell that has not diverged."""
+    for curve, loss, hit, n in zip(curves, losses.tolist(), hits.tolist(), sizes, strict=True):
+        if not diverged(curve):
+            finite = math.isfinite(loss)
+            curve.append(Epoch(loss=loss / n, accuracy=hit / n) if finite else Epoch())
 
 
 @lru_cache
@@ -121,12 +173,6 @@ def warm_up(device: str, optimizer: str) -> None:
     OPTIMIZERS.choose(optimizer)(layer.parameters(), 0.001, 0.0).step()
 
 
-def forward(network: nn.Module, x: Tensor) -> Tensor:
-    """(cells, batch, …) to (cells, batch, classes), for the one cell that `network` holds."""
-    outputs: Tensor = network(x.squeeze(0))
-    return outputs.unsqueeze(0)
-
-
 def diverged(curve: Sequence[Epoch]) -> str | None:
     """Why a cell with this learning curve failed, or None."""
     if curve and curve[-1].loss is None:
@@ -134,40 +180,70 @@ def diverged(curve: Sequence[Epoch]) -> str | None:
     return None
 
 
-def evaluate(result: RunResult, network: nn.Module, data: Tensors) -> RunResult:
-    """Add scores, confusion matrix and neuron counts of the trained network."""
-    head = HEADS.choose(result.cell.head)
-    test = predict(network, head, data.x_test, data.y_test)
-    with neurons.watch(network) as counters:
-        training = predict(network, head, data.x_train, data.y_train)
-    scores = {name: score(metric, test) for name, metric in METRICS.items()}
-    scores |= {f"train_{name}": score(METRICS[name], training) for name in ("accuracy", "loss")}
-    if scores["loss"] is None or scores["train_loss"] is None:
-        return dataclasses.replace(result, failed="diverged: the loss is not finite after training")
+def evaluate(
+    results: Sequence[RunResult], networks: Networks, data: Sequence[Tensors]
+) -> list[RunResult]:
+    """Add scores, confusion matrices and neuron counts; every cell has as many examples."""
+    head = HEADS.choose(results[0].cell.head)
+    counters = [
+        Counter(layer, len(results), act.units, data[0].x_train.device)
+        for layer, act in layers.activations(networks.modules[0])
+    ]
+    tested = Examples.of([d.x_test for d in data], [d.y_test for d in data])
+    trained = Examples.of([d.x_train for d in data], [d.y_train for d in data])
+    test = predict(networks, head, tested, [])
+    training = predict(networks, head, trained, counters)
+    figures = {name: metric.function(test).tolist() for name, metric in METRICS.items()}
+    figures |= {
+        f"train_{name}": METRICS[name].function(training).tolist() for name in ("accuracy", "loss")
+    }
     if not head.entry.silent:
-        scores["silent"] = None
-    return dataclasses.replace(
-        result,
-        scores=scores,
-        confusion=tuple(tuple(int(count) for count in row) for row in test.confusion[0]),
-        layers=tuple(counter.count() for counter in counters),
-    )
+        figures["silent"] = [math.nan] * len(results)
+    by_layer = [counter.counts() for counter in counters]
+    evaluated = []
+    for number, result in enumerate(results):
+        scores = {name: defined(figure[number]) for name, figure in figures.items()}
+        if scores["loss"] is None or scores["train_loss"] is None:
+            failed = "diverged: the loss is not finite after training"
+            evaluated.append(dataclasses.replace(result, failed=failed))
+            continue
+        evaluated.append(
+            dataclasses.replace(
+                result,
+                scores=scores,
+                confusion=tuple(tuple(map(int, row)) for row in test.confusion[number].tolist()),
+                layers=tuple(counts[number] for counts in by_layer),
+            )
+        )
+    return evaluated
 
 
 def predict(
-    network: nn.Module, head: Callable[[Tensor], Tensor], x: Tensor, y: Tensor
+    networks: Networks,
+    head: Callable[[Tensor], Tensor],
+    examples: Examples,
+    counters: Sequence[Counter],
 ) -> Prediction:
-    """What one trained network says of all examples, in evaluation mode."""
-    network.eval()
+    """What trained networks say of all examples, in evaluation mode; counters see every batch."""
+    networks.train(False)
+    n, device = examples.sizes[0], examples.x.device
+    rows = examples.rows([torch.arange(n)] * len(examples.sizes)).to(device)
+    found = []
     with torch.no_grad():
-        log_p = torch.cat([head(network(batch)) for batch in x.split(EVALUATION_BATCH)])
-    return Prediction(log_p.unsqueeze(0), y.unsqueeze(0))
+        for batch in rows.split(max(1, EVALUATION_BATCH // len(examples.sizes)), dim=1):
+            if counters:
+                outputs, seen = networks.observe(examples.x[batch])
+                for counter, (value, slope) in zip(counters, seen, strict=True):
+                    counter.see(value, slope)
+            else:
+                outputs = networks(examples.x[batch])
+            found.append(head(outputs))
+    return Prediction(torch.cat(found, dim=1).cpu(), examples.y[rows].cpu())
 
 
-def score(metric: Callable[[Prediction], Tensor], prediction: Prediction) -> float | None:
-    """One cell's figure, None where it is not defined."""
-    value = float(metric(prediction))
-    return value if math.isfinite(value) else None
+def defined(figure: float) -> float | None:
+    """A figure, or None where it is not defined."""
+    return figure if math.isfinite(figure) else None
 
 
 def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
@@ -200,50 +276,6 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
-    """The cell's training and test rows.
-
-    Folds partition the training part of a dataset with a published test set, which they leave
-    alone; without folds that test set is the test part, and a drawn 30 % where there is none.
-    """
-    y = dataset.y[: dataset.n_train]
-    if cell.split.folds and cell.split.fold is not None:
-        train, test = folds.stratified(y, cell.split.folds, cell.split.fold, seeds.folds(cell))
-    elif dataset.n_test:
-        train, test = np.arange(len(y)), np.arange(len(y), len(dataset.y))
-    else:
-        train, test = folds.holdout(y, seeds.holdout(cell))
-    limit = cell.preparation.limit
-    if limit and limit < len(train):
-        train = train[folds.subset(y[train], limit, seeds.limit(cell))]
-    return train, test
-
-
-def tensors(cell: Cell, machine: Machine) -> Tensors:
-    """The cell's prepared data on the machine's device."""
-    dataset = datasets.load(cell.dataset, machine.data_dir)
-    train, test = split(cell, dataset)
-    rows = train.tobytes(), test.tobytes()
-    return _tensors(cell.dataset, rows, cell.preparation, machine)
-
-
-@lru_cache(maxsize=2)
-def _tensors(
-    name: str, rows: tuple[bytes, bytes], preparation: Preparation, machine: Machine
-) -> Tensors:
-    dataset = datasets.load(name, machine.data_dir)
-    train, test = (np.frombuffer(part, dtype=np.int64) for part in rows)
-    x_train, x_test = preprocessing.prepare(dataset.x, train, test, preparation)
-
-    def inputs(x: preprocessing.Inputs) -> Tensor:
-        return torch.as_tensor(x, dtype=getattr(torch, machine.dtype), device=machine.device)
-
-    def classes(part: folds.Rows) -> Tensor:
-        return torch.as_tensor(dataset.y[part], device=machine.device)
-
-    return Tensors(inputs(x_train), classes(train), inputs(x_test), classes(test))
-
-
 def environment(machine: Machine) -> Environment:
     """What else decides a number here."""
     return Environment(
@@ -252,44 +284,5 @@ def environment(machine: Machine) -> Environment:
         device=machine.device,
         threads=machine.threads,
         dtype=machine.dtype,
+        stack=1,
     )
-
-
-def check(cell: Cell, machine: Machine) -> None:
-    """Refuse a cell that cannot be trained: BadValue or DataError, before any training."""
-    dataset = datasets.load(cell.dataset, machine.data_dir)
-    counts = np.bincount(dataset.y[: dataset.n_train])
-    if cell.split.folds and cell.split.folds > counts.min():
-        rarest = dataset.classes[int(counts.argmin())]
-        raise BadValue(
-            f"--folds {cell.split.folds}: class {rarest!r} of {cell.dataset} has only "
-            f"{counts.min()} examples, so at most {counts.min()} folds"
-        )
-    train, _ = split(cell, dataset)
-    limit, pca = cell.preparation.limit, cell.preparation.pca
-    if limit and limit < len(dataset.classes):
-        raise BadValue(
-            f"--limit {limit}: {cell.dataset} has {len(dataset.classes)} classes, so at least that"
-        )
-    most = min(len(train), math.prod(dataset.shape))
-    if pca and pca > most:
-        raise BadValue(f"--pca {pca}: {cell.dataset} has at most {most} components here")
-    _check_choices(cell)
-    skeleton(cell, (pca,) if pca else dataset.shape, dataset)
-
-
-def _check_choices(cell: Cell) -> None:
-    """Refuse parameters with which an optimizer or an activation cannot work."""
-    optimizer, act = cell.recipe.optimizer, layers.Act(ACTIVATIONS.choose(cell.activation), 1)
-    try:
-        OPTIMIZERS.choose(optimizer)([nn.Parameter(torch.zeros(1))], 1e-3, cell.recipe.weight_decay)
-    except ValueError as error:
-        raise BadValue(f"--optimizer {optimizer}: {error}") from None
-    x = torch.tensor([[-3.0], [-0.1], [0.0], [0.1], [3.0]])
-    try:
-        act.reset_parameters()
-        finite = bool(act.eval()(x).isfinite().all())
-    except (RuntimeError, ZeroDivisionError, OverflowError):
-        finite = False
-    if not finite:
-        raise BadValue(f"--activation {cell.activation}: not a finite number for x from -3 to 3")

@@ -35,7 +35,7 @@ class Column:
 class Table:
     """Rows for machines, columns for people, a title above and notes below.
 
-    groups  a blank line goes between rows where this key changes
+    group   a blank line goes between rows where this key changes
     """
 
     rows: Sequence[Row]

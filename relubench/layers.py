@@ -7,7 +7,7 @@ another, both of the cell.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -78,21 +78,25 @@ def activations(network: nn.Module) -> Iterator[tuple[str, Act]]:
             yield path.removesuffix(".activation"), module
 
 
-def draw_noise_from(network: nn.Module, stream: torch.Generator) -> None:
-    """Let every module that draws noise draw it from `stream`."""
+def draw_noise_from(network: nn.Module, units: torch.Generator, dropout: torch.Generator) -> None:
+    """Let noisy activations and dropout draw from their streams.
+
+    They are two, so that a noisy activation gets the same dropout as another.
+    """
     for module in network.modules():
         if isinstance(module, Noisy):
-            module.noise = stream
+            module.noise = dropout if isinstance(module, Dropout) else units
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """An optimizer's parameter groups: what activations learn is never decayed.
+def parameter_groups(
+    parameters: Mapping[str, nn.Parameter], weight_decay: float
+) -> list[dict[str, Any]]:
+    """An optimizer's groups of the parameters of a network, by name: activations' are not decayed.
 
     Decay would pull a learned slope to 0, that is, to ReLU (He et al. 2015).
     """
-    learned = [p for _, act in activations(network) for p in act.parameters()]
-    ids = {id(parameter) for parameter in learned}
-    weights = [p for p in network.parameters() if id(p) not in ids]
+    learned = [p for name, p in parameters.items() if ".learned." in name]
+    weights = [p for name, p in parameters.items() if ".learned." not in name]
     groups = [
         {"params": weights, "weight_decay": weight_decay},
         {"params": learned, "weight_decay": 0.0},

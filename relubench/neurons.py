@@ -7,78 +7,59 @@ memory that does not grow with the number of examples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from relubench.layers import Act, activations
 from relubench.results import DORMANT, FLAT, RARE, SATURATED, LayerCount
 
 
+def exact(device: torch.device) -> torch.dtype:
+    """The type in which long sums are kept: float64, which Apple's GPUs do not have."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 class Counter:
-    """Running figures of one layer; every tensor has one entry per unit."""
+    """Running figures of one layer; every tensor is (cells, units)."""
 
-    def __init__(self, layer: str, act: Act, device: torch.device) -> None:
-        self.layer, self.act = layer, act
+    def __init__(self, layer: str, cells: int, units: int, device: torch.device) -> None:
+        self.layer, self.units = layer, units
         self.examples, self.positions = 0, 0
-        self.moved = torch.zeros(act.units, dtype=torch.bool, device=device)
+        self.moved = torch.zeros(cells, units, dtype=torch.bool, device=device)
         self.active, self.flat, self.total, self.magnitude = (
-            torch.zeros(act.units, dtype=torch.float64, device=device) for _ in range(4)
+            torch.zeros(cells, units, dtype=exact(device), device=device) for _ in range(4)
         )
 
-    def see(self, x: Tensor, value: Tensor) -> None:
-        """Count one batch of pre-activations (examples, units, …) and their outputs."""
-        slope = slopes(self.act, x).abs()
-        over = tuple(d for d in range(x.ndim) if d != 1)
-        self.examples += len(x)
-        self.positions += x.numel() // self.act.units
-        self.moved |= slope.amax(over) > 0
-        self.flat += (slope < FLAT).sum(over)
+    def see(self, value: Tensor, slope: Tensor) -> None:
+        """Count one batch of outputs and slopes, (cells, examples, units, …)."""
+        over = (1, *range(3, value.ndim))
+        steepness = slope.abs()
+        self.examples += value.shape[1]
+        self.positions += value[0].numel() // self.units
+        self.moved |= steepness.amax(over) > 0
+        self.flat += (steepness < FLAT).sum(over)
         self.active += (value != 0).sum(over)
-        self.total += value.sum(over, dtype=torch.float64)
-        self.magnitude += value.abs().sum(over, dtype=torch.float64)
+        self.total += value.sum(over, dtype=self.total.dtype)
+        self.magnitude += value.abs().sum(over, dtype=self.total.dtype)
 
-    def count(self) -> LayerCount:
-        """The figures so far."""
+    def counts(self) -> list[LayerCount]:
+        """The figures so far, one entry per cell."""
         active = self.active / self.positions
-        return LayerCount(
-            layer=self.layer,
-            units=self.act.units,
-            dead=int((~self.moved).sum()),
-            inactive=int((active == 0).sum()),
-            rare=int((active < RARE).sum()),
-            dormant=int((self.magnitude <= DORMANT * self.magnitude.mean()).sum()),
-            saturated=int((self.flat >= SATURATED * self.positions).sum()),
-            sparsity=float(1 - active.mean()),
-            mean_activation=float((self.total / self.positions).mean()),
-            examples=self.examples,
-        )
-
-
-def slopes(act: Act, x: Tensor) -> Tensor:
-    """f'(x) by automatic differentiation: what back-propagation would multiply by at `x`."""
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
-        value = act.forward(leaf)
-        (slope,) = torch.autograd.grad(value, leaf, torch.ones_like(value))
-    return slope
-
-
-@contextmanager
-def watch(network: nn.Module) -> Iterator[list[Counter]]:
-    """Counts what every Act of the network sees until the block ends."""
-    device = next(network.parameters()).device
-    counters, hooks = [], []
-    for layer, act in activations(network):
-        counter = Counter(layer, act, device)
-        counters.append(counter)
-        hooks.append(
-            act.register_forward_hook(lambda _, x, value, counter=counter: counter.see(x[0], value))
-        )
-    try:
-        yield counters
-    finally:
-        for hook in hooks:
-            hook.remove()
+        dormant = self.magnitude <= DORMANT * self.magnitude.mean(dim=1, keepdim=True)
+        figures = {
+            "dead": (~self.moved).sum(dim=1),
+            "inactive": (active == 0).sum(dim=1),
+            "rare": (active < RARE).sum(dim=1),
+            "dormant": dormant.sum(dim=1),
+            "saturated": (self.flat >= SATURATED * self.positions).sum(dim=1),
+            "sparsity": 1 - active.mean(dim=1),
+            "mean_activation": (self.total / self.positions).mean(dim=1),
+        }
+        rows = zip(*(figure.tolist() for figure in figures.values()), strict=True)
+        shared: dict[str, Any] = {
+            "layer": self.layer,
+            "units": self.units,
+            "examples": self.examples,
+        }
+        return [LayerCount(**shared, **dict(zip(figures, row, strict=True))) for row in rows]

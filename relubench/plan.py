@@ -70,7 +70,6 @@ class Plan:
 
     cells: tuple[Cell, ...]
     reference: str = "relu"
-    benchmark: str | None = None
     quick: bool = False
 
     @property

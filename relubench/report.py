@@ -19,6 +19,7 @@ UNDEFINED = "–"
 ARROWS = {"higher": "↑", "lower": "↓"}
 SCORES = (*METRICS, "train_accuracy", "train_loss")
 COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
+DEAD_BY_RATE = "dead units, % of all hidden units, by learning rate"
 QUICK_NOTE = "quick: a smoke run, not a measurement"
 
 # What names a row: the keys of which those that vary become columns, the rest the title.
@@ -141,21 +142,20 @@ def folds(results: Sequence[RunResult], plan: Plan) -> Table:
     rows = []
     for setup, members in _grouped(results, "activation", *SETUP).items():
         by_fold = _by(members, lambda result: result.cell.split)
-        row: dict[str, Any] = dict(setup) | {"folds": len(by_fold)}
+        whole = [runs for runs in by_fold.values() if not any(run.failed for run in runs)]
+        row: dict[str, Any] = dict(setup) | {"folds": len(whole)}
         for name in ("accuracy", "precision", "recall", "f1", "macro_f1", "loss"):
-            known = [
-                mean(known)
-                for runs in by_fold.values()
-                if (known := [v for r in runs if (v := r.scores.get(name)) is not None])
-            ]
-            row[name], row[f"{name}_sd"] = stats.mean_sd(known)
+            figures = [_mean([run.scores[name] for run in runs]) for runs in whole]
+            defined = [figure for figure in figures if figure is not None]
+            whole_or_none = defined if len(defined) == len(figures) else []
+            row[name], row[f"{name}_sd"] = stats.mean_sd(whole_or_none)
         rows.append(row)
     names = _varying(rows, "activation", *SETUP) or ["activation"]
     columns = [*map(_name_column, names), Column("folds", lambda row: str(row["folds"]))]
     for name in ("accuracy", "precision", "recall", "f1", "macro_f1"):
         decimals = deserved(row[f"{name}_sd"] for row in rows)
         columns.append(_spread_column(name, decimals))
-    return Table(rows, columns, "mean ± sd over folds (seeds of a fold averaged first)")
+    return Table(rows, columns, "mean ± sd over finished folds (seeds averaged first)")
 
 
 def confusion(result: RunResult, classes: Sequence[str]) -> Table:
@@ -198,7 +198,7 @@ def compare(results: Sequence[RunResult], plan: Plan) -> Table:
         _percent_column("dead"),
         *map(_percent_column, silent),
         Column("s/run", lambda row: significant(row["seconds"])),
-        Column("verdict", lambda row: row["verdict"], left=True),
+        Column("verdict", _verdict_text, left=True),
     ]
     notes = [*_sentences(rows, names[:-1], decimals), *_method(rows), *_failures(results)]
     return Table(
@@ -212,73 +212,93 @@ def compare(results: Sequence[RunResult], plan: Plan) -> Table:
 
 def _compare_group(members: Sequence[RunResult], plan: Plan) -> list[dict[str, Any]]:
     """The rows of one set-up, the best accuracy first."""
-    by_activation = {
-        activation: {r.cell.seed: accuracy for r in runs if (accuracy := _accuracy(r)) is not None}
-        for activation, runs in _by(members, lambda result: result.cell.activation).items()
+    runs = _by(members, lambda result: result.cell.activation)
+    scores = {
+        activation: {run.cell.seed: run.scores["accuracy"] or 0 for run in done if not run.failed}
+        for activation, done in runs.items()
     }
-    base = by_activation[plan.reference]
+    base = scores[plan.reference]
     found = {}
-    for activation, scores in by_activation.items():
-        common = sorted(base.keys() & scores.keys())
-        found[activation] = stats.paired([scores[s] for s in common], [base[s] for s in common])
-    others = [a for a in by_activation if a != plan.reference and found[a].p is not None]
-    adjusted = dict(zip(others, stats.holm([found[a].p or 0.0 for a in others]), strict=True))
+    for activation in runs:
+        common = sorted(base.keys() & scores[activation].keys())
+        own = [scores[activation][seed] for seed in common]
+        found[activation] = stats.paired(own, [base[seed] for seed in common])
+    others = [activation for activation in runs if activation != plan.reference]
+    corrected = stats.holm([1.0 if (p := found[a].p) is None else p for a in others])
+    adjusted = dict(zip(others, corrected, strict=True))
+    unsteady = len(base) < len(runs[plan.reference])
     rows = []
-    for activation, runs in _by(members, lambda result: result.cell.activation).items():
-        row = _summary(runs) | {"reference": plan.reference, "quick": plan.quick}
-        paired, p = found[activation], adjusted.get(activation)
+    for activation in runs:
+        row, paired = _summary(runs[activation]), found[activation]
         itself = activation == plan.reference
-        test = "exact" if paired.pairs <= stats.EXACT_LIMIT else f"{stats.DRAWN} drawn patterns of"
-        rows.append(
-            row
-            | {
-                "pairs": paired.pairs,
-                "difference": None if itself else paired.difference,
-                "difference_low": None if itself else paired.low,
-                "difference_high": None if itself else paired.high,
-                "p": p,
-                "p_unadjusted": None if itself else paired.p,
-                "comparisons": len(others),
-                "test": f"{test} sign-flip, Holm over {counted(len(others), 'comparison')}",
-                "verdict": "reference" if itself else _verdict(p, paired.difference, row),
-            }
-        )
+        p = None if itself or paired.p is None else adjusted[activation]
+        figures = {
+            "reference": plan.reference,
+            "quick": plan.quick,
+            "pairs": paired.pairs,
+            "difference": None if itself else paired.difference,
+            "difference_low": None if itself else paired.low,
+            "difference_high": None if itself else paired.high,
+            "p": p,
+            "p_unadjusted": None if itself else paired.p,
+            "comparisons": len(others),
+            "test": f"{_test(paired.pairs)}, Holm over {counted(len(others), 'comparison')}",
+            "verdict": "reference" if itself else _verdict(p, paired.difference, row, unsteady),
+        }
+        rows.append(row | figures)
     return sorted(rows, key=lambda row: math.inf if row["accuracy"] is None else -row["accuracy"])
 
 
-def _verdict(p: float | None, difference: float | None, row: Row) -> str:
-    if p is None or difference is None:
-        return "diverged" if row["n"] == 0 else "no pairs"
-    if p >= ALPHA:
+def _test(pairs: int) -> str:
+    drawn = "" if pairs <= stats.EXACT_LIMIT else f", {stats.DRAWN} drawn patterns"
+    return f"{'' if drawn else 'exact '}sign-flip{drawn}"
+
+
+def _verdict(p: float | None, difference: float | None, row: Row, unsteady: bool) -> str:
+    """Runs that survive say nothing of those that diverged, on either side (`unsteady`: there)."""
+    if row["diverged"]:
+        return "diverged"
+    if unsteady or p is None or difference is None or p >= ALPHA:
         return "undecided"
     return "better" if difference > 0 else "worse"
 
 
-def _accuracy(result: RunResult) -> float | None:
-    return result.scores.get("accuracy")
+def _verdict_text(row: Row) -> str:
+    if row["verdict"] != "diverged" and row["diverged"]:
+        return f"{row['verdict']}, {row['diverged']} of {_runs(row)} diverged"
+    if row["diverged"]:
+        return f"{row['diverged']} of {_runs(row)} diverged"
+    text: str = row["verdict"]
+    return text
 
 
 def _summary(runs: Sequence[RunResult]) -> dict[str, Any]:
-    """Means over the runs of one activation; diverged ones are counted, not averaged."""
+    """Means over the finished runs of one activation; a mean of undefined figures is undefined."""
     done = [run_row(result) for result in runs if not result.failed]
 
     def average(name: str) -> float | None:
-        return stats.mean_sd([row[name] for row in done if row[name] is not None])[0]
+        return _mean([row[name] for row in done])
 
     accuracy, accuracy_sd = stats.mean_sd([row["accuracy"] for row in done])
-    environment = asdict(runs[0].environment)
     return {
         **_identity(runs[0]),
+        "seeds": [result.cell.seed for result in runs],
         "n": len(done),
         "accuracy": accuracy,
         "accuracy_sd": accuracy_sd,
         **{name: average(name) for name in SCORES if name != "accuracy"},
         **{name: average(name) for name in (*COUNTS, "sparsity", "mean_activation")},
-        "seconds": median(result.seconds for result in runs),
+        "seconds": median(row["seconds"] for row in done) if done else None,
         "parameters": runs[0].parameters,
         "diverged": len(runs) - len(done),
-        **environment,
+        **asdict(runs[0].environment),
     }
+
+
+def _mean(figures: Sequence[float | None]) -> float | None:
+    """The mean, which is undefined where a figure is."""
+    known = [figure for figure in figures if figure is not None]
+    return mean(known) if known and len(known) == len(figures) else None
 
 
 def _half_width(row: Row) -> float | None:
@@ -291,7 +311,7 @@ def _difference(row: Row, decimals: int) -> str:
         return "reference"
     if row["difference"] is None:
         return UNDEFINED
-    number = f"{{:+.{decimals}f}}"
+    number = f"{{:+z.{decimals}f}}"
     texts = [
         number.format(100 * row[key]) if row[key] is not None else UNDEFINED
         for key in ("difference", "difference_low", "difference_high")
@@ -307,35 +327,42 @@ def _sentences(rows: Sequence[Row], names: Sequence[str], decimals: int) -> list
         reference = members[0]["reference"]
         for verdict in ("better", "worse"):
             found = [
-                f"{r['activation']} ({100 * r['difference']:+.{decimals}f} points)"
+                f"{r['activation']} ({100 * r['difference']:+z.{decimals}f} points)"
                 for r in members
                 if r["verdict"] == verdict
             ]
             if found:
                 said.append(f"{where}{verdict} than {reference}: {', '.join(found)}.")
         verdicts = {row["verdict"] for row in members}
-        if "undecided" in verdicts and not verdicts & {"better", "worse"}:
-            said.append(f"{where}no activation differs from {reference} by more than chance may.")
+        if "undecided" in verdicts and not verdicts & {"better", "worse"} and _decidable(members):
+            said.append(f"{where}undecided: these seeds tell no activation from {reference}.")
     return said
 
 
+def _decidable(rows: Sequence[Row]) -> bool:
+    """Whether so many pairs could have given a p under ALPHA."""
+    pairs = max(row["pairs"] for row in rows)
+    return bool(stats.smallest_p(pairs) * rows[0]["comparisons"] < ALPHA)
+
+
 def _method(rows: Sequence[Row]) -> list[str]:
-    """How p was found, and what so few pairs can never show."""
+    """How p was found, of what it speaks, and what so few pairs can never show."""
     tested = [row for row in rows if row["p"] is not None]
     if not tested:
         return []
     fewest, most = (bound(row["pairs"] for row in tested) for bound in (min, max))
     pairs = str(most) if fewest == most else f"{fewest} to {most}"
+    tests = " or ".join(dict.fromkeys(row["test"] for row in tested))
     said = [
-        f"p: {tested[0]['test']}, over {pairs} paired seeds; "
-        "interval: 95 % t of the mean paired difference, not corrected."
+        f"p: {tests}, over {pairs} paired seeds; interval: 95 % t of the mean paired difference, "
+        "not corrected. Both speak of these rows under other seeds, not of new data."
     ]
     comparisons = max(row["comparisons"] for row in tested)
-    least = stats.smallest_p(most) * comparisons
+    least = min(1.0, stats.smallest_p(most) * comparisons)
     if least >= ALPHA:
         said.append(
             f"{counted(most, 'paired seed')} can decide nothing here: over "
-            f"{counted(comparisons, 'comparison')} no corrected p is below {min(1.0, least):.3g}; "
+            f"{counted(comparisons, 'comparison')} no corrected p is below {least:.3g}; "
             f"--seeds {stats.pairs_needed(comparisons)} could."
         )
     return said
@@ -420,7 +447,11 @@ def _sweep(rows: Sequence[Row], rates: Sequence[float]) -> Table:
     columns = [_name_column(name) for name in (*names, "activation")]
     for rate in rates:
         columns.append(Column(f"lr {rate:g}", _percent_of(f"dead at {rate:g}")))
-    return Table(swept, columns, "dead units, % of all hidden units, by learning rate")
+    return Table(
+        swept,
+        columns,
+        "dead units, % of all hidden units, by learning rate (mean over runs that finished)",
+    )
 
 
 # --- pieces ---------------------------------------------------------------------------------------
@@ -449,6 +480,8 @@ def _title(rows: Sequence[Row], names: Sequence[str]) -> str:
         return ""
     row = rows[0]
     seeds = f"seed {row['seed']}" if "seed" in row else counted(_runs(row), "paired seed")
+    if row.get("seeds") and row["seeds"] != list(range(len(row["seeds"]))):
+        seeds += f" ({', '.join(map(str, row['seeds']))})"
     one_size = not _varying(rows, "parameters")
     parts = {
         "dataset": row["dataset"],
@@ -460,6 +493,7 @@ def _title(rows: Sequence[Row], names: Sequence[str]) -> str:
         "limit": f"limit {row['limit']}" if row["limit"] else "",
         "optimizer": row["optimizer"],
         "lr": f"lr {row['lr']:g}",
+        "weight_decay": f"weight decay {row['weight_decay']:g}" if row["weight_decay"] else "",
         "batch_size": f"batch {row['batch_size']}",
         "epochs": counted(row["epochs"], "epoch"),
         "seed": seeds,
@@ -510,11 +544,14 @@ def _run_name(result: RunResult) -> str:
 
 
 def _failures(results: Sequence[RunResult]) -> list[str]:
-    failed = _by((r for r in results if r.failed), lambda result: result.cell.activation)
-    return [
-        f"{activation}: {counted(len(runs), 'run')} failed and count in no mean ({runs[0].failed})"
-        for activation, runs in failed.items()
-    ]
+    failed = _grouped([r for r in results if r.failed], "activation", *SETUP)
+    rows = [_identity(result) for result in results]
+    names = ["activation", *_varying(rows, *SETUP)]
+    said = []
+    for setup, runs in failed.items():
+        which = ", ".join(str(dict(setup)[name]) for name in names)
+        said.append(f"{which}: {counted(len(runs), 'run')} in no mean ({runs[0].failed})")
+    return said
 
 
 def _undefined(rows: Sequence[Row]) -> list[str]:

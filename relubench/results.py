@@ -10,13 +10,14 @@ from relubench.plan import Cell
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What else decides a number: versions, device, threads and float type."""
+    """What else decides a number: versions, device, threads, float type, cells in one pass."""
 
     relubench: str
     torch: str
     device: str
     threads: int
     dtype: str
+    stack: int
 
 
 RARE = 0.01  # share of examples; Dohare's incremental CIFAR study
@@ -26,14 +27,14 @@ FLAT, SATURATED = 0.01, 0.99  # |slope| under FLAT on at least this share of exa
 DEFINITIONS = {
     "dead": "slope exactly 0 on every example",
     "inactive": "output exactly 0 on every example",
-    "rare": f"output not 0 on under {RARE:.0%} of the examples",
+    "rare": f"output not 0 on under {RARE:.0%} of the examples (of a channel: and positions)",
     "dormant": f"mean |output| at most {DORMANT} of its layer's mean",
-    "saturated": f"|slope| under {FLAT} on at least {SATURATED:.0%} of the examples",
+    "saturated": f"|slope| under {FLAT} on at least {SATURATED:.0%} of them",
     "sparsity": "share of outputs that are exactly 0",
     "mean_activation": "mean output",
 }
 COUNTED_ON = (
-    "counted after the activation, on the whole training set, in evaluation mode; "
+    "counted after the activation, on the whole training part, in evaluation mode; "
     "a unit is a neuron, or a convolution's channel over all positions"
 )
 
@@ -72,11 +73,11 @@ def total(layers: Sequence[LayerCount]) -> LayerCount:
 class Epoch:
     """One pass over the training set: mean loss and accuracy as the pass itself saw them.
 
-    A loss that is not finite is None: the cell has diverged.
+    Both are None where the loss is not finite: the cell has diverged.
     """
 
-    loss: float | None
-    accuracy: float
+    loss: float | None = None
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ def number(*parts: object) -> int:
 
 
 def holdout(cell: Cell) -> np.random.Generator:
-    """Draws the 70/30 split and the `limit`: one per seed."""
+    """Draws the 70/30 split: one per seed."""
     return np.random.default_rng(number("holdout", cell.seed))
 
 

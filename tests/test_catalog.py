@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relubench.activations import ACTIVATIONS
-from relubench.catalog import Catalog, Entry
+from relubench.catalog import Catalog, Entry, spell
 from relubench.commands import CATALOGS
 from relubench.errors import BadValue, UnknownName
 from relubench.models import MODELS
@@ -24,11 +24,11 @@ def test_every_entry_describes_itself_and_is_found_by_its_name(catalog: Catalog[
 
 
 @pytest.mark.parametrize("catalog", CATALOGS.values(), ids=CATALOGS)
-def test_defaults_written_out_mean_the_same(catalog: Catalog[Any]) -> None:
+def test_defaults_written_out_are_spelled_as_without(catalog: Catalog[Any]) -> None:
     for entry in catalog.values():
-        bare = catalog.choose(entry.name)
-        full = catalog.choose(str(type(bare)(entry, entry.parameters)))
-        assert full.parameters == bare.parameters
+        written = ":".join([entry.name, *(f"{k}={spell(v)}" for k, v in entry.parameters.items())])
+        assert str(catalog.choose(written)) == str(catalog.choose(entry.name)) == entry.name
+        assert catalog.choose(written).parameters == catalog.choose(entry.name).parameters
 
 
 @pytest.mark.parametrize(

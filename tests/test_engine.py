@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from relubench import engine, seeds
+from relubench import datasets, engine, seeds
 from relubench.activations import ACTIVATIONS
+from relubench.examples import Examples, split
+from relubench.networks import Networks
 from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
@@ -60,7 +63,8 @@ def test_training_is_a_plain_torch_loop(optimizer: str, double: Machine) -> None
     for mine, theirs in zip(linears, plain[::2], strict=True):
         theirs.load_state_dict(mine.state_dict())
 
-    (curve,) = engine.train([cell], network, data)
+    examples = Examples.of([data.x_train], [data.y_train])
+    (curve,) = engine.train([cell], Networks([network]), examples)
 
     optim = REFERENCE_OPTIMIZERS[optimizer](
         plain.parameters(), lr=0.01, weight_decay=0.01, foreach=False
@@ -95,10 +99,101 @@ def test_every_activation_trains_and_the_same_cell_gives_the_same_bits(
     assert (first.curve[-1].loss or 9) < (first.curve[0].loss or 0)
 
 
-def test_cells_in_one_stack_are_as_alone(machine: Machine) -> None:
-    cells = [dataclasses.replace(CELL, seed=seed) for seed in (3, 1)]
-    together = engine.fit(Stack(tuple(cells)), machine)
-    assert [untimed(r) for r in together] == [untimed(fit(cell, machine)) for cell in cells]
+MIXED = [
+    *(dataclasses.replace(CELL, seed=seed) for seed in (3, 1)),
+    *(
+        dataclasses.replace(CELL, split=Split(folds=4, fold=fold), seed=seed)
+        for fold in range(4)  # 112 or 113 examples: 7 or 8 batches of 16
+        for seed in (0, 2)
+    ),
+    *(dataclasses.replace(CELL, split=Split(folds=7, fold=fold)) for fold in range(7)),  # padded
+]
+
+
+@pytest.mark.parametrize("activation", [a.name for a in ACTIVATIONS.values() if not a.noisy])
+def test_a_stack_of_mixed_folds_and_seeds_is_its_cells_alone(
+    activation: str, double: Machine
+) -> None:
+    """Law 3, in float64."""
+    cells = tuple(dataclasses.replace(cell, activation=activation) for cell in MIXED)
+    together = engine.fit(Stack(cells), double)
+    assert [result.cell for result in together] == list(cells)
+    assert max(result.environment.stack for result in together) >= 7  # 105 beside 112 examples
+    for stacked in together:
+        alone = fit(stacked.cell, double)
+        assert numbers(stacked) == pytest.approx(numbers(alone), rel=1e-9, abs=1e-9)
+        assert stacked.confusion == alone.confusion
+
+
+def numbers(result: RunResult) -> list[float]:
+    """Every figure of a result."""
+    scores = [score for score in result.scores.values() if score is not None]
+    curve = [figure for epoch in result.curve for figure in (epoch.loss or 0.0, epoch.accuracy)]
+    counts = [
+        figure
+        for layer in result.layers
+        for figure in dataclasses.asdict(layer).values()
+        if not isinstance(figure, str)
+    ]
+    return [*scores, *curve, *counts]
+
+
+@pytest.mark.parametrize("activation", [a.name for a in ACTIVATIONS.values() if a.noisy])
+def test_noise_in_a_stack_differs_between_cells(activation: str, machine: Machine) -> None:
+    model = "ffnn:hidden=8x6:dropout=0.3"
+    cells = [
+        dataclasses.replace(CELL, activation=activation, model=model, seed=seed) for seed in (0, 1)
+    ]
+    first, second = engine.fit(Stack(tuple(cells)), machine)
+    assert first.failed is second.failed is None
+    assert first.environment.stack == 2
+    assert first.curve != second.curve
+
+
+def test_a_diverging_cell_leaves_its_neighbours_alone(
+    double: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = tuple(dataclasses.replace(CELL, seed=seed) for seed in range(3))
+    build = engine.build
+
+    def poisoned(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
+        network = build(cell, shape, machine)
+        if cell.seed == 1:
+            network.get_parameter("output.bias").data.fill_(float("inf"))
+        return network
+
+    monkeypatch.setattr(engine, "build", poisoned)
+    results = engine.fit(Stack(cells), double)
+    assert [bool(result.failed) for result in results] == [False, True, False]
+    assert len(results[1].curve) == 1
+    for number in (0, 2):
+        alone = fit(cells[number], double)
+        assert numbers(results[number]) == pytest.approx(numbers(alone), rel=1e-9, abs=1e-9)
+
+
+class Undecided(nn.Module):
+    """Looks at a value, as no vectorised pass can."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum().item() < 1e9 else -x
+
+
+@pytest.mark.parametrize("first", [Undecided, lambda: nn.BatchNorm1d(4, dtype=torch.float64)])
+def test_networks_that_cannot_be_stacked_are_trained_alone(
+    first: Callable[[], nn.Module], double: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = engine.build
+
+    def changed(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
+        return nn.Sequential(first(), build(cell, shape, machine))
+
+    monkeypatch.setattr(engine, "build", changed)
+    folds = [Split(folds=7, fold=fold) for fold in (0, 6)]  # 128 and 129 examples: padded
+    recipe = Recipe(epochs=2, batch_size=50)
+    cells = tuple(dataclasses.replace(CELL, split=fold, recipe=recipe) for fold in folds)
+    results = engine.fit(Stack(cells), double)
+    assert [result.failed for result in results] == [None, None]
+    assert [result.environment.stack for result in results] == [1, 1]
 
 
 def test_seeds_differ_in_split_weights_and_batches(machine: Machine) -> None:
@@ -114,7 +209,10 @@ def test_seeds_differ_in_split_weights_and_batches(machine: Machine) -> None:
 def test_activations_are_paired(machine: Machine) -> None:
     """The same split, weights (scaled) and batches: identical until the first non-linearity."""
     relu, tanh = (dataclasses.replace(CELL, activation=name) for name in ("relu", "tanh"))
-    assert engine.tensors(relu, machine) is engine.tensors(tanh, machine)
+    for cell in (relu, tanh):
+        found = split(cell, datasets.load("iris", machine.data_dir))
+        expected = split(CELL, datasets.load("iris", machine.data_dir))
+        assert all(map(np.array_equal, found, expected))
     first, second = (
         engine.build(cell, (4,), machine).get_parameter("dense1.weights.weight")
         for cell in (relu, tanh)
@@ -135,24 +233,20 @@ def test_folds_share_nothing(machine: Machine) -> None:
     ]
     together = [fit(cell, machine) for cell in cells]
     assert untimed(fit(cells[3], machine)) == untimed(together[3])
-    from relubench import datasets
-
     iris = datasets.load("iris", machine.data_dir)
-    tested = np.concatenate([engine.split(cell, iris)[1] for cell in cells[:5]])
+    tested = np.concatenate([split(cell, iris)[1] for cell in cells[:5]])
     assert sorted(tested) == list(range(150))
     weights = [engine.build(cell, (4,), machine).get_parameter("output.weight") for cell in cells]
     assert not any(torch.equal(weights[0], other) for other in weights[1:])
 
 
 def test_seeds_share_their_folds_and_repeats_do_not(machine: Machine) -> None:
-    from relubench import datasets
-
     iris = datasets.load("iris", machine.data_dir)
 
     def test_rows(**changes: object) -> np.ndarray:
-        split = Split(folds=5, fold=0, repeat=int(str(changes.get("repeat", 0))))
+        part = Split(folds=5, fold=0, repeat=int(str(changes.get("repeat", 0))))
         seed = int(str(changes.get("seed", 0)))
-        return engine.split(dataclasses.replace(CELL, split=split, seed=seed), iris)[1]
+        return split(dataclasses.replace(CELL, split=part, seed=seed), iris)[1]
 
     assert np.array_equal(test_rows(), test_rows(seed=1))
     assert not np.array_equal(test_rows(), test_rows(repeat=1))
@@ -186,6 +280,21 @@ def test_the_curve_is_what_the_pass_saw(machine: Machine) -> None:
     result = fit(dataclasses.replace(CELL, recipe=recipe), machine)
     assert result.curve[0].accuracy == pytest.approx(result.scores["train_accuracy"])
     assert result.curve[0].loss == pytest.approx(result.scores["train_loss"], rel=1e-5)
+
+
+def test_the_relu_heads_biases_begin_at_1(machine: Machine) -> None:
+    for head, bias in (("relu", 1.0), ("softmax", 0.0)):
+        network = engine.build(dataclasses.replace(CELL, head=head), (4,), machine)
+        assert (network.get_parameter("output.bias") == bias).all()
+        assert (network.get_parameter("dense1.weights.bias") == 0).all()
+
+
+def test_every_seed_draws_its_own_limit(machine: Machine) -> None:
+    iris = datasets.load("iris", machine.data_dir)
+    fold = Split(folds=5, fold=0)  # whose rows do not depend on the seed
+    limited = dataclasses.replace(CELL, preparation=Preparation(limit=30), split=fold)
+    first, second = (split(dataclasses.replace(limited, seed=seed), iris)[0] for seed in (0, 1))
+    assert not np.array_equal(first, second)
 
 
 def test_limit_keeps_the_class_shares_and_the_test_part(machine: Machine) -> None:

@@ -17,9 +17,10 @@ FLOORS = [
     {"plan", "catalog", "files"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds", "config"},
-    {"layers", "executors", "report", "listing"},
-    {"models", "neurons"},
+    {"layers", "executors", "report", "listing", "neurons", "examples"},
+    {"models", "networks"},
     {"engine"},
+    {"checks"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -71,7 +71,7 @@ def test_dropout_keeps_the_mean_and_drops_the_share() -> None:
 
 def test_weight_decay_spares_what_activations_learn() -> None:
     built = network("prelu")
-    groups = layers.parameter_groups(built, 0.1)
+    groups = layers.parameter_groups(dict(built.named_parameters()), 0.1)
     decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
     for name, parameter in built.named_parameters():
         assert (id(parameter) in decayed) == ("learned" not in name)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from relubench import layers, neurons
+from relubench import layers
 from relubench.activations import ACTIVATIONS
 from relubench.models import MODELS
+from relubench.networks import Networks
+from relubench.neurons import Counter
 from relubench.results import LayerCount, total
 
 SLOPES = {
@@ -70,27 +75,53 @@ def test_counts_equal_brute_force(
     x = torch.randn(120, *shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = brute_force(built, x, activation)
-        with neurons.watch(built) as counters:
-            for part in x.split(batch):
-                built(part)
+        counters = count(Networks([built]), x.split(batch))
     assert {counter.layer for counter in counters} == set(expected)
     for counter in counters:
-        count = counter.count()
-        assert count.examples == 120
-        for key, value in expected[count.layer].items():
-            assert getattr(count, key) == pytest.approx(value, rel=1e-6), (count.layer, key)
+        (found,) = counter.counts()
+        assert found.examples == 120
+        for key, value in expected[found.layer].items():
+            assert getattr(found, key) == pytest.approx(value, rel=1e-6), (found.layer, key)
 
 
-def test_watching_changes_nothing_and_ends() -> None:
+def count(networks: Networks, batches: Sequence[torch.Tensor]) -> list[Counter]:
+    """Counters that saw the same batches for every cell."""
+    cells = len(networks.modules)
+    acts = layers.activations(networks.modules[0])
+    counters = [Counter(name, cells, act.units, torch.device("cpu")) for name, act in acts]
+    with torch.no_grad():
+        for part in batches:
+            _, seen = networks.observe(part.expand(cells, *part.shape))
+            for counter, (value, slope) in zip(counters, seen, strict=True):
+                counter.see(value, slope)
+    return counters
+
+
+@pytest.mark.parametrize("activation", SLOPES)
+def test_stacked_networks_count_as_alone(activation: str) -> None:
+    built = [network("ffnn:hidden=9x6", (5,), activation) for _ in range(3)]
+    for number, module in enumerate(built):
+        module.get_parameter("dense2.weights.bias").data.add_(number)
+    x = torch.randn(50, 5, generator=torch.Generator().manual_seed(1)).split(20)
+    together = [counter.counts() for counter in count(Networks(built), x)]
+    alone = [[c.counts()[0] for c in count(Networks([module]), x)] for module in built]
+    for layer, counts in enumerate(together):
+        for cell, found in enumerate(counts):
+            expected = dataclasses.asdict(alone[cell][layer])
+            assert found.layer == expected.pop("layer")
+            figures = {key: getattr(found, key) for key in expected}
+            assert figures == pytest.approx(expected, rel=1e-6)
+
+
+def test_observing_changes_nothing_and_ends() -> None:
     built = network("ffnn:hidden=9x6", (5,), "relu")
     x = torch.randn(20, 5, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         before = built(x)
-        with neurons.watch(built) as counters:
-            assert torch.equal(built(x), before)
-        built(x)
-    assert [counter.examples for counter in counters] == [20, 20]
+        observed, _ = Networks([built]).observe(x.unsqueeze(0))
+    assert torch.equal(observed[0], before)
     assert all(parameter.grad is None for parameter in built.parameters())
+    assert not any(act._forward_hooks for _, act in layers.activations(built))
 
 
 def test_total_weighs_units_alike() -> None:

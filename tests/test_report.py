@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -12,7 +13,7 @@ from relubench.metrics import METRICS
 from relubench.plan import Cell, Plan, Recipe, Split
 from relubench.results import Environment, Epoch, LayerCount, RunResult
 
-HERE = Environment(relubench="1", torch="2", device="cpu", threads=2, dtype="float32")
+HERE = Environment(relubench="1", torch="2", device="cpu", threads=2, dtype="float32", stack=1)
 LAYERS = (
     LayerCount(
         layer="dense1", units=8, dead=1, inactive=1, rare=2, dormant=3, saturated=1,
@@ -45,7 +46,7 @@ def result(
         n_train=100,
         n_test=50,
         parameters=123,
-        seconds=0.5,
+        seconds=0.5 if done else 0.01,
         curve=(Epoch(loss=1.5, accuracy=0.4), Epoch(loss=0.25, accuracy=0.75)),
         scores={**scores, "silent": None} if done else {},
         confusion=((3, 1), (0, 4)) if done else None,
@@ -112,11 +113,11 @@ def test_verdicts_say_what_the_numbers_allow() -> None:
         "gelu": "better",
         "tanh": "worse",
         "elu": "undecided",
-        "selu": "undecided",
+        "selu": "diverged",
         "silu": "diverged",
     }
-    # gelu: all ten differences positive, 2/2^10, Holm over the four that have a p
-    assert found["gelu"]["p"] == pytest.approx(4 * 2 / 2**10)
+    # gelu: all ten differences positive, 2/2^10, Holm over all five comparisons planned
+    assert found["gelu"]["p"] == pytest.approx(5 * 2 / 2**10)
     assert found["gelu"]["p_unadjusted"] == pytest.approx(2 / 2**10)
 
 
@@ -126,9 +127,29 @@ def test_diverged_runs_are_counted_and_never_averaged() -> None:
     assert found["selu"]["difference"] == pytest.approx(
         -0.001 * (2 + 0 + 1 + 2 + 0 + 1 + 2 + 0) / 8
     )
+    assert found["selu"]["seconds"] == 0.5
     assert (found["silu"]["n"], found["silu"]["diverged"]) == (0, 10)
-    for key in ("accuracy", "accuracy_sd", "difference", "p", "dead", "f1"):
+    for key in ("accuracy", "accuracy_sd", "difference", "p", "dead", "f1", "seconds"):
         assert found["silu"][key] is None
+
+
+def test_survivors_prove_nothing() -> None:
+    """Neither an activation nor the reference wins by the runs it did not lose."""
+    lucky = [result("gelu", s, a + 0.05 if s > 1 else None) for s, a in enumerate(BASE)]
+    table = report.compare([*runs("relu", 0.0), *lucky], plan(lucky))
+    assert rows(table)["gelu"]["verdict"] == "diverged"
+    unsteady = [result("relu", s, a if s > 1 else None) for s, a in enumerate(BASE)]
+    table = report.compare([*unsteady, *runs("gelu", 0.05)], plan(unsteady))
+    assert rows(table)["gelu"]["verdict"] == "undecided"
+    assert not any(note.startswith("better") for note in table.notes)
+
+
+def test_a_mean_of_undefined_figures_is_undefined() -> None:
+    results = runs("relu", 0.0)
+    results[3] = dataclasses.replace(results[3], scores={**results[3].scores, "precision": None})
+    (row,) = report.compare(results, plan(results)).rows
+    assert row["precision"] is None
+    assert row["accuracy"] is not None
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])

@@ -1,0 +1,105 @@
+"""The networks of a stack's cells, called as one.
+
+One network is called as it is; several are one vectorised pass over stacked parameters (vmap).
+Every tensor that goes in or comes out has the cells in its first dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vjp
+from torch.utils import _pytree as pytree
+
+from relubench.layers import Act, activations
+
+
+class CannotStack(Exception):
+    """These networks have no vectorised pass: batch normalisation, an op without a rule."""
+
+
+class Networks:
+    """Networks of one architecture.
+
+    parameters  by name, each (cells, …) where there are several networks
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.modules = list(modules)
+        self.stacked = len(self.modules) > 1
+        self.buffers: dict[str, Tensor] = {}
+        self.parameters: dict[str, Any] = dict(self.modules[0].named_parameters())
+        if self.stacked:
+            self.parameters, self.buffers = stack_module_state(self.modules)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(cells, batch, …) to (cells, batch, classes)."""
+        if not self.stacked:
+            outputs: Tensor = self.modules[0](x.squeeze(0))
+            return outputs.unsqueeze(0)
+        return torch.vmap(self._one, randomness="different")(self.parameters, self.buffers, x)
+
+    def _one(self, parameters: Any, buffers: Any, x: Tensor) -> Tensor:
+        outputs: Tensor = functional_call(self.modules[0], (parameters, buffers), (x,))
+        return outputs
+
+    def observe(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """The outputs, and for every Act its values and slopes, (cells, batch, units, …)."""
+        if not self.stacked:
+            alone = _observe(self.modules[0], self.modules[0], x.squeeze(0))
+            outputs, seen = pytree.tree_map(lambda tensor: tensor.unsqueeze(0), alone)
+            return outputs, seen
+
+        def one(parameters: Any, buffers: Any, x: Tensor) -> Any:
+            call = lambda x: self._one(parameters, buffers, x)  # noqa: E731
+            return _observe(self.modules[0], call, x)
+
+        outputs, seen = torch.vmap(one, randomness="different")(self.parameters, self.buffers, x)
+        return outputs, seen
+
+    def train(self, learning: bool) -> None:
+        """Switch to training or to evaluation."""
+        self.modules[0].train(learning)
+
+    def probe(self, x: Tensor) -> None:
+        """Raise CannotStack where inputs such as `x` find no vectorised pass."""
+        try:
+            self(x).sum().backward()
+        except RuntimeError as error:
+            raise CannotStack(str(error)) from error
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def settle(self) -> None:
+        """Write what was learned back into the single networks."""
+        if self.stacked:
+            with torch.no_grad():
+                for number, module in enumerate(self.modules):
+                    learned = [*module.named_parameters(), *module.named_buffers()]
+                    for name, tensor in learned:
+                        tensor.copy_((self.parameters | self.buffers)[name][number])
+
+
+def _observe(network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> Any:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def look(act: nn.Module, inputs: tuple[Tensor], value: Tensor) -> None:
+        seen.append((value, slopes(act, inputs[0])))
+
+    hooks = [act.register_forward_hook(look) for _, act in activations(network)]
+    try:
+        return call(x), seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def slopes(act: Act | nn.Module, x: Tensor) -> Tensor:
+    """f'(x) by automatic differentiation: what back-propagation would multiply by at `x`."""
+    pulled: Any = vjp(act.forward, x)
+    value, pull = pulled
+    slope: Tensor = pull(torch.ones_like(value))[0]
+    return slope
