@@ -69,7 +69,8 @@ class Flags:
     pca: Annotated[Number, flag(HOW, "Keep so many principal components.")] = None
     limit: Annotated[Number, flag(HOW, "Train on a stratified subset of so many.")] = None
     device: Annotated[str | None, flag(WHERE, "Torch device.", "auto|cpu|cuda[:i]|mps|xpu")] = None
-    threads: Annotated[Number, flag(WHERE, "CPU threads (default: torch's choice).")] = None
+    threads: Annotated[Number, flag(WHERE, "CPU threads (default: what measures fastest).")] = None
+    stack: Annotated[str | None, flag(WHERE, "Cells in one pass (default: auto).", "N|auto")] = None
     data_dir: Annotated[
         Path | None,
         flag(WHERE, "Downloaded data (or RELUBENCH_DATA; default: the user cache).", "FOLDER"),

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from relubench import plan as plans
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Catalog
 from relubench.datasets import DATASETS
@@ -22,7 +23,7 @@ from relubench.heads import HEADS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
-from relubench.plan import Machine, Plan
+from relubench.plan import Cell, Machine, Plan, Recipe, Split, Stack
 from relubench.results import RunResult
 
 CATALOGS: dict[str, Catalog[Any]] = {
@@ -75,14 +76,15 @@ def train(
     """Train each cell once and score it on the test part."""
     from relubench import datasets, report
 
-    plan, machine = prepare(request, console)
-    if save and len(plan.cells) > 1:
-        raise BadValue(f"--save keeps the weights of one run, but this plan has {len(plan.cells)}")
-    results = run(plan, machine, console, save)
-    tables = [report.runs(results, plan)]
+    work = prepare(request, console)
+    if save and len(work.plan.cells) > 1:
+        count = len(work.plan.cells)
+        raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")
+    results = run(work, console, save)
+    tables = [report.runs(results, work.plan)]
     for result in results:
         if confusion and result.confusion:
-            names = datasets.load(result.cell.dataset, machine.data_dir).classes
+            names = datasets.load(result.cell.dataset, work.machine.data_dir).classes
             tables.append(report.confusion(result, names))
         if curve:
             tables.append(report.curve(result))
@@ -93,27 +95,29 @@ def cv(request: Request, console: Console) -> Outcome:
     """Stratified K-fold cross-validation: every fold has its own scaler, weights and optimiser."""
     from relubench import report
 
-    plan, machine = prepare(request, console)
-    results = run(plan, machine, console)
-    return Outcome([report.runs(results, plan), report.folds(results, plan)], _exit_code(results))
+    work = prepare(request, console)
+    results = run(work, console)
+    return Outcome(
+        [report.runs(results, work.plan), report.folds(results, work.plan)], _exit_code(results)
+    )
 
 
 def compare(request: Request, console: Console) -> Outcome:
     """Train every activation on the same paired seeds and say what the differences allow."""
     from relubench import report
 
-    plan, machine = prepare(request, console)
-    results = run(plan, machine, console)
-    return Outcome([report.compare(results, plan)], _exit_code(results))
+    work = prepare(request, console)
+    results = run(work, console)
+    return Outcome([report.compare(results, work.plan)], _exit_code(results))
 
 
 def deadcount(request: Request, console: Console) -> Outcome:
     """Train, then count dead units over the whole training set."""
     from relubench import report
 
-    plan, machine = prepare(request, console)
-    results = run(plan, machine, console)
-    return Outcome(report.deadcount(results, plan), _exit_code(results))
+    work = prepare(request, console)
+    results = run(work, console)
+    return Outcome(report.deadcount(results, work.plan), _exit_code(results))
 
 
 def list_kind(kind: str | None, config_file: Path | None) -> Outcome:
@@ -134,8 +138,17 @@ def list_kind(kind: str | None, config_file: Path | None) -> Outcome:
     return Outcome([listing.catalog(CATALOGS[singular], described)])
 
 
-def prepare(request: Request, console: Console) -> tuple[Plan, Machine]:
-    """The plan and the machine; whatever can be refused is refused here, before training."""
+@dataclass(frozen=True)
+class Work:
+    """What a training command is to do, checked: cells, machine, units of work."""
+
+    plan: Plan
+    machine: Machine
+    stacks: Sequence[Stack]
+
+
+def prepare(request: Request, console: Console) -> Work:
+    """The work; whatever can be refused is refused here, before training."""
     from relubench import config
 
     benchmarks = config.Benchmarks("", {})
@@ -152,24 +165,51 @@ def prepare(request: Request, console: Console) -> tuple[Plan, Machine]:
         threads=settings.threads or threads(),
     )
     check(plan, machine)
-    return plan, machine
+    width = None if settings.stack == "auto" else int(settings.stack)
+    return Work(plan, machine, stacks(plan, machine, settings.threads, width))
 
 
-def run(
-    plan: Plan, machine: Machine, console: Console, save: Path | None = None
-) -> list[RunResult]:
-    """Train the plan's cells."""
+def stacks(plan: Plan, machine: Machine, pinned: int | None, width: int | None) -> list[Stack]:
+    """The plan's units of work; what `--threads` or `--stack` do not fix is measured."""
+    from relubench import tuning
+
+    counts = [pinned] if pinned else sorted({1, machine.threads})
+    if machine.device != "cpu":
+        counts = counts[-1:]
+    tuned: dict[Cell, tuning.Tuning] = {}
+    setups = []
+    for cells in plan.setups():
+        architecture = replace(
+            cells[0],
+            activation="",
+            head="",
+            seed=0,
+            split=Split(),
+            recipe=Recipe(
+                optimizer=cells[0].recipe.optimizer, batch_size=cells[0].recipe.batch_size
+            ),
+        )
+        if architecture not in tuned:
+            tuned[architecture] = tuning.tune(cells, machine, counts, width)
+        choice = tuned[architecture]
+        setups.append((cells, choice.stack, choice.threads))
+    return plans.stacks(setups)
+
+
+def run(work: Work, console: Console, save: Path | None = None) -> list[RunResult]:
+    """Train the plan's cells; the results are in the plan's order."""
     from relubench import engine
 
-    fit = partial(engine.fit, machine=machine, save=save)
-    results = EXECUTORS["serial"].function(plan.stacks, fit)
-    done: list[RunResult] = []
+    fit = partial(engine.fit, machine=work.machine, save=save)
+    results = EXECUTORS["serial"].function(work.stacks, fit)
+    done: dict[Cell, RunResult] = {}
+    count = len(work.plan.cells)
     try:
-        for result in console.track(results, len(plan.cells)):
-            done.append(result)
+        for result in console.track(results, count):
+            done[result.cell] = result
     except KeyboardInterrupt:
-        raise Stopped(f"interrupted after {len(done)} of {len(plan.cells)} runs") from None
-    return done
+        raise Stopped(f"interrupted after {len(done)} of {count} runs") from None
+    return [done[cell] for cell in work.plan.cells]
 
 
 def check(plan: Plan, machine: Machine) -> None:

@@ -26,6 +26,7 @@ from relubench.errors import BadValue, UnknownName, suggestion
 from relubench.plan import Cell, Plan, Preparation, Recipe, Split
 
 Catalogs = Mapping[str, Catalog[Any]]
+MANY = 100_000  # seeds, folds or repeats: a slip of the finger, not a study
 
 
 def _comma_list(value: Any) -> Any:
@@ -38,6 +39,14 @@ def _comma_list(value: Any) -> Any:
     )
 
 
+def _width(value: Any) -> str:
+    """'auto', or how many cells train in one pass."""
+    text = str(value)
+    if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= MANY):
+        raise BadValue(f"got {text}, must be auto or a whole number from 1")
+    return text
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(min_length=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rates = Annotated[
@@ -46,9 +55,6 @@ Rates = Annotated[
     AfterValidator(lambda rates: tuple(dict.fromkeys(rates))),
     Field(min_length=1),
 ]
-
-
-MANY = 100_000  # seeds, folds or repeats: a slip of the finger, not a study
 
 
 class Settings(BaseModel):
@@ -76,6 +82,7 @@ class Settings(BaseModel):
     repeats: int = Field(1, ge=1, le=MANY)
     device: str = "auto"
     threads: int | None = Field(None, ge=1, le=1024)
+    stack: Annotated[str, BeforeValidator(_width)] = "auto"
 
     @field_validator("dataset", "model", "activation", "head", mode="after")
     @classmethod

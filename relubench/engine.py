@@ -41,7 +41,9 @@ def fit(stack: Stack, machine: Machine, save: Path | None = None) -> list[RunRes
     trained one after the other. `save` is where the trained weights of the last cell go, as a state
     dict that torch.load(weights_only=True) reads. Raises DataError where the data cannot be had.
     """
-    torch.set_num_threads(machine.threads)
+    threads = stack.threads or machine.threads
+    machine = dataclasses.replace(machine, threads=threads)
+    torch.set_num_threads(threads)
     warm_up(machine.device, stack.cells[0].recipe.optimizer)
     data = {cell: tensors(cell, machine) for cell in stack.cells}
     batch_size = stack.cells[0].recipe.batch_size

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 
@@ -59,9 +61,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Stack:
-    """Cells that differ in seed and fold only: what one pass can train, the unit of work."""
+    """Cells that differ in seed and fold only: what one pass can train, the unit of work.
+
+    threads  CPU threads to train it on; None leaves it to the machine
+    """
 
     cells: tuple[Cell, ...]
+    threads: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +78,25 @@ class Plan:
     reference: str = "relu"
     quick: bool = False
 
-    @property
-    def stacks(self) -> list[Stack]:
-        """The cells, grouped into units of work: one cell each."""
-        return [Stack((cell,)) for cell in self.cells]
+    def setups(self) -> list[list[Cell]]:
+        """The cells that one pass could train together, in the plan's order."""
+        alike: dict[Cell, list[Cell]] = {}
+        for cell in self.cells:
+            alike.setdefault(replace(cell, seed=0, split=Split()), []).append(cell)
+        return list(alike.values())
+
+
+def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None]]) -> list[Stack]:
+    """Units of work from set-ups, each with its cells, its width and its threads.
+
+    They take turns, so that a study that is interrupted is balanced over its set-ups.
+    """
+    chunks = [
+        [Stack(tuple(cells[i : i + width]), threads) for i in range(0, len(cells), width)]
+        for cells, width, threads in setups
+    ]
+    rounds = itertools.zip_longest(*chunks)
+    return [stack for turn in rounds for stack in turn if stack is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,6 +144,8 @@ BAD = {
     "negative rate": (["train", "--lr", "-1"], "--lr: got -1"),
     "no accelerator": (["train", "--device", "cuda"], "--device cuda: this machine has cpu"),
     "unknown device": (["train", "--device", "gpu"], "--device gpu: this machine has"),
+    "no stack": (["train", "--stack", "0"], "--stack: got 0"),
+    "a stack of words": (["train", "--stack", "many"], "--stack: got many"),
     "both seeds": (["train", "--seed", "1", "--seeds", "2"], "not both"),
     "missing data": (["train", "-d", "mnist", "--data-dir", "none"], "--data-dir"),
     "missing config": (["train", "--config", "none.toml"], "cannot read none.toml"),
@@ -230,6 +232,17 @@ def test_what_is_the_same_is_trained_once(capsys: pytest.CaptureFixture[str]) ->
     arguments = ["compare", *TINY, "-a", units, "--lr", "0.1,0.1", "--seeds", "2"]
     found = rows([*arguments, "--reference", "leaky_relu:negative_slope=0.010"], capsys)
     assert [(row["activation"], row["n"]) for row in found] == [("leaky_relu", 2)]
+
+
+def test_a_stack_prints_what_its_cells_print_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["cv", *TINY, "--folds", "4", "--seeds", "2", "--threads", "1"]
+    alone, stacked = (rows([*arguments, "--stack", width], capsys) for width in ("1", "8"))
+    assert {row["stack"] for row in alone} == {1}
+    assert {row["stack"] for row in stacked} == {8}  # of 112 and 113 training rows
+    for first, second in zip(alone, stacked, strict=True):
+        assert first["key"] == second["key"]
+        assert first["loss"] == pytest.approx(second["loss"], rel=1e-4)
+        assert first["dead"] == second["dead"]
 
 
 @pytest.mark.parametrize("kind", ["activations", "models", "datasets", "benchmarks", "formats"])

@@ -20,7 +20,7 @@ FLOORS = [
     {"layers", "executors", "report", "listing", "neurons", "examples"},
     {"models", "networks"},
     {"engine"},
-    {"checks"},
+    {"checks", "tuning"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -1,0 +1,90 @@
+"""The choice of stack width and threads: by measurement, kept, and overruled by flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from relubench import tuning
+from relubench.plan import Cell, Machine, Recipe
+from relubench.tuning import Tuning, tune
+
+CELLS = [
+    Cell(dataset="iris", model="ffnn:hidden=8", activation="relu", seed=seed, recipe=Recipe())
+    for seed in range(20)
+]
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "relubench" / "tuning.json"
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, seconds: dict[tuple[int, int], float]) -> list[object]:
+    """Replace the stopwatch; returns the list of what was measured."""
+    measured: list[object] = []
+
+    def measure(*arguments: object) -> float:
+        *_, width, threads, _ = arguments
+        measured.append((width, threads))
+        return seconds.get((int(str(width)), int(str(threads))), 1.0)
+
+    monkeypatch.setattr(tuning, "_measure", measure)
+    return measured
+
+
+def test_the_fastest_wins_and_is_kept(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = pretend(monkeypatch, {(8, 2): 0.1, (20, 1): 0.2})
+    assert tune(CELLS, machine, [1, 2], None) == Tuning(8, 2, 0.1)
+    assert sorted(map(str, measured)) == sorted(
+        str((width, count)) for width in (1, 8, 20) for count in (1, 2)
+    )
+    measured.clear()
+    assert tune(CELLS, machine, [1, 2], None) == Tuning(8, 2, 0.1)
+    assert measured == []
+
+
+def test_flags_overrule(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = pretend(monkeypatch, {(8, 2): 0.1})
+    assert tune(CELLS, machine, [1], 5) == Tuning(5, 1)
+    assert measured == []
+    assert tune(CELLS, machine, [1], None).threads == 1
+    assert tune(CELLS, machine, [1, 2], 8).stack == 8
+
+
+def test_little_work_is_not_measured(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = pretend(monkeypatch, {})
+    short = [dataclasses.replace(CELLS[0], recipe=Recipe(epochs=1))]
+    assert tune(short, machine, [1, 2], None).stack == 1
+    assert measured == []
+
+
+def test_another_architecture_is_measured_anew(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = pretend(monkeypatch, {})
+    tune(CELLS, machine, [1], None)
+    count = len(measured)
+    tune([dataclasses.replace(cell, model="ffnn:hidden=9") for cell in CELLS], machine, [1], None)
+    assert len(measured) == 2 * count
+
+
+@pytest.mark.parametrize("damage", ["not json", "[]"])
+def test_a_damaged_cache_is_measured_over(
+    damage: str, fresh_cache: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh_cache.parent.mkdir()
+    fresh_cache.write_text(damage)
+    pretend(monkeypatch, {(8, 1): 0.1})
+    assert tune(CELLS, machine, [1], None).stack == 8
+    assert len(json.loads(fresh_cache.read_text())) == 3
+
+
+def test_a_measurement_is_a_positive_time(machine: Machine) -> None:
+    found = tune(CELLS, machine, [1], None)
+    assert found.seconds is not None
+    assert 0 < found.seconds < 1
