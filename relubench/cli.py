@@ -76,6 +76,12 @@ class Flags:
         flag(WHERE, "Downloaded data (or RELUBENCH_DATA; default: the user cache).", "FOLDER"),
     ] = None
     config: Annotated[Path | None, flag(WHERE, BENCHMARKS, "FILE")] = None
+    ledger: Annotated[
+        Path | None,
+        flag(WHERE, "Finished runs (or RELUBENCH_LEDGER; default .relubench/ledger.db).", "FILE"),
+    ] = None
+    no_ledger: Annotated[bool, flag(WHERE, "Keep and take nothing.", "", "--no-ledger")] = False
+    rerun: Annotated[bool, flag(WHERE, "Train finished runs again.", "", "--rerun")] = False
     quick: Annotated[bool, flag(WHERE, "A smoke run, marked as such.", "", "--quick")] = False
 
 
@@ -202,6 +208,53 @@ def list_(
     return show(lambda: commands.list_kind(kind, config), **flags)
 
 
+ledger_app = typer.Typer(help="Finished runs: show, export, merge.", no_args_is_help=True)
+app.add_typer(ledger_app, name="ledger")
+Where = Annotated[
+    Path | None, flag(WHERE, "Or RELUBENCH_LEDGER; default .relubench/ledger.db.", "FILE")
+]
+
+
+def _ledger(given: Path | None) -> Path:
+    return given or Path(os.environ.get("RELUBENCH_LEDGER") or ".relubench/ledger.db")
+
+
+@ledger_app.command("show")
+@takes(OutputFlags)
+def ledger_show(*, ledger: Where = None, **flags: Any) -> int:
+    """Print what the ledger holds, a row per set-up."""
+    from relubench import commands
+
+    return show(lambda: commands.ledger_show(_ledger(ledger)), **flags)
+
+
+@ledger_app.command("export")
+@takes(OutputFlags)
+def ledger_export(*, ledger: Where = None, **flags: Any) -> int:
+    """Print every finished run, with the rows of train (jsonl unless said otherwise)."""
+    from relubench import commands
+
+    flags["format"] = flags["format"] or (None if flags["output"] else "jsonl")
+    return show(lambda: commands.ledger_export(_ledger(ledger)), **flags)
+
+
+@ledger_app.command("merge")
+@takes(OutputFlags)
+def ledger_merge(
+    others: Annotated[list[Path], Argument(metavar="FILE…", help="Ledgers to add.")],
+    *,
+    ledger: Where = None,
+    **flags: Any,
+) -> int:
+    """Add the runs of other ledgers; a conflict is named and nothing is merged."""
+    from relubench import commands
+
+    def merge() -> Outcome:
+        return commands.ledger_merge(_ledger(ledger), others, console(flags["quiet"]))
+
+    return show(merge, **flags)
+
+
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, Option("--version", help="Print the version.")] = False,
@@ -223,7 +276,9 @@ def run(
     from relubench.commands import Request
 
     shown = {key: flags.pop(key) for key in get_type_hints(OutputFlags)}
-    apart = {key: flags.pop(key) for key in ("config", "data_dir", "quick")}
+    apart = {key: flags.pop(key) for key in ("config", "data_dir", "quick", "rerun")}
+    ledger = flags.pop("ledger")
+    apart["ledger"] = None if flags.pop("no_ledger") else _ledger(ledger)
     given = {key: value for key, value in flags.items() if value is not None and value != []}
     request = Request(command=name, benchmark=benchmark, flags=given, **apart)
     return show(lambda: command(request, console(shown["quiet"])), **shown)

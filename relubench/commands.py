@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relubench import plan as plans
 from relubench.activations import ACTIVATIONS
@@ -18,13 +18,16 @@ from relubench.catalog import Catalog
 from relubench.datasets import DATASETS
 from relubench.errors import BadValue, Stopped, UnknownName
 from relubench.executors import EXECUTORS
-from relubench.formats import FORMATS, Table
+from relubench.formats import FORMATS, Table, counted
 from relubench.heads import HEADS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine, Plan, Recipe, Split, Stack
-from relubench.results import RunResult
+from relubench.results import ENGINE, RunResult
+
+if TYPE_CHECKING:
+    from relubench.ledger import Context, Ledger
 
 CATALOGS: dict[str, Catalog[Any]] = {
     catalog.kind: catalog
@@ -68,6 +71,8 @@ class Request:
     config: Path | None = None
     data_dir: Path | None = None
     quick: bool = False
+    ledger: Path | None = None
+    rerun: bool = False
 
 
 def train(
@@ -145,6 +150,8 @@ class Work:
     plan: Plan
     machine: Machine
     stacks: Sequence[Stack]
+    ledger: Ledger | None = None
+    rerun: bool = False
 
 
 def prepare(request: Request, console: Console) -> Work:
@@ -166,7 +173,9 @@ def prepare(request: Request, console: Console) -> Work:
     )
     check(plan, machine)
     width = None if settings.stack == "auto" else int(settings.stack)
-    return Work(plan, machine, stacks(plan, machine, settings.threads, width))
+    ledger = open_ledger(request.ledger) if request.ledger else None
+    units = stacks(plan, machine, settings.threads, width)
+    return Work(plan, machine, units, ledger, request.rerun)
 
 
 def stacks(plan: Plan, machine: Machine, pinned: int | None, width: int | None) -> list[Stack]:
@@ -197,19 +206,96 @@ def stacks(plan: Plan, machine: Machine, pinned: int | None, width: int | None) 
 
 
 def run(work: Work, console: Console, save: Path | None = None) -> list[RunResult]:
-    """Train the plan's cells; the results are in the plan's order."""
+    """The results of the plan's cells, in its order: from the ledger, the rest trained.
+
+    With `save` everything is trained, since the ledger keeps no weights.
+    """
     from relubench import engine
 
-    fit = partial(engine.fit, machine=work.machine, save=save)
-    results = EXECUTORS["serial"].function(work.stacks, fit)
+    ledger, machine = work.ledger, work.machine
+    fit = partial(engine.fit, machine=machine, save=save)
     done: dict[Cell, RunResult] = {}
-    count = len(work.plan.cells)
+    stacks = list(work.stacks)
+    if ledger and not work.rerun and not save:
+        for number, stack in enumerate(stacks):
+            known = ledger.find(stack.cells, context(stack, machine))
+            done.update(known)
+            rest = tuple(cell for cell in stack.cells if cell not in known)
+            stacks[number] = replace(stack, cells=rest)
+        if done:
+            taken = f"{len(done)} of {counted(len(work.plan.cells), 'run')}"
+            console.note(f"{taken} taken from {ledger.path} (--rerun trains again)")
+
+    def fit_and_keep(stack: Stack) -> list[RunResult]:
+        if not ledger:
+            return fit(stack)
+        where = context(stack, machine)
+        known = {} if work.rerun or save else ledger.find(stack.cells, where)  # by another process
+        rest = replace(stack, cells=tuple(cell for cell in stack.cells if cell not in known))
+        trained = fit(rest) if rest.cells else []
+        ledger.write(trained, where)
+        return [*known.values(), *trained]
+
+    left = [stack for stack in stacks if stack.cells]
+    results = EXECUTORS["serial"].function(left, fit_and_keep)
+    count = sum(len(stack.cells) for stack in left)
     try:
         for result in console.track(results, count):
             done[result.cell] = result
     except KeyboardInterrupt:
-        raise Stopped(f"interrupted after {len(done)} of {count} runs") from None
+        kept = f"; they are in {ledger.path}" if ledger else ""
+        total = counted(len(work.plan.cells), "run")
+        raise Stopped(f"interrupted after {len(done)} of {total}{kept}") from None
     return [done[cell] for cell in work.plan.cells]
+
+
+def context(stack: Stack, machine: Machine) -> Context:
+    """What else decides the numbers of a stack's cells."""
+    import torch
+
+    from relubench.ledger import Context
+
+    return Context(
+        engine=ENGINE,
+        torch=torch.__version__,
+        device=machine.device.split(":")[0],
+        threads=stack.threads or machine.threads,
+        dtype=machine.dtype,
+        data=DATASETS.choose(stack.cells[0].dataset).entry.digest,
+    )
+
+
+def ledger_show(path: Path) -> Outcome:
+    """What a ledger holds, a row per set-up."""
+    from relubench import report
+
+    return Outcome([report.ledger([(when, r) for _, when, r in open_ledger(path, existing=True)])])
+
+
+def ledger_export(path: Path) -> Outcome:
+    """Every finished run of a ledger, as `train` prints it."""
+    from relubench import report
+
+    results = [result for _, _, result in open_ledger(path, existing=True)]
+    return Outcome([report.runs(results, Plan(cells=()))])
+
+
+def ledger_merge(path: Path, others: Sequence[Path], console: Console) -> Outcome:
+    """Add other ledgers' runs to one."""
+    ledger = open_ledger(path)
+    for other in others:
+        added = ledger.merge(open_ledger(other, existing=True))
+        console.note(f"{counted(added, 'run')} of {other} added to {path}")
+    return ledger_show(path)
+
+
+def open_ledger(path: Path, existing: bool = False) -> Ledger:
+    """A ledger; with `existing` one that is there."""
+    from relubench.ledger import Ledger
+
+    if existing and not path.is_file():
+        raise BadValue(f"--ledger {path}: there is no such file")
+    return Ledger(path)
 
 
 def check(plan: Plan, machine: Machine) -> None:

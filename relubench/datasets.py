@@ -39,6 +39,11 @@ class Source(Entry):
     examples: str
     sha256: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def digest(self) -> str:
+        """One digest for all arrays."""
+        return hashlib.sha256("".join(self.sha256.values()).encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:

@@ -454,6 +454,24 @@ def _sweep(rows: Sequence[Row], rates: Sequence[float]) -> Table:
     )
 
 
+# --- ledger ---------------------------------------------------------------------------------------
+
+
+def ledger(finished: Sequence[tuple[str, RunResult]]) -> Table:
+    """A row per set-up and activation of finished runs, with when the last one was finished."""
+    rows = []
+    when = {id(result): time for time, result in finished}
+    results = [result for _, result in finished]
+    for setup, runs in _grouped(results, "activation", *SETUP, "epochs", "batch_size").items():
+        failed = sum(1 for run in runs if run.failed)
+        last = max(when[id(run)] for run in runs)
+        rows.append(dict(setup) | {"runs": len(runs), "failed": failed, "finished": last})
+    names = ["dataset", "model", "activation", *_varying(rows, *SETUP[2:], "epochs", "batch_size")]
+    columns = [*map(_name_column, names)]
+    columns += [Column(name, _text_of(name)) for name in ("runs", "failed", "finished")]
+    return Table(rows, columns, counted(len(results), "finished run"))
+
+
 # --- pieces ---------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from relubench.plan import Cell
 
+ENGINE = 1  # goes up when the same cell would get other numbers
+
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:

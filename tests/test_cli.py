@@ -109,7 +109,8 @@ def test_deadcount_has_a_row_per_layer_and_a_total(capsys: pytest.CaptureFixture
 def test_the_same_command_prints_the_same_bytes(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [command, *TINY, "-a", "relu,rrelu", "--seeds", "2", "--threads", "1"]
+    arguments = [command, *TINY, "-a", "relu,rrelu", "--seeds", "2", "--no-ledger"]
+    arguments += ["--threads", "1"]
     arguments += ["--folds", "2"] if command == "cv" else []
     first, second = (
         [{k: v for k, v in row.items() if k != "seconds"} for row in rows(arguments, capsys)]
@@ -235,7 +236,7 @@ def test_what_is_the_same_is_trained_once(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_stack_prints_what_its_cells_print_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["cv", *TINY, "--folds", "4", "--seeds", "2", "--threads", "1"]
+    arguments = ["cv", *TINY, "--folds", "4", "--seeds", "2", "--threads", "1", "--no-ledger"]
     alone, stacked = (rows([*arguments, "--stack", width], capsys) for width in ("1", "8"))
     assert {row["stack"] for row in alone} == {1}
     assert {row["stack"] for row in stacked} == {8}  # of 112 and 113 training rows
@@ -325,7 +326,15 @@ def test_notes_go_to_stderr_and_quiet_silences_them(capsys: pytest.CaptureFixtur
 
 
 def test_flags_are_the_keys_of_the_config() -> None:
-    apart = {"data_dir", "config", "quick", *OutputFlags.__annotations__}
+    apart = {
+        "data_dir",
+        "config",
+        "quick",
+        "ledger",
+        "no_ledger",
+        "rerun",
+        *OutputFlags.__annotations__,
+    }
     own = {"folds", "repeats", "reference"}  # of cv and compare
     assert set(Flags.__annotations__) - apart | own == set(Settings.model_fields) - {"description"}
 
@@ -373,7 +382,8 @@ def test_ascii_output_is_not_an_error() -> None:
 def test_help_names_every_flag(golden: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The words of the help, without frames and line breaks, which belong to the terminal."""
     said = []
-    for command in ([], ["train"], ["cv"], ["compare"], ["deadcount"], ["list"]):
+    commands = ("", "train", "cv", "compare", "deadcount", "list", "ledger", "ledger merge")
+    for command in map(str.split, commands):
         assert main([*command, "--help"]) == 0
         words = capsys.readouterr().out.translate(dict.fromkeys(map(ord, "╭╮╰╯─│"), " ")).split()
         said.append(" ".join(words))

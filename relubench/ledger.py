@@ -1,0 +1,194 @@
+"""The ledger: what is finished is not trained again. One SQLite file that processes may share."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from relubench.errors import RelubenchError
+from relubench.plan import Cell
+from relubench.results import RunResult
+
+APPLICATION = 0x72656C75  # "relu", SQLite's application_id
+SCHEMA = 1
+PATIENCE = 120  # seconds that a process waits for another's transaction
+BATCH = 500  # keys asked for in one query
+TOLERANCE = 1e-4  # relative: how far the same cell may differ between machines
+
+RESULT: TypeAdapter[RunResult] = TypeAdapter(RunResult)
+
+TABLES = """
+CREATE TABLE results (
+    key TEXT NOT NULL,         -- of the cell
+    context TEXT NOT NULL,     -- what else decides its numbers, as JSON
+    result TEXT NOT NULL,      -- the RunResult, as JSON
+    finished TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
+    PRIMARY KEY (key, context)
+) WITHOUT ROWID;
+"""
+
+
+class LedgerError(RelubenchError):
+    """A ledger that cannot be used; it is left as it is."""
+
+
+class Conflict(RelubenchError):
+    """Two ledgers that say different things of the same cell."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What decides a number besides the cell.
+
+    engine  relubench's engine version, which changes when its numbers do
+    data    digest of the dataset
+    """
+
+    engine: int
+    torch: str
+    device: str
+    threads: int
+    dtype: str
+    data: str
+
+    def __str__(self) -> str:
+        return json.dumps(vars(self), sort_keys=True)
+
+
+class Ledger:
+    """An open ledger.
+
+    Raises LedgerError where the file is damaged, is something else or is of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._usable():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.base = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+            self._prepare()
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, ValidationError) as error:
+            reason = str(error).splitlines()[0]
+            raise LedgerError(
+                f"{self.path} is no ledger that can be used ({reason}): it is left as it is; name "
+                "another with --ledger, or go on with --no-ledger"
+            ) from error
+
+    def _prepare(self) -> None:
+        with self._transaction():
+            (application,) = self.base.execute("PRAGMA application_id").fetchone()
+            (schema,) = self.base.execute("PRAGMA user_version").fetchone()
+            (tables,) = self.base.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if not application and not tables:
+                self.base.execute(TABLES.strip().rstrip(";"))
+                self.base.execute(f"PRAGMA application_id = {APPLICATION}")
+                self.base.execute(f"PRAGMA user_version = {SCHEMA}")
+            elif application != APPLICATION:
+                raise sqlite3.DatabaseError("it belongs to another program")
+            elif schema != SCHEMA:
+                raise sqlite3.DatabaseError(f"its schema is {schema}, this relubench's is {SCHEMA}")
+        with suppress(sqlite3.OperationalError):  # locked: another process is doing the same
+            self.base.execute("PRAGMA journal_mode = WAL")
+        self.base.execute("PRAGMA synchronous = NORMAL")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing, and nobody else writes meanwhile."""
+        self.base.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.base.execute("ROLLBACK")
+            raise
+        self.base.execute("COMMIT")
+
+    def find(self, cells: Sequence[Cell], context: Context) -> dict[Cell, RunResult]:
+        """The finished ones of these cells."""
+        by_key = {cell.key: cell for cell in cells}
+        keys, found = list(by_key), {}
+        for begin in range(0, len(keys), BATCH):
+            part = keys[begin : begin + BATCH]
+            marks = ", ".join("?" * len(part))
+            query = f"SELECT key, result FROM results WHERE context = ? AND key IN ({marks})"
+            with self._usable():
+                rows = self.base.execute(query, [str(context), *part])
+                found.update({by_key[key]: RESULT.validate_json(result) for key, result in rows})
+        return found
+
+    def write(self, results: Iterable[RunResult], context: Context) -> None:
+        """Keep finished results, all in one transaction; a cell trained again is replaced."""
+        rows = [
+            (result.cell.key, str(context), RESULT.dump_json(result).decode()) for result in results
+        ]
+        with self._usable(), self._transaction():
+            self.base.executemany(
+                "INSERT OR REPLACE INTO results (key, context, result) VALUES (?, ?, ?)", rows
+            )
+
+    def __iter__(self) -> Iterator[tuple[str, str, RunResult]]:
+        """Context, time and result of everything, oldest first."""
+        query = "SELECT context, finished, result FROM results ORDER BY finished, key"
+        with self._usable():
+            for context, finished, result in self.base.execute(query):
+                yield context, finished, RESULT.validate_json(result)
+
+    def merge(self, other: Ledger) -> int:
+        """Add what only `other` has; how many that was.
+
+        Raises Conflict, naming the cells, where both have a cell with different scores; then
+        nothing is added.
+        """
+        added, conflicts = 0, []
+        with self._usable(), self._transaction():
+            for key, context, result, finished in other.base.execute(
+                "SELECT key, context, result, finished FROM results"
+            ):
+                mine = self.base.execute(
+                    "SELECT result FROM results WHERE key = ? AND context = ?", (key, context)
+                ).fetchone()
+                if mine is None:
+                    self.base.execute(
+                        "INSERT INTO results (key, context, result, finished) VALUES (?, ?, ?, ?)",
+                        (key, context, result, finished),
+                    )
+                    added += 1
+                elif not _agree(RESULT.validate_json(mine[0]), RESULT.validate_json(result)):
+                    conflicts.append(f"{key} ({_named(RESULT.validate_json(result).cell)})")
+            if conflicts:
+                raise Conflict(
+                    f"{other.path} and {self.path} differ in {len(conflicts)} cells, so nothing is "
+                    f"merged: {'; '.join(conflicts)}"
+                )
+        return added
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.base.close()
+
+
+def _agree(first: RunResult, second: RunResult) -> bool:
+    if first.failed or second.failed or first.scores.keys() != second.scores.keys():
+        return first.failed == second.failed
+    pairs = [(first.scores[name], second.scores[name]) for name in first.scores]
+    return all(
+        a == b or (a is not None and b is not None and math.isclose(a, b, rel_tol=TOLERANCE))
+        for a, b in pairs
+    )
+
+
+def _named(cell: Cell) -> str:
+    return f"{cell.dataset}, {cell.model}, {cell.activation}, seed {cell.seed}"
