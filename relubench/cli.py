@@ -53,11 +53,11 @@ class Flags:
     head: Annotated[Names, flag(WHAT, "What the outputs mean.", "NAME,…")] = None
     seed: Annotated[Number, flag(WHAT, "One seed.")] = None
     seeds: Annotated[Number, flag(WHAT, "The seeds 0 … N-1.")] = None
-    optimizer: Annotated[str | None, flag(HOW, "Such as sgd:momentum=0.9.", "NAME")] = None
+    optimizer: Annotated[Names, flag(HOW, "Such as sgd:momentum=0.9.", "NAME,…")] = None
     lr: Annotated[Names, flag(HOW, "Learning rates.", "RATE,…")] = None
-    epochs: Annotated[Number, flag(HOW, "Passes over the training part.")] = None
-    batch_size: Annotated[Number, flag(HOW, "Examples per step.")] = None
-    weight_decay: Annotated[Number, flag(HOW, "Pull of the weights to 0.", "RATE")] = None
+    epochs: Annotated[Names, flag(HOW, "Passes over the training part.", "N,…")] = None
+    batch_size: Annotated[Names, flag(HOW, "Examples per step.", "N,…")] = None
+    weight_decay: Annotated[Names, flag(HOW, "Pull of the weights to 0.", "RATE,…")] = None
     standardise: Annotated[
         bool | None,
         Option(
@@ -82,6 +82,7 @@ class Flags:
     ] = None
     no_ledger: Annotated[bool, flag(WHERE, "Keep and take nothing.", "", "--no-ledger")] = False
     rerun: Annotated[bool, flag(WHERE, "Train finished runs again.", "", "--rerun")] = False
+    dry_run: Annotated[bool, flag(WHERE, "Print the plan, train nothing.", "", "--dry-run")] = False
     quick: Annotated[bool, flag(WHERE, "A smoke run, marked as such.", "", "--quick")] = False
 
 
@@ -273,14 +274,16 @@ def run(
     flags: dict[str, Any],
 ) -> int:
     """A training command: from flags to its table and exit code."""
+    from relubench import commands
     from relubench.commands import Request
 
     shown = {key: flags.pop(key) for key in get_type_hints(OutputFlags)}
     apart = {key: flags.pop(key) for key in ("config", "data_dir", "quick", "rerun")}
-    ledger = flags.pop("ledger")
+    dry, ledger = flags.pop("dry_run"), flags.pop("ledger")
     apart["ledger"] = None if flags.pop("no_ledger") else _ledger(ledger)
     given = {key: value for key, value in flags.items() if value is not None and value != []}
     request = Request(command=name, benchmark=benchmark, flags=given, **apart)
+    command = commands.dry_run if dry else command
     return show(lambda: command(request, console(shown["quiet"])), **shown)
 
 

@@ -23,11 +23,12 @@ from relubench.heads import HEADS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
-from relubench.plan import Cell, Machine, Plan, Recipe, Split, Stack
+from relubench.plan import Cell, Machine, Plan, Split, Stack
 from relubench.results import ENGINE, RunResult
 
 if TYPE_CHECKING:
     from relubench.ledger import Context, Ledger
+    from relubench.tuning import Tuning
 
 CATALOGS: dict[str, Catalog[Any]] = {
     catalog.kind: catalog
@@ -145,11 +146,14 @@ def list_kind(kind: str | None, config_file: Path | None) -> Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """What a training command is to do, checked: cells, machine, units of work."""
+    """What a training command is to do, checked.
+
+    tuned  the plan's set-ups, each with the stack width and the threads to train it with
+    """
 
     plan: Plan
     machine: Machine
-    stacks: Sequence[Stack]
+    tuned: Sequence[tuple[Sequence[Cell], Tuning]]
     ledger: Ledger | None = None
     rerun: bool = False
 
@@ -174,35 +178,59 @@ def prepare(request: Request, console: Console) -> Work:
     check(plan, machine)
     width = None if settings.stack == "auto" else int(settings.stack)
     ledger = open_ledger(request.ledger) if request.ledger else None
-    units = stacks(plan, machine, settings.threads, width)
-    return Work(plan, machine, units, ledger, request.rerun)
+    tuned = tune(plan, machine, settings.threads, width)
+    return Work(plan, machine, tuned, ledger, request.rerun)
 
 
-def stacks(plan: Plan, machine: Machine, pinned: int | None, width: int | None) -> list[Stack]:
-    """The plan's units of work; what `--threads` or `--stack` do not fix is measured."""
+def tune(
+    plan: Plan, machine: Machine, pinned: int | None, width: int | None
+) -> list[tuple[list[Cell], Tuning]]:
+    """How to train each set-up; what `--threads` or `--stack` do not fix is measured."""
     from relubench import tuning
 
     counts = [pinned] if pinned else sorted({1, machine.threads})
     if machine.device != "cpu":
         counts = counts[-1:]
-    tuned: dict[Cell, tuning.Tuning] = {}
-    setups = []
+    known: dict[Cell, Tuning] = {}
+    tuned = []
     for cells in plan.setups():
-        architecture = replace(
-            cells[0],
-            activation="",
-            head="",
-            seed=0,
-            split=Split(),
-            recipe=Recipe(
-                optimizer=cells[0].recipe.optimizer, batch_size=cells[0].recipe.batch_size
-            ),
+        recipe = replace(cells[0].recipe, lr=1.0, weight_decay=0.0)
+        alike = replace(cells[0], activation="", head="", seed=0, split=Split(), recipe=recipe)
+        if alike not in known:
+            known[alike] = tuning.tune(cells, machine, counts, width)
+        tuned.append((cells, known[alike]))
+    return tuned
+
+
+def dry_run(request: Request, console: Console) -> Outcome:
+    """The plan, what of it is finished, and how long the rest may take; nothing is trained."""
+    from relubench import datasets, report, tuning
+
+    work, rows = prepare(request, console), []
+    for cells, tuned in work.tuned:
+        unit = Stack(tuple(cells), tuned.threads)
+        known = taken(work, unit)
+        left = len(cells) - len(known)
+        steps = tuning.steps(cells[0], datasets.load(cells[0].dataset, work.machine.data_dir))
+        rows.append(
+            report.setup_row(cells[0])
+            | {
+                "runs": len(cells),
+                "finished": len(known),
+                "stacks": -(-left // tuned.stack),
+                "stack": tuned.stack,
+                "threads": tuned.threads,
+                "seconds_left": None if tuned.seconds is None else tuned.seconds * steps * left,
+            }
         )
-        if architecture not in tuned:
-            tuned[architecture] = tuning.tune(cells, machine, counts, width)
-        choice = tuned[architecture]
-        setups.append((cells, choice.stack, choice.threads))
-    return plans.stacks(setups)
+    return Outcome([report.dry_run(rows)])
+
+
+def taken(work: Work, stack: Stack) -> dict[Cell, RunResult]:
+    """What the ledger has of a stack."""
+    if work.ledger is None or work.rerun:
+        return {}
+    return work.ledger.find(stack.cells, context(stack, work.machine))
 
 
 def run(work: Work, console: Console, save: Path | None = None) -> list[RunResult]:
@@ -215,28 +243,26 @@ def run(work: Work, console: Console, save: Path | None = None) -> list[RunResul
     ledger, machine = work.ledger, work.machine
     fit = partial(engine.fit, machine=machine, save=save)
     done: dict[Cell, RunResult] = {}
-    stacks = list(work.stacks)
-    if ledger and not work.rerun and not save:
-        for number, stack in enumerate(stacks):
-            known = ledger.find(stack.cells, context(stack, machine))
-            done.update(known)
-            rest = tuple(cell for cell in stack.cells if cell not in known)
-            stacks[number] = replace(stack, cells=rest)
-        if done:
-            taken = f"{len(done)} of {counted(len(work.plan.cells), 'run')}"
-            console.note(f"{taken} taken from {ledger.path} (--rerun trains again)")
+    left = []
+    units = [(cells, tuned.stack, tuned.threads) for cells, tuned in work.tuned]
+    for stack in plans.stacks(units):
+        known = {} if save else taken(work, stack)
+        done.update(known)
+        rest = tuple(cell for cell in stack.cells if cell not in known)
+        left += [replace(stack, cells=rest)] if rest else []
+    if ledger and done:
+        said = f"{len(done)} of {counted(len(work.plan.cells), 'run')}"
+        console.note(f"{said} taken from {ledger.path} (--rerun trains again)")
 
     def fit_and_keep(stack: Stack) -> list[RunResult]:
         if not ledger:
             return fit(stack)
-        where = context(stack, machine)
-        known = {} if work.rerun or save else ledger.find(stack.cells, where)  # by another process
+        known = {} if save else taken(work, stack)  # finished by another process meanwhile
         rest = replace(stack, cells=tuple(cell for cell in stack.cells if cell not in known))
         trained = fit(rest) if rest.cells else []
-        ledger.write(trained, where)
+        ledger.write(trained, context(stack, machine))
         return [*known.values(), *trained]
 
-    left = [stack for stack in stacks if stack.cells]
     results = EXECUTORS["serial"].function(left, fit_and_keep)
     count = sum(len(stack.cells) for stack in left)
     try:

@@ -48,13 +48,20 @@ def _width(value: Any) -> str:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(min_length=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Rates = Annotated[
-    tuple[Rate, ...],
+
+
+# A comma list, or a TOML list; what stands twice counts once.
+LISTED = (
     BeforeValidator(_comma_list),
-    AfterValidator(lambda rates: tuple(dict.fromkeys(rates))),
+    AfterValidator(lambda items: tuple(dict.fromkeys(items))),
     Field(min_length=1),
-]
+)
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
+Rates = Annotated[tuple[Rate, ...], *LISTED]
+Decays = Annotated[tuple[Decay, ...], *LISTED]
+Epochs = Annotated[tuple[Annotated[int, Field(ge=1)], ...], *LISTED]
+BatchSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...], *LISTED]
 
 
 class Settings(BaseModel):
@@ -68,11 +75,11 @@ class Settings(BaseModel):
     activation: Names = ("relu",)
     head: Names = ("softmax",)
     reference: str = "relu"
-    optimizer: str = "adam"
+    optimizer: Names = ("adam",)
     lr: Rates = (0.001,)
-    epochs: int = Field(30, ge=1)
-    batch_size: int = Field(64, ge=1, le=2**31 - 1)
-    weight_decay: Annotated[float, AfterValidator(abs)] = Field(0.0, ge=0, allow_inf_nan=False)
+    epochs: Epochs = (30,)
+    batch_size: BatchSizes = (64,)
+    weight_decay: Decays = (0.0,)
     standardise: bool = True
     pca: int | None = Field(None, ge=1)
     limit: int | None = Field(None, ge=1)
@@ -84,7 +91,7 @@ class Settings(BaseModel):
     threads: int | None = Field(None, ge=1, le=1024)
     stack: Annotated[str, BeforeValidator(_width)] = "auto"
 
-    @field_validator("dataset", "model", "activation", "head", mode="after")
+    @field_validator("dataset", "model", "activation", "head", "optimizer", mode="after")
     @classmethod
     def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         catalog, problems, known = _catalog(info), [], []
@@ -97,7 +104,7 @@ class Settings(BaseModel):
             raise BadValue("; ".join(problems))
         return tuple(dict.fromkeys(known))
 
-    @field_validator("optimizer", "reference", mode="after")
+    @field_validator("reference", mode="after")
     @classmethod
     def _known_one(cls, name: str, info: ValidationInfo) -> str:
         return str(_catalog(info).choose(name))
@@ -193,7 +200,8 @@ def _explain(error: ErrorDetails) -> str:
 
 
 SEEDS = {"compare": 10}  # how many, where neither a flag nor the table says; else seed 0 alone
-QUICK = {"epochs": 2, "seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
+QUICK_EPOCHS = 2
+QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 
 
 def plan(settings: Settings, command: str, quick: bool) -> Plan:
@@ -201,32 +209,38 @@ def plan(settings: Settings, command: str, quick: bool) -> Plan:
     settings = settings.model_copy(update={"seeds": settings.seeds or SEEDS.get(command, 1)})
     if quick:
         shrunk = {key: min(getattr(settings, key) or most, most) for key, most in QUICK.items()}
+        shrunk["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
         settings = settings.model_copy(update=shrunk)
     seeds = [settings.seed] if settings.seed is not None else range(settings.seeds or 1)
     names = settings.activation
     if command == "compare" and settings.reference not in names:
         names = (settings.reference, *names)
+    recipes = [
+        Recipe(optimizer=optimizer, lr=lr, epochs=epochs, batch_size=size, weight_decay=decay)
+        for optimizer, lr, epochs, size, decay in itertools.product(
+            settings.optimizer,
+            settings.lr,
+            settings.epochs,
+            settings.batch_size,
+            settings.weight_decay,
+        )
+    ]
+    preparation = Preparation(
+        standardise=settings.standardise, pca=settings.pca, limit=settings.limit
+    )
     cells = tuple(
         Cell(
             dataset=dataset,
             model=model,
             activation=activation,
             head=head,
-            recipe=Recipe(
-                optimizer=settings.optimizer,
-                lr=lr,
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                weight_decay=settings.weight_decay,
-            ),
-            preparation=Preparation(
-                standardise=settings.standardise, pca=settings.pca, limit=settings.limit
-            ),
+            recipe=recipe,
+            preparation=preparation,
             split=split,
             seed=seed,
         )
-        for dataset, model, head, lr in itertools.product(
-            settings.dataset, settings.model, settings.head, settings.lr
+        for dataset, model, head, recipe in itertools.product(
+            settings.dataset, settings.model, settings.head, recipes
         )
         for split in _splits(settings, command)
         for seed in seeds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import mean, median
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from relubench import stats
 from relubench.formats import Column, Row, Table, counted
 from relubench.metrics import METRICS
-from relubench.plan import Plan
+from relubench.plan import Cell, Plan
 from relubench.results import COUNTED_ON, DEFINITIONS, LayerCount, RunResult, total
 
 ALPHA = 0.05
@@ -23,7 +23,8 @@ DEAD_BY_RATE = "dead units, % of all hidden units, by learning rate"
 QUICK_NOTE = "quick: a smoke run, not a measurement"
 
 # What names a row: the keys of which those that vary become columns, the rest the title.
-SETUP = ("dataset", "model", "head", "optimizer", "lr", "standardise", "pca", "limit")
+RECIPE = ("optimizer", "lr", "epochs", "batch_size", "weight_decay")
+SETUP = ("dataset", "model", "head", *RECIPE, "standardise", "pca", "limit")
 
 
 # --- figures as text ------------------------------------------------------------------------------
@@ -93,15 +94,7 @@ def run_row(result: RunResult, quick: bool = False) -> dict[str, Any]:
 
 
 def _identity(result: RunResult) -> dict[str, Any]:
-    cell = result.cell
-    return {
-        "dataset": cell.dataset,
-        "model": cell.model,
-        "activation": cell.activation,
-        "head": cell.head,
-        **asdict(cell.recipe),
-        **asdict(cell.preparation),
-    }
+    return setup_row(result.cell)
 
 
 def _shares(count: LayerCount | None) -> dict[str, float | None]:
@@ -454,6 +447,39 @@ def _sweep(rows: Sequence[Row], rates: Sequence[float]) -> Table:
     )
 
 
+# --- dry run --------------------------------------------------------------------------------------
+
+
+def dry_run(setups: Sequence[Mapping[str, Any]]) -> Table:
+    """A row per set-up of a plan: runs, finished ones, units of work, estimated seconds."""
+    names = ["dataset", "model", "activation", *_varying(setups, *SETUP[2:])]
+    columns = [*map(_name_column, names)]
+    columns += [Column(n, _text_of(n)) for n in ("runs", "finished", "stacks", "stack", "threads")]
+    columns.append(Column("s left", lambda row: significant(row["seconds_left"])))
+    runs, finished, stacks = (
+        sum(row[key] for row in setups) for key in ("runs", "finished", "stacks")
+    )
+    known = [row["seconds_left"] for row in setups if row["seconds_left"] is not None]
+    about = f", about {significant(sum(known))} s" if known else ""
+    title = (
+        f"{counted(runs, 'run')}, {finished} finished; {counted(stacks, 'stack')} to train{about}"
+    )
+    notes = [f"{UNDEFINED}: too little work to be measured"] if len(known) < len(setups) else []
+    return Table(list(setups), columns, title, notes)
+
+
+def setup_row(cell: Cell) -> dict[str, Any]:
+    """What names a set-up."""
+    return {
+        "dataset": cell.dataset,
+        "model": cell.model,
+        "activation": cell.activation,
+        "head": cell.head,
+        **asdict(cell.recipe),
+        **asdict(cell.preparation),
+    }
+
+
 # --- ledger ---------------------------------------------------------------------------------------
 
 
@@ -462,11 +488,11 @@ def ledger(finished: Sequence[tuple[str, RunResult]]) -> Table:
     rows = []
     when = {id(result): time for time, result in finished}
     results = [result for _, result in finished]
-    for setup, runs in _grouped(results, "activation", *SETUP, "epochs", "batch_size").items():
+    for setup, runs in _grouped(results, "activation", *SETUP).items():
         failed = sum(1 for run in runs if run.failed)
         last = max(when[id(run)] for run in runs)
         rows.append(dict(setup) | {"runs": len(runs), "failed": failed, "finished": last})
-    names = ["dataset", "model", "activation", *_varying(rows, *SETUP[2:], "epochs", "batch_size")]
+    names = ["dataset", "model", "activation", *_varying(rows, *SETUP[2:])]
     columns = [*map(_name_column, names)]
     columns += [Column(name, _text_of(name)) for name in ("runs", "failed", "finished")]
     return Table(rows, columns, counted(len(results), "finished run"))
@@ -522,10 +548,10 @@ def _title(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 
 def _name_column(name: str) -> Column:
-    if name == "lr":
-        return Column(name, lambda row: f"{row[name]:g}")
-    number = name in ("seed", "fold", "repeat", "pca", "limit")
-    return Column(name, lambda row: str(row[name]), left=not number)
+    if name in ("lr", "weight_decay"):
+        return Column(name.replace("_", " "), lambda row: f"{row[name]:g}")
+    number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "batch_size")
+    return Column(name.replace("_", " "), lambda row: str(row[name]), left=not number)
 
 
 def _text_of(key: str) -> Callable[[Row], str]:

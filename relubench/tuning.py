@@ -51,10 +51,9 @@ def tune(
     """
     cell, counts = cells[0], list(threads)
     dataset = datasets.load(cell.dataset, machine.data_dir)
-    epoch = math.ceil(dataset.n_train / cell.recipe.batch_size)
     widths = [stack] if stack else _widths(cells, dataset.x.nbytes)
     single = len(widths) == len(counts) == 1
-    if single or len(cells) * cell.recipe.epochs * epoch < WORTH_MEASURING:
+    if single or len(cells) * steps(cell, dataset) < WORTH_MEASURING:
         return Tuning(widths[0], counts[-1])
     measured = {
         (width, count): _seconds(cell, dataset, width, count, machine)
@@ -63,6 +62,14 @@ def tune(
     }
     width, count = min(measured, key=lambda key: measured[key])
     return Tuning(width, count, measured[width, count])
+
+
+def steps(cell: Cell, dataset: datasets.Dataset) -> int:
+    """About how many steps the cell's training takes."""
+    folds = cell.split.folds
+    share = 1 - 1 / folds if folds else 1 if dataset.n_test else 0.7
+    examples = min(dataset.n_train * share, cell.preparation.limit or math.inf)
+    return cell.recipe.epochs * math.ceil(examples / cell.recipe.batch_size)
 
 
 def _widths(cells: Sequence[Cell], size: int) -> list[int]:

@@ -246,6 +246,27 @@ def test_a_stack_prints_what_its_cells_print_alone(capsys: pytest.CaptureFixture
         assert first["dead"] == second["dead"]
 
 
+def test_a_dry_run_trains_nothing_and_knows_what_is_finished(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["train", *TINY, "--seeds", "2"]) == 0
+    monkeypatch.setattr("relubench.engine.fit", None)
+    capsys.readouterr()
+    arguments = ["train", *TINY, "-a", "relu,gelu", "--seeds", "3", "--stack", "2", "--dry-run"]
+    found = rows(arguments, capsys)
+    assert [(r["activation"], r["runs"], r["finished"], r["stacks"]) for r in found] == [
+        ("relu", 3, 2, 1),
+        ("gelu", 3, 0, 2),
+    ]
+    assert main(arguments) == 0
+    assert "6 runs, 2 finished; 3 stacks to train" in capsys.readouterr().out
+
+
+def test_a_dry_run_estimates_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = rows(["train", "-d", "iris", "--seeds", "40", "--epochs", "50", "--dry-run"], capsys)
+    assert 0 < row["seconds_left"] < 600
+
+
 @pytest.mark.parametrize("kind", ["activations", "models", "datasets", "benchmarks", "formats"])
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_list_prints_every_format(kind: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,6 +354,7 @@ def test_flags_are_the_keys_of_the_config() -> None:
         "ledger",
         "no_ledger",
         "rerun",
+        "dry_run",
         *OutputFlags.__annotations__,
     }
     own = {"folds", "repeats", "reference"}  # of cv and compare

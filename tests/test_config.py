@@ -114,7 +114,7 @@ def test_a_bad_flag_is_named_with_what_was_got(flag: str, value: Any) -> None:
 def test_a_flag_wins_over_the_table_and_seed_over_seeds(tmp_path: Path) -> None:
     benchmarks = read("[benchmark.a]\nepochs = 3\nseeds = 4\nlr = 0.5\n", tmp_path)
     found = config.settings(benchmarks, "a", {"epochs": 7, "seed": 2}, CATALOGS)
-    assert (found.epochs, found.lr, found.seed, found.seeds) == (7, (0.5,), 2, None)
+    assert (found.epochs, found.lr, found.seed, found.seeds) == ((7,), (0.5,), 2, None)
 
 
 def test_an_unknown_benchmark_is_refused(tmp_path: Path) -> None:
@@ -135,6 +135,13 @@ def test_the_plan_is_the_product_and_pairs_activations() -> None:
     for first, second in zip(cells[::2], cells[1::2], strict=True):
         assert (first.activation, second.activation) == ("relu", "gelu")
         assert (first.seed, first.recipe) == (second.seed, second.recipe)
+
+
+def test_any_flag_of_the_recipe_sweeps() -> None:
+    flags = {"optimizer": ["adam,sgd"], "lr": ["0.1,0.2"], "epochs": ["1,2"]}
+    more = {"batch_size": ["8,16,8"], "weight_decay": ["0,0.1"]}
+    recipes = [cell.recipe for cell in plan("train", **flags, **more).cells]
+    assert len(set(recipes)) == len(recipes) == 2**5
 
 
 def test_seeds_by_command() -> None:
