@@ -23,7 +23,7 @@ from relubench.formats import UNFOLDED
 
 if TYPE_CHECKING:
     from relubench.commands import Console, Outcome, Request
-    from relubench.results import RunResult
+    from relubench.executors import Done
 
 app = typer.Typer(
     name="relubench",
@@ -70,6 +70,7 @@ class Flags:
     limit: Annotated[Number, flag(HOW, "Train on a stratified subset of so many.")] = None
     device: Annotated[str | None, flag(WHERE, "Torch device.", "auto|cpu|cuda[:i]|mps|xpu")] = None
     threads: Annotated[Number, flag(WHERE, "CPU threads (default: what measures fastest).")] = None
+    jobs: Annotated[Number, flag(WHERE, "Worker processes (default 1: none).")] = None
     stack: Annotated[str | None, flag(WHERE, "Cells in one pass (default: auto).", "N|auto")] = None
     data_dir: Annotated[
         Path | None,
@@ -357,7 +358,7 @@ def console(quiet: bool) -> Console:
     )
 
 
-def _bar(results: Iterable[RunResult], total: int) -> Iterator[RunResult]:
+def _bar(finished: Iterable[Done], total: int) -> Iterator[Done]:
     from rich import progress
     from rich.console import Console as Terminal
 
@@ -369,9 +370,9 @@ def _bar(results: Iterable[RunResult], total: int) -> Iterator[RunResult]:
     )
     with progress.Progress(*columns, console=Terminal(stderr=True), transient=True) as bars:
         task = bars.add_task("", total=total)
-        for result in results:
-            bars.update(task, advance=1, description=result.cell.activation)
-            yield result
+        for stack, results in finished:
+            bars.update(task, advance=len(results), description=stack.cells[0].activation)
+            yield stack, results
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from relubench.activations import ACTIVATIONS
 from relubench.catalog import Catalog
 from relubench.datasets import DATASETS
 from relubench.errors import BadValue, Stopped, UnknownName
-from relubench.executors import EXECUTORS
+from relubench.executors import EXECUTORS, Done
 from relubench.formats import FORMATS, Table, counted
 from relubench.heads import HEADS
 from relubench.metrics import METRICS
@@ -51,7 +51,7 @@ class Console:
     """Where progress goes: a note for the user, and a bar around finished results."""
 
     note: Callable[[str], None]
-    track: Callable[[Iterable[RunResult], int], Iterator[RunResult]]
+    track: Callable[[Iterable[Done], int], Iterator[Done]]
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,7 @@ class Work:
     tuned: Sequence[tuple[Sequence[Cell], Tuning]]
     ledger: Ledger | None = None
     rerun: bool = False
+    jobs: int = 1
 
 
 def prepare(request: Request, console: Console) -> Work:
@@ -173,13 +174,13 @@ def prepare(request: Request, console: Console) -> Work:
     machine = Machine(
         data_dir=str(request.data_dir or data_dir()),
         device=device(settings.device, console),
-        threads=settings.threads or threads(),
+        threads=settings.threads or max(1, threads() // settings.jobs),
     )
     check(plan, machine)
     width = None if settings.stack == "auto" else int(settings.stack)
     ledger = open_ledger(request.ledger) if request.ledger else None
     tuned = tune(plan, machine, settings.threads, width)
-    return Work(plan, machine, tuned, ledger, request.rerun)
+    return Work(plan, machine, tuned, ledger, request.rerun, settings.jobs)
 
 
 def tune(
@@ -241,36 +242,33 @@ def run(work: Work, console: Console, save: Path | None = None) -> list[RunResul
     from relubench import engine
 
     ledger, machine = work.ledger, work.machine
-    fit = partial(engine.fit, machine=machine, save=save)
     done: dict[Cell, RunResult] = {}
-    left = []
+
+    def untaken(stacks: Iterable[Stack]) -> Iterator[Stack]:
+        """The stacks without what the ledger has by then."""
+        for stack in stacks:
+            known = {} if save else taken(work, stack)
+            done.update(known)
+            rest = tuple(cell for cell in stack.cells if cell not in known)
+            if rest:
+                yield replace(stack, cells=rest)
+
     units = [(cells, tuned.stack, tuned.threads) for cells, tuned in work.tuned]
-    for stack in plans.stacks(units):
-        known = {} if save else taken(work, stack)
-        done.update(known)
-        rest = tuple(cell for cell in stack.cells if cell not in known)
-        left += [replace(stack, cells=rest)] if rest else []
+    left = list(untaken(plans.stacks(units)))
+    total = counted(len(work.plan.cells), "run")
     if ledger and done:
-        said = f"{len(done)} of {counted(len(work.plan.cells), 'run')}"
-        console.note(f"{said} taken from {ledger.path} (--rerun trains again)")
-
-    def fit_and_keep(stack: Stack) -> list[RunResult]:
-        if not ledger:
-            return fit(stack)
-        known = {} if save else taken(work, stack)  # finished by another process meanwhile
-        rest = replace(stack, cells=tuple(cell for cell in stack.cells if cell not in known))
-        trained = fit(rest) if rest.cells else []
-        ledger.write(trained, context(stack, machine))
-        return [*known.values(), *trained]
-
-    results = EXECUTORS["serial"].function(left, fit_and_keep)
-    count = sum(len(stack.cells) for stack in left)
+        taken_from = f"{len(done)} of {total} taken from {ledger.path}"
+        console.note(f"{taken_from} (--rerun trains again)")
+    fit = partial(engine.fit, machine=machine, save=save)
+    executor = EXECUTORS.choose("serial" if work.jobs == 1 else f"pool:jobs={work.jobs}")
     try:
-        for result in console.track(results, count):
-            done[result.cell] = result
+        finished = executor(untaken(left), fit)
+        for stack, results in console.track(finished, sum(len(stack.cells) for stack in left)):
+            done.update({result.cell: result for result in results})
+            if ledger:
+                ledger.write([r for r in results if r.finished], context(stack, machine))
     except KeyboardInterrupt:
         kept = f"; they are in {ledger.path}" if ledger else ""
-        total = counted(len(work.plan.cells), "run")
         raise Stopped(f"interrupted after {len(done)} of {total}{kept}") from None
     return [done[cell] for cell in work.plan.cells]
 

@@ -90,6 +90,7 @@ class Settings(BaseModel):
     device: str = "auto"
     threads: int | None = Field(None, ge=1, le=1024)
     stack: Annotated[str, BeforeValidator(_width)] = "auto"
+    jobs: int = Field(1, ge=1, le=1024)
 
     @field_validator("dataset", "model", "activation", "head", "optimizer", mode="after")
     @classmethod

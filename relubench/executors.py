@@ -1,23 +1,142 @@
 """Executors: which stacks run where.
 
-An executor is a function (stacks, fit) that yields each finished RunResult; `fit` trains one stack.
+An executor is a function (stacks, fit) that yields each stack with its results as it finishes;
+`fit` trains one stack. Stacks are taken as late as possible.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any
 
+from relubench import __version__
 from relubench.catalog import Catalog, Entry
 from relubench.plan import Stack
-from relubench.results import RunResult
+from relubench.results import LOST, Environment, RunResult
 
 Fit = Callable[[Stack], list[RunResult]]
+Done = tuple[Stack, list[RunResult]]
+
+TRIES = 3  # of a stack whose worker dies
 
 EXECUTORS: Catalog[Entry] = Catalog("executor", Entry)
 
 
 @EXECUTORS.add()
-def serial(stacks: Iterable[Stack], fit: Fit) -> Iterator[RunResult]:
+def serial(stacks: Iterable[Stack], fit: Fit) -> Iterator[Done]:
     """One stack after the other, in this process"""
     for stack in stacks:
-        yield from fit(stack)
+        yield stack, fit(stack)
+
+
+@EXECUTORS.add()
+def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
+    """Worker processes, `jobs` at a time; a worker that dies is replaced and its stack tried again
+
+    `fit` must be picklable. What it raises is raised here; a stack whose worker has died three
+    times is given up, with the reason in its results.
+    """
+    source, tries = iter(stacks), Counter[Stack]()
+    again: list[Stack] = []
+    workers = [Worker(fit) for _ in range(jobs)]
+    try:
+        while True:
+            for number, worker in enumerate(workers):
+                if worker.stack is None:
+                    stack = again.pop() if again else next(source, None)
+                    if stack is not None:
+                        workers[number] = worker if worker.alive() else Worker(fit)
+                        workers[number].start(stack)
+            busy = [worker for worker in workers if worker.stack is not None]
+            if not busy:
+                return
+            wait([worker.results for worker in busy])
+            for worker in busy:
+                if worker.results.poll():
+                    stack, results, why = worker.finish()
+                    tries[stack] += results is None
+                    if results is not None:
+                        yield stack, results
+                    elif tries[stack] < TRIES:
+                        again.append(stack)
+                    else:
+                        yield stack, [_lost(cell, f"{why}, {TRIES} times") for cell in stack.cells]
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class Worker:
+    """One spawned process that trains one stack at a time."""
+
+    def __init__(self, fit: Fit) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.results, theirs = context.Pipe()
+        self.stack: Stack | None = None
+        self.process = context.Process(target=_work, args=(theirs, fit), daemon=True)
+        self.process.start()
+        theirs.close()  # so that its death is seen as the end of the pipe
+
+    def alive(self) -> bool:
+        """Whether it can be given another stack."""
+        return self.process.is_alive()
+
+    def start(self, stack: Stack) -> None:
+        """Give it a stack to train."""
+        self.stack = stack
+        with suppress(OSError):  # it has just died: `finish` sees the end of the pipe
+            self.results.send(stack)
+
+    def finish(self) -> tuple[Stack, list[RunResult] | None, str]:
+        """Its stack with the results, or with None and the reason if it died."""
+        stack, self.stack = self.stack, None
+        assert stack is not None
+        try:
+            outcome: Any = self.results.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return stack, None, f"its worker died (exit code {self.process.exitcode})"
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return stack, outcome, ""
+
+    def stop(self) -> None:
+        """End it, whatever it does."""
+        self.process.terminate()
+        self.process.join()
+        self.results.close()
+
+
+def _work(tasks: Connection, fit: Fit) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while True:
+        try:
+            stack = tasks.recv()
+        except EOFError:
+            os._exit(0)  # the parent is gone
+        try:
+            outcome: list[RunResult] | Exception = fit(stack)
+        except Exception as error:
+            outcome = error
+        tasks.send(outcome)
+
+
+def _lost(cell: Any, why: str) -> RunResult:
+    nowhere = Environment(relubench=__version__, torch="", device="", threads=0, dtype="", stack=0)
+    return RunResult(
+        cell=cell,
+        environment=nowhere,
+        n_train=0,
+        n_test=0,
+        parameters=0,
+        seconds=0.0,
+        curve=(),
+        failed=f"{LOST}: {why}",
+    )

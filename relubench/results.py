@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from relubench.plan import Cell
 
+LOST = "lost"  # how `failed` begins where a run was not finished by its worker
 ENGINE = 1  # goes up when the same cell would get other numbers
 
 
@@ -97,3 +98,8 @@ class RunResult:
     confusion: tuple[tuple[int, ...], ...] | None = None
     layers: tuple[LayerCount, ...] = ()
     failed: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was trained to an end, be it divergence."""
+        return not (self.failed or "").startswith(LOST)

@@ -267,6 +267,27 @@ def test_a_dry_run_estimates_the_time(capsys: pytest.CaptureFixture[str]) -> Non
     assert 0 < row["seconds_left"] < 600
 
 
+def test_jobs_print_what_one_process_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", *TINY, "-a", "relu,gelu", "--seeds", "3", "--threads", "1", "--no-ledger"]
+    alone, jobs = (rows([*arguments, "--stack", "2", "--jobs", n], capsys) for n in ("1", "2"))
+    for row in (*alone, *jobs):
+        del row["seconds"]
+    assert jobs == alone
+
+
+def test_ctrl_c_ends_the_workers_too() -> None:
+    process = relubench(
+        "train", "-d", "digits", "--epochs", "100000", "--jobs", "2", "--seeds", "2"
+    )
+    assert process.stderr is not None
+    process.stderr.readline()
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)  # ends when the last worker has closed its pipes
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("relubench: interrupted")
+
+
 @pytest.mark.parametrize("kind", ["activations", "models", "datasets", "benchmarks", "formats"])
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_list_prints_every_format(kind: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
