@@ -50,7 +50,7 @@ def test_its_first_table_is_what_compare_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["compare", "--quiet", "-o", "out.txt"]) == 0
+    assert main(["compare", "--threads", "1", "--quiet", "-o", "out.txt"]) == 0
     printed = (tmp_path / "out.txt").read_text(encoding="utf-8")
     assert untimed(block("$ relubench compare\n").split("\n", 1)[1]) == untimed(printed)
 
