@@ -12,7 +12,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from relubench.plan import Cell, Machine, Split
 
 WIDTHS = (1, 8, 32)
 STEPS = 4  # timed per measurement
-WORTH_MEASURING = 500  # steps of a set-up: fewer are trained before a measurement ends
+WORTH_MEASURING = 500  # steps of a set-up: fewer are trained before stacks are measured
 BYTES = 2**31  # of training inputs that a stack may copy
 
 
@@ -43,25 +43,29 @@ class Tuning:
 
 
 def tune(
-    cells: Sequence[Cell], machine: Machine, threads: Iterable[int], stack: int | None
+    cells: Sequence[Cell], machine: Machine, threads: Sequence[int], stack: int | None
 ) -> Tuning:
-    """The fastest width and thread count for cells of one set-up; `stack` fixes the width.
+    """How to train cells of one set-up; `stack` fixes the width.
 
-    threads  the counts to choose from
+    threads  the counts to choose from: the fastest for a single cell, so that the choice, which
+             decides the last bits of a result, does not depend on how many cells there are
     """
-    cell, counts = cells[0], list(threads)
+    cell = cells[0]
     dataset = datasets.load(cell.dataset, machine.data_dir)
+
+    def seconds(width: int, count: int) -> float:
+        return _seconds(cell, dataset, width, count, machine)
+
+    count = threads[0]
+    if len(threads) > 1:
+        count = min(threads, key=lambda count: seconds(1, count))
     widths = [stack] if stack else _widths(cells, dataset.x.nbytes)
-    single = len(widths) == len(counts) == 1
-    if single or len(cells) * steps(cell, dataset) < WORTH_MEASURING:
-        return Tuning(widths[0], counts[-1])
-    measured = {
-        (width, count): _seconds(cell, dataset, width, count, machine)
-        for count in counts
-        for width in widths
-    }
-    width, count = min(measured, key=lambda key: measured[key])
-    return Tuning(width, count, measured[width, count])
+    if len(widths) > 1 and len(cells) * steps(cell, dataset) < WORTH_MEASURING:
+        widths = [1]
+    if len(widths) == len(threads) == 1:
+        return Tuning(widths[0], count)
+    width = min(widths, key=lambda width: seconds(width, count))
+    return Tuning(width, count, seconds(width, count))
 
 
 def steps(cell: Cell, dataset: datasets.Dataset) -> int:

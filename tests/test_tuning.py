@@ -38,29 +38,36 @@ def pretend(monkeypatch: pytest.MonkeyPatch, seconds: dict[tuple[int, int], floa
 
 
 def test_the_fastest_wins_and_is_kept(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = pretend(monkeypatch, {(8, 2): 0.1, (20, 1): 0.2})
+    measured = pretend(monkeypatch, {(1, 2): 0.9, (8, 2): 0.1, (20, 2): 0.2, (20, 1): 0.01})
     assert tune(CELLS, machine, [1, 2], None) == Tuning(8, 2, 0.1)
-    assert sorted(map(str, measured)) == sorted(
-        str((width, count)) for width in (1, 8, 20) for count in (1, 2)
-    )
+    assert measured == [(1, 1), (1, 2), (8, 2), (20, 2)]
     measured.clear()
     assert tune(CELLS, machine, [1, 2], None) == Tuning(8, 2, 0.1)
     assert measured == []
 
 
+def test_threads_do_not_depend_on_the_number_of_cells(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the ledger, which knows a run by its threads, would forget the first seeds."""
+    pretend(monkeypatch, {(1, 2): 0.9, (8, 1): 0.1, (20, 1): 0.01})
+    found = {tune(CELLS[:count], machine, [1, 2], None).threads for count in (1, 2, 9, 20)}
+    assert found == {2}
+
+
 def test_flags_overrule(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = pretend(monkeypatch, {(8, 2): 0.1})
+    measured = pretend(monkeypatch, {(8, 1): 0.1})
     assert tune(CELLS, machine, [1], 5) == Tuning(5, 1)
     assert measured == []
-    assert tune(CELLS, machine, [1], None).threads == 1
+    assert tune(CELLS, machine, [1], None) == Tuning(8, 1, 0.1)
     assert tune(CELLS, machine, [1, 2], 8).stack == 8
 
 
-def test_little_work_is_not_measured(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_work_is_not_stacked(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = pretend(monkeypatch, {})
-    short = [dataclasses.replace(CELLS[0], recipe=Recipe(epochs=1))]
+    short = [dataclasses.replace(cell, recipe=Recipe(epochs=1)) for cell in CELLS[:3]]
     assert tune(short, machine, [1, 2], None).stack == 1
-    assert measured == []
+    assert measured == [(1, 1), (1, 2)]
 
 
 def test_another_architecture_is_measured_anew(
