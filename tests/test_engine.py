@@ -282,8 +282,8 @@ def test_the_curve_is_what_the_pass_saw(machine: Machine) -> None:
     assert result.curve[0].loss == pytest.approx(result.scores["train_loss"], rel=1e-5)
 
 
-def test_the_relu_heads_biases_begin_at_1(machine: Machine) -> None:
-    for head, bias in (("relu", 1.0), ("softmax", 0.0)):
+def test_the_relu_heads_biases_begin_at_4(machine: Machine) -> None:
+    for head, bias in (("relu", 4.0), ("softmax", 0.0)):
         network = engine.build(dataclasses.replace(CELL, head=head), (4,), machine)
         assert (network.get_parameter("output.bias") == bias).all()
         assert (network.get_parameter("dense1.weights.bias") == 0).all()
