@@ -10,7 +10,7 @@ import dataclasses
 import io
 import math
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from relubench.models import MODELS
 from relubench.networks import CannotStack, Networks
 from relubench.neurons import Counter, exact
 from relubench.optimizers import OPTIMIZERS
-from relubench.plan import Cell, Machine, Stack
+from relubench.plan import Cell, Machine, Stack, grouped
 from relubench.results import Environment, Epoch, RunResult
 
 EVALUATION_BATCH = 2048  # examples that a forward pass holds at once when nothing is learned
@@ -37,8 +37,8 @@ EVALUATION_BATCH = 2048  # examples that a forward pass holds at once when nothi
 def fit(stack: Stack, machine: Machine, save: Path | None = None) -> list[RunResult]:
     """Train every cell of the stack; a result each, in the same order.
 
-    Cells take the same number of steps per epoch in one pass; networks that cannot be stacked are
-    trained one after the other. `save` is where the trained weights of the last cell go, as a state
+    Cells that take equally many steps per epoch train in one pass; networks that cannot be stacked
+    are trained one after the other. `save` is where the weights of the last cell go, as a state
     dict that torch.load(weights_only=True) reads. Raises DataError where the data cannot be had.
     """
     threads = stack.threads or machine.threads
@@ -47,7 +47,7 @@ def fit(stack: Stack, machine: Machine, save: Path | None = None) -> list[RunRes
     warm_up(machine.device, stack.cells[0].recipe.optimizer)
     data = {cell: tensors(cell, machine) for cell in stack.cells}
     batch_size = stack.cells[0].recipe.batch_size
-    alike = _by(stack.cells, lambda cell: math.ceil(len(data[cell].y_train) / batch_size))
+    alike = grouped(stack.cells, lambda cell: math.ceil(len(data[cell].y_train) / batch_size))
     found = {}
     for cells in alike.values():
         try:
@@ -56,13 +56,6 @@ def fit(stack: Stack, machine: Machine, save: Path | None = None) -> list[RunRes
             results = [r for cell in cells for r in _fit([cell], data, machine, save)]
         found.update({result.cell: result for result in results})
     return [found[cell] for cell in stack.cells]
-
-
-def _by(items: Iterable[Cell], key: Callable[[Cell], Hashable]) -> dict[Hashable, list[Cell]]:
-    groups: dict[Hashable, list[Cell]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
 
 
 def _fit(
@@ -98,7 +91,7 @@ def _fit(
     }
     modules = dict(zip(cells, networks.modules, strict=True))
     done = [cell for cell in cells if not results[cell].failed]
-    for same in _by(done, lambda cell: (results[cell].n_train, results[cell].n_test)).values():
+    for same in grouped(done, lambda cell: (results[cell].n_train, results[cell].n_test)).values():
         evaluated = evaluate(
             [results[cell] for cell in same],
             Networks([modules[cell] for cell in same]),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +83,7 @@ class Plan:
 
     def setups(self) -> list[list[Cell]]:
         """The cells that one pass could train together, in the plan's order."""
-        alike: dict[Cell, list[Cell]] = {}
-        for cell in self.cells:
-            alike.setdefault(replace(cell, seed=0, split=Split()), []).append(cell)
+        alike = grouped(self.cells, lambda cell: replace(cell, seed=0, split=Split()))
         return list(alike.values())
 
 
@@ -107,3 +108,11 @@ class Machine:
     device: str = "cpu"
     threads: int = 1
     dtype: str = "float32"
+
+
+def grouped(items: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:
+    """Items by their key; groups and members are in order of appearance."""
+    groups: dict[Any, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups

@@ -11,7 +11,7 @@ from typing import Any
 from relubench import stats
 from relubench.formats import Column, Row, Table, counted
 from relubench.metrics import METRICS
-from relubench.plan import Cell, Plan
+from relubench.plan import Cell, Plan, grouped
 from relubench.results import COUNTED_ON, DEFINITIONS, LayerCount, RunResult, total
 
 ALPHA = 0.05
@@ -134,7 +134,7 @@ def folds(results: Sequence[RunResult], plan: Plan) -> Table:
     """Mean ± sd over folds per set-up; the seeds of a fold are averaged first."""
     rows = []
     for setup, members in _grouped(results, "activation", *SETUP).items():
-        by_fold = _by(members, lambda result: result.cell.split)
+        by_fold = grouped(members, lambda result: result.cell.split)
         whole = [runs for runs in by_fold.values() if not any(run.failed for run in runs)]
         row: dict[str, Any] = dict(setup) | {"folds": len(whole)}
         for name in ("accuracy", "precision", "recall", "f1", "macro_f1", "loss"):
@@ -205,7 +205,7 @@ def compare(results: Sequence[RunResult], plan: Plan) -> Table:
 
 def _compare_group(members: Sequence[RunResult], plan: Plan) -> list[dict[str, Any]]:
     """The rows of one set-up, the best accuracy first."""
-    runs = _by(members, lambda result: result.cell.activation)
+    runs = grouped(members, lambda result: result.cell.activation)
     scores = {
         activation: {run.cell.seed: run.scores["accuracy"] or 0 for run in done if not run.failed}
         for activation, done in runs.items()
@@ -315,7 +315,7 @@ def _difference(row: Row, decimals: int) -> str:
 def _sentences(rows: Sequence[Row], names: Sequence[str], decimals: int) -> list[str]:
     """What the figures allow to say, a sentence per set-up."""
     said = []
-    for setup, members in _by(rows, lambda row: tuple(str(row[n]) for n in names)).items():
+    for setup, members in grouped(rows, lambda row: tuple(str(row[n]) for n in names)).items():
         where = f"{', '.join(setup)}: " if setup else ""
         reference = members[0]["reference"]
         for verdict in ("better", "worse"):
@@ -431,7 +431,7 @@ def _sweep(rows: Sequence[Row], rates: Sequence[float]) -> Table:
     setup = [key for key in ("activation", *SETUP) if key != "lr"]
     names = [name for name in _varying(totals, *setup) if name != "activation"]
     swept = []
-    for members in _by(totals, lambda row: tuple(row[key] for key in setup)).values():
+    for members in grouped(totals, lambda row: tuple(row[key] for key in setup)).values():
         row: dict[str, Any] = {key: members[0][key] for key in setup}
         for rate in rates:
             known = [r["dead"] for r in members if r["lr"] == rate and r["dead"] is not None]
@@ -501,16 +501,8 @@ def ledger(finished: Sequence[tuple[str, RunResult]]) -> Table:
 # --- pieces ---------------------------------------------------------------------------------------
 
 
-def _by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
-    """Items grouped by a key, groups and members in order of appearance."""
-    groups: dict[Any, list[Any]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
-
-
 def _grouped(results: Sequence[RunResult], *keys: str) -> dict[Any, list[RunResult]]:
-    return _by(results, lambda result: tuple((key, _identity(result)[key]) for key in keys))
+    return grouped(results, lambda result: tuple((key, _identity(result)[key]) for key in keys))
 
 
 def _varying(rows: Sequence[Row], *keys: str) -> list[str]:

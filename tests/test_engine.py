@@ -243,13 +243,13 @@ def test_folds_share_nothing(machine: Machine) -> None:
 def test_seeds_share_their_folds_and_repeats_do_not(machine: Machine) -> None:
     iris = datasets.load("iris", machine.data_dir)
 
-    def test_rows(**changes: object) -> np.ndarray:
+    def tested_rows(**changes: object) -> np.ndarray:
         part = Split(folds=5, fold=0, repeat=int(str(changes.get("repeat", 0))))
         seed = int(str(changes.get("seed", 0)))
         return split(dataclasses.replace(CELL, split=part, seed=seed), iris)[1]
 
-    assert np.array_equal(test_rows(), test_rows(seed=1))
-    assert not np.array_equal(test_rows(), test_rows(repeat=1))
+    assert np.array_equal(tested_rows(), tested_rows(seed=1))
+    assert not np.array_equal(tested_rows(), tested_rows(repeat=1))
 
 
 def test_the_test_part_decides_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
