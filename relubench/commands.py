@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relubench import executors
 from relubench import plan as plans
 from relubench.activations import ACTIVATIONS
-from relubench.catalog import Catalog
+from relubench.catalog import Catalog, Choice, Entry
 from relubench.datasets import DATASETS
 from relubench.errors import BadValue, Stopped, UnknownName
 from relubench.executors import EXECUTORS, Done
@@ -86,6 +87,8 @@ def train(
     if save and len(work.plan.cells) > 1:
         count = len(work.plan.cells)
         raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")
+    if save and work.executor.entry.name == "dask":
+        raise BadValue("--save would write on a dask worker's disk: train this run with --jobs 1")
     results = run(work, console, save)
     tables = [report.runs(results, work.plan)]
     for result in results:
@@ -156,7 +159,7 @@ class Work:
     tuned: Sequence[tuple[Sequence[Cell], Tuning]]
     ledger: Ledger | None = None
     rerun: bool = False
-    jobs: int = 1
+    executor: Choice[Entry] = field(default_factory=lambda: EXECUTORS.choose("serial"))
 
 
 def prepare(request: Request, console: Console) -> Work:
@@ -171,16 +174,20 @@ def prepare(request: Request, console: Console) -> Work:
         name = "default"
     settings = config.settings(benchmarks, name, request.flags, CATALOGS)
     plan = config.plan(settings, request.command, request.quick)
+    executor = executors.choose(
+        settings.executor, settings.jobs, settings.scheduler, settings.scheduler_file
+    )
+    jobs = executor.parameters.get("jobs", 1)
     machine = Machine(
-        data_dir=str(request.data_dir or data_dir()),
+        data_dir=str((request.data_dir or data_dir()).absolute()),
         device=device(settings.device, console),
-        threads=settings.threads or max(1, threads() // settings.jobs),
+        threads=settings.threads or max(1, threads() // jobs),
     )
     check(plan, machine)
     width = None if settings.stack == "auto" else int(settings.stack)
     ledger = open_ledger(request.ledger) if request.ledger else None
     tuned = tune(plan, machine, settings.threads, width)
-    return Work(plan, machine, tuned, ledger, request.rerun, settings.jobs)
+    return Work(plan, machine, tuned, ledger, request.rerun, executor)
 
 
 def tune(
@@ -260,9 +267,8 @@ def run(work: Work, console: Console, save: Path | None = None) -> list[RunResul
         taken_from = f"{len(done)} of {total} taken from {ledger.path}"
         console.note(f"{taken_from} (--rerun trains again)")
     fit = partial(engine.fit, machine=machine, save=save)
-    executor = EXECUTORS.choose("serial" if work.jobs == 1 else f"pool:jobs={work.jobs}")
     try:
-        finished = executor(untaken(left), fit)
+        finished = work.executor(untaken(left), fit)
         for stack, results in console.track(finished, sum(len(stack.cells) for stack in left)):
             done.update({result.cell: result for result in results})
             if ledger:
