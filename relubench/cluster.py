@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -79,6 +79,7 @@ def connect(scheduler: str) -> Iterator[Client]:
     except ImportError:
         needed = "dask.distributed is not installed: pip install 'relubench[distributed]'"
         raise BadValue(f"--executor dask: {needed}") from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # errors are raised here
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # dask's table of versions: `_check` has its own line
@@ -109,7 +110,6 @@ def _check(client: Client, scheduler: str) -> None:
         _agree(versions(), found, worker)
 
 
-@cache
 def versions() -> dict[str, str]:
     """What must be the same on a worker: what decides numbers, and what carries them."""
     return {

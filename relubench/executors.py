@@ -74,9 +74,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
 
 
 @EXECUTORS.add()
-def dask(
-    stacks: Iterable[Stack], fit: Fit, *, scheduler: str = "tcp://127.0.0.1:8786"
-) -> Iterator[Done]:
+def dask(stacks: Iterable[Stack], fit: Fit, *, scheduler: str = "") -> Iterator[Done]:
     """Workers of a dask cluster, a stack at a time each; what a lost worker had goes to another
 
     `fit` must be picklable. What it raises is raised here; a stack is given up, with the reason in
@@ -183,6 +181,9 @@ def choose(
         if key not in chosen.entry.parameters or key in chosen.given:
             raise BadValue(f"--{key} {value} does not go with --executor {chosen}")
     chosen = Choice(chosen.entry, {**chosen.given, **given})
+    if chosen.parameters.get("scheduler") == "":
+        wanted = "--scheduler tcp://host:8786 or --scheduler-file FILE"
+        raise BadValue(f"--executor {chosen}: give {wanted}")
     if chosen.parameters.get("jobs", 1) < 1:
         raise BadValue(f"--executor {chosen}: jobs must be at least 1")
     return chosen
