@@ -75,7 +75,6 @@ def connect(scheduler: str) -> Iterator[Client]:
     """
     try:
         from distributed import CancelledError, Client
-        from distributed.comm.core import CommClosedError
     except ImportError:
         needed = "dask.distributed is not installed: pip install 'relubench[distributed]'"
         raise BadValue(f"--executor dask: {needed}") from None
@@ -91,7 +90,9 @@ def connect(scheduler: str) -> Iterator[Client]:
         try:
             _check(client, scheduler)
             yield client
-        except (CancelledError, CommClosedError):
+        except (CancelledError, OSError) as error:
+            if isinstance(error, OSError) and client.status == "running":
+                raise  # not the connection's
             why = f"the dask scheduler at {scheduler} is gone"
             raise ClusterError(f"{why}: the same command trains what is left") from None
 

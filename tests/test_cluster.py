@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 from distributed import Client, LocalCluster
+from test_executors import STACKS, fake
 
 from relubench import cluster, executors
 from relubench.cli import main
 from relubench.errors import ClusterError
 from relubench.plan import Stack
 from relubench.results import RunResult
-from test_executors import STACKS, fake
 
 TINY = ["train", "-d", "iris", "-m", "ffnn:hidden=4", "--epochs", "1", "--threads", "1", "--quiet"]
 
@@ -47,8 +47,8 @@ def test_a_study_survives_the_death_of_a_worker(
     scheduler_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No cell lost, none twice in the ledger, and the bits of a run on this machine alone."""
-    study = ["train", "-d", "digits", "-a", "relu,tanh", "--epochs", "40", "--seeds", "8"]
-    study += ["--threads", "1", "--stack", "2", "--format", "jsonl", "--quiet"]
+    study = ["train", "-d", "digits", "-m", "ffnn:hidden=16", "-a", "relu,tanh", "--epochs", "10"]
+    study += ["--threads", "1", "--stack", "1", "--seeds", "8", "--format", "jsonl", "--quiet"]
     ledger = tmp_path / "ledger.db"
     with Client(json.loads(scheduler_file.read_text())["address"], set_as_default=False) as client:
         victim = next(iter(client.run(os.getpid).values()))
