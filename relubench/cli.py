@@ -73,7 +73,7 @@ class Flags:
     executor: Annotated[
         str | None, flag(WHERE, "Default: what the next three say, else serial.", "NAME")
     ] = None
-    jobs: Annotated[Number, flag(WHERE, "Worker processes (pool; default 1: none).")] = None
+    jobs: Annotated[Number, flag(WHERE, "Worker processes (default 1: none).")] = None
     scheduler: Annotated[
         str | None, flag(WHERE, "A dask cluster's scheduler.", "tcp://HOST:PORT")
     ] = None

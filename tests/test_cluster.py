@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -49,24 +48,24 @@ def test_a_study_survives_the_death_of_a_worker(
     """No cell lost, none twice in the ledger, and the bits of a run on this machine alone."""
     study = ["train", "-d", "digits", "-m", "ffnn:hidden=16", "-a", "relu,tanh", "--epochs", "10"]
     study += ["--threads", "1", "--stack", "1", "--seeds", "8", "--format", "jsonl", "--quiet"]
-    ledger = tmp_path / "ledger.db"
+    ledger, killed_at = tmp_path / "ledger.db", []
     with Client(json.loads(scheduler_file.read_text())["address"], set_as_default=False) as client:
         victim = next(iter(client.run(os.getpid).values()))
-    there = ["--scheduler-file", str(scheduler_file), "--ledger", str(ledger)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "relubench", *study, *there],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not finished_runs(ledger):
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.kill(victim, signal.SIGKILL)
-    assert 0 < finished_runs(ledger) < 16
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, err) == (0, "")
+
+    def kill() -> None:
+        while not finished_runs(ledger):
+            time.sleep(0.02)
+        os.kill(victim, signal.SIGKILL)
+        killed_at.append(finished_runs(ledger))
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    assert main([*study, "--scheduler-file", str(scheduler_file), "--ledger", str(ledger)]) == 0
+    killer.join()
+    out, err = capsys.readouterr()
+    assert killed_at[0] < 16
     assert finished_runs(ledger) == 16
+    assert err == ""
     assert main([*study, "--no-ledger"]) == 0
     assert rows(out) == rows(capsys.readouterr().out)
 
