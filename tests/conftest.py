@@ -83,8 +83,8 @@ def scheduler_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 client.wait_for_workers(2, timeout=60)
             yield path
         finally:
-            for process in reversed(processes):
-                process.terminate()
+            for process in processes:
+                process.kill()  # and the workers' own processes end with their parent
                 process.wait(60)
 
 
