@@ -71,7 +71,14 @@ class Flags:
     limit: Annotated[Number, flag(HOW, "Train on a stratified subset of so many.")] = None
     device: Annotated[str | None, flag(WHERE, "Torch device.", "auto|cpu|cuda[:i]|mps|xpu")] = None
     threads: Annotated[Number, flag(WHERE, "CPU threads (default: what measures fastest).")] = None
+    executor: Annotated[
+        str | None, flag(WHERE, "Default: what the next three say, else serial.", "NAME")
+    ] = None
     jobs: Annotated[Number, flag(WHERE, "Worker processes (default 1: none).")] = None
+    scheduler: Annotated[
+        str | None, flag(WHERE, "A dask cluster's scheduler.", "tcp://HOST:PORT")
+    ] = None
+    scheduler_file: Annotated[str | None, flag(WHERE, "The file that it wrote.", "FILE")] = None
     stack: Annotated[str | None, flag(WHERE, "Cells in one pass (default: auto).", "N|auto")] = None
     precision: Annotated[
         str | None, flag(WHERE, "Default: float32.", "float32|float64|tf32|bf16")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relubench import executors
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Catalog
 from relubench.console import Console
@@ -78,6 +79,8 @@ def train(
     if save and len(work.plan.cells) > 1:
         count = len(work.plan.cells)
         raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")
+    if save and work.executor.entry.name == "dask":
+        raise BadValue("--save would write on a dask worker's disk: train this run with --jobs 1")
     results = work.run(console, save)
     tables = [report.runs(results, work.plan)]
     for result in results:
@@ -149,10 +152,14 @@ def prepare(request: Request, console: Console) -> Work:
         name = "default"
     settings = config.settings(benchmarks, name, request.flags, CATALOGS)
     plan = config.plan(settings, request.command, request.quick)
+    executor = executors.choose(
+        settings.executor, settings.jobs, settings.scheduler, settings.scheduler_file
+    )
+    jobs = executor.parameters.get("jobs", 1)
     machine = Machine(
-        data_dir=str(request.data_dir or data_dir()),
+        data_dir=str((request.data_dir or data_dir()).absolute()),
         device=device(settings.device, console),
-        threads=settings.threads or max(1, threads() // settings.jobs),
+        threads=settings.threads or max(1, threads() // jobs),
         dtype=settings.precision,
     )
     _check_precision(machine)
@@ -165,7 +172,7 @@ def prepare(request: Request, console: Console) -> Work:
         tuned=tune(plan, machine, settings.threads, width, console),
         ledger=ledger,
         rerun=request.rerun,
-        jobs=settings.jobs,
+        executor=executor,
         checkpoint=settings.checkpoint,
     )
 

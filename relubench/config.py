@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,6 +45,12 @@ def _width(value: Any) -> str:
     text = str(value)
     if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= MANY):
         raise BadValue(f"got {text}, must be auto or a whole number from 1")
+    return text
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"(tcp|tls|ws|wss)://[^\s/]+:\d{1,5}", text):
+        raise BadValue(f"got {text}, must be an address such as tcp://host:8786")
     return text
 
 
@@ -90,7 +97,10 @@ class Settings(BaseModel):
     device: str = "auto"
     threads: int | None = Field(None, ge=1, le=1024)
     stack: Annotated[str, BeforeValidator(_width)] = "auto"
-    jobs: int = Field(1, ge=1, le=1024)
+    executor: str | None = None
+    jobs: int | None = Field(None, ge=1, le=1024)
+    scheduler: Annotated[str, AfterValidator(_address)] | None = None
+    scheduler_file: str | None = None
     precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
     checkpoint: float = Field(60.0, ge=0, allow_inf_nan=False)
 
@@ -107,7 +117,7 @@ class Settings(BaseModel):
             raise BadValue("; ".join(problems))
         return tuple(dict.fromkeys(known))
 
-    @field_validator("reference", mode="after")
+    @field_validator("reference", "executor", mode="after")
     @classmethod
     def _known_one(cls, name: str, info: ValidationInfo) -> str:
         return str(_catalog(info).choose(name))
@@ -162,6 +172,10 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
     return Benchmarks(str(found), tables)
 
 
+SEEDING = {"seed", "seeds"}
+EXECUTION = {"executor", "jobs", "scheduler", "scheduler_file"}
+
+
 def settings(
     benchmarks: Benchmarks, name: str | None, flags: Mapping[str, Any], catalogs: Catalogs
 ) -> Settings:
@@ -169,8 +183,9 @@ def settings(
     if name is not None and name not in benchmarks.tables:
         raise UnknownName("benchmark", name, known=benchmarks.tables)
     table = dict(benchmarks.tables[name]) if name is not None else {}
-    if {"seed", "seeds"} & flags.keys():  # one replaces the other
-        table = {key: value for key, value in table.items() if key not in ("seed", "seeds")}
+    for alternatives in (SEEDING, EXECUTION):
+        if alternatives & flags.keys():  # one replaces the other
+            table = {key: value for key, value in table.items() if key not in alternatives}
     if problems := _problems(flags, catalogs, lambda key: f"--{key.replace('_', '-')}", False):
         raise BadValue("\n".join(problems))
     return Settings.model_validate(table | dict(flags), context=catalogs)

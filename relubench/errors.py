@@ -29,6 +29,10 @@ class DataError(RelubenchError):
     """A dataset is not there, or is not what it should be."""
 
 
+class ClusterError(RelubenchError):
+    """A cluster that was lost while it trained."""
+
+
 class Stopped(RelubenchError):
     """The user interrupted the run."""
 

@@ -15,7 +15,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from relubench.catalog import Catalog, Entry
+from relubench import cluster
+from relubench.catalog import Catalog, Choice, Entry
+from relubench.errors import BadValue
 from relubench.plan import Stack
 from relubench.results import RunResult, lost
 
@@ -69,6 +71,21 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
     finally:
         for worker in workers:
             worker.stop()
+
+
+@EXECUTORS.add()
+def dask(stacks: Iterable[Stack], fit: Fit, *, scheduler: str = "") -> Iterator[Done]:
+    """Workers of a dask cluster, a stack at a time each; what a lost worker had goes to another
+
+    `fit` must be picklable. What it raises is raised here; a stack is given up, with the reason in
+    its results, when it has lost more workers than the scheduler's setting allowed-failures.
+    Raises BadValue where the cluster cannot be used, ClusterError where it is lost.
+    """
+    with cluster.connect(scheduler) as client:
+        for stack, results in cluster.train(client, stacks, fit):
+            if isinstance(results, str):
+                results = [lost(cell, results) for cell in stack.cells]
+            yield stack, results
 
 
 class Worker:
@@ -125,3 +142,34 @@ def _work(tasks: Connection, fit: Fit) -> None:
         except Exception as error:
             outcome = error
         tasks.send(outcome)
+
+
+def choose(
+    name: str | None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    scheduler_file: str | None = None,
+) -> Choice[Entry]:
+    """The executor `name` with these parameters, or the one that they imply.
+
+    Raises BadValue where they contradict each other.
+    """
+    if scheduler and scheduler_file:
+        raise BadValue("give --scheduler or --scheduler-file, not both")
+    scheduler = cluster.address(scheduler_file) if scheduler_file else scheduler
+    implied = "dask" if scheduler else "pool" if jobs and jobs > 1 else "serial"
+    chosen = EXECUTORS.choose(name or implied)
+    if jobs == 1 and "jobs" not in chosen.entry.parameters:
+        jobs = None
+    flags = {"jobs": jobs, "scheduler": scheduler}
+    given = {key: value for key, value in flags.items() if value is not None}
+    for key, value in given.items():
+        if key not in chosen.entry.parameters or key in chosen.given:
+            raise BadValue(f"--{key} {value} does not go with --executor {chosen}")
+    chosen = Choice(chosen.entry, {**chosen.given, **given})
+    if chosen.parameters.get("scheduler") == "":
+        wanted = "--scheduler tcp://host:8786 or --scheduler-file FILE"
+        raise BadValue(f"--executor {chosen}: give {wanted}")
+    if chosen.parameters.get("jobs", 1) < 1:
+        raise BadValue(f"--executor {chosen}: jobs must be at least 1")
+    return chosen

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from relubench import engine, plan
+from relubench.catalog import Choice, Entry
 from relubench.checkpoints import Unfinished
 from relubench.console import Console
 from relubench.datasets import DATASETS
@@ -37,7 +38,7 @@ class Work:
     tuned: Sequence[tuple[Sequence[Cell], Tuning]]
     ledger: Ledger | None = None
     rerun: bool = False
-    jobs: int = 1
+    executor: Choice[Entry] = field(default_factory=lambda: EXECUTORS.choose("serial"))
     checkpoint: float = 60.0
 
     def context(self, stack: Stack) -> Context:
@@ -99,15 +100,14 @@ class Work:
         What other processes train is waited for, and trained here if they give it up.
         """
         unfinished = None
-        if self.ledger and not save:
+        if self.ledger and not save and self.executor.entry.name != "dask":  # not on others' disks
             unfinished = Unfinished(
                 self.ledger.path.resolve().parent / "unfinished", self.checkpoint
             )
         fit = partial(engine.fit, machine=self.machine, save=save, unfinished=unfinished)
-        executor = EXECUTORS.choose("serial" if self.jobs == 1 else f"pool:jobs={self.jobs}")
         while stacks:
             shares = Shares(self)
-            for stack, results in executor(shares.mine(stacks), fit):
+            for stack, results in self.executor(shares.mine(stacks), fit):
                 if self.ledger:
                     self.ledger.write(results, self.context(stack))
                 if unfinished:

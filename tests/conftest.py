@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,6 +46,46 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return check
+
+
+@pytest.fixture(scope="session")
+def scheduler_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A dask scheduler that allows two failures, with two workers that are replaced when they die.
+
+    They find what the tests define.
+    """
+    from distributed import Client
+
+    folder = tmp_path_factory.mktemp("cluster")
+    path = folder / "scheduler.json"
+    here = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    here["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "2"
+    common = ["--no-dashboard", "--dashboard-address", ":0", "--scheduler-file", str(path)]
+    workers = ["--nworkers", "2", "--nthreads", "1", "--local-directory", str(folder)]
+    with (folder / "log").open("w") as log:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.dask_{part}", *common, *arguments],
+                env=os.environ | here,
+                stdout=log,
+                stderr=log,
+            )
+            for part, arguments in (
+                ("scheduler", ["--host", "127.0.0.1", "--port", "0"]),
+                ("worker", workers),
+            )
+        ]
+        try:
+            while not path.exists():
+                assert processes[0].poll() is None, (folder / "log").read_text()
+                time.sleep(0.05)
+            with Client(json.loads(path.read_text())["address"], set_as_default=False) as client:
+                client.wait_for_workers(2, timeout=60)
+            yield path
+        finally:
+            for process in processes:
+                process.kill()  # and the workers' own processes end with their parent
+                process.wait(60)
 
 
 @pytest.fixture

@@ -188,3 +188,12 @@ def test_a_key_depends_on_everything_in_the_cell() -> None:
     assert len(set(keys)) == len(keys)
     assert plan("train").cells[0].key == base.key
     assert base.key == "3b1c04f722351b3f"  # scripts join rows by it: it must not drift
+
+
+def test_a_flag_replaces_all_that_a_table_says_of_where_to_train() -> None:
+    table = {"executor": "dask", "scheduler": "tcp://host:1", "lr": [0.1]}
+    benchmarks = config.Benchmarks("b.toml", {"far": table})
+    near = config.settings(benchmarks, "far", {"jobs": "2"}, CATALOGS)
+    assert (near.executor, near.jobs, near.scheduler, near.lr) == (None, 2, None, (0.1,))
+    far = config.settings(benchmarks, "far", {"epochs": "2"}, CATALOGS)
+    assert (far.executor, far.scheduler) == ("dask", "tcp://host:1")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from relubench import executors
+from relubench.catalog import Choice, Entry
+from relubench.errors import BadValue
 from relubench.executors import EXECUTORS, Done, Fit
 from relubench.plan import Cell, Stack
 from relubench.results import Environment, RunResult
@@ -60,26 +65,34 @@ def faulty(stack: Stack) -> list[RunResult]:
     return fake(stack)
 
 
-def run(name: str, fit: Fit) -> list[Done]:
-    finished: Iterator[Done] = EXECUTORS.choose(name)(iter(STACKS), fit)
+@pytest.fixture
+def executor(name: str, request: pytest.FixtureRequest) -> Choice[Entry]:
+    if name == "dask":
+        file = request.getfixturevalue("scheduler_file")
+        return executors.choose(name, scheduler_file=str(file))
+    return executors.choose(name)
+
+
+def run(executor: Choice[Entry], fit: Fit) -> list[Done]:
+    finished: Iterator[Done] = executor(iter(STACKS), fit)
     return list(finished)
 
 
 @pytest.mark.parametrize("name", EXECUTORS)
-def test_every_executor_trains_every_stack_once(name: str) -> None:
-    finished = run(name, fake)
+def test_every_executor_trains_every_stack_once(executor: Choice[Entry]) -> None:
+    finished = run(executor, fake)
     assert len(finished) == len(STACKS)
     assert dict(finished) == {stack: fake(stack) for stack in STACKS}
 
 
 @pytest.mark.parametrize("name", EXECUTORS)
-def test_what_fit_raises_is_raised(name: str) -> None:
+def test_what_fit_raises_is_raised(executor: Choice[Entry]) -> None:
     with pytest.raises(ValueError, match="no such unit"):
-        run(name, faulty)
+        run(executor, faulty)
 
 
 @pytest.mark.parametrize("name", EXECUTORS)
-def test_stacks_are_taken_as_late_as_possible(name: str) -> None:
+def test_stacks_are_taken_as_late_as_possible(executor: Choice[Entry]) -> None:
     taken = []
 
     def source() -> Iterator[Stack]:
@@ -87,30 +100,79 @@ def test_stacks_are_taken_as_late_as_possible(name: str) -> None:
             taken.append(stack)
             yield stack
 
-    finished = EXECUTORS.choose(name)(source(), fake)
+    finished = executor(source(), fake)
     next(finished)
     assert len(taken) <= 2
     finished.close()
 
 
+SURVIVORS = sorted(EXECUTORS.keys() - {"serial"})
+
+
+@pytest.mark.parametrize("name", SURVIVORS)
 @pytest.mark.parametrize("deaths", [1, 2])
 def test_a_worker_that_dies_is_replaced_and_its_stack_tried_again(
-    deaths: int, tmp_path: Path
+    executor: Choice[Entry], deaths: int, tmp_path: Path
 ) -> None:
-    finished = run("pool", partial(deadly, folder=tmp_path, deaths=deaths))
+    finished = run(executor, partial(deadly, folder=tmp_path, deaths=deaths))
     assert dict(finished) == {stack: fake(stack) for stack in STACKS}
     assert len(finished) == len(STACKS)
     assert len(list(tmp_path.iterdir())) == deaths
 
 
-def test_a_stack_that_kills_three_workers_is_given_up_and_the_rest_goes_on(tmp_path: Path) -> None:
-    finished = dict(run("pool", partial(deadly, folder=tmp_path, deaths=99)))
+@pytest.mark.parametrize("name", SURVIVORS)
+def test_a_stack_that_kills_three_workers_is_given_up_and_the_rest_goes_on(
+    executor: Choice[Entry], tmp_path: Path
+) -> None:
+    finished = dict(run(executor, partial(deadly, folder=tmp_path, deaths=99)))
     assert set(finished) == set(STACKS)
     for stack, results in finished.items():
         if stack == STACKS[2]:
             assert [result.cell for result in results] == list(stack.cells)
             assert not any(result.finished for result in results)
-            assert "its worker died (exit code -9), 3 times" in str(results[0].failed)
+            assert re.fullmatch(
+                r"lost: its worker died( \(exit code -9\))?, 3 times", str(results[0].failed)
+            )
         else:
             assert results == fake(stack)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+ADDRESS = "tcp://host:8786"
+
+
+@pytest.mark.parametrize(
+    ("given", "means"),
+    [
+        ({}, "serial"),
+        ({"jobs": 1}, "serial"),
+        ({"jobs": 3}, "pool:jobs=3"),
+        ({"name": "pool", "jobs": 3}, "pool:jobs=3"),
+        ({"name": "pool", "jobs": 1}, "pool:jobs=1"),
+        ({"name": "serial", "jobs": 1}, "serial"),
+        ({"name": "pool:jobs=3"}, "pool:jobs=3"),
+        ({"scheduler": ADDRESS}, f"dask:scheduler={ADDRESS}"),
+        ({"name": "dask", "scheduler": ADDRESS, "jobs": 1}, f"dask:scheduler={ADDRESS}"),
+    ],
+)
+def test_parameters_imply_their_executor(given: dict[str, Any], means: str) -> None:
+    assert str(executors.choose(**{"name": None} | given)) == means
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"jobs": 2, "name": "serial"}, "--jobs 2 does not go with --executor serial"),
+        ({"jobs": 2, "name": "pool:jobs=3"}, "--jobs 2 does not go with --executor pool:jobs=3"),
+        ({"jobs": 2, "scheduler": ADDRESS}, "--jobs 2 does not go with --executor dask"),
+        ({"scheduler": ADDRESS, "name": "pool"}, f"--scheduler {ADDRESS} does not go with"),
+        ({"scheduler": ADDRESS, "scheduler_file": "f"}, "--scheduler or --scheduler-file, not"),
+        ({"name": "dask"}, "--executor dask: give --scheduler tcp://host:8786 or"),
+        ({"name": "pool:jobs=0"}, "--executor pool:jobs=0: jobs must be at least 1"),
+        ({"scheduler_file": "no/file"}, "--scheduler-file no/file: No such file or directory"),
+        ({"scheduler_file": __file__}, "no dask scheduler wrote this file"),
+    ],
+)
+def test_contradictions_are_refused(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadValue, match=re.escape(says)):
+        executors.choose(**{"name": None} | given)

@@ -17,8 +17,8 @@ FLOORS = [
     {"plan", "catalog", "files"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds", "config"},
-    {"layers", "executors", "report", "listing", "neurons", "examples", "ledger"} | {"graphs"},
-    {"models", "networks"},
+    {"layers", "cluster", "report", "listing", "neurons", "examples", "ledger"} | {"graphs"},
+    {"models", "networks", "executors"},
     {"checkpoints"},
     {"engine"},
     {"checks", "tuning", "console"},
@@ -60,10 +60,11 @@ def test_libraries_stay_in_their_room(module: str) -> None:
     roots = {name.split(".")[0] for name in imports(module)}
     assert "typer" not in roots or module == "cli"
     assert "matplotlib" not in roots or module == "plots"
+    assert not roots & {"dask", "distributed"} or module == "cluster"
     assert "pydantic" not in roots or module in ("config", "ledger")
 
 
-SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib"}
+SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "distributed"}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,10 @@ SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib"}
         ["compare", "--help"],
         *(
             ["list", kind]
-            for kind in ("activations", "models", "datasets", "heads", "metrics", "optimizers")
+            for kind in (
+                *("activations", "models", "datasets", "heads", "metrics", "optimizers"),
+                "executors",
+            )
         ),
         ["list", "benchmarks", "--format", "json"],
         ["list"],

@@ -1,0 +1,144 @@
+"""A dask cluster as a place to train: who may train there, and how a stack gets there and back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relubench import __version__
+from relubench.errors import BadValue, ClusterError
+from relubench.plan import Stack
+from relubench.results import ENGINE, RunResult
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+PATIENCE = 10  # seconds for the scheduler to answer, and for its first worker
+ONE_AT_A_TIME = threading.Lock()  # torch's number of threads is one for the whole process
+
+
+def train(
+    client: Client, stacks: Iterable[Stack], fit: Callable[[Stack], list[RunResult]]
+) -> Iterator[tuple[Stack, list[RunResult] | str]]:
+    """Each stack with its results, or with why it was given up; one in flight for each worker.
+
+    What `fit` raises is raised here. When this ends, nobody wants what is in flight any more, and
+    the scheduler drops it.
+    """
+    from distributed import KilledWorker, as_completed
+
+    source, running, finished = iter(stacks), dict[Any, Stack](), as_completed(loop=client.loop)
+    while True:
+        workers = max(1, len(client.nthreads()))  # now: they come and go
+        for stack in islice(source, max(0, workers - len(running))):
+            task = pickle.dumps((fit, stack))  # in bytes, or the scheduler would import torch
+            future = client.submit(_train, task, versions(), pure=False)
+            running[future] = stack
+            finished.add(future)
+        if not running:
+            return
+        future = next(finished)
+        stack = running.pop(future)
+        try:
+            results = future.result()
+        except KilledWorker as killed:
+            results = f"its worker died, {killed.allowed_failures + 1} times"
+        yield stack, results
+
+
+def _train(task: bytes, client: Mapping[str, str]) -> list[RunResult]:
+    """On a worker: it may have joined after the others were checked, or have several threads."""
+    from distributed import get_worker
+
+    _agree(client, versions(), get_worker().address)
+    with ONE_AT_A_TIME:
+        fit, stack = pickle.loads(task)
+        results: list[RunResult] = fit(stack)
+        return results
+
+
+@contextmanager
+def connect(scheduler: str) -> Iterator[Client]:
+    """A client of the cluster at this address, its workers checked.
+
+    Raises BadValue where it cannot be used, ClusterError where it is lost on the way.
+    """
+    try:
+        from distributed import CancelledError, Client
+    except ImportError:
+        needed = "dask.distributed is not installed: pip install 'relubench[distributed]'"
+        raise BadValue(f"--executor dask: {needed}") from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # errors are raised here
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # dask's table of versions: `_check` has its own line
+            client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError):
+        wanted = "start one with `dask scheduler`, or name another with --scheduler"
+        raise BadValue(f"no dask scheduler answers at {scheduler}: {wanted}") from None
+    with client:
+        try:
+            _check(client, scheduler)
+            yield client
+        except (CancelledError, OSError) as error:
+            if isinstance(error, OSError) and client.status == "running":
+                raise  # not the connection's
+            why = f"the dask scheduler at {scheduler} is gone"
+            raise ClusterError(f"{why}: the same command trains what is left") from None
+
+
+def _check(client: Client, scheduler: str) -> None:
+    """Refuse a cluster without a worker, or with one that would give other numbers."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        wanted = f"start one with `dask worker {scheduler} --nthreads 1`"
+        raise BadValue(f"the dask scheduler at {scheduler} has no worker: {wanted}") from None
+    for worker, found in client.run(versions, on_error="return").items():
+        if isinstance(found, Exception):
+            wanted = f"install relubench {__version__} there"
+            raise BadValue(f"dask worker {worker} cannot train: {found}: {wanted}")
+        _agree(versions(), found, worker)
+
+
+def versions() -> dict[str, str]:
+    """What must be the same on a worker: what decides numbers, and what carries them."""
+    return {
+        "relubench": __version__,
+        "relubench's engine": str(ENGINE),
+        "torch": metadata.version("torch"),
+        "Python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "distributed": metadata.version("distributed"),
+    }
+
+
+def _agree(client: Mapping[str, str], worker: Mapping[str, str], name: str) -> None:
+    differing = [
+        f"{package} is {version} here and {worker.get(package)} there"
+        for package, version in client.items()
+        if worker.get(package) != version
+    ]
+    if differing:
+        wanted = "install the same versions on both sides"
+        raise BadValue(f"dask worker {name}: {'; '.join(differing)}: {wanted}")
+
+
+def address(scheduler_file: str) -> str:
+    """Where the scheduler that wrote this file listens."""
+    try:
+        return str(json.loads(Path(scheduler_file).read_text(encoding="utf-8"))["address"])
+    except OSError as error:
+        raise BadValue(f"--scheduler-file {scheduler_file}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        why = "no dask scheduler wrote this file"
+        raise BadValue(f"--scheduler-file {scheduler_file}: {why}") from None
