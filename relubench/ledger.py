@@ -180,15 +180,15 @@ class Ledger:
         base.close()
 
     def release(self) -> None:
-        """Give up all claims of this process."""
-        if self.released is None:
-            return
-        self.released.set()
-        self.released = None
+        """Give up all claims of this process; the file alone then holds everything."""
+        if self.released:
+            self.released.set()
+            self.released = None
         with self._usable():
             self.base.execute(
                 "DELETE FROM claims WHERE host = ? AND process = ?", (HOST, os.getpid())
             )
+            self.base.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # busy: the last one does it
 
     def write(self, results: Iterable[RunResult], context: Context) -> None:
         """Keep what is finished, all in one transaction; a cell trained again is replaced."""
