@@ -40,8 +40,8 @@ class Act(Noisy):
         self.fixed = dict(activation.parameters)
         learns = {name: self.fixed.pop(name) for name in activation.entry.learns}
         values = 1 if self.fixed.pop("shared", False) else units
-        self.learned = nn.ParameterDict(
-            {name: nn.Parameter(torch.empty(values)) for name in learns}
+        self.learned = nn.ParameterDict(  # a dict would be sorted
+            [(name, nn.Parameter(torch.empty(values))) for name in learns]
         )
 
     def forward(self, x: Tensor) -> Tensor:

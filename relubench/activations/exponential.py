@@ -51,7 +51,7 @@ def pelu(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     them onto 0.1 after every step.
     """
     a, b = a.clamp(min=PELU_FLOOR), b.clamp(min=PELU_FLOOR)
-    return torch.where(x > 0, a / b * x, a * torch.expm1(x.clamp(max=0) / b))
+    return torch.where(x > 0, a / b * x, a * torch.expm1(_negative(x) / b))
 
 
 @exponential(
@@ -64,7 +64,7 @@ def mpelu(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
     b is used as |b|, so that the exponential never grows; the paper does not restrict it.
     """
-    return torch.where(x > 0, x, a * torch.expm1(b.abs() * x.clamp(max=0)))
+    return torch.where(x > 0, x, a * torch.expm1(b.abs() * _negative(x)))
 
 
 @exponential(
@@ -78,7 +78,7 @@ def pdelu(x: Tensor, a: Tensor, *, t: float = 0.9) -> Tensor:
 
     At its default it is flat below -10, where a published implementation is flat below 0.
     """
-    deformed = torch.relu(1 + (1 - t) * x.clamp(max=0)).pow(1 / (1 - t))
+    deformed = torch.relu(1 + (1 - t) * _negative(x)).pow(1 / (1 - t))
     return torch.where(x > 0, x, a * (deformed - 1))
 
 
@@ -91,7 +91,7 @@ def isrlu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 @exponential(paper="Ying et al., IEEE Access, formula not confirmed", year=2019)
 def reu(x: Tensor) -> Tensor:
     """x if x > 0 else x · eˣ"""
-    return torch.where(x > 0, x, x * torch.exp(x.clamp(max=0)))
+    return torch.where(x > 0, x, x * torch.exp(_negative(x)))
 
 
 @exponential(
@@ -128,3 +128,8 @@ def elish(x: Tensor) -> Tensor:
 def hard_elish(x: Tensor) -> Tensor:
     """(x if x > 0 else eˣ - 1) · min(1, max(0, (x + 1) / 2))"""
     return F.elu(x) * F.hardtanh((x + 1) / 2, 0.0, 1.0)
+
+
+def _negative(x: Tensor) -> Tensor:
+    """min(0, x), so that an exponential in a branch not taken cannot overflow; slope 1 at 0."""
+    return torch.where(x > 0, 0.0, x)

@@ -114,7 +114,7 @@ def squareplus(x: Tensor, *, b: float = 4.0) -> Tensor:
 
     Computed without the cancellation that would make the slope 0 far below 0.
     """
-    outer = torch.sqrt(x.square() + b) + x.abs()
+    outer = torch.sqrt(x.square() + b) + torch.where(x > 0, x, -x)  # |x|, with a slope at 0
     return torch.where(x > 0, outer, b / outer) / 2
 
 
@@ -125,8 +125,7 @@ def squareplus(x: Tensor, *, b: float = 4.0) -> Tensor:
 )
 def smelu(x: Tensor, *, beta: float = 1.0) -> Tensor:
     """0 if x < -beta; (x + beta)² / (4 · beta) if |x| ≤ beta; x if x > beta"""
-    joint = x.clamp(-beta, beta)
-    return (joint + beta).square() / (4 * beta) + torch.relu(x - beta)
+    return torch.where(x.abs() <= beta, (x + beta).square() / (4 * beta), torch.relu(x))
 
 
 @smooth(paper="arXiv:2003.09855 (Liu & Di), number not confirmed", year=2020)
@@ -181,7 +180,7 @@ def xielu(x: Tensor, rho_p: Tensor, rho_n: Tensor, *, beta: float = 0.5) -> Tens
 
     p = softplus(rho_p) and n = beta + softplus(rho_n); both begin at 0.8 with beta = 0.5.
     """
-    below = torch.expm1(x.clamp(max=0)) - x
+    below = torch.expm1(torch.where(x > 0, 0.0, x)) - x
     curved = torch.where(x > 0, F.softplus(rho_p) * x.square(), (beta + F.softplus(rho_n)) * below)
     return curved + beta * x
 
@@ -261,7 +260,12 @@ def reltanh(x: Tensor, *, lower: float = -1.5, upper: float = 0.0) -> Tensor:
     return value + (1 - value.square()) * (x - inner)
 
 
-@smooth(paper="arXiv:1812.06247 (Chieng et al.), formula not confirmed", year=2018)
+@smooth(
+    paper="arXiv:1812.06247 (Chieng et al.), formula not confirmed",
+    year=2018,
+    kinks={0.0: 0.0},
+    flat=((-inf, 0.0),),
+)
 def flatten_t_swish(x: Tensor, *, t: float = -0.2) -> Tensor:
     """max(0, x) · sigmoid(x) + t"""
     return torch.relu(x) * torch.sigmoid(x) + t
