@@ -9,12 +9,12 @@ from typing import Any
 
 from relubench.catalog import Catalog, Entry
 
-# In the order of `list`, each with its heading.
+# In the order of `list`; within a family the order is the file's.
 FAMILIES = {
-    "rectifier": "Rectifiers: straight pieces, and powers of them",
-    "exponential": "Like the identity above 0, levelling off below",
-    "smooth": "Smooth relatives of the rectifier, and their piecewise versions",
-    "saturating": "Saturating and historic",
+    "rectifier": "straight pieces, and powers of them",
+    "exponential": "like the identity above 0, levelling off below",
+    "smooth": "smooth relatives of relu, and their piecewise versions",
+    "saturating": "saturating and historic: sigmoids, shrinkage, steps, waves, identity",
 }
 
 
