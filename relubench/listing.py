@@ -12,7 +12,6 @@ from relubench.activations.unit import FAMILIES
 from relubench.catalog import Catalog, Entry, spell
 from relubench.formats import Column, Row, Table, counted
 
-
 HIDDEN = ("name", "function", "sha256", "learns", "shared", "flat")  # shown otherwise, or not
 
 

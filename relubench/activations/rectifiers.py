@@ -258,14 +258,6 @@ def star_relu(x: Tensor, s: Tensor, b: Tensor) -> Tensor:
     return s * torch.relu(x).square() + b
 
 
-@rectifier(paper="arXiv:1903.05858 (Li et al.), formula not confirmed", year=2019, flat=BELOW_0)
-def repu(x: Tensor, *, s: float = 3.0) -> Tensor:
-    """max(0, x) to the power s, s > 1"""
-    if s <= 1:
-        raise BadValue(f"s={s:g} is not above 1")
-    return torch.relu(x).pow(s)
-
-
 @rectifier(paper="arXiv:1908.03682 (Liu et al.)", year=2019, kinks={0.0: 0.0}, flat=BELOW_0)
 def nlrelu(x: Tensor, *, beta: float = 1.0) -> Tensor:
     """ln(1 + beta · max(0, x))"""
