@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import relubench
+from relubench.activations import ACTIVATIONS
+from relubench.activations.unit import FAMILIES
 from relubench.cli import main
 from relubench.formats import FORMATS
 
@@ -91,7 +93,13 @@ def test_its_tree_is_the_house() -> None:
 
 def test_its_example_stands_in_the_catalogue() -> None:
     source = Path(relubench.__file__).parent / "activations" / "smooth.py"
-    assert block("@ACTIVATIONS") in source.read_text(encoding="utf-8")
+    assert block("@smooth(") in source.read_text(encoding="utf-8")
+
+
+def test_its_count_of_activations_is_right() -> None:
+    (count,) = re.findall(r"\*\*Activations\.\*\* (\d+) elementwise units", README)
+    assert int(count) == sum(activation.elementwise for activation in ACTIVATIONS.values())
+    assert all(family in README for family in FAMILIES)
 
 
 def test_its_formats_are_all() -> None:
