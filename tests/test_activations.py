@@ -136,7 +136,9 @@ def test_flat_is_where_the_slope_is_0(activation: Activation) -> None:
     def is_flat(x: float) -> bool:
         return any(low < x < high for low, high in activation.flat)
 
+    ends = [end for interval in activation.flat for end in interval if isfinite(end)]
     grid = [k / 4 + 0.01 for k in range(-48, 22)]
+    grid += [end + side for end in ends for side in (-1e-3, 1e-3)]
     inside = [x for x in [*grid, -1e4, 6.01, 1e4] if is_flat(x)]
     assert slope_at(activation.name, inside) == [0.0] * len(inside)
     with mp.workdps(160):
