@@ -217,13 +217,15 @@ def deadcount(benchmark: Benchmark = None, **flags: Any) -> int:
 def list_(
     kind: Annotated[str | None, Argument(metavar="[KIND]", help="Such as activations.")] = None,
     *,
+    family: Annotated[str | None, flag(SHOWN, "Activations of one family.", "NAME")] = None,
+    search: Annotated[str | None, flag(SHOWN, "Entries with this text.", "TEXT")] = None,
     config: Annotated[Path | None, flag(WHERE, BENCHMARKS, "FILE")] = None,
     **flags: Any,
 ) -> int:
     """List what there is to name: activations, models, datasets, heads, benchmarks …"""
     from relubench import commands
 
-    return show(lambda: commands.list_kind(kind, config), **flags)
+    return show(lambda: commands.list_kind(kind, config, family, search), **flags)
 
 
 ledger_app = typer.Typer(help="Finished runs: show, export, merge.", no_args_is_help=True)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from relubench import executors
 from relubench.activations import ACTIVATIONS
+from relubench.activations.unit import FAMILIES
 from relubench.catalog import Catalog
 from relubench.console import Console
 from relubench.datasets import DATASETS
-from relubench.errors import BadValue, UnknownName
+from relubench.errors import BadValue, UnknownName, suggestion
 from relubench.executors import EXECUTORS
 from relubench.formats import FORMATS, Table, counted
 from relubench.heads import HEADS
@@ -121,22 +122,47 @@ def deadcount(request: Request, console: Console) -> Outcome:
     return Outcome(report.deadcount(results, work.plan), _exit_code(results))
 
 
-def list_kind(kind: str | None, config_file: Path | None) -> Outcome:
+def list_kind(
+    kind: str | None, config_file: Path | None, family: str | None, search: str | None
+) -> Outcome:
     """What there is to name: one catalogue, or the kinds."""
     from relubench import listing
 
     kinds = {f"{name}s": name for name in (*CATALOGS, "benchmark")}
     if kind is None:
+        if family or search:
+            raise BadValue("--family and --search need a kind, such as activations")
         return Outcome([listing.kinds(kinds)])
     singular = kinds.get(kind, kind)
-    if singular == "benchmark":
-        from relubench import config
-
-        return Outcome([listing.benchmarks(config.read(config_file, CATALOGS).tables)])
-    if singular not in CATALOGS:
+    if singular not in kinds.values():
         raise UnknownName("kind", kind, known=kinds)
+    table = _listed(singular, config_file)
+    if family is not None:
+        _check_family(singular, family)
+        table = listing.only(table, lambda row, _: row["family"] == family, f"in {family}")
+    if search is not None:
+        found = search.casefold()
+        table = listing.only(
+            table, lambda _, texts: found in "\n".join(texts).casefold(), f"with {search!r}"
+        )
+    return Outcome([table])
+
+
+def _listed(singular: str, config_file: Path | None) -> Table:
+    from relubench import config, listing
+
+    if singular == "benchmark":
+        return listing.benchmarks(config.read(config_file, CATALOGS).tables)
     described = "formula" if singular in FORMULAS else "description"
-    return Outcome([listing.catalog(CATALOGS[singular], described)])
+    return listing.catalog(CATALOGS[singular], described)
+
+
+def _check_family(singular: str, family: str) -> None:
+    if singular != ACTIVATIONS.kind:
+        raise BadValue(f"--family: only activations have families, not {singular}s")
+    if family not in FAMILIES:
+        hint = suggestion(family, FAMILIES) or f"known: {', '.join(FAMILIES)}"
+        raise BadValue(f"unknown family {family!r}: {hint} (relubench list activations)")
 
 
 def prepare(request: Request, console: Console) -> Work:

@@ -16,11 +16,16 @@ class BadValue(RelubenchError, ValueError):
     """A flag, key or parameter has a value that cannot be used."""
 
 
+MANY = 20  # names that a line can hold
+
+
 class UnknownName(RelubenchError, ValueError):
     """A name that stands in no catalogue."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        hint = suggestion(name, known) or f"known: {', '.join(sorted(known)) or 'none'}"
+        names = sorted(known)
+        few = f"known: {', '.join(names) or 'none'}"
+        hint = suggestion(name, names) or (few if len(names) <= MANY else f"{len(names)} are known")
         where = "relubench list" if kind == "kind" else f"relubench list {kind}s"
         super().__init__(f"unknown {kind} {name!r}: {hint} ({where})")
 

@@ -12,9 +12,13 @@ import io
 import json as json_writer
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from relubench.catalog import Catalog, Entry
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 Row = Mapping[str, Any]
 LATEX_SIGNS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "·": r"$\cdot$"}
@@ -35,7 +39,8 @@ class Column:
 class Table:
     """Rows for machines, columns for people, a title above and notes below.
 
-    group   a blank line goes between rows where this key changes
+    group    a blank line goes between rows where this key changes
+    heading  a line above the rows that share it, in text; it groups them too
     """
 
     rows: Sequence[Row]
@@ -43,6 +48,7 @@ class Table:
     title: str = ""
     notes: Sequence[str] = ()
     group: Callable[[Row], object] = lambda row: None
+    heading: Callable[[Row], str] = lambda row: ""
 
     @property
     def texts(self) -> list[list[str]]:
@@ -83,41 +89,90 @@ def render(tables: Sequence[Table], name: str, width: int = UNFOLDED, colour: bo
 @FORMATS.add(suffix=".txt")
 def text(table: Table, width: int = UNFOLDED, colour: bool = False) -> str:
     """Aligned columns, for a terminal"""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.padding import Padding
-    from rich.table import Table as Grid
     from rich.text import Text
 
-    folds = any(column.wrap for column in table.columns)
     system: Any = "standard" if colour else None
+    out = io.StringIO()
+    folds = any(column.wrap for column in table.columns)
     console = Console(
-        file=io.StringIO(),
+        file=out,
         width=width if folds else UNFOLDED,  # figures are never folded or cut
         force_terminal=colour,
         color_system=system,
     )
-    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in table.columns:
-        justify: Any = "left" if column.left else "right"
-        grid.add_column(
-            Text(column.head), justify=justify, no_wrap=not column.wrap, overflow="fold"
-        )
-    for number, (row, cells) in enumerate(zip(table.rows, table.texts, strict=True)):
-        if number and table.group(row) != table.group(table.rows[number - 1]):
-            grid.add_row()
-        grid.add_row(*map(Text, cells))
-    if console.measure(grid).maximum + 2 > width:
-        grid.padding = (0, 1, 0, 0)
+    cells = [[column.head for column in table.columns], *table.texts]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    fits = sum(widths) + 2 * len(widths) <= width
+    stacked = folds and not fits and len(widths) > 2
     if table.title:
         console.print(Text(table.title, style="bold"), width=width)
         console.print()
-    console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+    for number, (heading, rows) in enumerate(_blocks(table)):
+        if number:
+            console.print()
+        if heading:
+            console.print(Text(heading, style="bold"), width=width)
+        grid = (
+            _stacked(table, rows, widths[0])
+            if stacked
+            else _aligned(table, rows, widths, fits, header=not number)
+        )
+        console.print(Padding(grid, (0, 0, 0, 2), expand=False))
     if table.notes:
         console.print()
     for note in table.notes:
         console.print(Text(note), width=width)
-    rendered: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return "".join(line.rstrip() + "\n" for line in rendered.splitlines())
+    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
+
+
+def _blocks(table: Table) -> list[tuple[str, list[list[str]]]]:
+    """The texts of rows that stand together, with their heading; one block where there is none."""
+    pairs = zip(table.rows, table.texts, strict=True)
+    groups = groupby(pairs, key=lambda pair: (table.heading(pair[0]), table.group(pair[0])))
+    return [(key[0], [texts for _, texts in block]) for key, block in groups] or [("", [])]
+
+
+def _aligned(
+    table: Table, rows: Sequence[Sequence[str]], widths: Sequence[int], fits: bool, header: bool
+) -> RichTable:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    gap = 2 if fits else 1
+    grid = Grid(
+        box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold", show_header=header
+    )
+    for column, width in zip(table.columns, widths, strict=True):
+        grid.add_column(
+            Text(column.head),
+            justify="left" if column.left else "right",
+            width=width if fits or not column.wrap else None,
+            no_wrap=not column.wrap,
+            overflow="fold",
+        )
+    for cells in rows:
+        grid.add_row(*map(Text, cells))
+    return grid
+
+
+def _stacked(table: Table, rows: Sequence[Sequence[str]], width: int) -> RichTable:
+    """For a narrow terminal: the name, and beside it what it is and, below, all the rest."""
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=width, no_wrap=True)
+    grid.add_column(overflow="fold")
+    heads = [column.head for column in table.columns[2:]]
+    for name, what, *rest in rows:
+        facts = [f"{head} {text}" for head, text in zip(heads, rest, strict=True) if text]
+        grid.add_row(Text(name, style="bold"), Text(what))
+        if facts:
+            grid.add_row("", Text(" · ".join(facts), style="dim"))
+    return grid
 
 
 @FORMATS.add(suffix=".md")

@@ -37,10 +37,12 @@ class Act(Noisy):
     def __init__(self, activation: Choice[Activation], units: int) -> None:
         super().__init__()
         self.activation, self.units = activation, units
-        self.learned = nn.ParameterDict(
-            {name: nn.Parameter(torch.empty(units)) for name in activation.entry.learns}
+        self.fixed = dict(activation.parameters)
+        learns = {name: self.fixed.pop(name) for name in activation.entry.learns}
+        values = 1 if self.fixed.pop("shared", False) else units
+        self.learned = nn.ParameterDict(  # a dict would be sorted
+            [(name, nn.Parameter(torch.empty(values))) for name in learns]
         )
-        self.fixed = {k: v for k, v in activation.parameters.items() if k not in self.learned}
 
     def forward(self, x: Tensor) -> Tensor:
         """(examples, units, …) to the same shape."""

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from operator import itemgetter
 from typing import Any
 
+from relubench.activations import Activation
+from relubench.activations.unit import FAMILIES
 from relubench.catalog import Catalog, Entry, spell
 from relubench.formats import Column, Row, Table, counted
+
+HIDDEN = ("name", "function", "sha256", "learns", "shared", "flat")  # shown otherwise, or not
 
 
 def catalog(entries: Catalog[Entry], described: str) -> Table:
     """What a user may name, of one kind; `described` is the word for an entry's docstring."""
-    rows = []
-    for entry in entries.values():
-        facts = {f.name: getattr(entry, f.name) for f in fields(entry)}
-        own = {k: v for k, v in facts.items() if k not in ("name", "function", "sha256", "learns")}
-        row = {"name": entry.name, described: entry.description, "parameters": entry.parameters}
-        rows.append(row | own | ({"learned": list(facts["learns"])} if "learns" in facts else {}))
+    rows = sorted((_row(entry, described) for entry in entries.values()), key=_family)
     plain = ("init", "source", "examples", "better", "unit", "suffix")
     shown = [key for key in plain if any(row.get(key) for row in rows)]
     columns = [Column("name", lambda row: row["name"], left=True)]
@@ -30,9 +29,30 @@ def catalog(entries: Catalog[Entry], described: str) -> Table:
         columns.append(Column("slope at kink", _kinks_text, left=True, wrap=True))
     if any(row.get("paper") for row in rows):
         columns.append(Column("paper", _paper_text, left=True, wrap=True))
-    return Table(
-        rows, columns, counted(len(rows), entries.kind), group=lambda row: row.get("family")
-    )
+    return Table(rows, columns, counted(len(rows), entries.kind), heading=_heading)
+
+
+def _row(entry: Entry, described: str) -> dict[str, Any]:
+    facts = {f.name: getattr(entry, f.name) for f in fields(entry) if f.name not in HIDDEN}
+    row = {"name": entry.name, described: entry.description, "parameters": entry.parameters}
+    if isinstance(entry, Activation):
+        facts |= {"learned": list(entry.learns), "can_die": entry.can_die}
+    return row | facts
+
+
+def _family(row: Row) -> int:
+    return [*FAMILIES].index(row["family"]) if "family" in row else 0
+
+
+def _heading(row: Row) -> str:
+    return f"{row['family']}: {FAMILIES[row['family']]}" if "family" in row else ""
+
+
+def only(table: Table, keep: Callable[[Row, Sequence[str]], bool], why: str) -> Table:
+    """The rows that `keep` wants, of the row and its texts; `why` ends the title."""
+    pairs = zip(table.rows, table.texts, strict=True)
+    rows = [row for row, texts in pairs if keep(row, texts)]
+    return replace(table, rows=rows, title=f"{len(rows)} of {table.title} {why}")
 
 
 def _parameters_text(row: Row) -> str:

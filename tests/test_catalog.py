@@ -51,7 +51,7 @@ def test_spelling_is_normal() -> None:
     ("text", "says"),
     [
         ("mihs", "unknown activation 'mihs': did you mean 'mish'? (relubench list activations)"),
-        ("zzz", "unknown activation 'zzz': known: celu, elu, gelu, identity"),
+        ("zzz", f"unknown activation 'zzz': {len(ACTIVATIONS)} are known (relubench list act"),
         ("relu:a=1", "relu has no parameter 'a': known: none"),
         ("elu:alhpa=1", "elu has no parameter 'alhpa': did you mean 'alpha'?"),
         ("elu:alpha=x", "elu: alpha='x' is not a number, such as 1.0"),
@@ -64,6 +64,11 @@ def test_what_is_not_known_is_refused_in_one_line(text: str, says: str) -> None:
         ACTIVATIONS.choose(text)
     assert str(caught.value).startswith(says)
     assert "\n" not in str(caught.value)
+
+
+def test_where_few_are_known_they_are_named() -> None:
+    with pytest.raises(UnknownName, match="'zzz': known: adam, adamw, rmsprop, sgd "):
+        OPTIMIZERS.choose("zzz")
 
 
 def test_a_name_is_listed_once_and_described() -> None:

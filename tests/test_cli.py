@@ -15,9 +15,13 @@ from typing import Any
 import pytest
 import torch
 
+from relubench import listing
+from relubench.activations import ACTIVATIONS
+from relubench.activations.unit import FAMILIES
 from relubench.cli import Flags, OutputFlags, main
+from relubench.commands import CATALOGS
 from relubench.config import Settings
-from relubench.formats import FORMATS
+from relubench.formats import FORMATS, render
 
 TINY = ["-d", "iris", "-m", "ffnn:hidden=4", "--epochs", "1"]
 RUN_KEYS = {
@@ -135,6 +139,9 @@ BAD = {
     "unknown optimizer": (["train", "--optimizer", "adm"], "did you mean 'adam'?"),
     "unknown benchmark": (["compare", "smok"], "did you mean 'smoke'?"),
     "unknown kind": (["list", "activation_s"], "did you mean 'activations'?"),
+    "unknown family": (["list", "activations", "--family", "smoth"], "did you mean 'smooth'?"),
+    "family of another kind": (["list", "heads", "--family", "smooth"], "only activations have"),
+    "search without a kind": (["list", "--search", "x"], "need a kind"),
     "unknown format": (["list", "heads", "--format", "jsn"], "did you mean 'json'?"),
     "unknown parameter": (["train", "-m", "ffnn:width=3"], "no parameter 'width'"),
     "width 0": (["train", "-m", "ffnn:hidden=0"], "at least 1"),
@@ -296,6 +303,49 @@ def test_ctrl_c_ends_the_workers_too() -> None:
 def test_list_prints_every_format(kind: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", kind, "--format", name]) == 0
     assert capsys.readouterr().out
+
+
+def test_list_gives_every_fact_of_every_activation(capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(["list", "activations", "--format", "json"], capsys)
+    assert {row["name"] for row in found} == set(ACTIVATIONS)
+    wanted = {"name", "family", "formula", "parameters", "paper", "year"}
+    wanted |= {"elementwise", "noisy", "learned", "can_die"}
+    assert all(wanted <= set(row) for row in found)
+    families = [row["family"] for row in found]
+    assert list(dict.fromkeys(families)) == [family for family in FAMILIES if family in families]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_listed_under_its_heading(
+    family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = rows(["list", "activations", "--family", family, "--format", "json"], capsys)
+    assert [row["name"] for row in found] == [
+        a.name for a in ACTIVATIONS.values() if a.family == family
+    ]
+    assert main(["list", "activations", "--family", family]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith(tuple(FAMILIES))] == [
+        f"{family}: {FAMILIES[family]}"
+    ]
+
+
+@pytest.mark.parametrize("kind", [f"{kind}s" for kind in (*CATALOGS, "benchmark")])
+def test_search_finds_an_entry_of_every_kind(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    everything = [row["name"] for row in rows(["list", kind, "--format", "json"], capsys)]
+    search = ["list", kind, "--search", everything[-1].upper(), "--format", "json"]
+    found = [row["name"] for row in rows(search, capsys)]
+    assert everything[-1] in found
+    assert found == [name for name in everything if name in found]
+    assert rows(["list", kind, "--search", "no such text", "--format", "json"], capsys) == []
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("kind", CATALOGS)
+def test_a_list_fits_its_terminal(kind: str, width: int) -> None:
+    table = listing.catalog(CATALOGS[kind], "description")
+    lines = render([table], "text", width=width).splitlines()
+    assert max(map(len, lines)) <= width
 
 
 @pytest.mark.parametrize(

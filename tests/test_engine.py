@@ -110,19 +110,32 @@ MIXED = [
 ]
 
 
-@pytest.mark.parametrize("activation", [a.name for a in ACTIVATIONS.values() if not a.noisy])
-def test_a_stack_of_mixed_folds_and_seeds_is_its_cells_alone(
-    activation: str, double: Machine
-) -> None:
+def test_a_stack_of_mixed_folds_and_seeds_is_its_cells_alone(double: Machine) -> None:
     """Law 3, in float64."""
-    cells = tuple(dataclasses.replace(cell, activation=activation) for cell in MIXED)
-    together = engine.fit(Stack(cells), double)
-    assert [result.cell for result in together] == list(cells)
+    together = as_alone(MIXED, double)
     assert max(result.environment.stack for result in together) >= 7  # 105 beside 112 examples
+
+
+@pytest.mark.parametrize("activation", [a.name for a in ACTIVATIONS.values() if not a.noisy])
+def test_a_stack_is_its_cells_alone(activation: str, double: Machine) -> None:
+    """Law 3, in float64, for every activation."""
+    recipe = dataclasses.replace(CELL.recipe, epochs=1)
+    cell = dataclasses.replace(CELL, activation=activation, recipe=recipe)
+    fold = Split(folds=4, fold=0)  # 112 examples beside 105: padded
+    parts = [{"seed": 3}, {"split": fold, "seed": 0}, {"split": fold, "seed": 2}]
+    cells = [dataclasses.replace(cell, **changes) for changes in parts]
+    assert [result.environment.stack for result in as_alone(cells, double)] == [3, 3, 3]
+
+
+def as_alone(cells: Sequence[Cell], machine: Machine) -> list[RunResult]:
+    """The results of one stack, each equal to that of its cell alone."""
+    together = engine.fit(Stack(tuple(cells)), machine)
+    assert [result.cell for result in together] == list(cells)
     for stacked in together:
-        alone = fit(stacked.cell, double)
+        alone = fit(stacked.cell, machine)
         assert numbers(stacked) == pytest.approx(numbers(alone), rel=1e-9, abs=1e-9)
         assert stacked.confusion == alone.confusion
+    return list(together)
 
 
 def numbers(result: RunResult) -> list[float]:

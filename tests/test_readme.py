@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import relubench
+from relubench.activations import ACTIVATIONS
+from relubench.activations.unit import FAMILIES
 from relubench.cli import main
 from relubench.formats import FORMATS
 
@@ -82,14 +84,22 @@ def test_its_row_keys_are_the_rows_keys(
 
 
 def test_its_tree_is_the_house() -> None:
-    named = set(re.findall(r"^  (\w+\.py) ", block("relubench/\n"), re.M))
-    files = {path.name for path in Path(relubench.__file__).parent.glob("*.py")}
-    assert named == files - {"__init__.py", "__main__.py"}
+    named = set(re.findall(r"^  (\w+(?:\.py|/)) ", block("relubench/\n"), re.M))
+    package = Path(relubench.__file__).parent
+    rooms = {path.name for path in package.glob("*.py")}
+    rooms |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert named == rooms - {"__init__.py", "__main__.py"}
 
 
 def test_its_example_stands_in_the_catalogue() -> None:
-    source = (Path(relubench.__file__).parent / "activations.py").read_text(encoding="utf-8")
-    assert block("@ACTIVATIONS") in source
+    source = Path(relubench.__file__).parent / "activations" / "smooth.py"
+    assert block("@smooth(") in source.read_text(encoding="utf-8")
+
+
+def test_its_count_of_activations_is_right() -> None:
+    (count,) = re.findall(r"\*\*Activations\.\*\* (\d+) elementwise units", README)
+    assert int(count) == sum(activation.elementwise for activation in ACTIVATIONS.values())
+    assert all(family in README for family in FAMILIES)
 
 
 def test_its_formats_are_all() -> None:

@@ -1,0 +1,289 @@
+"""Smooth relatives of the rectifier, and their piecewise versions."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING
+
+from relubench.activations.unit import ACTIVATIONS
+from relubench.catalog import Deferred
+from relubench.errors import BadValue
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn import functional as F
+else:
+    torch, F = Deferred("torch"), Deferred("torch.nn.functional")
+
+smooth = partial(ACTIVATIONS.add, family="smooth", init="he")
+HENDRYCKS = "arXiv:1606.08415 (Hendrycks & Gimpel)"
+SWISH = "arXiv:1710.05941 (Ramachandran et al.)"
+ELFWING = "arXiv:1702.03118 (Elfwing et al.)"
+SATURATED = 10.0  # exp(10): beyond it tanh and exp(-·) are at their limits in every float type
+
+
+@smooth(paper=HENDRYCKS, year=2016)
+def gelu(x: Tensor) -> Tensor:
+    """x · Φ(x), Φ the standard normal distribution function"""
+    return F.gelu(x)
+
+
+@smooth(paper=HENDRYCKS, year=2016)
+def gelu_tanh(x: Tensor) -> Tensor:
+    """x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 · x³)))"""
+    return F.gelu(x, approximate="tanh")
+
+
+@smooth(paper=HENDRYCKS, year=2016)
+def quick_gelu(x: Tensor) -> Tensor:
+    """x · sigmoid(1.702 · x)"""
+    return x * torch.sigmoid(1.702 * x)
+
+
+@smooth(paper=ELFWING, year=2017)
+def silu(x: Tensor) -> Tensor:
+    """x · sigmoid(x)"""
+    return F.silu(x)
+
+
+@smooth(paper=SWISH, year=2017, learns={"beta": 1.0})
+def swish(x: Tensor, beta: Tensor) -> Tensor:
+    """x · sigmoid(beta · x), beta learned"""
+    return x * torch.sigmoid(beta * x)
+
+
+@smooth(paper=SWISH, year=2017)
+def swish_fixed(x: Tensor, *, beta: float = 1.0) -> Tensor:
+    """x · sigmoid(beta · x), beta fixed"""
+    return x * torch.sigmoid(beta * x)
+
+
+@smooth(paper="arXiv:1801.07145 (Alcaide)", year=2018)
+def e_swish(x: Tensor, *, beta: float = 1.75) -> Tensor:
+    """beta · x · sigmoid(x)"""
+    return beta * F.silu(x)
+
+
+@smooth(paper=ELFWING, year=2017)
+def dsilu(x: Tensor) -> Tensor:
+    """sigmoid(x) · (1 + x · (1 - sigmoid(x))), the derivative of silu"""
+    return torch.sigmoid(x) * (1 + x * torch.sigmoid(-x))
+
+
+@smooth(
+    paper="arXiv:1905.02244 (Howard et al.)",
+    year=2019,
+    kinks={-3.0: 0.0, 3.0: 1.0},
+    flat=((-inf, -3.0),),
+)
+def hard_swish(x: Tensor) -> Tensor:
+    """x · min(6, max(0, x + 3)) / 6"""
+    return F.hardswish(x)
+
+
+@smooth(paper="arXiv:1908.08681 (Misra)", year=2019)
+def mish(x: Tensor) -> Tensor:
+    """x · tanh(softplus(x))"""
+    return x * torch.tanh(F.softplus(x))  # F.mish has no vectorised backward pass
+
+
+@smooth(paper="digantamisra98/H-Mish (Misra)", year=2020, kinks={-2.0: 0.0}, flat=((-inf, -2.0),))
+def hard_mish(x: Tensor) -> Tensor:
+    """x · min(2, max(0, x + 2)) / 2"""
+    return x * F.hardtanh(x + 2, 0.0, 2.0) / 2
+
+
+@smooth(paper="Dugas et al., NIPS", year=2001)
+def softplus(x: Tensor, *, beta: float = 1.0) -> Tensor:
+    """ln(1 + exp(beta · x)) / beta"""
+    return F.softplus(x, beta)
+
+
+@smooth(paper="arXiv:1706.08566 (Schütt et al.)", year=2017)
+def shifted_softplus(x: Tensor) -> Tensor:
+    """ln(1 + eˣ) - ln 2"""
+    return F.softplus(x) - math.log(2)
+
+
+@smooth(paper="arXiv:2112.11687 (Barron), b = 4 not confirmed", year=2021)
+def squareplus(x: Tensor, *, b: float = 4.0) -> Tensor:
+    """(x + √(x² + b)) / 2
+
+    Computed without the cancellation that would make the slope 0 far below 0.
+    """
+    outer = torch.sqrt(x.square() + b) + torch.where(x > 0, x, -x)  # |x|, with a slope at 0
+    return torch.where(x > 0, outer, b / outer) / 2
+
+
+@smooth(
+    paper="Shamir & Lin, Google Research",
+    year=2022,
+    flat=((-inf, -1.0),),
+)
+def smelu(x: Tensor, *, beta: float = 1.0) -> Tensor:
+    """0 if x < -beta; (x + beta)² / (4 · beta) if |x| ≤ beta; x if x > beta"""
+    return torch.where(x.abs() <= beta, (x + beta).square() / (4 * beta), torch.relu(x))
+
+
+@smooth(paper="arXiv:2003.09855 (Liu & Di), number not confirmed", year=2020)
+def tanhexp(x: Tensor) -> Tensor:
+    """x · tanh(eˣ)
+
+    Published again as TeLU.
+    """
+    return x * torch.tanh(torch.exp(x.clamp(max=SATURATED)))
+
+
+@smooth(paper="arXiv:2108.09598 (Nag et al.), number not confirmed", year=2021)
+def serf(x: Tensor) -> Tensor:
+    """x · erf(softplus(x))"""
+    return x * torch.erf(F.softplus(x))
+
+
+@smooth(paper="Zhu et al., Logish, Neurocomputing", year=2021)
+def logish(x: Tensor) -> Tensor:
+    """x · ln(1 + sigmoid(x))"""
+    return x * torch.log1p(torch.sigmoid(x))
+
+
+@smooth(paper="Wang et al., Electronics, formula not confirmed", year=2022)
+def smish(x: Tensor) -> Tensor:
+    """x · tanh(ln(1 + sigmoid(x)))"""
+    return x * torch.tanh(torch.log1p(torch.sigmoid(x)))
+
+
+@smooth(paper="arXiv:1901.05894 (Roy et al.), number not confirmed", year=2019)
+def lisht(x: Tensor) -> Tensor:
+    """x · tanh(x)"""
+    return x * torch.tanh(x)
+
+
+@smooth(paper="arXiv:2006.08195 (Ziyin et al.)", year=2020, learns={"a": 1.0})
+def snake(x: Tensor, a: Tensor) -> Tensor:
+    """x + sin²(a · x) / a, a learned
+
+    a begins at 1, the mean of the exponential distribution from which a public version draws it.
+    """
+    return x + torch.sin(a * x).square() / a
+
+
+@smooth(
+    paper="arXiv:2411.13010 (Huang & Schlag)",
+    year=2024,
+    learns={"rho_p": math.log(math.expm1(0.8)), "rho_n": math.log(math.expm1(0.3))},
+)
+def xielu(x: Tensor, rho_p: Tensor, rho_n: Tensor, *, beta: float = 0.5) -> Tensor:
+    """p · x² + beta · x if x > 0 else n · (eˣ - 1 - x) + beta · x, p and n learned
+
+    p = softplus(rho_p) and n = beta + softplus(rho_n); both begin at 0.8 with beta = 0.5.
+    """
+    below = torch.expm1(torch.where(x > 0, 0.0, x)) - x
+    curved = torch.where(x > 0, F.softplus(rho_p) * x.square(), (beta + F.softplus(rho_n)) * below)
+    return curved + beta * x
+
+
+@smooth(
+    paper="arXiv:2009.04759 (Ma et al.)",
+    year=2020,
+    learns={"p1": 1.0, "p2": 0.0, "beta": 1.0},
+)
+def acon_c(x: Tensor, p1: Tensor, p2: Tensor, beta: Tensor) -> Tensor:
+    """(p1 - p2) · x · sigmoid(beta · (p1 - p2) · x) + p2 · x, all three learned
+
+    The authors' code draws p1 and p2 from N(0, 1); here they begin as silu.
+    """
+    steep = (p1 - p2) * x
+    return steep * torch.sigmoid(beta * steep) + p2 * x
+
+
+@smooth(
+    paper="arXiv:1907.06732 (Molina et al.)",
+    year=2019,
+    learns={
+        "a0": 0.02979246,
+        "a1": 0.61837738,
+        "a2": 2.32335207,
+        "a3": 3.0520266,
+        "a4": 1.48548002,
+        "a5": 0.25103717,
+        "b1": 1.14201226,
+        "b2": 4.39322834,
+        "b3": 0.8715445,
+        "b4": 0.34720652,
+    },
+    shared=True,
+    kinks={0.0: 0.61837738},
+)
+def pau(x: Tensor, *learned: Tensor) -> Tensor:
+    """(a0 + a1 · x + … + a5 · x⁵) / (1 + |b1 · x| + … + |b4 · x⁴|), all ten learned
+
+    They begin within 0.03 of leaky_relu on [-3, 3].
+    """
+    above, below = learned[5], learned[9].abs()
+    for a in reversed(learned[:5]):
+        above = above * x + a
+    for b in reversed(learned[6:9]):
+        below = below * x.abs() + b.abs()
+    return above / (1 + below * x.abs())
+
+
+@smooth(
+    paper="arXiv:2003.00547 (Zhou et al.), initial values not confirmed",
+    year=2020,
+    learns={"a": 2.0, "b": 3.0},
+)
+def srs(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """x / (x / a + exp(-x / b)), soft-root-sign, a and b learned
+
+    There is a pole where x / a = -exp(-x / b), which needs a < e · b; it is far from there.
+    """
+    right, left = x.clamp(min=0), x.clamp(max=0)
+    grown = torch.exp(left / b)
+    return torch.where(
+        x > 0, x / (right / a + torch.exp(-right / b)), x * grown / (left / a * grown + 1)
+    )
+
+
+@smooth(paper="Wang et al., ReLTanh, Neurocomputing, citation not confirmed", year=2019)
+def reltanh(x: Tensor, *, lower: float = -1.5, upper: float = 0.0) -> Tensor:
+    """tanh(x) between lower and upper, its tangents beyond
+
+    The paper learns the two ends.
+    """
+    if lower > upper:
+        raise BadValue(f"lower={lower:g} is above upper={upper:g}")
+    inner = x.clamp(lower, upper)
+    value = torch.tanh(inner)
+    return value + (1 - value.square()) * (x - inner)
+
+
+@smooth(
+    paper="arXiv:1812.06247 (Chieng et al.), formula not confirmed",
+    year=2018,
+    kinks={0.0: 0.0},
+    flat=((-inf, 0.0),),
+)
+def flatten_t_swish(x: Tensor, *, t: float = -0.2) -> Tensor:
+    """max(0, x) · sigmoid(x) + t"""
+    return torch.relu(x) * torch.sigmoid(x) + t
+
+
+@smooth(paper="doi:10.3390/math10030337 (Paul et al.)", year=2022, learns={"a": 1.0, "b": 1.0})
+def sinlu(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """(x + a · sin(b · x)) · sigmoid(x), a and b learned"""
+    return (x + a * torch.sin(b * x)) * torch.sigmoid(x)
+
+
+@smooth(paper="arXiv:2108.12943 (Noel et al.), formula not confirmed", year=2021)
+def growing_cosine(x: Tensor) -> Tensor:
+    """x · cos(x)"""
+    return x * torch.cos(x)
+
+
+@smooth()
+def bent_identity(x: Tensor) -> Tensor:
+    """(√(x² + 1) - 1) / 2 + x"""
+    return (torch.sqrt(x.square() + 1) - 1) / 2 + x
