@@ -47,7 +47,7 @@ def _check_choices(cell: Cell) -> None:
         OPTIMIZERS.choose(optimizer)([nn.Parameter(torch.zeros(1))], 1e-3, cell.recipe.weight_decay)
     except ValueError as error:
         raise BadValue(f"--optimizer {optimizer}: {error}") from None
-    x = torch.tensor([[-3.0], [-0.1], [0.0], [0.1], [3.0]])
+    x = torch.tensor([[-3.0], [-0.1], [0.0], [0.1], [3.0]]).repeat(1, act.pieces)
     try:
         act.reset_parameters()
         act.noise = torch.Generator().manual_seed(0)

@@ -7,6 +7,7 @@ from dataclasses import fields
 from operator import itemgetter
 from typing import Any
 
+from relubench.activations import Activation
 from relubench.catalog import Catalog, Entry, spell
 from relubench.formats import Column, Row, Table, counted
 
@@ -18,7 +19,10 @@ def catalog(entries: Catalog[Entry], described: str) -> Table:
         facts = {f.name: getattr(entry, f.name) for f in fields(entry)}
         own = {k: v for k, v in facts.items() if k not in ("name", "function", "sha256", "learns")}
         row = {"name": entry.name, described: entry.description, "parameters": entry.parameters}
-        rows.append(row | own | ({"learned": list(facts["learns"])} if "learns" in facts else {}))
+        if isinstance(entry, Activation):
+            own |= {"learned": list(entry.learns), "can_die": bool(entry.flat)}
+            own["elementwise"] = entry.elementwise
+        rows.append(row | own)
     plain = ("init", "source", "examples", "better", "unit", "suffix")
     shown = [key for key in plain if any(row.get(key) for row in rows)]
     columns = [Column("name", lambda row: row["name"], left=True)]

@@ -86,7 +86,7 @@ class Networks:
 def _observe(network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> Any:
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def look(act: nn.Module, inputs: tuple[Tensor], value: Tensor) -> None:
+    def look(act: Act, inputs: tuple[Tensor], value: Tensor) -> None:
         seen.append((value, slopes(act, inputs[0])))
 
     hooks = [act.register_forward_hook(look) for _, act in activations(network)]
@@ -97,9 +97,18 @@ def _observe(network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) ->
             hook.remove()
 
 
-def slopes(act: Act | nn.Module, x: Tensor) -> Tensor:
-    """f'(x) by automatic differentiation: what back-propagation would multiply by at `x`."""
+def slopes(act: Act, x: Tensor) -> Tensor:
+    """|f'(x)| by automatic differentiation: what back-propagation would multiply by at `x`.
+
+    The slope of an output, (examples, units, …), is the largest over its pre-activations.
+    """
     pulled: Any = vjp(act.forward, x)
     value, pull = pulled
-    slope: Tensor = pull(torch.ones_like(value))[0]
-    return slope
+    width = act.units // act.activation.entry.outputs
+    steepest = []
+    for first in range(0, act.units, width):  # the outputs of one pre-activation, each apart
+        chosen = torch.zeros_like(value)
+        chosen[:, first : first + width] = 1
+        slope = pull(chosen)[0].abs().unflatten(1, (act.pieces, width))
+        steepest.append(slope.amax(dim=1))
+    return torch.cat(steepest, dim=1)

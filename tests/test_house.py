@@ -19,6 +19,7 @@ FLOORS = [
     | {"formats", "results", "seeds", "config"},
     {"layers", "executors", "report", "listing", "neurons", "examples", "ledger"},
     {"models", "networks"},
+    {"matching"},
     {"engine"},
     {"checks", "tuning"},
     {"commands"},
