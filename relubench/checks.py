@@ -11,7 +11,7 @@ from torch import nn
 from relubench import datasets, layers
 from relubench.activations import ACTIVATIONS
 from relubench.engine import skeleton
-from relubench.errors import BadValue
+from relubench.errors import BadValue, UnknownName
 from relubench.examples import split
 from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine
@@ -52,7 +52,7 @@ def _check_choices(cell: Cell) -> None:
         act.reset_parameters()
         act.noise = torch.Generator().manual_seed(0)
         finite = bool(act(x).isfinite().all() and act.eval()(x).isfinite().all())
-    except BadValue as error:
+    except (BadValue, UnknownName) as error:
         raise BadValue(f"--activation {cell.activation}: {error}") from None
     except (RuntimeError, ZeroDivisionError, OverflowError):
         finite = False

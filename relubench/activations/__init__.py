@@ -7,8 +7,8 @@ which is None in evaluation. A unit over several pre-activations gets them as (p
 units, …) and returns (examples, units, …).
 """
 
-from relubench.activations import exponential, pieces, rectifiers, saturating, smooth
+from relubench.activations import exponential, pieces, rectifiers, saturating, smooth, surrogates
 from relubench.activations.unit import ACTIVATIONS, Activation
 
 __all__ = ["ACTIVATIONS", "Activation", "exponential", "pieces", "rectifiers", "saturating"]
-__all__ += ["smooth"]
+__all__ += ["smooth", "surrogates"]
