@@ -279,13 +279,15 @@ def context(stack: Stack, machine: Machine) -> Context:
 
     from relubench.ledger import Context
 
+    cell = stack.cells[0]
     return Context(
         engine=ENGINE,
         torch=torch.__version__,
         device=machine.device.split(":")[0],
         threads=stack.threads or machine.threads,
         dtype=machine.dtype,
-        data=DATASETS.choose(stack.cells[0].dataset).entry.digest,
+        data=DATASETS.choose(cell.dataset).entry.digest,
+        code=ACTIVATIONS.choose(cell.activation).entry.sha256,
     )
 
 

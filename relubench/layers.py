@@ -45,13 +45,18 @@ class Act(Noisy):
         self.activation = activation
         self.pieces = pieces(activation)
         self.units = width * entry.outputs
-        self.learned = nn.ParameterDict(
+        self.fixed = {k: v for k, v in activation.parameters.items() if k not in entry.learns}
+        self.learned: Any = nn.ParameterDict(
             {name: nn.Parameter(torch.empty(width)) for name in entry.learns}
         )
-        self.fixed = {k: v for k, v in activation.parameters.items() if k not in self.learned}
+        if entry.module:
+            self.learned = self._made()
 
     def forward(self, x: Tensor) -> Tensor:
         """(examples, pieces · width, …) to (examples, units, …)."""
+        if self.activation.entry.module:
+            own: Tensor = self.learned(x)
+            return own
         shape = (-1,) + (1,) * (x.ndim - 2)
         if self.activation.entry.pieces > 1:
             x = x.unflatten(1, (self.pieces, -1)).movedim(1, 0)
@@ -60,10 +65,28 @@ class Act(Noisy):
         value: Tensor = self.activation.entry.function(x, *arguments, *noise, **self.fixed)
         return value
 
-    def reset_parameters(self) -> None:
-        """Give every unit the learned parameters' initial values."""
+    def reset_parameters(self, stream: torch.Generator | None = None) -> None:
+        """Give every unit the learned parameters' initial values.
+
+        A user's own module is made anew, and may draw from `stream` what it would from torch's
+        global generator.
+        """
+        if self.activation.entry.module:
+            self.learned = self._made(stream)
+            return
         for name, parameter in self.learned.items():
             nn.init.constant_(parameter, self.activation.parameters[name])
+
+    def _made(self, stream: torch.Generator | None = None) -> nn.Module:
+        make = self.activation.entry.module
+        assert make is not None
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            if stream is None:
+                return make(**self.fixed)
+            torch.random.set_rng_state(stream.get_state())
+            made = make(**self.fixed)
+            stream.set_state(torch.random.get_rng_state())
+            return made
 
 
 def pieces(activation: Choice[Activation]) -> int:
@@ -134,6 +157,8 @@ def initialise(network: nn.Module, stream: torch.Generator, output_bias: float =
     standard deviation of the scheme of the activation that follows it. Further pieces are drawn
     after everything else, so that the first ones and the other layers get the same numbers too.
     """
+    acts = [act for _, act in activations(network)]
+    own = {module for act in acts for module in act.learned.modules()}
     pending: list[nn.Module] = []
     drawn: list[tuple[nn.Module, str, int]] = []
     for module in network.modules():
@@ -141,8 +166,7 @@ def initialise(network: nn.Module, stream: torch.Generator, output_bias: float =
             scheme = module.activation.entry.init
             drawn += [(layer, scheme, module.pieces) for layer in pending]
             pending.clear()
-            module.reset_parameters()
-        elif isinstance(module, nn.Linear | nn.Conv2d):
+        elif isinstance(module, nn.Linear | nn.Conv2d) and module not in own:
             pending.append(module)
     drawn += [(layer, OUTPUT_SCHEME, 1) for layer in pending]
     for first in (True, False):
@@ -150,6 +174,8 @@ def initialise(network: nn.Module, stream: torch.Generator, output_bias: float =
             _draw(layer, scheme, count, first, stream)
     for layer in pending:
         nn.init.constant_(layer.get_parameter("bias"), output_bias)
+    for act in acts:
+        act.reset_parameters(stream)
 
 
 def _draw(layer: nn.Module, scheme: str, pieces: int, first: bool, stream: torch.Generator) -> None:

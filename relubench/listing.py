@@ -11,13 +11,15 @@ from relubench.activations import Activation
 from relubench.catalog import Catalog, Entry, spell
 from relubench.formats import Column, Row, Table, counted
 
+HIDDEN = ("name", "function", "sha256", "learns", "module", "mixes", "widths")  # no facts for users
+
 
 def catalog(entries: Catalog[Entry], described: str) -> Table:
     """What a user may name, of one kind; `described` is the word for an entry's docstring."""
     rows = []
     for entry in entries.values():
         facts = {f.name: getattr(entry, f.name) for f in fields(entry)}
-        own = {k: v for k, v in facts.items() if k not in ("name", "function", "sha256", "learns")}
+        own = {k: v for k, v in facts.items() if k not in HIDDEN}
         row = {"name": entry.name, described: entry.description, "parameters": entry.parameters}
         if isinstance(entry, Activation):
             own |= {"learned": list(entry.learns), "can_die": bool(entry.flat)}

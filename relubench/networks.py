@@ -16,6 +16,8 @@ from torch.utils import _pytree as pytree
 
 from relubench.layers import Act, activations
 
+Pulled = Callable[[Callable[[Tensor], Tensor], Tensor], Any]  # as torch.func.vjp
+
 
 class CannotStack(Exception):
     """These networks have no vectorised pass: batch normalisation, an op without a rule."""
@@ -49,13 +51,13 @@ class Networks:
     def observe(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """The outputs, and for every Act its values and slopes, (cells, batch, units, …)."""
         if not self.stacked:
-            alone = _observe(self.modules[0], self.modules[0], x.squeeze(0))
+            alone = _observe(self.modules[0], self.modules[0], x.squeeze(0), _pulled)
             outputs, seen = pytree.tree_map(lambda tensor: tensor.unsqueeze(0), alone)
             return outputs, seen
 
         def one(parameters: Any, buffers: Any, x: Tensor) -> Any:
             call = lambda x: self._one(parameters, buffers, x)  # noqa: E731
-            return _observe(self.modules[0], call, x)
+            return _observe(self.modules[0], call, x, vjp)
 
         outputs, seen = torch.vmap(one, randomness="different")(self.parameters, self.buffers, x)
         return outputs, seen
@@ -68,7 +70,9 @@ class Networks:
         """Raise CannotStack where inputs such as `x` find no vectorised pass."""
         try:
             self(x).sum().backward()
-        except RuntimeError as error:
+            with torch.no_grad():
+                self.observe(x)
+        except Exception as error:  # a user's own unit may raise any; alone it shows if it is wrong
             raise CannotStack(str(error)) from error
         for parameter in self.parameters.values():
             parameter.grad = None
@@ -83,11 +87,13 @@ class Networks:
                         tensor.copy_((self.parameters | self.buffers)[name][number])
 
 
-def _observe(network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> Any:
+def _observe(
+    network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor, pulled: Pulled
+) -> Any:
     seen: list[tuple[Tensor, Tensor]] = []
 
     def look(act: Act, inputs: tuple[Tensor], value: Tensor) -> None:
-        seen.append((value, slopes(act, inputs[0])))
+        seen.append((value, slopes(act, inputs[0], pulled)))
 
     hooks = [act.register_forward_hook(look) for _, act in activations(network)]
     try:
@@ -97,18 +103,26 @@ def _observe(network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) ->
             hook.remove()
 
 
-def slopes(act: Act, x: Tensor) -> Tensor:
+def _pulled(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Any]:
+    """As torch.func.vjp, but for all that autograd can do."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value = function(x)
+    return value, lambda chosen: torch.autograd.grad(value, x, chosen, retain_graph=True)
+
+
+def slopes(act: Act, x: Tensor, pulled: Pulled = _pulled) -> Tensor:
     """|f'(x)| by automatic differentiation: what back-propagation would multiply by at `x`.
 
-    The slope of an output, (examples, units, …), is the largest over its pre-activations.
+    The slope of an output, (examples, units, …), is the largest over its pre-activations; where a
+    unit takes other examples or positions in too, that of its sum over them.
     """
-    pulled: Any = vjp(act.forward, x)
-    value, pull = pulled
-    width = act.units // act.activation.entry.outputs
+    value, pull = pulled(act.forward, x)
+    entry = act.activation.entry
+    apart = 1 if entry.mixes else act.units // entry.outputs  # outputs that share no pre-activation
     steepest = []
-    for first in range(0, act.units, width):  # the outputs of one pre-activation, each apart
+    for first in range(0, act.units, apart):
         chosen = torch.zeros_like(value)
-        chosen[:, first : first + width] = 1
-        slope = pull(chosen)[0].abs().unflatten(1, (act.pieces, width))
-        steepest.append(slope.amax(dim=1))
+        chosen[:, first : first + apart] = 1
+        steepest.append(pull(chosen)[0].abs().unflatten(1, (-1, apart)).amax(dim=1))
     return torch.cat(steepest, dim=1)

@@ -14,6 +14,7 @@ import relubench
 PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
     {"errors", "folds", "stats"},
+    {"own_code"},
     {"plan", "catalog", "files"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds", "config"},

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from relubench.catalog import Catalog, Entry
+from relubench.catalog import Catalog, Deferred, Entry
+from relubench.own_code import Own
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from relubench.activations import own
+else:
+    own = Deferred("relubench.activations.own")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activation(Entry):
     """One unit and its facts.
 
@@ -25,6 +33,9 @@ class Activation(Entry):
     pieces  pre-activations that make one output; a parameter of this name overrules it
     outputs what one pre-activation gives; with more than one the function lays them side by side
             in dimension 1
+    mixes   whether an output depends on the pre-activations of other outputs
+    module  makes the nn.Module that a layer applies, where the unit is not a function
+    sha256  digest of the source of a user's own unit
     """
 
     family: str
@@ -37,11 +48,14 @@ class Activation(Entry):
     noisy: bool = False
     pieces: int = 1
     outputs: int = 1
+    mixes: bool = False
+    module: Callable[..., nn.Module] | None = None
+    sha256: str = ""
 
     @property
     def elementwise(self) -> bool:
         """Whether each element of its output depends on one element of its input."""
-        return self.pieces == self.outputs == 1
+        return self.pieces == self.outputs == 1 and not self.mixes
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -49,4 +63,9 @@ class Activation(Entry):
         return {**super().parameters, **self.learns}
 
 
-ACTIVATIONS: Catalog[Activation] = Catalog("activation", Activation)
+def _own(name: str, code: Own) -> Activation:
+    entry: Activation = own.activation(name, code)
+    return entry
+
+
+ACTIVATIONS: Catalog[Activation] = Catalog("activation", Activation, own=_own)
