@@ -11,7 +11,7 @@ from relubench.activations import Activation
 from relubench.catalog import Catalog, Entry, spell
 from relubench.formats import Column, Row, Table, counted
 
-HIDDEN = ("name", "function", "sha256", "learns", "module", "mixes", "widths")  # no facts for users
+HIDDEN = ("name", "function", "sha256", "learns", "flat", "module", "mixes", "widths")
 
 
 def catalog(entries: Catalog[Entry], described: str) -> Table:

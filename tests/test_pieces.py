@@ -78,6 +78,17 @@ def test_slope_is_the_derivative(name: str) -> None:
     assert torch.autograd.gradcheck(module, (sample(module, 2).requires_grad_(),))
 
 
+def test_the_list_says_what_a_unit_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "activations", "--format", "json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == set(ACTIVATIONS)
+    assert {name for name, row in rows.items() if not row["elementwise"]} == set(REFERENCES)
+    assert all(rows[name]["can_die"] for name in ("reglu", "dual_relu", "crelu"))
+    assert not rows["maxout"]["can_die"]
+    assert rows["lp_unit"]["learned"] == ["rho"]
+    assert rows["probout"]["noisy"]
+
+
 @pytest.mark.parametrize(("name", "x", "expected"), MEANINGS)
 def test_a_parameter_means_what_it_says(name: str, x: list[float], expected: float) -> None:
     value = act(name, 1)(torch.tensor([x], dtype=torch.float64))

@@ -20,6 +20,7 @@ else:
     torch, F = Deferred("torch"), Deferred("torch.nn.functional")
 
 BELOW = ((-math.inf, 0.0),)  # of the gate, or of both pieces
+UNREAD = ", from memory"  # the formula was not compared with the paper
 GATED = "arXiv:2002.05202 (Shazeer)"
 
 
@@ -34,7 +35,7 @@ def maxout(x: Tensor, *, pieces: int = 2) -> Tensor:
 @ACTIVATIONS.add(
     family="pieces",
     init="lecun",
-    paper="arXiv:1312.6116 (Springenberg & Riedmiller)",
+    paper=f"arXiv:1312.6116 (Springenberg & Riedmiller){UNREAD}",
     year=2013,
     noisy=True,
     pieces=2,
@@ -45,7 +46,7 @@ def probout(
     """xᵢ with probability softmax(sharpness · x)ᵢ; in evaluation its mean, Σᵢ softmaxᵢ · xᵢ
 
     The paper averages the outputs of several networks drawn so; we take the mean in every unit,
-    which needs one pass and no noise. From memory of the paper, not compared with it.
+    which needs one pass and no noise.
     """
     shares = torch.softmax(sharpness * x, dim=0)
     if noise is None:
@@ -58,7 +59,7 @@ def probout(
 @ACTIVATIONS.add(
     family="pieces",
     init="lecun",
-    paper="arXiv:1311.1780 (Gulcehre et al.)",
+    paper=f"arXiv:1311.1780 (Gulcehre et al.){UNREAD}",
     year=2013,
     learns={"rho": 0.5413248546129181},  # p = 2
     pieces=2,
@@ -66,14 +67,41 @@ def probout(
 def lp_unit(x: Tensor, rho: Tensor, *, pieces: int = 2) -> Tensor:
     """(mean of |xⱼ|ᵖ over the pieces)^(1/p), p = 1 + softplus(rho), one learned rho per unit
 
-    Where every xⱼ is 0 the slope is 0. From memory of the paper, not compared with it; rho begins
-    where p is 2.
+    rho begins where p is 2. Where every xⱼ is 0 the slope is 0.
     """
     p = 1 + F.softplus(rho)
     largest = x.detach().abs().amax(dim=0)  # the unit is homogeneous: scaled, no power overflows
     still = largest == 0
     mean = (x.abs() / torch.where(still, 1, largest)).pow(p).mean(dim=0)
     return largest * torch.where(still, 1, mean).pow(1 / p)
+
+
+@ACTIVATIONS.add(
+    family="pieces",
+    init="lecun",
+    paper=f"arXiv:1707.08214 (Godin et al.){UNREAD}",
+    year=2017,
+    flat=BELOW,
+    pieces=2,
+)
+def dual_relu(x: Tensor) -> Tensor:
+    """max(0, a) - max(0, b)"""
+    positive, negative = torch.relu(x).unbind()
+    return positive - negative
+
+
+@ACTIVATIONS.add(
+    family="pieces",
+    init="he",
+    paper="arXiv:1603.05201 (Shang et al.)",
+    year=2016,
+    kinks={0.0: 0.0},
+    flat=BELOW,
+    outputs=2,
+)
+def crelu(x: Tensor) -> Tensor:
+    """max(0, x), and beside all of these max(0, -x): two outputs per pre-activation"""
+    return torch.cat((torch.relu(x), torch.relu(-x)), dim=1)
 
 
 @ACTIVATIONS.add(
@@ -104,31 +132,3 @@ def swiglu(x: Tensor) -> Tensor:
     """a · b · sigmoid(b)"""
     value, gate = x.unbind()
     return value * F.silu(gate)
-
-
-@ACTIVATIONS.add(
-    family="pieces",
-    init="lecun",
-    paper="arXiv:1707.08214 (Godin et al.)",
-    year=2017,
-    flat=BELOW,
-    pieces=2,
-)
-def dual_relu(x: Tensor) -> Tensor:
-    """max(0, a) - max(0, b)"""
-    positive, negative = torch.relu(x).unbind()
-    return positive - negative
-
-
-@ACTIVATIONS.add(
-    family="pieces",
-    init="he",
-    paper="arXiv:1603.05201 (Shang et al.)",
-    year=2016,
-    kinks={0.0: 0.0},
-    flat=BELOW,
-    outputs=2,
-)
-def crelu(x: Tensor) -> Tensor:
-    """max(0, x), and beside all of these max(0, -x): two outputs per pre-activation"""
-    return torch.cat((torch.relu(x), torch.relu(-x)), dim=1)
