@@ -81,7 +81,8 @@ def _of_file(where: str, path: Path, source: bytes, attribute: str) -> Own:
 @lru_cache
 def _run(where: str, path: Path, source: bytes) -> ModuleType:
     """The module of exactly these bytes, which no cache of compiled files can replace."""
-    module = ModuleType(f"{path.stem}_{hashlib.sha256(source).hexdigest()[:8]}")
+    digest = hashlib.sha256(bytes(path) + source).hexdigest()
+    module = ModuleType(f"{path.stem}_{digest[:8]}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
     _importable(str(path.parent))
@@ -108,13 +109,13 @@ def brief(error: BaseException) -> str:
 
 def _attribute(module: ModuleType, where: str, attribute: str) -> Own:
     known = [name for name in vars(module) if not name.startswith("_")]
-    if attribute not in vars(module):
+    if not hasattr(module, attribute):
         hint = suggestion(attribute, known) or f"known: {', '.join(known) or 'none'}"
         raise OwnCodeError(f"{where} has no attribute {attribute!r}: {hint}")
     digest = hashlib.sha256()
     for path in sorted({Path(file) for file in _files(module)}):
         digest.update(path.read_bytes())
-    return Own(vars(module)[attribute], digest.hexdigest()[:16])
+    return Own(getattr(module, attribute), digest.hexdigest()[:16])
 
 
 def _files(module: ModuleType) -> Iterator[str]:
