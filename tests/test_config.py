@@ -30,7 +30,7 @@ def plan(command: str = "train", quick: bool = False, **flags: Any) -> Plan:
 BROKEN = """
 [benchmark.a]
 epcohs = 3
-activation = ["relu", "mihs", "mihs"]
+activation = ["relu", "mihs", "gelo"]
 lr = [0.1, -1]
 folds = 1
 
@@ -59,7 +59,7 @@ def test_every_problem_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
     for start in expected:
         assert any(line.startswith(start) for line in lines), start
     assert len(lines) == len(expected)
-    assert "'mihs': did you mean 'mish'?" in str(caught.value)
+    assert "'gelo': did you mean 'gelu'?" in str(caught.value)
 
 
 @pytest.mark.parametrize(
