@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
+from relubench import own_code
 from relubench.errors import BadValue, UnknownName, suggestion
+from relubench.own_code import Own
 
 
 class Deferred:
@@ -46,6 +48,10 @@ class Entry:
         signature = inspect.signature(self.function).parameters.values()
         return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
 
+    def settle(self, given: Mapping[str, Any]) -> Choice[Any]:
+        """The entry with these parameters."""
+        return Choice(self, given)
+
 
 E = TypeVar("E", bound=Entry)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,11 +81,16 @@ class Choice(Generic[E]):
 
 
 class Catalog(dict[str, E]):
-    """What a user may name, by name."""
+    """What a user may name, by name.
 
-    def __init__(self, kind: str, entry: Callable[..., E]) -> None:
+    own  makes an entry of a user's own code, which is named by its place: relubench.own_code
+    """
+
+    def __init__(
+        self, kind: str, entry: Callable[..., E], own: Callable[[str, Own], E] | None = None
+    ) -> None:
         super().__init__()
-        self.kind, self.entry = kind, entry
+        self.kind, self.entry, self.own = kind, entry, own
 
     def __missing__(self, name: str) -> E:
         raise UnknownName(self.kind, name, known=self)
@@ -101,18 +112,22 @@ class Catalog(dict[str, E]):
     def choose(self, text: str) -> Choice[E]:
         """The entry and parameters that `name:key=value:key=value` stands for.
 
-        Raises UnknownName for the name, BadValue for a parameter or its value.
+        Raises UnknownName for the name, BadValue for a parameter or its value, OwnCodeError.
         """
         name, *pairs = text.strip().split(":")
         if not name:
             raise BadValue(f"{text!r} names no {self.kind}")
-        entry = self[name]
+        if self.own and own_code.named(name):
+            attribute = pairs.pop(0) if pairs else ""
+            entry = self.own(f"{name}:{attribute}", own_code.load(name, attribute))
+        else:
+            entry = self[name]
         given: dict[str, Any] = {}
         for key, value in (_parameter(entry, pair) for pair in pairs):
             if key in given:
                 raise BadValue(f"{entry.name}: {key} is given twice")
             given[key] = value
-        return Choice(entry, {key: given[key] for key in entry.parameters if key in given})
+        return entry.settle({key: given[key] for key in entry.parameters if key in given})
 
 
 def _parameter(entry: Entry, pair: str) -> tuple[str, Any]:

@@ -10,10 +10,11 @@ from torch import nn
 
 from relubench import datasets, layers
 from relubench.activations import ACTIVATIONS
-from relubench.engine import skeleton
-from relubench.errors import BadValue
+from relubench.engine import build, skeleton
+from relubench.errors import BadValue, UnknownName
 from relubench.examples import split
 from relubench.optimizers import OPTIMIZERS
+from relubench.own_code import OwnCodeError, brief
 from relubench.plan import Cell, Machine
 
 
@@ -37,7 +38,20 @@ def check(cell: Cell, machine: Machine) -> None:
     if pca and pca > most:
         raise BadValue(f"--pca {pca}: {cell.dataset} has at most {most} components here")
     _check_choices(cell)
-    skeleton(cell, (pca,) if pca else dataset.shape, dataset)
+    shape = (pca,) if pca else dataset.shape
+    skeleton(cell, shape, dataset)
+    if ACTIVATIONS.choose(cell.activation).entry.sha256:
+        _check_own(cell, shape, machine)
+
+
+def _check_own(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
+    """Refuse a user's own activation that this network cannot use."""
+    network = build(cell, shape, machine)
+    x = torch.zeros(2, *shape, dtype=getattr(torch, machine.dtype), device=machine.device)
+    try:
+        network(x).sum().backward()
+    except Exception as error:
+        raise OwnCodeError(f"{cell.activation} fails in {cell.model}: {brief(error)}") from error
 
 
 def _check_choices(cell: Cell) -> None:
@@ -47,12 +61,12 @@ def _check_choices(cell: Cell) -> None:
         OPTIMIZERS.choose(optimizer)([nn.Parameter(torch.zeros(1))], 1e-3, cell.recipe.weight_decay)
     except ValueError as error:
         raise BadValue(f"--optimizer {optimizer}: {error}") from None
-    x = torch.tensor([[-3.0], [-0.1], [0.0], [0.1], [3.0]])
+    x = torch.tensor([[-3.0], [-0.1], [0.0], [0.1], [3.0]]).repeat(1, act.pieces)
     try:
         act.reset_parameters()
         act.noise = torch.Generator().manual_seed(0)
         finite = bool(act(x).isfinite().all() and act.eval()(x).isfinite().all())
-    except BadValue as error:
+    except (BadValue, UnknownName) as error:
         raise BadValue(f"--activation {cell.activation}: {error}") from None
     except (RuntimeError, ZeroDivisionError, OverflowError):
         finite = False

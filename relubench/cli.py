@@ -52,6 +52,14 @@ class Flags:
     model: Annotated[Names, flag(WHAT, "Models.", "NAME,…", "-m", "--model")] = None
     activation: Annotated[Names, flag(WHAT, "Activations.", "NAME,…", "-a", "--activation")] = None
     head: Annotated[Names, flag(WHAT, "What the outputs mean.", "NAME,…")] = None
+    match_parameters: Annotated[
+        bool | None,
+        Option(
+            "--match-parameters/--no-match-parameters",
+            help="Narrow hidden layers to as many parameters as with relu, within 3 %.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None
     seed: Annotated[Number, flag(WHAT, "One seed.")] = None
     seeds: Annotated[Number, flag(WHAT, "The seeds 0 … N-1.")] = None
     optimizer: Annotated[Names, flag(HOW, "Such as sgd:momentum=0.9.", "NAME,…")] = None

@@ -81,6 +81,7 @@ class Settings(BaseModel):
     model: Names = ("ffnn:hidden=128x64x32",)
     activation: Names = ("relu",)
     head: Names = ("softmax",)
+    match_parameters: bool = False
     reference: str = "relu"
     optimizer: Names = ("adam",)
     lr: Rates = (0.001,)
@@ -254,6 +255,7 @@ def plan(settings: Settings, command: str, quick: bool) -> Plan:
             model=model,
             activation=activation,
             head=head,
+            match_parameters=settings.match_parameters,
             recipe=recipe,
             preparation=preparation,
             split=split,

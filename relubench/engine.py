@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relubench import __version__, datasets, layers, seeds
+from relubench import __version__, datasets, layers, matching, seeds
 from relubench.activations import ACTIVATIONS
 from relubench.checkpoints import Checkpoint, State, Unfinished
 from relubench.datasets import Dataset
@@ -123,7 +123,7 @@ def _fit(
             environment=dataclasses.replace(environment(machine), stack=len(cells)),
             n_train=len(data[cell].y_train),
             n_test=len(data[cell].y_test),
-            parameters=parameters(networks.modules[0]),
+            parameters=layers.parameter_count(networks.modules[0]),
             seconds=seconds,
             curve=curve,
             failed=diverged(curve),
@@ -305,27 +305,25 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
     try:
         network = network.to_empty(device="cpu")
     except RuntimeError as error:
-        count = parameters(network)
+        count = layers.parameter_count(network)
         raise BadValue(f"--model {cell.model}: no memory for {count} parameters") from error
     bias = HEADS.choose(cell.head).entry.bias
     layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias)
-    return network.to(machine.device)
+    return network.to(machine.device, getattr(torch, machine.dtype))  # a user's own module too
 
 
 def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
     """The cell's network, its weights without memory; raises BadValue where none can be built."""
-    activation = ACTIVATIONS.choose(cell.activation)
+    activation, classes = ACTIVATIONS.choose(cell.activation), len(dataset.classes)
     try:
+        model = MODELS.choose(cell.model)
+        if cell.match_parameters:
+            model = matching.narrowed(cell.model, cell.activation, tuple(shape), classes)
         with torch.device("meta"):
-            network: nn.Module = MODELS.choose(cell.model)(shape, len(dataset.classes), activation)
+            network: nn.Module = model(shape, classes, activation)
     except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond its integers
         raise BadValue(f"--model {cell.model} is too large to be built") from error
     return network
-
-
-def parameters(network: nn.Module) -> int:
-    """How many numbers the network learns."""
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def environment(machine: Machine) -> Environment:

@@ -95,7 +95,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.results, theirs = context.Pipe()
         self.stack: Stack | None = None
-        self.process = context.Process(target=_work, args=(theirs, fit), daemon=True)
+        arguments = (theirs, fit, os.getcwd())
+        self.process = context.Process(target=_work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()  # so that its death is seen as the end of the pipe
 
@@ -129,7 +130,8 @@ class Worker:
         self.results.close()
 
 
-def _work(tasks: Connection, fit: Fit) -> None:
+def _work(tasks: Connection, fit: Fit, folder: str) -> None:
+    os.chdir(folder)  # where ./file.py is; a spawned process starts elsewhere
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while True:

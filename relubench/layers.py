@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from relubench.activations import Activation
 from relubench.catalog import Choice
+from relubench.errors import BadValue
 
 # Standard deviation of a layer's normal initial weights, from its fan-in and fan-out.
 SCHEMES: dict[str, Callable[[int, int], float]] = {
@@ -32,30 +33,70 @@ class Noisy(nn.Module):
 
 
 class Act(Noisy):
-    """Applies one activation to pre-activations with `units` units in dimension 1."""
+    """Applies one activation to the pre-activations of a layer of `width`.
 
-    def __init__(self, activation: Choice[Activation], units: int) -> None:
+    pieces  pre-activations per output: the layer has pieces · width, all first pieces first
+    units   outputs, in dimension 1
+    """
+
+    def __init__(self, activation: Choice[Activation], width: int) -> None:
         super().__init__()
-        self.activation, self.units = activation, units
+        entry = activation.entry
+        self.activation = activation
+        self.pieces = pieces(activation)
+        self.units = width * entry.outputs
         self.fixed = dict(activation.parameters)
-        learns = {name: self.fixed.pop(name) for name in activation.entry.learns}
-        values = 1 if self.fixed.pop("shared", False) else units
-        self.learned = nn.ParameterDict(  # a dict would be sorted
+        learns = {name: self.fixed.pop(name) for name in entry.learns}
+        values = 1 if self.fixed.pop("shared", False) else width
+        self.learned: Any = nn.ParameterDict(  # a dict would be sorted
             [(name, nn.Parameter(torch.empty(values))) for name in learns]
         )
+        if entry.module:
+            self.learned = self._made()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(examples, units, …) to the same shape."""
+        """(examples, pieces · width, …) to (examples, units, …)."""
+        if self.activation.entry.module:
+            own: Tensor = self.learned(x)
+            return own
         shape = (-1,) + (1,) * (x.ndim - 2)
+        if self.activation.entry.pieces > 1:
+            x = x.unflatten(1, (self.pieces, -1)).movedim(1, 0)
         arguments = [parameter.view(shape) for parameter in self.learned.values()]
         noise = [self.noise if self.training else None] if self.activation.entry.noisy else []
         value: Tensor = self.activation.entry.function(x, *arguments, *noise, **self.fixed)
         return value
 
-    def reset_parameters(self) -> None:
-        """Give every unit the learned parameters' initial values."""
+    def reset_parameters(self, stream: torch.Generator | None = None) -> None:
+        """Give every unit the learned parameters' initial values.
+
+        A user's own module is made anew, and may draw from `stream` what it would from torch's
+        global generator.
+        """
+        if self.activation.entry.module:
+            self.learned = self._made(stream)
+            return
         for name, parameter in self.learned.items():
             nn.init.constant_(parameter, self.activation.parameters[name])
+
+    def _made(self, stream: torch.Generator | None = None) -> nn.Module:
+        make = self.activation.entry.module
+        assert make is not None
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            if stream is None:
+                return make(**self.fixed)
+            torch.random.set_rng_state(stream.get_state())
+            made = make(**self.fixed)
+            stream.set_state(torch.random.get_rng_state())
+            return made
+
+
+def pieces(activation: Choice[Activation]) -> int:
+    """How many pre-activations make one output; raises BadValue below 1."""
+    count: int = activation.parameters.get("pieces", activation.entry.pieces)
+    if count < 1:
+        raise BadValue(f"{activation.entry.name}: pieces must be at least 1, got {count}")
+    return count
 
 
 class Dropout(Noisy):
@@ -106,31 +147,46 @@ def parameter_groups(
     return [group for group in groups if group["params"]]
 
 
+def parameter_count(network: nn.Module) -> int:
+    """How many numbers the network learns."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def initialise(network: nn.Module, stream: torch.Generator, output_bias: float = 0.0) -> None:
     """Draw all weights from `stream`; biases are 0, those of the output layer `output_bias`.
 
     A layer's weights are standard normal numbers, the same for every activation, times the
-    standard deviation of the scheme of the activation that follows it.
+    standard deviation of the scheme of the activation that follows it. Further pieces are drawn
+    after everything else, so that the first ones and the other layers get the same numbers too.
     """
+    acts = [act for _, act in activations(network)]
+    own = {module for act in acts for module in act.learned.modules()}
     pending: list[nn.Module] = []
+    drawn: list[tuple[nn.Module, str, int]] = []
     for module in network.modules():
         if isinstance(module, Act):
-            for layer in pending:
-                _draw(layer, module.activation.entry.init, stream)
+            scheme = module.activation.entry.init
+            drawn += [(layer, scheme, module.pieces) for layer in pending]
             pending.clear()
-            module.reset_parameters()
-        elif isinstance(module, nn.Linear | nn.Conv2d):
+        elif isinstance(module, nn.Linear | nn.Conv2d) and module not in own:
             pending.append(module)
+    drawn += [(layer, OUTPUT_SCHEME, 1) for layer in pending]
+    for first in (True, False):
+        for layer, scheme, count in drawn:
+            _draw(layer, scheme, count, first, stream)
     for layer in pending:
-        _draw(layer, OUTPUT_SCHEME, stream)
         nn.init.constant_(layer.get_parameter("bias"), output_bias)
+    for act in acts:
+        act.reset_parameters(stream)
 
 
-def _draw(layer: nn.Module, scheme: str, stream: torch.Generator) -> None:
-    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+def _draw(layer: nn.Module, scheme: str, pieces: int, first: bool, stream: torch.Generator) -> None:
+    """Draw a layer's first pieces, or the others; all of them feed as many outputs."""
+    weight = layer.get_parameter("weight")
     receptive = weight[0, 0].numel()
-    std = SCHEMES[scheme](weight.shape[1] * receptive, weight.shape[0] * receptive)
-    draw = torch.randn(weight.shape, generator=stream, dtype=torch.float64)
+    width = weight.shape[0] // pieces
+    std = SCHEMES[scheme](weight.shape[1] * receptive, width * receptive)
     with torch.no_grad():
-        weight.copy_(draw * std)
-        bias.zero_()
+        part = weight[:width] if first else weight[width:]
+        part.copy_(torch.randn(part.shape, generator=stream, dtype=torch.float64) * std)
+        layer.get_parameter("bias").zero_()

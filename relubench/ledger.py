@@ -67,6 +67,7 @@ class Context:
 
     engine  relubench's engine version, which changes when its numbers do
     data    digest of the dataset
+    code    digest of a user's own activation
     """
 
     engine: int
@@ -75,6 +76,7 @@ class Context:
     threads: int
     dtype: str
     data: str
+    code: str = ""
 
     def __str__(self) -> str:
         return json.dumps(vars(self), sort_keys=True)

@@ -12,7 +12,7 @@ from relubench.activations.unit import FAMILIES
 from relubench.catalog import Catalog, Entry, spell
 from relubench.formats import Column, Row, Table, counted
 
-HIDDEN = ("name", "function", "sha256", "learns", "shared", "flat")  # shown otherwise, or not
+HIDDEN = ("name", "function", "sha256", "learns", "shared", "flat", "module", "mixes", "widths")
 
 
 def catalog(entries: Catalog[Entry], described: str) -> Table:
@@ -37,6 +37,7 @@ def _row(entry: Entry, described: str) -> dict[str, Any]:
     row = {"name": entry.name, described: entry.description, "parameters": entry.parameters}
     if isinstance(entry, Activation):
         facts |= {"learned": list(entry.learns), "can_die": entry.can_die}
+        facts["elementwise"] = entry.elementwise
     return row | facts
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from relubench.activations import Activation
@@ -27,10 +28,16 @@ else:
 
 @dataclass(frozen=True)
 class Model(Entry):
-    """One architecture and where it comes from."""
+    """One architecture.
+
+    paper   where it was published
+    year    when
+    widths  its parameters that say how wide hidden layers are
+    """
 
     paper: str = ""
     year: int | None = None
+    widths: tuple[str, ...] = ()
 
 
 MODELS: Catalog[Model] = Catalog("model", Model)
@@ -38,7 +45,7 @@ MODELS: Catalog[Model] = Catalog("model", Model)
 DLRELU = "arXiv:1803.08375 (Agarap)"
 
 
-@MODELS.add(paper=DLRELU, year=2018)
+@MODELS.add(paper=DLRELU, year=2018, widths=("hidden",))
 def ffnn(
     shape: Sequence[int],
     outputs: int,
@@ -54,13 +61,13 @@ def ffnn(
     stages: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     width = math.prod(shape)
     for number, units in enumerate(hidden, start=1):
-        stages[f"dense{number}"] = _stage(nn.Linear(width, units), activation, units, dropout)
-        width = units
+        stages[f"dense{number}"] = _stage(partial(nn.Linear, width), activation, units, dropout)
+        width = units * activation.entry.outputs
     stages["output"] = nn.Linear(width, outputs)
     return nn.Sequential(stages)
 
 
-@MODELS.add(paper=DLRELU, year=2018)
+@MODELS.add(paper=DLRELU, year=2018, widths=("filters", "dense"))
 def cnn(
     shape: Sequence[int],
     outputs: int,
@@ -88,9 +95,9 @@ def cnn(
     )
     for block, units in enumerate(filters):
         for number in (1, 2):
-            convolution = nn.Conv2d(channels, units, 3, padding=padding)
+            convolution = partial(nn.Conv2d, channels, kernel_size=3, padding=padding)
             stages[f"conv{2 * block + number}"] = _stage(convolution, activation, units, 0)
-            channels = units
+            channels = units * activation.entry.outputs
         side, width = ((length - 4 + 4 * padding) // 2 for length in (side, width))
         stages[f"pool{block + 1}"] = nn.Sequential(nn.MaxPool2d(2), layers.Dropout(dropout))
     if min(side, width) < 1:
@@ -100,16 +107,18 @@ def cnn(
             "use cnn:padding=1, fewer filters, larger images, or an ffnn"
         )
     stages["flatten"] = nn.Flatten()
-    first = nn.Linear(channels * side * width, dense)
+    first = partial(nn.Linear, channels * side * width)
     stages["dense1"] = _stage(first, activation, dense, dense_dropout)
-    stages["output"] = nn.Linear(dense, outputs)
+    stages["output"] = nn.Linear(dense * activation.entry.outputs, outputs)
     return nn.Sequential(stages)
 
 
 def _stage(
-    weights: nn.Module, activation: Choice[Activation], units: int, dropout: float
+    weights: Callable[[int], nn.Module], activation: Choice[Activation], width: int, dropout: float
 ) -> nn.Module:
-    stage = OrderedDict(weights=weights, activation=layers.Act(activation, units))
+    """Weights for as many pre-activations as the activation takes, the activation and dropout."""
+    act = layers.Act(activation, width)
+    stage = OrderedDict(weights=weights(act.pieces * width), activation=act)
     if dropout:
         stage["dropout"] = layers.Dropout(dropout)
     return nn.Sequential(stage)

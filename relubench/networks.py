@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from torch.func import functional_call, stack_module_state, vjp
 from torch.utils import _pytree as pytree
 
 from relubench.layers import Act, activations
+
+Pulled = Callable[[Callable[[Tensor], Tensor], Tensor], Any]  # as torch.func.vjp
 
 
 class CannotStack(Exception):
@@ -48,7 +51,9 @@ class Networks:
 
     def observe(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """The outputs, and for every Act its values and slopes, (cells, batch, units, …)."""
-        outputs, seen = self._map(lambda call, x: _observe(self.modules[0], call, x), x)
+        pulled = vjp if self.stacked else _pulled
+        look = partial(_observe, self.modules[0], pulled=pulled)
+        outputs, seen = self._map(look, x)
         return outputs.float() if self.bf16 else outputs, seen
 
     def _map(self, function: Callable[[Callable[[Tensor], Tensor], Tensor], Any], x: Tensor) -> Any:
@@ -78,7 +83,7 @@ class Networks:
                 self(x).sum().backward()
                 with torch.no_grad():
                     self.observe(x)
-        except (RuntimeError, UserWarning) as error:
+        except Exception as error:  # a user's own unit may raise any; alone it shows if it is wrong
             raise CannotStack(str(error)) from error
         for parameter in self.parameters.values():
             parameter.grad = None
@@ -98,11 +103,13 @@ class Networks:
         return self.parameters | self.buffers
 
 
-def _observe(network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> Any:
+def _observe(
+    network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor, pulled: Pulled
+) -> Any:
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def look(act: nn.Module, inputs: tuple[Tensor], value: Tensor) -> None:
-        seen.append((value, slopes(act, inputs[0])))
+    def look(act: Act, inputs: tuple[Tensor], value: Tensor) -> None:
+        seen.append((value, slopes(act, inputs[0], pulled)))
 
     hooks = [act.register_forward_hook(look) for _, act in activations(network)]
     try:
@@ -112,9 +119,26 @@ def _observe(network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) ->
             hook.remove()
 
 
-def slopes(act: Act | nn.Module, x: Tensor) -> Tensor:
-    """f'(x) by automatic differentiation: what back-propagation would multiply by at `x`."""
-    pulled: Any = vjp(act.forward, x)
-    value, pull = pulled
-    slope: Tensor = pull(torch.ones_like(value))[0]
-    return slope
+def _pulled(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Any]:
+    """As torch.func.vjp, but for all that autograd can do."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value = function(x)
+    return value, lambda chosen: torch.autograd.grad(value, x, chosen, retain_graph=True)
+
+
+def slopes(act: Act, x: Tensor, pulled: Pulled = _pulled) -> Tensor:
+    """|f'(x)| by automatic differentiation: what back-propagation would multiply by at `x`.
+
+    The slope of an output, (examples, units, …), is the largest over its pre-activations; where a
+    unit takes other examples or positions in too, that of its sum over them.
+    """
+    value, pull = pulled(act.forward, x)
+    entry = act.activation.entry
+    apart = 1 if entry.mixes else act.units // entry.outputs  # outputs that share no pre-activation
+    steepest = []
+    for first in range(0, act.units, apart):
+        chosen = torch.zeros_like(value)
+        chosen[:, first : first + apart] = 1
+        steepest.append(pull(chosen)[0].abs().unflatten(1, (-1, apart)).amax(dim=1))
+    return torch.cat(steepest, dim=1)

@@ -1,8 +1,8 @@
 """Dead, inactive, rare, dormant and saturated units, from what every Act sees.
 
-A unit is one index of dimension 1: a neuron of a dense layer, a channel of a convolution, which is
-counted over all its positions. Counts are taken over a stream of batches in evaluation mode, in
-memory that does not grow with the number of examples.
+A unit is one output, an index of dimension 1: a neuron of a dense layer, or a channel of a
+convolution, which is counted over all its positions. Counts are taken over a stream of batches in
+evaluation mode, in memory that does not grow with the number of examples.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ class Counter:
         )
 
     def see(self, value: Tensor, slope: Tensor) -> None:
-        """Count one batch of outputs and slopes, (cells, examples, units, …)."""
+        """Count one batch of outputs and |slopes|, (cells, examples, units, …)."""
         over = (1, *range(3, value.ndim))
-        steepness = slope.abs()
         self.examples += value.shape[1]
         self.positions += value[0].numel() // self.units
-        self.moved |= steepness.amax(over) > 0
-        self.flat += (steepness < FLAT).sum(over)
+        self.moved |= slope.amax(over) > 0
+        self.flat += (slope < FLAT).sum(over)
         self.active += (value != 0).sum(over)
         self.total += value.sum(over, dtype=self.total.dtype)
         self.magnitude += value.abs().sum(over, dtype=self.total.dtype)

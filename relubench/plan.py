@@ -44,12 +44,16 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Everything that decides one training, and nothing else: no device, no executor."""
+    """Everything that decides one training, and nothing else: no device, no executor.
+
+    match_parameters  whether hidden layers are narrowed to as many parameters as with relu
+    """
 
     dataset: str
     model: str
     activation: str
     head: str = "softmax"
+    match_parameters: bool = False
     recipe: Recipe = Recipe()
     preparation: Preparation = Preparation()
     split: Split = Split()

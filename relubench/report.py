@@ -24,7 +24,8 @@ QUICK_NOTE = "quick: a smoke run, not a measurement"
 
 # What names a row: the keys of which those that vary become columns, the rest the title.
 RECIPE = ("optimizer", "lr", "epochs", "batch_size", "weight_decay")
-SETUP = ("dataset", "model", "head", *RECIPE, "standardise", "pca", "limit")
+SETUP = ("dataset", "model", "head", "match_parameters", *RECIPE, "standardise", "pca", "limit")
+ONE_SIZE = 1.03  # counts of parameters within a set-up that a table takes for the same
 
 
 # --- figures as text ------------------------------------------------------------------------------
@@ -117,6 +118,7 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table:
         *(Column(name.replace("_", " "), _percent_of(name, decimals)) for name in shares),
         Column("loss", lambda row: significant(row["loss"], 3)),
         Column("train", _percent_of("train_accuracy", decimals)),
+        *_sizes(rows),
         Column("s", lambda row: significant(row["seconds"])),
     ]
     notes = [
@@ -190,6 +192,7 @@ def compare(results: Sequence[RunResult], plan: Plan) -> Table:
         Column("p", lambda row: p_value(row["p"])),
         _percent_column("dead"),
         *map(_percent_column, silent),
+        *_sizes(rows),
         Column("s/run", lambda row: significant(row["seconds"])),
         Column("verdict", _verdict_text, left=True),
     ]
@@ -475,6 +478,7 @@ def setup_row(cell: Cell) -> dict[str, Any]:
         "model": cell.model,
         "activation": cell.activation,
         "head": cell.head,
+        "match_parameters": cell.match_parameters,
         **asdict(cell.recipe),
         **asdict(cell.preparation),
     }
@@ -524,6 +528,7 @@ def _title(rows: Sequence[Row], names: Sequence[str]) -> str:
         "model": row["model"],
         "activation": row["activation"],
         "head": row["head"],
+        "match_parameters": "parameters as with relu" if row["match_parameters"] else "",
         "pca": f"pca {row['pca']}" if row["pca"] else "",
         "standardise": "" if row["standardise"] else "not standardised",
         "limit": f"limit {row['limit']}" if row["limit"] else "",
@@ -538,6 +543,15 @@ def _title(rows: Sequence[Row], names: Sequence[str]) -> str:
         "dtype": "" if row["dtype"] == "float32" else row["dtype"],
     }
     return " · ".join(text for key, text in parts.items() if text and key not in names)
+
+
+def _sizes(rows: Sequence[Row]) -> list[Column]:
+    """A column of parameters, where the activations of a set-up have different numbers of them."""
+    setups = grouped(rows, lambda row: tuple(row[key] for key in SETUP)).values()
+    sizes = [[row["parameters"] for row in members] for members in setups]
+    if all(max(members) <= ONE_SIZE * min(members) for members in sizes):
+        return []
+    return [Column("parameters", _text_of("parameters"))]
 
 
 def _name_column(name: str) -> Column:

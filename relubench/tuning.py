@@ -119,9 +119,8 @@ def _measure(
     cell: Cell, shape: tuple[int, ...], batch: int, width: int, threads: int, machine: Machine
 ) -> float:
     recipe = dataclasses.replace(cell.recipe, epochs=1, batch_size=batch)
-    cells = [
-        dataclasses.replace(cell, seed=seed, split=Split(), recipe=recipe) for seed in range(width)
-    ]
+    plain = dataclasses.replace(cell, activation="relu", split=Split(), recipe=recipe)
+    cells = [dataclasses.replace(plain, seed=seed) for seed in range(width)]
     torch.set_num_threads(threads)
     warm_up(machine.device, recipe.optimizer)
     networks = Networks([build(each, shape, machine) for each in cells], machine.dtype == "bf16")

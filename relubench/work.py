@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from relubench import engine, plan
+from relubench.activations import ACTIVATIONS
 from relubench.catalog import Choice, Entry
 from relubench.checkpoints import Unfinished
 from relubench.console import Console
@@ -43,13 +44,15 @@ class Work:
 
     def context(self, stack: Stack) -> Context:
         """What else decides the numbers of a stack's cells."""
+        cell = stack.cells[0]
         return Context(
             engine=ENGINE,
             torch=torch.__version__,
             device=self.machine.device.split(":")[0],
             threads=stack.threads or self.machine.threads,
             dtype=self.machine.dtype,
-            data=DATASETS.choose(stack.cells[0].dataset).entry.digest,
+            data=DATASETS.choose(cell.dataset).entry.digest,
+            code=ACTIVATIONS.choose(cell.activation).entry.sha256,
         )
 
     def known(self, stack: Stack) -> dict[Cell, RunResult]:

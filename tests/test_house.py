@@ -14,12 +14,13 @@ import relubench
 PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
     {"errors", "folds", "stats"},
+    {"own_code"},
     {"plan", "catalog", "files"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds", "config"},
     {"layers", "cluster", "report", "listing", "neurons", "examples", "ledger"} | {"graphs"},
     {"models", "networks", "executors"},
-    {"checkpoints"},
+    {"checkpoints", "matching"},
     {"engine"},
     {"checks", "tuning", "console"},
     {"work"},

@@ -25,7 +25,9 @@ from relubench.ledger import Conflict, Context, Ledger, LedgerError
 from relubench.plan import Cell, Preparation, Recipe, Split
 from relubench.results import Environment, Epoch, LayerCount, RunResult
 
-CONTEXT = Context(engine=1, torch="2", device="cpu", threads=1, dtype="float32", data="abc")
+CONTEXT = Context(
+    engine=1, torch="2", device="cpu", threads=1, dtype="float32", data="abc", code="def"
+)
 ENVIRONMENT = Environment(
     relubench="1", torch="2", device="cpu", threads=1, dtype="float32", stack=4
 )

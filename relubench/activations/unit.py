@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from relubench.catalog import Catalog, Entry
+from relubench.catalog import Catalog, Deferred, Entry
+from relubench.own_code import Own
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from relubench.activations import own
+else:
+    own = Deferred("relubench.activations.own")
 
 # In the order of `list`; within a family the order is the file's.
 FAMILIES = {
@@ -15,23 +23,31 @@ FAMILIES = {
     "exponential": "like the identity above 0, levelling off below",
     "smooth": "smooth relatives of relu, and their piecewise versions",
     "saturating": "saturating and historic: sigmoids, shrinkage, steps, waves, identity",
+    "pieces": "over several pre-activations, or with several outputs",
+    "surrogate": "one function forward, another's slope backward",
+    "own": "a user's own",
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activation(Entry):
     """One unit and its facts.
 
-    family       the group it is listed under, one of FAMILIES
-    init         the scheme of the weights that feed it: he, glorot or lecun (layers.SCHEMES)
-    paper        where it was published; it says so where the formula is from memory
-    year         when
-    learns       its learned parameters, one value per unit, with their initial values
-    shared       whether they are, by default, one value for the layer instead
-    kinks        where the derivative jumps, and the slope used there, at the default parameters
-    flat         the open intervals on which the slope is exactly 0, at the default parameters
-    noisy        whether it draws noise while training
-    elementwise  whether each output depends on the one input in its place
+    family   the group it is listed under, one of FAMILIES
+    init     the scheme of the weights that feed it: he, glorot or lecun (layers.SCHEMES)
+    paper    where it was published; it says so where the formula is from memory
+    year     when
+    learns   its learned parameters, one value per unit, with their initial values
+    shared   whether they are, by default, one value for the layer instead
+    kinks    where the derivative jumps, and the slope used there, at the default parameters
+    flat     the open intervals on which the slope is exactly 0, at the default parameters
+    noisy    whether it draws noise while training
+    pieces   pre-activations that make one output; a parameter of this name overrules it
+    outputs  what one pre-activation gives; with more than one the function lays them side by side
+             in dimension 1
+    mixes    whether an output depends on the pre-activations of other outputs
+    module   makes the nn.Module that a layer applies, where the unit is not a function
+    sha256   digest of the source of a user's own unit
     """
 
     family: str
@@ -41,9 +57,18 @@ class Activation(Entry):
     learns: Mapping[str, float] = field(default_factory=dict)
     shared: bool = False
     kinks: Mapping[float, float] = field(default_factory=dict)
-    flat: tuple[tuple[float, float], ...] = ()
+    flat: Sequence[tuple[float, float]] = ()
     noisy: bool = False
-    elementwise: bool = True
+    pieces: int = 1
+    outputs: int = 1
+    mixes: bool = False
+    module: Callable[..., nn.Module] | None = None
+    sha256: str = ""
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether each element of its output depends on one element of its input."""
+        return self.pieces == self.outputs == 1 and not self.mixes
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -60,4 +85,9 @@ class Activation(Entry):
         return bool(self.flat)
 
 
-ACTIVATIONS: Catalog[Activation] = Catalog("activation", Activation)
+def _own(name: str, code: Own) -> Activation:
+    entry: Activation = own.activation(name, code)
+    return entry
+
+
+ACTIVATIONS: Catalog[Activation] = Catalog("activation", Activation, own=_own)

@@ -1,0 +1,164 @@
+"""A user's own unit: a function x -> y, or an nn.Module by its class, a factory or an instance.
+
+A unit is checked when it is named, with the parameters that it is given.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relubench.activations.unit import Activation
+from relubench.catalog import KINDS, Choice
+from relubench.own_code import Own, OwnCodeError, brief
+
+Unit = Callable[[Tensor], Any]
+
+FAR = 1e4  # a unit must be finite as far from 0 as this
+ANYHOW = inspect.Parameter.POSITIONAL_OR_KEYWORD
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, ANYHOW)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnActivation(Activation):
+    """A user's own unit; its name is the place in the user's code, as it was written."""
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """A function's keyword-only arguments; of a module, all that have a plain default."""
+        kinds = (inspect.Parameter.KEYWORD_ONLY, *([ANYHOW] if self.module else []))
+        found = [p for p in _arguments(self.function) if p.kind in kinds]
+        return {p.name: p.default for p in found if type(p.default) in KINDS}
+
+    def settle(self, given: Mapping[str, Any]) -> Choice[Any]:
+        """The unit with these parameters, checked; raises OwnCodeError that names the check."""
+        return Choice(replace(self, mixes=_mixes(self, tuple(given.items()))), given)
+
+
+@lru_cache
+def activation(name: str, own: Own) -> OwnActivation:
+    """The entry for a user's own unit, not yet checked; raises OwnCodeError if it cannot be one."""
+    thing, module = own.thing, None
+    if isinstance(thing, nn.Module):
+        thing = module = partial(copy.deepcopy, thing)
+    elif not callable(thing):
+        kind = type(thing).__name__
+        raise OwnCodeError(f"{name} is of type {kind}: an activation is a function or nn.Module")
+    elif inspect.isclass(thing) or _takes_nothing(thing):
+        module = thing
+    return OwnActivation(name, thing, "own", "he", sha256=own.sha256, module=module)
+
+
+def _takes_nothing(thing: Callable[..., Any]) -> bool:
+    """Whether it can be called without an input; of torch's built-in functions nothing is known."""
+    try:
+        inspect.signature(thing)
+    except ValueError:
+        return False
+    needed = [p for p in _arguments(thing) if p.default is p.empty]
+    return not any(p.kind in POSITIONAL for p in needed)
+
+
+def _arguments(thing: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(thing).parameters.values())
+    except ValueError:
+        return []
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+class Failed(Exception):
+    """A check by its name, and what was found."""
+
+
+@lru_cache
+def _mixes(entry: OwnActivation, given: tuple[tuple[str, Any], ...]) -> bool:
+    """Check a unit; whether an element of its output depends on others than its own."""
+    name, mixes = str(Choice(entry, dict(given))), False
+    with torch.random.fork_rng(devices=[]):
+        try:
+            for dtype in (torch.float64, torch.float32):
+                x = _points(dtype)
+                for learning in (True, False):
+                    unit = _made(entry, dict(given), dtype, learning)
+                    _check_value(unit, x)
+                    _check_gradient(unit, x)
+                mixes |= _depends_on_others(unit, x)
+        except Failed as failure:
+            check, found = failure.args
+            raise OwnCodeError(f"{name} fails the check '{check}': {found}") from None
+        except Exception as error:
+            raise OwnCodeError(f"{name} fails the check 'runs': {brief(error)}") from error
+    return mixes
+
+
+def _points(dtype: torch.dtype) -> Tensor:
+    """(examples, units), around 0 but not at it, and far from it."""
+    x = torch.linspace(-4, 4, 24, dtype=dtype)
+    x[0], x[-1] = -FAR, FAR
+    return x.reshape(6, 4)
+
+
+def _made(
+    entry: OwnActivation, given: Mapping[str, Any], dtype: torch.dtype, learning: bool
+) -> Unit:
+    if entry.module is None:
+        return partial(entry.function, **given)
+    unit = entry.module(**given)
+    if not isinstance(unit, nn.Module):
+        raise Failed("makes a module", f"without an input it gives {type(unit).__name__}")
+    return unit.to(dtype).train(learning)
+
+
+@torch.no_grad()
+def _check_value(unit: Unit, x: Tensor) -> None:
+    taken = x.clone()
+    value = unit(taken)
+    if not torch.equal(taken, x):
+        raise Failed("leaves its input alone", "it writes into x")
+    if not isinstance(value, Tensor):
+        raise Failed("gives a tensor", f"it gives {type(value).__name__}")
+    if value.shape != x.shape:
+        raise Failed("keeps the shape", f"{tuple(x.shape)} becomes {tuple(value.shape)}")
+    if value.dtype != x.dtype:
+        raise Failed("keeps the type", f"{x.dtype} becomes {value.dtype}")
+    if not value.isfinite().all():
+        wrong = ~value.isfinite()
+        raise Failed("is finite", f"{value[wrong][0]:g} at x = {x[wrong][0]:g}")
+    if not torch.equal(unit(x.clone()), value):
+        raise Failed("repeats itself", "the same x gives another value")
+
+
+def _check_gradient(unit: Unit, x: Tensor) -> None:
+    x = x.clone().requires_grad_()
+    value = unit(x)
+    weights = torch.linspace(1, 2, x.numel(), dtype=x.dtype).reshape(x.shape)
+    if not value.requires_grad:
+        raise Failed("has a gradient", "its value does not depend on x for autograd")
+    (slope,) = torch.autograd.grad((value * weights).sum(), x, materialize_grads=True)
+    if not slope.isfinite().all():
+        raise Failed("has a gradient", f"it is not finite at x = {x[~slope.isfinite()][0]:g}")
+    if not slope.any():
+        raise Failed("has a gradient", "it is 0 everywhere")
+
+
+@torch.no_grad()
+def _depends_on_others(unit: Unit, x: Tensor) -> bool:
+    """Whether half of the columns, or of the rows, moves the values of the other half."""
+    value = unit(x.clone())
+    number = torch.arange(x.numel()).reshape(x.shape)
+    for half in (number % 2 == 0, number // x.shape[1] % 2 == 0):
+        for kept in (half, ~half):
+            moved = unit(torch.where(kept, x, x / 2 + 1))
+            if not torch.allclose(moved[kept], value[kept]):
+                return True
+    return False

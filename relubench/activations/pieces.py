@@ -1,0 +1,134 @@
+"""Units over several pre-activations, and one that gives two outputs for each.
+
+`x` is (pieces, examples, units, …) and the output (examples, units, …); only crelu takes
+(examples, units, …). A gated unit's first piece is the value, its second the gate, as in torch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from relubench.activations.unit import ACTIVATIONS
+from relubench.catalog import Deferred
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn import functional as F
+else:
+    torch, F = Deferred("torch"), Deferred("torch.nn.functional")
+
+BELOW = ((-math.inf, 0.0),)  # of the gate, or of both pieces
+UNREAD = ", from memory"  # the formula was not compared with the paper
+GATED = "arXiv:2002.05202 (Shazeer)"
+
+
+@ACTIVATIONS.add(
+    family="pieces", init="lecun", paper="arXiv:1302.4389 (Goodfellow et al.)", year=2013, pieces=2
+)
+def maxout(x: Tensor, *, pieces: int = 2) -> Tensor:
+    """maxⱼ xⱼ over so many pieces; where they are equal they share the slope"""
+    return x.amax(dim=0)
+
+
+@ACTIVATIONS.add(
+    family="pieces",
+    init="lecun",
+    paper=f"arXiv:1312.6116 (Springenberg & Riedmiller){UNREAD}",
+    year=2013,
+    noisy=True,
+    pieces=2,
+)
+def probout(
+    x: Tensor, noise: torch.Generator | None, *, pieces: int = 2, sharpness: float = 1.0
+) -> Tensor:
+    """xᵢ with probability softmax(sharpness · x)ᵢ; in evaluation its mean, Σᵢ softmaxᵢ · xᵢ
+
+    The paper averages the outputs of several networks drawn so; we take the mean in every unit,
+    which needs one pass and no noise.
+    """
+    shares = torch.softmax(sharpness * x, dim=0)
+    if noise is None:
+        return (shares * x).sum(dim=0)
+    draw = torch.rand(x.shape[1:], generator=noise, dtype=x.dtype, device=x.device)
+    drawn = (shares.detach().cumsum(dim=0)[:-1] < draw).sum(dim=0, keepdim=True)
+    return x.gather(0, drawn).squeeze(0)
+
+
+@ACTIVATIONS.add(
+    family="pieces",
+    init="lecun",
+    paper=f"arXiv:1311.1780 (Gulcehre et al.){UNREAD}",
+    year=2013,
+    learns={"rho": 0.5413248546129181},  # p = 2
+    pieces=2,
+)
+def lp_unit(x: Tensor, rho: Tensor, *, pieces: int = 2) -> Tensor:
+    """(mean of |xⱼ|ᵖ over the pieces)^(1/p), p = 1 + softplus(rho), one learned rho per unit
+
+    rho begins where p is 2. Where every xⱼ is 0 the slope is 0.
+    """
+    p = 1 + F.softplus(rho)
+    largest = x.detach().abs().amax(dim=0)  # the unit is homogeneous: scaled, no power overflows
+    still = largest == 0
+    mean = (x.abs() / torch.where(still, 1, largest)).pow(p).mean(dim=0)
+    return largest * torch.where(still, 1, mean).pow(1 / p)
+
+
+@ACTIVATIONS.add(
+    family="pieces",
+    init="lecun",
+    paper=f"arXiv:1707.08214 (Godin et al.){UNREAD}",
+    year=2017,
+    flat=BELOW,
+    pieces=2,
+)
+def dual_relu(x: Tensor) -> Tensor:
+    """max(0, a) - max(0, b)"""
+    positive, negative = torch.relu(x).unbind()
+    return positive - negative
+
+
+@ACTIVATIONS.add(
+    family="pieces",
+    init="he",
+    paper="arXiv:1603.05201 (Shang et al.)",
+    year=2016,
+    kinks={0.0: 0.0},
+    flat=BELOW,
+    outputs=2,
+)
+def crelu(x: Tensor) -> Tensor:
+    """max(0, x), and beside all of these max(0, -x): two outputs per pre-activation"""
+    return torch.cat((torch.relu(x), torch.relu(-x)), dim=1)
+
+
+@ACTIVATIONS.add(
+    family="gated", init="he", paper="arXiv:1612.08083 (Dauphin et al.)", year=2016, pieces=2
+)
+def glu(x: Tensor) -> Tensor:
+    """a · sigmoid(b)"""
+    value, gate = x.unbind()
+    return value * torch.sigmoid(gate)
+
+
+@ACTIVATIONS.add(family="gated", init="lecun", paper=GATED, year=2020, flat=BELOW, pieces=2)
+def reglu(x: Tensor) -> Tensor:
+    """a · max(0, b)"""
+    value, gate = x.unbind()
+    return value * torch.relu(gate)
+
+
+@ACTIVATIONS.add(family="gated", init="lecun", paper=GATED, year=2020, pieces=2)
+def geglu(x: Tensor) -> Tensor:
+    """a · gelu(b)"""
+    value, gate = x.unbind()
+    return value * F.gelu(gate)
+
+
+@ACTIVATIONS.add(family="gated", init="lecun", paper=GATED, year=2020, pieces=2)
+def swiglu(x: Tensor) -> Tensor:
+    """a · b · sigmoid(b)"""
+    value, gate = x.unbind()
+    return value * F.silu(gate)

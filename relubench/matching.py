@@ -1,0 +1,85 @@
+"""As many parameters as with relu: narrower layers for an activation that takes more."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from relubench import layers
+from relubench.activations import ACTIVATIONS
+from relubench.catalog import Choice
+from relubench.errors import BadValue
+from relubench.models import MODELS, Model
+
+TOLERANCE = 0.03  # of relu's count
+STEPS = 4096  # of the scale between no width and all of it
+
+
+@lru_cache
+def narrowed(model: str, activation: str, shape: tuple[int, ...], outputs: int) -> Choice[Model]:
+    """The model with hidden layers so narrow that it has as many parameters as with relu.
+
+    All widths shrink by one factor, then single ones by 1 where that is not near enough; a model
+    within TOLERANCE stays as it is. Raises BadValue where no such network comes so near.
+    """
+
+    def excess(choice: Choice[Model]) -> int:
+        return _count(choice, activation, shape, outputs) - target
+
+    best = MODELS.choose(model)
+    target = _count(best, "relu", shape, outputs)
+    if abs(excess(best)) <= TOLERANCE * target:
+        return best
+    scale = bisect_right(range(STEPS), 0, key=lambda scale: excess(_scaled(best, scale)))
+    best = _scaled(best, max(0, scale - 1))
+    while abs(excess(best)) > TOLERANCE * target:
+        nearest = min(_neighbours(best), key=lambda choice: abs(excess(choice)), default=best)
+        if abs(excess(nearest)) >= abs(excess(best)):
+            raise BadValue(
+                f"--match-parameters: {model} has {target} parameters with relu, and with "
+                f"{activation} {target + excess(best)} at the nearest: give it wider layers"
+            )
+        best = nearest
+    return best
+
+
+def _count(model: Choice[Model], activation: str, shape: tuple[int, ...], outputs: int) -> int:
+    with torch.device("meta"):
+        return layers.parameter_count(model(shape, outputs, ACTIVATIONS.choose(activation)))
+
+
+def _widths(model: Choice[Model]) -> dict[str, tuple[int, ...]]:
+    """Its parameters that are widths; a single one as a tuple of one."""
+    found = {name: model.parameters[name] for name in model.entry.widths}
+    return {name: value if isinstance(value, tuple) else (value,) for name, value in found.items()}
+
+
+def _with(model: Choice[Model], widths: Mapping[str, Sequence[int]]) -> Choice[Model]:
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(model.parameters[name], tuple) else value[0]
+        for name, value in widths.items()
+    }
+    return Choice(model.entry, {**model.parameters, **given})
+
+
+def _scaled(model: Choice[Model], scale: int) -> Choice[Model]:
+    """The model with `scale` of STEPS of every width, at least 1."""
+    return _with(
+        model,
+        {
+            name: [max(1, round(width * scale / STEPS)) for width in widths]
+            for name, widths in _widths(model).items()
+        },
+    )
+
+
+def _neighbours(model: Choice[Model]) -> Iterator[Choice[Model]]:
+    """The models of which one width differs by 1."""
+    for name, widths in _widths(model).items():
+        for number, width in enumerate(widths):
+            for other in (max(1, width - 1), width + 1):
+                yield _with(model, {name: [*widths[:number], other, *widths[number + 1 :]]})
