@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from relubench.heads import HEADS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
+from relubench.pictures import MOST
 from relubench.plan import Cell, Machine, Plan, Split, Stack
 from relubench.results import ENGINE, RunResult
 
@@ -142,6 +143,20 @@ def list_kind(kind: str | None, config_file: Path | None) -> Outcome:
         raise UnknownName("kind", kind, known=kinds)
     described = "formula" if singular in FORMULAS else "description"
     return Outcome([listing.catalog(CATALOGS[singular], described)])
+
+
+def show_activation(names: Sequence[str]) -> Outcome:
+    """Formula, facts, figures and curves of activations."""
+    from relubench import listing, portrait
+
+    choices = {str(choice): choice for choice in map(ACTIVATIONS.choose, _split(names))}
+    if len(choices) > MOST:
+        raise BadValue(f"got {len(choices)} activations: a picture holds at most {MOST}")
+    return Outcome([listing.units([asdict(portrait.portray(each)) for each in choices.values()])])
+
+
+def _split(names: Sequence[str]) -> list[str]:
+    return [part for name in names for part in name.split(",")]
 
 
 @dataclass(frozen=True)

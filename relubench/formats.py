@@ -12,13 +12,16 @@ import io
 import json as json_writer
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from relubench.catalog import Catalog, Entry
+from relubench.pictures import PIPED, Picture, draw
 
 Row = Mapping[str, Any]
 LATEX_SIGNS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "·": r"$\cdot$"}
 UNFOLDED = 1000  # columns: wider than any table
+HEADS, LEAST = 18, 30  # columns of a turned table: for its heads, and at least for each row
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,9 @@ class Column:
 class Table:
     """Rows for machines, columns for people, a title above and notes below.
 
-    group   a blank line goes between rows where this key changes
+    group    a blank line goes between rows where this key changes
+    turned   people read a row from top to bottom, under what its first column shows
+    picture  the text format draws it between table and notes
     """
 
     rows: Sequence[Row]
@@ -43,6 +48,8 @@ class Table:
     title: str = ""
     notes: Sequence[str] = ()
     group: Callable[[Row], object] = lambda row: None
+    turned: bool = False
+    picture: Picture | None = None
 
     @property
     def texts(self) -> list[list[str]]:
@@ -77,7 +84,35 @@ def render(tables: Sequence[Table], name: str, width: int = UNFOLDED, colour: bo
     if entry.machine:
         return str(entry.function(tables[0]))
     options = {"width": width, "colour": colour} if name == "text" else {}
-    return "\n".join(entry.function(table, **options) for table in tables)
+    shown = [part for table in tables for part in (turn(table, width) if table.turned else [table])]
+    return "\n".join(entry.function(table, **options) for table in shown)
+
+
+def turn(table: Table, width: int) -> list[Table]:
+    """The columns as rows and the rows as columns, as many to a table as the width holds.
+
+    The title goes to the first of these tables, picture and notes to the last.
+    """
+    names, *facts = table.columns
+    most = max(1, (width - HEADS) // LEAST)
+    parts = []
+    for start in range(0, len(table.rows), most):
+        rows, last = table.rows[start : start + most], start + most >= len(table.rows)
+        texts = [[fact.head, *(fact.show(row) for row in rows)] for fact in facts]
+        heads = ["", *(names.show(row) for row in rows)]
+        parts.append(
+            Table(
+                rows=[dict(enumerate(line)) for line in texts if any(line[1:])],
+                columns=[
+                    Column(head, itemgetter(number), left=True, wrap=number > 0)
+                    for number, head in enumerate(heads)
+                ],
+                title="" if start else table.title,
+                notes=table.notes if last else (),
+                picture=table.picture if last else None,
+            )
+        )
+    return parts
 
 
 @FORMATS.add(suffix=".txt")
@@ -112,6 +147,9 @@ def text(table: Table, width: int = UNFOLDED, colour: bool = False) -> str:
         console.print(Text(table.title, style="bold"), width=width)
         console.print()
     console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+    if table.picture:
+        console.print()
+        console.print(draw(table.picture, PIPED if width == UNFOLDED else width))
     if table.notes:
         console.print()
     for note in table.notes:
