@@ -210,6 +210,32 @@ def list_(
     return show(lambda: commands.list_kind(kind, config), **flags)
 
 
+@app.command()
+@takes(OutputFlags)
+def cost(
+    *,
+    activation: Annotated[
+        Names, flag(WHAT, "Activations (default: all).", "NAME,…", "-a", "--activation")
+    ] = None,
+    sizes: Annotated[list[str], flag(HOW, "Elements, such as 1e6.", "N,…")] = ["16Ki", "1Mi"],  # noqa: B006
+    rounds: Annotated[int, flag(HOW, "Each times every unit once.")] = 15,
+    device: Annotated[str | None, flag(WHERE, "Torch device.", "auto|cpu|cuda[:i]|mps|xpu")] = None,
+    threads: Annotated[Number, flag(WHERE, "CPU threads (default 1).")] = None,
+    quick: Annotated[bool, flag(WHERE, "A smoke run, marked as such.", "", "--quick")] = False,
+    **flags: Any,
+) -> int:
+    """Time activations: forward, backward, memory, beside relu and a plain copy."""
+    from relubench import commands
+
+    given = {"activation": activation, "device": device, "threads": threads}
+    asked = {key: value for key, value in given.items() if value}
+
+    def measure() -> Outcome:
+        return commands.cost(asked, sizes, rounds, quick, console(flags["quiet"]))
+
+    return show(measure, **flags)
+
+
 show_app = typer.Typer(help="What a thing is: formula, facts, picture.", no_args_is_help=True)
 app.add_typer(show_app, name="show")
 

@@ -51,6 +51,7 @@ def measure(
     announce: Callable[[float], None],
 ) -> list[Timings]:
     """Every unit at every size; `announce` hears about how many seconds the rounds will take."""
+    _keep_freed_memory()
     normal = _inputs(device)
     benches = [Bench(choice, size, normal) for size in sizes for choice in choices]
     copies = [_copy(normal(_rows(size), UNITS)) for size in sizes]
@@ -110,15 +111,28 @@ def _timed(task: Task, count: int, clock: Clock) -> float:
 
 
 def _clock(device: str) -> Clock:
-    """A clock that first waits for the device."""
+    """Seconds of the CPU's time on one thread, else those on the wall once the device is done.
+
+    What a process waits for a core that others use is no cost of a unit; with several threads their
+    sum would hide what they save.
+    """
     if device == "cpu":
-        return time.perf_counter
+        return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 
     def settled() -> float:
         torch.accelerator.synchronize(device)
         return time.perf_counter()
 
     return settled
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse freed blocks of up to 32 MB rather than give them back to the system.
+
+    It does so for sizes up to the largest that it has seen freed. Else chance decides whether a
+    unit's outputs lie in fresh pages, whose faults cost more than most units.
+    """
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
 # --- what is timed --------------------------------------------------------------------------------

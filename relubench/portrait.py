@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,16 +66,22 @@ class Portrait:
     slope: Sequence[float | None]
 
 
-def portray(choice: Choice[Activation]) -> Portrait:
-    """Everything that can be said of one unit."""
+def window(choices: Iterable[Choice[Activation]]) -> Tensor:
+    """Points for the curves of all of these, past every near kink, in steps of STEP."""
+    kinks = [kink for choice in choices for kink in choice.entry.kinks if abs(kink) < FARTHEST]
+    low, high = min([-WINDOW, *(k - 1 for k in kinks)]), max([WINDOW, *(k + 1 for k in kinks)])
+    return torch.arange(math.floor(low / STEP), math.ceil(high / STEP) + 1).double() * STEP
+
+
+def portray(choice: Choice[Activation], x: Tensor) -> Portrait:
+    """Everything that can be said of one unit, its curve at `x`."""
     entry, (pieces, outputs) = choice.entry, arity(choice)
     points, weights = _standard_normal(pieces)
     value, slopes = _evaluate(choice, points)
     mean, second = (float((weights * value**power).sum()) for power in (1, 2))
     flat = _flat(choice) if pieces == 1 else []
     low, high = _bounds(choice, pieces)
-    curve_x = _curve_x(entry.kinks)
-    curve, steepness = _evaluate(choice, F.pad(curve_x.unsqueeze(1), (0, pieces - 1)))
+    curve, steepness = _evaluate(choice, F.pad(x.unsqueeze(1), (0, pieces - 1)))
     return Portrait(
         name=str(choice),
         family=entry.family,
@@ -99,7 +105,7 @@ def portray(choice: Choice[Activation]) -> Portrait:
         can_die=bool(flat) if pieces == 1 else bool((slopes == 0).all(dim=1).any()),
         flat=flat,
         faint=_faint(choice, flat) if pieces == 1 else [],
-        x=curve_x.tolist(),
+        x=x.tolist(),
         value=_finite(curve),
         slope=_finite(steepness[:, 0]),
     )
@@ -123,13 +129,6 @@ def _evaluate(choice: Choice[Activation], points: Tensor) -> tuple[Tensor, Tenso
     value = _act(choice)(z)[:, 0]
     (slopes,) = torch.autograd.grad(value.sum(), z)
     return value.detach(), slopes
-
-
-def _curve_x(kinks: Mapping[float, float]) -> Tensor:
-    """Points of the curve: the window, and past every near kink, in steps of STEP."""
-    near = [kink for kink in kinks if abs(kink) < FARTHEST]
-    low, high = min([-WINDOW, *(k - 1 for k in near)]), max([WINDOW, *(k + 1 for k in near)])
-    return torch.arange(math.floor(low / STEP), math.ceil(high / STEP) + 1).double() * STEP
 
 
 def _standard_normal(pieces: int) -> tuple[Tensor, Tensor]:
