@@ -67,9 +67,7 @@ def table(timings: Sequence[Timings], machine: Machine, torch: str, quick: bool 
         Column("forward ns", lambda row: f"{row['forward_ns']:.2f}"),
         Column("× copy", lambda row: f"{row['share_of_copy']:.1f}"),
         Column("forward+backward ns", lambda row: f"{row['forward_backward_ns']:.2f}"),
-        Column("quartiles", lambda row: _between(row, "forward_backward_ns", 2)),
-        Column(f"× {REFERENCE}", lambda row: f"{row['relative']:.2f}"),
-        Column("quartiles", lambda row: _between(row, "relative", 2)),
+        Column(f"× {REFERENCE} [quartiles]", _relative_text),
         Column("saved B", lambda row: f"{row['saved_bytes']:.3g}"),
     ]
     title = [
@@ -104,7 +102,7 @@ def _answers(found: Sequence[Row]) -> list[str]:
     rivals = [row for row in found if row["activation"] == RIVAL]
     said = [
         f"At {count_text(row['elements'])} elements, forward and backward, {RIVAL} takes "
-        f"{row['relative']:.2f} {_between(row, 'relative', 2)} times {REFERENCE}'s time."
+        f"{_relative_text(row)} times {REFERENCE}'s time."
         for row in rivals
     ]
     largest = max(row["elements"] for row in found)
@@ -130,5 +128,6 @@ def count_text(count: int) -> str:
     return f"{count:,}"
 
 
-def _between(row: Row, key: str, decimals: int) -> str:
-    return f"[{row[f'{key}_low']:.{decimals}f}, {row[f'{key}_high']:.{decimals}f}]"
+def _relative_text(row: Row) -> str:
+    low, middle, high = (row[f"relative{end}"] for end in ("_low", "", "_high"))
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"

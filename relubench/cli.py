@@ -246,7 +246,7 @@ def show_activation(
     names: Annotated[list[str], Argument(metavar="NAME,…", help="Activations.")],
     **flags: Any,
 ) -> int:
-    """Show activations: formula, slope at the kink, gain, how they die, curves (-o FILE.svg|png)."""
+    """Show activations: formula, facts, gain, how they die; curves (also -o FILE.svg|png)."""
     from relubench import commands
 
     return show(lambda: commands.show_activation(names), **flags, pictured=True)

@@ -64,7 +64,9 @@ def measure(
             elements=bench.size,
             forward=[1e9 * each / bench.elements for each in forward],
             forward_backward=[1e9 * each / bench.elements for each in both],
-            copy=[1e9 * each / (_rows(bench.size) * UNITS) for each in copied[number // len(choices)]],
+            copy=[
+                1e9 * each / (_rows(bench.size) * UNITS) for each in copied[number // len(choices)]
+            ],
             saved=bench.saved(),
         )
         for number, (bench, forward, both) in enumerate(

@@ -100,12 +100,13 @@ def turn(table: Table, width: int) -> list[Table]:
         rows, last = table.rows[start : start + most], start + most >= len(table.rows)
         texts = [[fact.head, *(fact.show(row) for row in rows)] for fact in facts]
         heads = ["", *(names.show(row) for row in rows)]
+        keys = [str(number) for number in range(len(heads))]
         parts.append(
             Table(
-                rows=[dict(enumerate(line)) for line in texts if any(line[1:])],
+                rows=[dict(zip(keys, line, strict=True)) for line in texts if any(line[1:])],
                 columns=[
-                    Column(head, itemgetter(number), left=True, wrap=number > 0)
-                    for number, head in enumerate(heads)
+                    Column(head, itemgetter(key), left=True, wrap=key != "0")
+                    for key, head in zip(keys, heads, strict=True)
                 ],
                 title="" if start else table.title,
                 notes=table.notes if last else (),

@@ -14,8 +14,8 @@ from relubench.results import FLAT
 
 UNDEFINED = "–"
 MOMENTS = (
-    "E: mean over standard normal z. gain: 1/√E f(z)², the factor that keeps the second moment of a "
-    "layer at 1. Values and slopes are those of evaluation mode, in float64."
+    "E: mean over standard normal z. gain: 1/√E f(z)², the factor that keeps the second moment of "
+    "a layer at 1. All in evaluation mode and float64."
 )
 
 

@@ -127,7 +127,10 @@ def _grid(panel: Panel, columns: int) -> list[list[Cell]]:
     (left, right), (bottom, top) = panel.x_range, panel.y_range
     across, down = _index(0, top, bottom, ROWS), _index(0, left, right, columns)
     grid: list[list[Cell]] = [
-        [(AXES, "dim") if across == row or column == down else (" ", "") for column in range(columns)]
+        [
+            (AXES, "dim") if across == row or column == down else (" ", "")
+            for column in range(columns)
+        ]
         for row in range(ROWS)
     ]
     bits: dict[tuple[int, int], int] = {}

@@ -26,7 +26,9 @@ def save(picture: Picture, path: Path, kind: str) -> None:
     count = len(picture.panels)
     figure = Figure(figsize=(width * count, height), layout="constrained")
     FigureCanvasAgg(figure)
-    for panel, axes in zip(picture.panels, figure.subplots(1, count, squeeze=False)[0], strict=True):
+    for panel, axes in zip(
+        picture.panels, figure.subplots(1, count, squeeze=False)[0], strict=True
+    ):
         _draw(panel, axes)
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)

@@ -79,7 +79,7 @@ def portray(choice: Choice[Activation], x: Tensor) -> Portrait:
     points, weights = _standard_normal(pieces)
     value, slopes = _evaluate(choice, points)
     mean, second = (float((weights * value**power).sum()) for power in (1, 2))
-    flat = _flat(choice) if pieces == 1 else []
+    flat = _flat(choice, pieces)
     low, high = _bounds(choice, pieces)
     curve, steepness = _evaluate(choice, F.pad(x.unsqueeze(1), (0, pieces - 1)))
     return Portrait(
@@ -102,7 +102,7 @@ def portray(choice: Choice[Activation], x: Tensor) -> Portrait:
         gain=1 / math.sqrt(second) if second else None,
         low=low,
         high=high,
-        can_die=bool(flat) if pieces == 1 else bool((slopes == 0).all(dim=1).any()),
+        can_die=bool(flat) or (pieces > 1 and bool((slopes == 0).all(dim=1).any())),
         flat=flat,
         faint=_faint(choice, flat) if pieces == 1 else [],
         x=x.tolist(),
@@ -165,12 +165,12 @@ def _midpoints() -> Tensor:
     return (torch.arange(-count, count).double() + 0.5) * STEP
 
 
-def _flat(choice: Choice[Activation]) -> list[Interval]:
+def _flat(choice: Choice[Activation], pieces: int) -> list[Interval]:
     """Where the slope is exactly 0: the catalogue's word at the defaults, else by looking."""
     known = getattr(choice.entry, "flat", None)
     if known is None or choice.given:
-        return _runs(choice, lambda steepness: steepness == 0)
-    return [tuple(None if math.isinf(end) else float(end) for end in ends) for ends in known]
+        return _runs(choice, lambda steepness: steepness == 0) if pieces == 1 else []
+    return [(_finite_or_none(low), _finite_or_none(high)) for low, high in known]
 
 
 def _faint(choice: Choice[Activation], flat: Sequence[Interval]) -> list[Interval]:
@@ -199,4 +199,8 @@ def _runs(choice: Choice[Activation], wanted: Callable[[Tensor], Tensor]) -> lis
 
 
 def _finite(figures: Tensor) -> list[float | None]:
-    return [figure if math.isfinite(figure) else None for figure in figures.tolist()]
+    return [_finite_or_none(figure) for figure in figures.tolist()]
+
+
+def _finite_or_none(figure: float) -> float | None:
+    return figure if math.isfinite(figure) else None

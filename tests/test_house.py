@@ -14,13 +14,13 @@ import relubench
 PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
     {"errors", "folds", "stats"},
-    {"plan", "catalog", "files"},
+    {"plan", "catalog", "files", "pictures"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds", "config"},
-    {"layers", "executors", "report", "listing", "neurons", "examples", "ledger"},
-    {"models", "networks"},
-    {"engine"},
-    {"checks", "tuning"},
+    {"layers", "executors", "listing", "neurons", "examples", "ledger", "advice", "plots"},
+    {"models", "networks", "report", "portrait"},
+    {"engine", "cost"},
+    {"checks", "tuning", "bill"},
     {"commands"},
     {"cli"},
     {"__main__"},
