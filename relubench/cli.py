@@ -218,7 +218,7 @@ def cost(
         Names, flag(WHAT, "Activations (default: all).", "NAME,…", "-a", "--activation")
     ] = None,
     sizes: Annotated[list[str], flag(HOW, "Elements, such as 1e6.", "N,…")] = ["16Ki", "1Mi"],  # noqa: B006
-    rounds: Annotated[int, flag(HOW, "Each times every unit once.")] = 15,
+    rounds: Annotated[int, flag(HOW, "Each times every unit once.")] = 21,
     device: Annotated[str | None, flag(WHERE, "Torch device.", "auto|cpu|cuda[:i]|mps|xpu")] = None,
     threads: Annotated[Number, flag(WHERE, "CPU threads (default 1).")] = None,
     quick: Annotated[bool, flag(WHERE, "A smoke run, marked as such.", "", "--quick")] = False,

@@ -119,7 +119,8 @@ def _clock(device: str) -> Clock:
     sum would hide what they save.
     """
     if device == "cpu":
-        return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+        fine = time.get_clock_info("process_time").resolution < SAMPLE / 100
+        return time.process_time if fine and torch.get_num_threads() == 1 else time.perf_counter
 
     def settled() -> float:
         torch.accelerator.synchronize(device)

@@ -68,6 +68,7 @@ def units(rows: Sequence[Row]) -> Table:
         ("paper", _paper_text),
         ("parameters", _settings_text),
         ("takes, gives", _arity_text),
+        ("noise", lambda row: "in training only" if row["noisy"] else ""),
         ("slope at kink", _kinks_text),
         ("can die", _death_text),
         ("values", lambda row: f"{_end(row['low'], '-∞')} to {_end(row['high'], '∞')}"),
@@ -100,7 +101,7 @@ def _settings_text(row: Row) -> str:
 
 def _arity_text(row: Row) -> str:
     if row["pieces"] == row["outputs"] == 1:
-        return "draws noise in training" if row["noisy"] else ""
+        return ""
     return f"{counted(row['pieces'], 'pre-activation')}, {counted(row['outputs'], 'output')}"
 
 

@@ -1,4 +1,4 @@
-"""Cost: what is timed, in which order, and what it is compared with; no test looks at a real time."""
+"""Cost: what is timed, in which order, beside what; no test looks at a real time."""
 
 from __future__ import annotations
 

@@ -59,7 +59,11 @@ def test_what_lies_beyond_the_bounds_is_not_drawn() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "most", "expected"),
-    [(-5, 5, 5, [-4, -2, 0, 2, 4]), (0, 1, 6, [0, 0.2, 0.4, 0.6, 0.8, 1]), (-0.3, 5.2, 3, [0, 5])],
+    [
+        (-5, 5, 5, [-4, -2, 0, 2, 4]),
+        (0, 1, 6, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (-0.3, 5.2, 3, [0, 2, 4]),
+    ],
 )
 def test_ticks_are_round(low: float, high: float, most: int, expected: list[float]) -> None:
     assert ticks(low, high, most) == pytest.approx(expected)
