@@ -150,7 +150,8 @@ def _standard_normal(pieces: int) -> tuple[Tensor, Tensor]:
 
 def _bounds(choice: Choice[Activation], pieces: int) -> tuple[float | None, float | None]:
     """Least and largest value; None where it still grows far from 0."""
-    points = torch.cat([_midpoints().unsqueeze(1), torch.tensor([[-1.0], [1.0]]) * FAR[0]])
+    inner = torch.cat([_midpoints(), _midpoints() + STEP / 2])
+    points = torch.cat([inner.unsqueeze(1), torch.tensor([[-1.0], [1.0]]) * FAR[0]])
     further = torch.tensor([[-1.0], [1.0]], dtype=torch.float64) * FAR[1]
     if pieces > 1:
         drawn, _ = _standard_normal(pieces)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,8 @@ def test_every_unit_can_be_shown(
     out = capsys.readouterr().out
     assert activation.name in out
     assert activation.description.split()[0] in out
-    assert max(map(len, out.split("value", 1)[1].splitlines()[:13])) <= 80
+    drawn = re.split(r"\n +value +slope", out)[1].splitlines()[:14]
+    assert max(map(len, drawn)) <= 80
 
 
 def test_a_row_for_machines_has_facts_and_curve(capsys: pytest.CaptureFixture[str]) -> None:
