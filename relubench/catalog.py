@@ -40,7 +40,16 @@ class Entry:
     @property
     def description(self) -> str:
         """The first paragraph of the function's docstring, on one line."""
-        return " ".join(inspect.cleandoc(self.function.__doc__ or "").split("\n\n")[0].split())
+        return " ".join(self._paragraphs[0].split())
+
+    @property
+    def remarks(self) -> str:
+        """The docstring's other paragraphs, a line each."""
+        return "\n".join(" ".join(each.split()) for each in self._paragraphs[1:])
+
+    @property
+    def _paragraphs(self) -> list[str]:
+        return inspect.cleandoc(self.function.__doc__ or "").split("\n\n")
 
     @cached_property
     def parameters(self) -> dict[str, Any]:

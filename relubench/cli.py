@@ -236,6 +236,48 @@ def list_(
     return show(lambda: commands.list_kind(kind, config, family, search), **flags)
 
 
+@app.command()
+@takes(OutputFlags)
+def cost(
+    *,
+    activation: Annotated[
+        Names, flag(WHAT, "Activations (default: all).", "NAME,…", "-a", "--activation")
+    ] = None,
+    sizes: Annotated[list[str], flag(HOW, "Elements, such as 1e6.", "N,…")] = ["16Ki", "1Mi"],  # noqa: B006
+    rounds: Annotated[int, flag(HOW, "Each times every unit once.")] = 21,
+    device: Annotated[str | None, flag(WHERE, "Torch device.", "auto|cpu|cuda[:i]|mps|xpu")] = None,
+    threads: Annotated[Number, flag(WHERE, "CPU threads (default 1).")] = None,
+    quick: Annotated[bool, flag(WHERE, "A smoke run, marked as such.", "", "--quick")] = False,
+    **flags: Any,
+) -> int:
+    """Time activations: forward, backward, memory, beside relu and a plain copy."""
+    from relubench import commands
+
+    given = {"activation": activation, "device": device, "threads": threads}
+    asked = {key: value for key, value in given.items() if value}
+
+    def measure() -> Outcome:
+        return commands.cost(asked, sizes, rounds, quick, console(flags["quiet"]))
+
+    return show(measure, **flags)
+
+
+show_app = typer.Typer(help="What a thing is: formula, facts, picture.", no_args_is_help=True)
+app.add_typer(show_app, name="show")
+
+
+@show_app.command("activation")
+@takes(OutputFlags)
+def show_activation(
+    names: Annotated[list[str], Argument(metavar="NAME,…", help="Activations.")],
+    **flags: Any,
+) -> int:
+    """Show activations: formula, facts, gain, how they die; curves (also -o FILE.svg|png)."""
+    from relubench import commands
+
+    return show(lambda: commands.show_activation(names), **flags, pictured=True)
+
+
 ledger_app = typer.Typer(help="Finished runs: show, export, merge.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 Where = Annotated[
@@ -321,26 +363,22 @@ def show(
     output: Path | None,
     quiet: bool,
     verbose: bool,
+    pictured: bool = False,
 ) -> int:
-    """Do the work and print its tables; a file is checked before the work and written after."""
-    from relubench import files, formats
+    """Do the work and print its tables; a file is checked before the work and written after.
+
+    With `pictured` the file may be one of pictures.SUFFIXES.
+    """
+    from relubench import files
 
     output = None if output == Path("-") else output
-    name = format or ("text" if output is None else formats.by_suffix(output.name))
-    if name is None:
-        known = ", ".join(entry.suffix for entry in formats.FORMATS.values())
-        raise BadValue(f"-o {output}: no format has this suffix; give --format, or one of {known}")
-    entry = formats.FORMATS[name]
+    name = _format(format, output, pictured)
     if output is None and sys.stdout is None:
         raise BadValue("stdout is closed: give -o FILE")
     try:
         with files.replacing(output, "-o") if output else nullcontext() as part:
             done = outcome()
-            if part:
-                part.write_text(formats.render(done.tables, entry.name), encoding="utf-8")
-            else:
-                text = formats.render(done.tables, entry.name, *_terminal())
-                _print(text, "backslashreplace" if entry.machine else "replace")
+            _print(done, name) if part is None else _write(done, name, part)
     except KeyboardInterrupt:
         raise Stopped("interrupted") from None
     except BrokenPipeError:
@@ -350,20 +388,51 @@ def show(
     return done.exit_code
 
 
+def _format(given: str | None, output: Path | None, pictured: bool) -> str:
+    """The format's name, or the suffix of a picture's file."""
+    from relubench import formats, pictures
+
+    if given or output is None:
+        return formats.FORMATS[given or "text"].name
+    drawn = pictures.SUFFIXES if pictured else ()
+    suffix = output.suffix.lower()
+    name = suffix if suffix in drawn else formats.by_suffix(output.name)
+    if name is None:
+        known = ", ".join([*(entry.suffix for entry in formats.FORMATS.values()), *drawn])
+        raise BadValue(f"-o {output}: no format has this suffix; give --format, or one of {known}")
+    return name
+
+
+def _write(done: Outcome, name: str, path: Path) -> None:
+    """To a file: the tables, or the picture where `name` is a picture's suffix."""
+    from relubench import formats
+
+    if name in formats.FORMATS:
+        path.write_text(formats.render(done.tables, name), encoding="utf-8")
+    elif picture := done.tables[0].picture:
+        from relubench import plots
+
+        plots.save(picture, path, name.removeprefix("."))
+
+
+def _print(done: Outcome, name: str) -> None:
+    """The tables to stdout; what its encoding cannot say is escaped for machines, else a ?."""
+    from relubench import formats
+
+    text = formats.render(done.tables, name, *_terminal())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        machine = formats.FORMATS[name].machine
+        sys.stdout.reconfigure(errors="backslashreplace" if machine else "replace")
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def _terminal() -> tuple[int, bool]:
     """How wide stdout is, and whether it shows colours."""
     if not sys.stdout.isatty():
         return UNFOLDED, False
     plain = os.environ.get("NO_COLOR") or "CI" in os.environ
     return shutil.get_terminal_size().columns, not plain
-
-
-def _print(text: str, errors: str) -> None:
-    """To stdout; what its encoding cannot say is replaced as `errors` tells."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors=errors)
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def say(text: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from relubench.heads import HEADS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
+from relubench.pictures import MOST
 from relubench.plan import Cell, Machine, Plan, Split, Stack
 from relubench.results import RunResult
 
@@ -45,6 +46,7 @@ CATALOGS: dict[str, Catalog[Any]] = {
         FORMATS,
     )
 }
+QUICK_ELEMENTS = 2**12
 FORMULAS = ("activation", "head")  # kinds whose docstring is a formula
 
 
@@ -163,6 +165,68 @@ def _check_family(singular: str, family: str) -> None:
     if family not in FAMILIES:
         hint = suggestion(family, FAMILIES) or f"known: {', '.join(FAMILIES)}"
         raise BadValue(f"unknown family {family!r}: {hint} (relubench list activations)")
+
+
+def show_activation(names: Sequence[str]) -> Outcome:
+    """Formula, facts, figures and curves of activations."""
+    from relubench import listing, portrait
+
+    choices = {str(choice): choice for choice in map(ACTIVATIONS.choose, _split(names))}
+    if len(choices) > MOST:
+        raise BadValue(f"got {len(choices)} activations: a picture holds at most {MOST}")
+    x = portrait.window(choices.values())
+    return Outcome([listing.units([asdict(portrait.portray(c, x)) for c in choices.values()])])
+
+
+def cost(
+    flags: Mapping[str, Any], sizes: Sequence[str], rounds: int, quick: bool, console: Console
+) -> Outcome:
+    """Time units in interleaved rounds; `quick` times them once, at few elements."""
+    import torch
+
+    from relubench import bill, config
+    from relubench import cost as costs
+
+    settings = config.settings(config.Benchmarks("", {}), None, flags, CATALOGS)
+    names = settings.activation if "activation" in flags else tuple(ACTIVATIONS)
+    choices = [ACTIVATIONS.choose(name) for name in dict.fromkeys((bill.REFERENCE, *names))]
+    counts = list(dict.fromkeys(elements(size) for size in _split(sizes)))
+    if rounds < 1:
+        raise BadValue(f"--rounds: got {rounds}, must be at least 1")
+    if quick:
+        rounds, counts = 1, [min(QUICK_ELEMENTS, *counts)]
+    machine = Machine(
+        data_dir="", device=device(settings.device, console), threads=settings.threads or 1
+    )
+    torch.set_num_threads(machine.threads)
+
+    def announce(seconds: float) -> None:
+        what = f"{counted(len(choices), 'unit')}, {counted(rounds, 'round')}"
+        console.note(f"{what}: about {seconds:.0f} s")
+
+    timings = costs.measure(choices, counts, rounds, machine.device, announce)
+    return Outcome([bill.table(timings, machine, torch.__version__, quick)])
+
+
+def elements(text: str) -> int:
+    """A number of elements: 65536, 1e6, 64Ki or 1Mi; raises BadValue."""
+    number, scale = text.strip(), 1
+    for suffix, factor in (("Ki", 2**10), ("Mi", 2**20)):
+        if number.endswith(suffix):
+            number, scale = number.removesuffix(suffix), factor
+    try:
+        count = float(number) * scale
+        if not (64 <= count <= 2**31 and count.is_integer()):
+            raise ValueError(text)
+    except ValueError:
+        raise BadValue(
+            f"--sizes: got {text!r}, must be whole numbers of elements from 64, such as 16Ki,1e6"
+        ) from None
+    return int(count)
+
+
+def _split(names: Sequence[str]) -> list[str]:
+    return [part for name in names for part in name.split(",")]
 
 
 def prepare(request: Request, console: Console) -> Work:

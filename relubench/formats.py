@@ -13,9 +13,11 @@ import json as json_writer
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from relubench.catalog import Catalog, Entry
+from relubench.pictures import PIPED, Picture, draw
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 LATEX_SIGNS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "·": r"$\cdot$"}
 UNFOLDED = 1000  # columns: wider than any table
+HEADS, LEAST = 18, 30  # columns of a turned table: for its heads, and at least for each row
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class Table:
 
     group    a blank line goes between rows where this key changes
     heading  a line above the rows that share it, in text; it groups them too
+    stacks   where the width does not hold it, a row stands on lines of its own, in text
+    turned   people read a row from top to bottom, under what its first column shows
+    picture  the text format draws it between table and notes
     """
 
     rows: Sequence[Row]
@@ -49,6 +55,9 @@ class Table:
     notes: Sequence[str] = ()
     group: Callable[[Row], object] = lambda row: None
     heading: Callable[[Row], str] = lambda row: ""
+    stacks: bool = False
+    turned: bool = False
+    picture: Picture | None = None
 
     @property
     def texts(self) -> list[list[str]]:
@@ -83,7 +92,36 @@ def render(tables: Sequence[Table], name: str, width: int = UNFOLDED, colour: bo
     if entry.machine:
         return str(entry.function(tables[0]))
     options = {"width": width, "colour": colour} if name == "text" else {}
-    return "\n".join(entry.function(table, **options) for table in tables)
+    shown = [part for table in tables for part in (turn(table, width) if table.turned else [table])]
+    return "\n".join(entry.function(table, **options) for table in shown)
+
+
+def turn(table: Table, width: int) -> list[Table]:
+    """The columns as rows and the rows as columns, as many to a table as the width holds.
+
+    The title goes to the first of these tables, picture and notes to the last.
+    """
+    names, *facts = table.columns
+    most = max(1, (width - HEADS) // LEAST)
+    parts = []
+    for start in range(0, len(table.rows), most):
+        rows, last = table.rows[start : start + most], start + most >= len(table.rows)
+        texts = [[fact.head, *(fact.show(row) for row in rows)] for fact in facts]
+        heads = ["", *(names.show(row) for row in rows)]
+        keys = [str(number) for number in range(len(heads))]
+        parts.append(
+            Table(
+                rows=[dict(zip(keys, line, strict=True)) for line in texts if any(line[1:])],
+                columns=[
+                    Column(head, itemgetter(key), left=True, wrap=key != "0")
+                    for key, head in zip(keys, heads, strict=True)
+                ],
+                title="" if start else table.title,
+                notes=table.notes if last else (),
+                picture=table.picture if last else None,
+            )
+        )
+    return parts
 
 
 @FORMATS.add(suffix=".txt")
@@ -106,7 +144,7 @@ def text(table: Table, width: int = UNFOLDED, colour: bool = False) -> str:
     cells = [[column.head for column in table.columns], *table.texts]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     fits = sum(widths) + 2 * len(widths) <= width
-    stacked = folds and not fits and len(widths) > 2
+    stacked = table.stacks and not fits and len(widths) > 2
     if table.title:
         console.print(Text(table.title, style="bold"), width=width)
         console.print()
@@ -121,6 +159,9 @@ def text(table: Table, width: int = UNFOLDED, colour: bool = False) -> str:
             else _aligned(table, rows, widths, fits, header=not number)
         )
         console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+    if table.picture:
+        console.print()
+        console.print(draw(table.picture, PIPED if width == UNFOLDED else width))
     if table.notes:
         console.print()
     for note in table.notes:

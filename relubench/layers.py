@@ -17,11 +17,25 @@ from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue
 
+
+def he(fan_in: int, fan_out: int) -> float:
+    """√(2 / fan-in)"""
+    return math.sqrt(2 / fan_in)  # arXiv:1502.01852
+
+
+def glorot(fan_in: int, fan_out: int) -> float:
+    """√(2 / (fan-in + fan-out))"""
+    return math.sqrt(2 / (fan_in + fan_out))  # AISTATS 2010
+
+
+def lecun(fan_in: int, fan_out: int) -> float:
+    """√(1 / fan-in)"""
+    return math.sqrt(1 / fan_in)  # Efficient BackProp, 1998
+
+
 # Standard deviation of a layer's normal initial weights, from its fan-in and fan-out.
 SCHEMES: dict[str, Callable[[int, int], float]] = {
-    "he": lambda fan_in, fan_out: math.sqrt(2 / fan_in),  # arXiv:1502.01852
-    "glorot": lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),  # AISTATS 2010
-    "lecun": lambda fan_in, fan_out: math.sqrt(1 / fan_in),  # Efficient BackProp, 1998
+    scheme.__name__: scheme for scheme in (he, glorot, lecun)
 }
 OUTPUT_SCHEME = "glorot"  # no activation follows the last layer
 

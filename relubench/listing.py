@@ -11,6 +11,14 @@ from relubench.activations import Activation
 from relubench.activations.unit import FAMILIES
 from relubench.catalog import Catalog, Entry, spell
 from relubench.formats import Column, Row, Table, counted
+from relubench.pictures import Curve, Panel, Picture
+from relubench.results import FLAT
+
+UNDEFINED = "–"
+MOMENTS = (
+    "E: mean over standard normal z. gain: 1/√E f(z)², the factor that keeps the second moment of "
+    "a layer at 1. All in evaluation mode and float64."
+)
 
 HIDDEN = ("name", "function", "sha256", "learns", "shared", "flat", "module", "mixes", "widths")
 
@@ -29,7 +37,7 @@ def catalog(entries: Catalog[Entry], described: str) -> Table:
         columns.append(Column("slope at kink", _kinks_text, left=True, wrap=True))
     if any(row.get("paper") for row in rows):
         columns.append(Column("paper", _paper_text, left=True, wrap=True))
-    return Table(rows, columns, counted(len(rows), entries.kind), heading=_heading)
+    return Table(rows, columns, counted(len(rows), entries.kind), heading=_heading, stacks=True)
 
 
 def _row(entry: Entry, described: str) -> dict[str, Any]:
@@ -71,6 +79,73 @@ def _paper_text(row: Row) -> str:
     return ", ".join(str(row[key]) for key in ("paper", "year") if row.get(key))
 
 
+def units(rows: Sequence[Row]) -> Table:
+    """What there is to say of activations, and their curves."""
+    columns = [Column("activation", itemgetter("name"), left=True)]
+    for head, show in (
+        ("formula", itemgetter("formula")),
+        ("remarks", itemgetter("remarks")),
+        ("family", itemgetter("family")),
+        ("paper", _paper_text),
+        ("parameters", _settings_text),
+        ("takes, gives", _arity_text),
+        ("noise", lambda row: "in training only" if row["noisy"] else ""),
+        ("slope at kink", _kinks_text),
+        ("can die", _death_text),
+        ("values", lambda row: f"{_end(row['low'], '-∞')} to {_end(row['high'], '∞')}"),
+        ("E f(z)", lambda row: f"{row['mean']:.3g}"),
+        ("E f(z)²", lambda row: f"{row['second_moment']:.3g}"),
+        ("gain", lambda row: UNDEFINED if row["gain"] is None else f"{row['gain']:.4g}"),
+        ("initial weights", lambda row: f"{row['init']}: normal, sd {row['init_std']}"),
+    ):
+        columns.append(Column(head, show, left=True, wrap=True))
+    return Table(rows, columns, notes=[MOMENTS], turned=True, picture=_curves(rows))
+
+
+def _curves(rows: Sequence[Row]) -> Picture:
+    """Values and slopes side by side, as far up and down as x reaches."""
+    reach = max(max(map(abs, row["x"])) for row in rows)
+    return Picture(
+        [
+            Panel(title, [Curve(r["name"], r["x"], r[key]) for r in rows], -reach, reach)
+            for title, key in (("value", "value"), ("slope", "slope"))
+        ]
+    )
+
+
+def _settings_text(row: Row) -> str:
+    return ", ".join(
+        f"{name}={spell(value)}" + " (initially; learned)" * (name in row["learned"])
+        for name, value in row["parameters"].items()
+    )
+
+
+def _arity_text(row: Row) -> str:
+    if row["pieces"] == row["outputs"] == 1:
+        return ""
+    return f"{counted(row['pieces'], 'pre-activation')}, {counted(row['outputs'], 'output')}"
+
+
+def _death_text(row: Row) -> str:
+    if row["flat"]:
+        return f"yes: where every x lies in {' or '.join(map(_interval_text, row['flat']))}"
+    if row["can_die"]:
+        return "yes: at some pre-activations all its slopes are 0"
+    faint = " and ".join(map(_interval_text, row["faint"]))
+    return "no: its slope is 0 nowhere" + (f", but under {FLAT} at {faint}" if faint else "")
+
+
+def _interval_text(ends: tuple[float | None, float | None]) -> str:
+    low, high = ends
+    if low is None or high is None:
+        return "all x" if low == high else f"x ≤ {high:.3g}" if low is None else f"x ≥ {low:.3g}"
+    return f"{low:.3g} ≤ x ≤ {high:.3g}"
+
+
+def _end(bound: float | None, unbounded: str) -> str:
+    return unbounded if bound is None else f"{bound:.3g}"
+
+
 def kinds(names: Mapping[str, str]) -> Table:
     """What `list` can list."""
     rows = [{"kind": plural} for plural in names]
@@ -89,7 +164,7 @@ def benchmarks(tables: Mapping[str, Row]) -> Table:
         Column("datasets", lambda row: _joined(row.get("dataset")), left=True, wrap=True),
         Column("description", lambda row: str(row.get("description", "")), left=True, wrap=True),
     ]
-    return Table(rows, columns, counted(len(rows), "benchmark"))
+    return Table(rows, columns, counted(len(rows), "benchmark"), stacks=True)
 
 
 def _joined(value: Any) -> str:

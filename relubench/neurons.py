@@ -27,8 +27,8 @@ class Counter:
         self.layer, self.units = layer, units
         self.examples, self.positions = 0, 0
         self.moved = torch.zeros(cells, units, dtype=torch.bool, device=device)
-        self.active, self.flat, self.total, self.magnitude = (
-            torch.zeros(cells, units, dtype=exact(device), device=device) for _ in range(4)
+        self.active, self.flat, self.total, self.magnitude, self.squares = (
+            torch.zeros(cells, units, dtype=exact(device), device=device) for _ in range(5)
         )
 
     def see(self, value: Tensor, slope: Tensor) -> None:
@@ -41,10 +41,13 @@ class Counter:
         self.active += (value != 0).sum(over)
         self.total += value.sum(over, dtype=self.total.dtype)
         self.magnitude += value.abs().sum(over, dtype=self.total.dtype)
+        self.squares += value.to(self.total.dtype).square().sum(over)
 
     def counts(self) -> list[LayerCount]:
         """The figures so far, one entry per cell."""
         active = self.active / self.positions
+        mean = (self.total / self.positions).mean(dim=1)
+        variance = (self.squares / self.positions).mean(dim=1) - mean**2
         dormant = self.magnitude <= DORMANT * self.magnitude.mean(dim=1, keepdim=True)
         figures = {
             "dead": (~self.moved).sum(dim=1),
@@ -53,7 +56,8 @@ class Counter:
             "dormant": dormant.sum(dim=1),
             "saturated": (self.flat >= SATURATED * self.positions).sum(dim=1),
             "sparsity": 1 - active.mean(dim=1),
-            "mean_activation": (self.total / self.positions).mean(dim=1),
+            "mean_activation": mean,
+            "sd_activation": variance.clamp(min=0).sqrt(),
         }
         rows = zip(*(figure.tolist() for figure in figures.values()), strict=True)
         shared: dict[str, Any] = {

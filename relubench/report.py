@@ -8,7 +8,7 @@ from dataclasses import asdict
 from statistics import mean, median
 from typing import Any
 
-from relubench import stats
+from relubench import advice, stats
 from relubench.formats import Column, Row, Table, counted
 from relubench.metrics import METRICS
 from relubench.plan import Cell, Plan, grouped
@@ -19,6 +19,7 @@ UNDEFINED = "–"
 ARROWS = {"higher": "↑", "lower": "↓"}
 SCORES = (*METRICS, "train_accuracy", "train_loss")
 COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
+MOMENTS = ("sparsity", "mean_activation", "sd_activation")
 DEAD_BY_RATE = "dead units, % of all hidden units, by learning rate"
 QUICK_NOTE = "quick: a smoke run, not a measurement"
 
@@ -101,9 +102,9 @@ def _identity(result: RunResult) -> dict[str, Any]:
 def _shares(count: LayerCount | None) -> dict[str, float | None]:
     """Counts as fractions of the units."""
     if count is None:
-        return dict.fromkeys((*COUNTS, "sparsity", "mean_activation"))
+        return dict.fromkeys((*COUNTS, *MOMENTS))
     shares: dict[str, float | None] = {name: getattr(count, name) / count.units for name in COUNTS}
-    return shares | {"sparsity": count.sparsity, "mean_activation": count.mean_activation}
+    return shares | {name: getattr(count, name) for name in MOMENTS}
 
 
 def runs(results: Sequence[RunResult], plan: Plan) -> Table:
@@ -196,7 +197,8 @@ def compare(results: Sequence[RunResult], plan: Plan) -> Table:
         Column("s/run", lambda row: significant(row["seconds"])),
         Column("verdict", _verdict_text, left=True),
     ]
-    notes = [*_sentences(rows, names[:-1], decimals), *_method(rows), *_failures(results)]
+    said = [*_sentences(rows, names[:-1], decimals), *advice.advise(rows, names[:-1])]
+    notes = [*said, *_method(rows), *_failures(results)]
     return Table(
         rows,
         columns,
@@ -283,7 +285,7 @@ def _summary(runs: Sequence[RunResult]) -> dict[str, Any]:
         "accuracy": accuracy,
         "accuracy_sd": accuracy_sd,
         **{name: average(name) for name in SCORES if name != "accuracy"},
-        **{name: average(name) for name in (*COUNTS, "sparsity", "mean_activation")},
+        **{name: average(name) for name in (*COUNTS, *MOMENTS)},
         "seconds": median(row["seconds"] for row in done) if done else None,
         "parameters": runs[0].parameters,
         "diverged": len(runs) - len(done),

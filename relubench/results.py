@@ -36,6 +36,7 @@ DEFINITIONS = {
     "saturated": f"|slope| under {FLAT} on at least {SATURATED:.0%} of them",
     "sparsity": "share of outputs that are exactly 0",
     "mean_activation": "mean output",
+    "sd_activation": "standard deviation of all outputs of a layer",
 }
 COUNTED_ON = (
     "counted after the activation, on the whole training part, in evaluation mode; "
@@ -57,11 +58,15 @@ class LayerCount:
     sparsity: float
     mean_activation: float
     examples: int
+    sd_activation: float | None = None  # ledgers may hold counts without it
 
 
 def total(layers: Sequence[LayerCount]) -> LayerCount:
-    """All hidden units of a network together; sparsity and mean weigh each unit alike."""
+    """All hidden units of a network together; sparsity, mean and sd weigh each unit alike."""
     units = sum(layer.units for layer in layers)
+    known = [
+        layer.sd_activation * layer.units for layer in layers if layer.sd_activation is not None
+    ]
     counts = {
         name: sum(getattr(layer, name) for layer in layers)
         for name in ("dead", "inactive", "rare", "dormant", "saturated")
@@ -70,7 +75,14 @@ def total(layers: Sequence[LayerCount]) -> LayerCount:
         name: sum(getattr(layer, name) * layer.units for layer in layers) / units
         for name in ("sparsity", "mean_activation")
     }
-    return LayerCount(layer="total", units=units, examples=layers[0].examples, **counts, **means)
+    return LayerCount(
+        layer="total",
+        units=units,
+        examples=layers[0].examples,
+        sd_activation=sum(known) / units if len(known) == len(layers) else None,
+        **counts,
+        **means,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -175,6 +175,18 @@ BAD = {
     "a huge width": (["train", *TINY[:2], "-m", f"ffnn:hidden={10**20}"], "too large"),
     "folds without end": (["cv", "--folds", str(10**20)], "--folds: got"),
     "--save in no folder": (["train", *TINY, "--save", "none/x.pt"], "--save none/x.pt"),
+    "no unit to show": (["show", "activation", "mihs"], "did you mean 'mish'?"),
+    "too many to show": (
+        ["show", "activation", ",".join(f"elu:alpha={i}" for i in "123456789")],
+        "at most 8",
+    ),
+    "a picture of a table": (["list", "heads", "-o", "x.png"], "no format has this suffix"),
+    "no picture suffix": (["show", "activation", "relu", "-o", "x.pdf"], ".svg, .png"),
+    "no size": (["cost", "--sizes", "16Ki,many"], "--sizes: got 'many'"),
+    "half an element": (["cost", "--sizes", "100.5"], "--sizes: got '100.5'"),
+    "no rounds": (["cost", "--rounds", "0"], "--rounds: got 0"),
+    "cost of nothing": (["cost", "-a", "mihs"], "did you mean 'mish'?"),
+    "cost on no threads": (["cost", "--threads", "0"], "--threads: got 0"),
     "--save of many": (["train", *TINY, "--seeds", "2", "--save", "x.pt"], "this plan has 2"),
 }
 
@@ -478,8 +490,8 @@ def test_ascii_output_is_not_an_error() -> None:
 def test_help_names_every_flag(golden: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The words of the help, without frames and line breaks, which belong to the terminal."""
     said = []
-    commands = ("", "train", "cv", "compare", "deadcount", "list", "ledger", "ledger merge")
-    for command in map(str.split, commands):
+    commands = ("", "train", "cv", "compare", "deadcount", "cost", "list", "show activation")
+    for command in map(str.split, (*commands, "ledger", "ledger merge")):
         assert main([*command, "--help"]) == 0
         words = capsys.readouterr().out.translate(dict.fromkeys(map(ord, "╭╮╰╯─│"), " ")).split()
         said.append(" ".join(words))

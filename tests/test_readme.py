@@ -35,11 +35,17 @@ def block(start: str) -> str:
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_its_commands_run(
-    arguments: list[str], request: pytest.FixtureRequest, tmp_path: Path, capsys: object
+    arguments: list[str],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if "mnist" in arguments:
         arguments = [*arguments, "--data-dir", str(request.getfixturevalue("real_data"))]
-    assert main([*arguments, "--quick", "-o", str(tmp_path / "out.txt")]) == 0
+    quick = [] if arguments[0] == "show" else ["--quick"]
+    written = [] if "-o" in arguments else ["-o", str(tmp_path / "out.txt")]
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, *quick, *written]) == 0
 
 
 def untimed(text: str) -> str:
@@ -81,6 +87,17 @@ def test_its_row_keys_are_the_rows_keys(
     assert main([command, *arguments]) == 0
     row = json.loads(capsys.readouterr().out)[0]
     assert re.findall(r"`(\w+)`", line) == list(row)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"), [("cost", ["-a", "relu", "--quick"]), ("show activation", ["relu"])]
+)
+def test_its_keys_of_units_are_the_rows_keys(
+    command: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = re.findall(rf"^\| {command} \| (.*) \|$", README, re.M)
+    assert main([*command.split(), *arguments, "--format", "json", "--quiet"]) == 0
+    assert re.findall(r"`(\w+)`", line) == list(json.loads(capsys.readouterr().out)[0])
 
 
 def test_its_tree_is_the_house() -> None:

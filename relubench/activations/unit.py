@@ -24,6 +24,7 @@ FAMILIES = {
     "smooth": "smooth relatives of relu, and their piecewise versions",
     "saturating": "saturating and historic: sigmoids, shrinkage, steps, waves, identity",
     "pieces": "over several pre-activations, or with several outputs",
+    "gated": "two pre-activations, of which one gates the other",
     "surrogate": "one function forward, another's slope backward",
     "own": "a user's own",
 }

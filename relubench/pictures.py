@@ -1,0 +1,152 @@
+"""Curves in panels, and how a terminal shows them: braille dots, a colour and a mark per curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+SUFFIXES = (".svg", ".png")  # of the files that a picture can be written to
+MARKS = "ox+*#%@&"
+COLOURS = ("cyan", "yellow", "magenta", "green", "red", "blue", "white", "bright_black")
+MOST = len(MARKS)  # curves of one panel
+PIPED = 80  # columns, where no terminal says how wide it is
+NARROW, WIDE = 64, 120  # columns: panels stand one below the other, and grow no further
+ROWS = 12  # of cells
+DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a braille cell, by y and x
+AXES = "·"
+
+Cell = tuple[str, str]  # a character and its style
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line through points; None: not defined there."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves over one pair of axes; what lies outside `low` and `high` is not drawn."""
+
+    title: str
+    curves: Sequence[Curve]
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        """The least range that holds 0 and every drawn point, and a little more."""
+        drawn = [y for curve in self.curves for y in curve.y if y is not None]
+        low = min(0.0, *(max(y, self.low) for y in drawn))
+        high = max(0.0, *(min(y, self.high) for y in drawn))
+        margin = 0.04 * (high - low or 1)
+        return low - margin, high + margin
+
+    @property
+    def x_range(self) -> tuple[float, float]:
+        """The range of all curves."""
+        return min(c.x[0] for c in self.curves), max(c.x[-1] for c in self.curves)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Panels side by side, with the same curves in the same order."""
+
+    panels: Sequence[Panel]
+
+
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """At most so many round numbers between two, 0 among them where it lies there."""
+    for exponent in range(-12, 13):
+        for factor in (1, 2, 5):
+            step = factor * 10.0**exponent
+            first, last = math.ceil(low / step), math.floor(high / step)
+            if last - first < most:
+                return [number * step for number in range(first, last + 1)]
+    return []
+
+
+def draw(picture: Picture, width: int) -> Text:
+    """The picture as lines of at most `width` columns, with a legend where curves are several."""
+    from rich.text import Text
+
+    width = min(width, WIDE)
+    names = [curve.name for curve in picture.panels[0].curves]
+    beside = len(picture.panels) if width >= NARROW else 1
+    each = (width - 2 * beside) // beside
+    lines: list[list[Cell]] = []
+    for start in range(0, len(picture.panels), beside):
+        drawn = [list(_panel(panel, each)) for panel in picture.panels[start : start + beside]]
+        for row in zip(*drawn, strict=True):
+            lines.append([cell for part in row for cell in [(" ", "")] * 2 + part])
+    if len(names) > 1:
+        for mark, colour, name in zip(MARKS, COLOURS, names, strict=False):
+            lines.append([(f"  {mark} ", colour), (name, "")])
+    return Text("\n").join(Text.assemble(*line) for line in lines)
+
+
+def _panel(panel: Panel, width: int) -> Iterator[list[Cell]]:
+    """Its lines, each `width` cells: title, rows with ticks at their left, ticks below."""
+    (left, right), (bottom, top) = panel.x_range, panel.y_range
+    y_ticks = {
+        _index(tick, top, bottom, ROWS): f"{tick:g}" for tick in ticks(bottom, top, ROWS // 2)
+    }
+    margin = 1 + max(map(len, y_ticks.values()))
+    columns = width - margin
+    yield _padded([(" " * margin, ""), (panel.title[:columns], "bold")], width)
+    for number, row in enumerate(_grid(panel, columns)):
+        yield [*((c, "") for c in f"{y_ticks.get(number, ''):>{margin - 1}} "), *row]
+    below = [" "] * width
+    for tick in ticks(left, right, columns // 6):
+        label = f"{tick:g}"
+        at = margin + _index(tick, left, right, columns) - len(label) // 2
+        at = max(0, min(at, width - len(label)))
+        below[at : at + len(label)] = label
+    yield [(character, "") for character in below]
+
+
+def _padded(cells: list[Cell], width: int) -> list[Cell]:
+    return [*cells, (" " * (width - sum(len(text) for text, _ in cells)), "")]
+
+
+def _index(at: float, first: float, last: float, count: int) -> int:
+    """Which of `count` equal parts from first to last holds a point."""
+    return min(count - 1, max(0, math.floor((at - first) / (last - first) * count)))
+
+
+def _grid(panel: Panel, columns: int) -> list[list[Cell]]:
+    """ROWS rows of cells: the axes, braille dots over them, the curves' marks on top."""
+    (left, right), (bottom, top) = panel.x_range, panel.y_range
+    across, down = _index(0, top, bottom, ROWS), _index(0, left, right, columns)
+    grid: list[list[Cell]] = [
+        [
+            (AXES, "dim") if across == row or column == down else (" ", "")
+            for column in range(columns)
+        ]
+        for row in range(ROWS)
+    ]
+    bits: dict[tuple[int, int], int] = {}
+    marks: dict[tuple[int, int], Cell] = {}
+    several = len(panel.curves) > 1
+    stride = max(8, 2 * len(panel.curves))
+    for number, (curve, style) in enumerate(zip(panel.curves, COLOURS, strict=False)):
+        for x, y in zip(curve.x, curve.y, strict=True):
+            if y is None or not bottom <= y <= top:
+                continue
+            i, j = _index(y, top, bottom, 4 * ROWS), _index(x, left, right, 2 * columns)
+            at = row, column = i // 4, j // 2
+            bits[at] = bits.get(at, 0) | DOTS[i % 4][j % 2]
+            grid[row][column] = chr(0x2800 + bits[at]), style
+            if several and column % stride == number * stride // len(panel.curves):
+                marks[at] = MARKS[number], style
+    for (row, column), mark in marks.items():
+        grid[row][column] = mark
+    return grid
