@@ -156,7 +156,7 @@ def _bounds(choice: Choice[Activation], pieces: int) -> tuple[float | None, floa
     further = torch.tensor([[-1.0], [1.0]], dtype=torch.float64) * FAR[1]
     if pieces > 1:
         drawn, _ = _standard_normal(pieces)
-        points, further = torch.cat([drawn, drawn * FAR[0]]), drawn * FAR[1]
+        points, further = torch.cat([0 * drawn[:1], drawn, drawn * FAR[0]]), drawn * FAR[1]
     near, far = (_evaluate(choice, at)[0].nan_to_num(0.0) for at in (points, further))
     low, high = float(near.min()) + 0.0, float(near.max()) + 0.0  # not -0.0
     return None if far.min() < low - 1 else low, None if far.max() > high + 1 else high

@@ -12,7 +12,6 @@ import pytest
 
 import relubench
 from relubench.activations import ACTIVATIONS
-from relubench.activations.unit import FAMILIES
 from relubench.cli import main
 from relubench.formats import FORMATS
 
@@ -114,9 +113,8 @@ def test_its_example_stands_in_the_catalogue() -> None:
 
 
 def test_its_count_of_activations_is_right() -> None:
-    (count,) = re.findall(r"\*\*Activations\.\*\* (\d+) elementwise units", README)
-    assert int(count) == sum(activation.elementwise for activation in ACTIVATIONS.values())
-    assert all(family in README for family in FAMILIES)
+    (count,) = re.findall(r"\*\*Activations\.\*\* (\d+) units", README)
+    assert int(count) == len(ACTIVATIONS)
 
 
 def test_its_formats_are_all() -> None:
