@@ -47,7 +47,7 @@ def check(cell: Cell, machine: Machine) -> None:
 def _check_own(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
     """Refuse a user's own activation that this network cannot use."""
     network = build(cell, shape, machine)
-    x = torch.zeros(2, *shape, dtype=getattr(torch, machine.dtype), device=machine.device)
+    x = torch.zeros(2, *shape, dtype=getattr(torch, machine.storage), device=machine.device)
     try:
         network(x).sum().backward()
     except Exception as error:

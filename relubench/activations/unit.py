@@ -26,7 +26,6 @@ FAMILIES = {
     "pieces": "over several pre-activations, or with several outputs",
     "gated": "two pre-activations, of which one gates the other",
     "surrogate": "one function forward, another's slope backward",
-    "own": "a user's own",
 }
 
 
