@@ -101,5 +101,5 @@ def slopes(act: Act | nn.Module, x: Tensor) -> Tensor:
     """f'(x) by automatic differentiation: what back-propagation would multiply by at `x`."""
     pulled: Any = vjp(act.forward, x)
     value, pull = pulled
-    slope: Tensor = pull(torch.ones_like(value))[0]
+    slope: Tensor = pull(value.new_ones(()).expand(value.shape))[0]
     return slope

@@ -12,7 +12,7 @@ from typing import Any
 
 import peers
 import torch
-from measure import Figure, Seconds, as_slow, best_threads, faster, measure
+from measure import Figure, Seconds, as_slow, best_threads, faster, fastest, measure
 from threadpoolctl import threadpool_limits
 
 from relubench import commands, datasets, engine, examples, layers
@@ -98,17 +98,14 @@ def wide(rounds: int) -> Iterator[Figure]:
     flat = data.x.flatten(1)
     bare = peers.bare(network(), flat, data.y, BATCH)
     threads = best_threads(bare)
-    scripts = [
-        peers.script(torch.nn.Sequential(torch.nn.Flatten(), network()), machine.data_dir, BATCH, n)
-        for n in (0, 2)
-    ]
-    once = [measure({"": run}, 1, warm=False)[""][0] for run in scripts]
+    script = partial(peers.script, folder=machine.data_dir, batch=BATCH)
+    flattened = torch.nn.Sequential(torch.nn.Flatten(), network())
     square = torch.randn(SQUARE, SQUARE)
     seconds = measure(
         {
             "relubench": own,
             "bare loop": bare,
-            "DataLoader script": scripts[once.index(min(once))],
+            "DataLoader script": fastest([script(flattened, workers=n) for n in (0, 2)]),
             "matrix product": lambda: [torch.mm(square, square) for _ in range(PRODUCTS)],
         },
         rounds,
@@ -192,10 +189,10 @@ def jobs(rounds: int) -> Iterator[Figure]:
     yield faster(5, "8 runs, 512x512, --jobs 2", "--jobs 1", measure(runs, rounds), 1.6)
 
 
-def passed(network: torch.nn.Module, x: torch.Tensor) -> None:
-    """A forward pass and nothing else."""
+def passed(network: torch.nn.Module, x: torch.Tensor, size: int) -> None:
+    """A forward pass and nothing else, of so many examples at once."""
     with torch.no_grad():
-        for part in x.split(engine.EVALUATION_BATCH):
+        for part in x.split(size):
             network(part)
 
 
@@ -213,9 +210,9 @@ def counting(rounds: int) -> Iterator[Figure]:
         x = torch.randn(count, 1, 28, 28)
         data = examples.Examples.of([x], [torch.zeros(count, dtype=torch.int64)])
         network = MODELS.choose(model)((1, 28, 28), 10, ACTIVATIONS.choose("relu")).eval()
-
-        forward, own = partial(passed, network, x), partial(observed, network, data)
+        forward = fastest([partial(passed, network, x, size) for size in (64, 512, 2048)])
         threads = best_threads(forward)
+        own = partial(observed, network, data)
         seconds = measure({"relubench": own, "forward pass": forward}, rounds)
         task = f"deadcount's pass, {model}, {counted(threads, 'thread')}"
         yield as_slow(6, task, "forward pass", seconds, 1.6)
