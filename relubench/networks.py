@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vjp
 from torch.utils import _pytree as pytree
 
-from relubench.layers import activations
+from relubench.layers import Act, Dropout, activations
 
 
 class CannotStack(Exception):
@@ -31,6 +31,7 @@ class Networks:
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self.modules = list(modules)
         self.stacked = len(self.modules) > 1
+        self.by_layer = False
         self.buffers: dict[str, Tensor] = {}
         self.parameters: dict[str, Any] = dict(self.modules[0].named_parameters())
         if self.stacked:
@@ -41,11 +42,36 @@ class Networks:
         if not self.stacked:
             outputs: Tensor = self.modules[0](x.squeeze(0))
             return outputs.unsqueeze(0)
-        return torch.vmap(self._one, randomness="different")(self.parameters, self.buffers, x)
+        return self._layer(self.modules[0], "", x) if self.by_layer else self._vectorised(x)
+
+    def _vectorised(self, x: Tensor) -> Tensor:
+        outputs: Tensor = torch.vmap(self._one, randomness="different")(
+            self.parameters, self.buffers, x
+        )
+        return outputs
 
     def _one(self, parameters: Any, buffers: Any, x: Tensor) -> Tensor:
         outputs: Tensor = functional_call(self.modules[0], (parameters, buffers), (x,))
         return outputs
+
+    def _layer(self, module: nn.Module, path: str, x: Tensor) -> Tensor:
+        """One layer of all networks: with vmap, or without its overhead where that is as good.
+
+        Dense layers are one batched product; a layer without weights takes the examples of all
+        cells as one batch. `path` goes before the names of its parameters.
+        """
+        if type(module) is nn.Sequential:
+            for name, child in module.named_children():
+                x = self._layer(child, f"{path}{name}.", x)
+            return x
+        own = {k.removeprefix(path): p for k, p in self.parameters.items() if k.startswith(path)}
+        if type(module) is nn.Linear and x.ndim == 3 and len(own) == 2:
+            return torch.baddbmm(own["bias"].unsqueeze(1), x, own["weight"].mT)
+        if isinstance(module, Act | Dropout | nn.Flatten | nn.Identity) and not own:
+            outputs: Tensor = module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            return outputs
+        call = torch.vmap(partial(functional_call, module), randomness="different")
+        return cast(Tensor, call(own, x))
 
     def observe(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """The outputs, and for every Act its values and slopes, (cells, batch, units, …)."""
@@ -66,13 +92,22 @@ class Networks:
         self.modules[0].train(learning)
 
     def probe(self, x: Tensor) -> None:
-        """Raise CannotStack where inputs such as `x` find no vectorised pass."""
+        """Raise CannotStack where inputs such as `x` find no vectorised pass.
+
+        Where a pass layer by layer gives the same, it is taken from here on.
+        """
         try:
-            self(x).sum().backward()
+            self._vectorised(x).sum().backward()
         except RuntimeError as error:
             raise CannotStack(str(error)) from error
         for parameter in self.parameters.values():
             parameter.grad = None
+        with torch.no_grad():
+            self.train(False)  # no noise
+            layered = self._layer(self.modules[0], "", x)
+            self.by_layer = not self.buffers and torch.allclose(
+                layered, self._vectorised(x), rtol=1e-4, atol=1e-5, equal_nan=True
+            )
 
     def settle(self) -> None:
         """Write what was learned back into the single networks."""
