@@ -55,6 +55,12 @@ class Examples:
         padded = [nn.functional.pad(order, (0, most - len(order))) for order in orders]
         return torch.stack([order + first for order, first in zip(padded, self.first, strict=True)])
 
+    def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and classes at `rows` (cells, batch), each (cells, batch, …)."""
+        flat = rows.reshape(-1)  # index_select is faster than an index of two dimensions
+        x, y = self.x.index_select(0, flat), self.y.index_select(0, flat)
+        return x.unflatten(0, rows.shape), y.view(rows.shape)
+
     def weights(self) -> Tensor | None:
         """(cells, most examples): 1 for an example, 0 for padding; None where nothing is padded."""
         if len(set(self.sizes)) == 1:

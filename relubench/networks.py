@@ -7,16 +7,16 @@ Every tensor that goes in or comes out has the cells in its first dimension.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vjp
 from torch.utils import _pytree as pytree
 
-from relubench.layers import Act, activations
+from relubench.layers import Act, Dropout, activations
 
 Pulled = Callable[[Callable[[Tensor], Tensor], Tensor], Any]  # as torch.func.vjp
 
@@ -38,7 +38,7 @@ class Networks:
 
     def __init__(self, modules: Sequence[nn.Module], bf16: bool = False) -> None:
         self.modules, self.bf16 = list(modules), bf16
-        self.stacked = len(self.modules) > 1
+        self.stacked, self.by_layer = len(self.modules) > 1, False
         self.parameters: dict[str, Any] = dict(self.modules[0].named_parameters())
         self.buffers = dict(self.modules[0].named_buffers())
         if self.stacked:
@@ -46,22 +46,56 @@ class Networks:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(cells, batch, …) to (cells, batch, classes)."""
-        outputs: Tensor = self._map(lambda call, x: call(x), x)
+        parameters, x = self._cast(x)
+        if self.by_layer:
+            outputs = self._layer(self.modules[0], "", parameters, x)
+        else:
+            outputs = self._map(lambda call, x: call(x), parameters, x)
         return outputs.float() if self.bf16 else outputs
+
+    def _cast(self, x: Tensor) -> tuple[dict[str, Any], Tensor]:
+        """Parameters and inputs as they are computed with."""
+        if not self.bf16:
+            return self.parameters, x
+        return {name: value.bfloat16() for name, value in self.parameters.items()}, x.bfloat16()
+
+    def _layer(
+        self, module: nn.Module, path: str, parameters: Mapping[str, Tensor], x: Tensor
+    ) -> Tensor:
+        """One layer of all networks: with vmap, or without its overhead where that is as good.
+
+        Dense layers are one batched product; a layer without weights takes the examples of all
+        cells as one batch. `path` goes before the names of its parameters.
+        """
+        if type(module) is nn.Sequential:
+            for name, child in module.named_children():
+                x = self._layer(child, f"{path}{name}.", parameters, x)
+            return x
+        own = {k.removeprefix(path): p for k, p in parameters.items() if k.startswith(path)}
+        if type(module) is nn.Linear and x.ndim == 3 and len(own) == 2:
+            return torch.baddbmm(own["bias"].unsqueeze(1), x, own["weight"].mT)
+        together = nn.Flatten | nn.Identity | Dropout
+        catalogued = isinstance(module, Act) and not module.activation.entry.sha256
+        if (catalogued or isinstance(module, together)) and not own:
+            outputs: Tensor = module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            return outputs
+        call = torch.vmap(partial(functional_call, module), randomness="different")
+        return cast(Tensor, call(own, x))
 
     def observe(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """The outputs, and for every Act its values and slopes, (cells, batch, units, …)."""
-        pulled = vjp if self.stacked else _pulled
-        look = partial(_observe, self.modules[0], pulled=pulled)
-        outputs, seen = self._map(look, x)
+        look = partial(_observe, self.modules[0], pulled=vjp if self.stacked else _pulled)
+        outputs, seen = self._map(look, *self._cast(x))
         return outputs.float() if self.bf16 else outputs, seen
 
-    def _map(self, function: Callable[[Callable[[Tensor], Tensor], Tensor], Any], x: Tensor) -> Any:
+    def _map(
+        self,
+        function: Callable[[Callable[[Tensor], Tensor], Tensor], Any],
+        parameters: Mapping[str, Tensor],
+        x: Tensor,
+    ) -> Any:
         """function(network, inputs) of every network, the results stacked."""
-        network, parameters = self.modules[0], self.parameters
-        if self.bf16:
-            x = x.bfloat16()
-            parameters = {name: value.bfloat16() for name, value in parameters.items()}
+        network = self.modules[0]
 
         def one(parameters: Any, buffers: Any, x: Tensor) -> Any:
             return function(lambda x: functional_call(network, (parameters, buffers), (x,)), x)
@@ -76,7 +110,11 @@ class Networks:
         self.modules[0].train(learning)
 
     def probe(self, x: Tensor) -> None:
-        """Raise CannotStack where inputs such as `x` find no vectorised pass, or a slow one."""
+        """Raise CannotStack where inputs such as `x` find no vectorised pass, or a slow one.
+
+        Where a pass layer by layer gives the same, it is taken from here on.
+        """
+        self.by_layer = False
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("error", message=SLOW)
@@ -87,6 +125,12 @@ class Networks:
             raise CannotStack(str(error)) from error
         for parameter in self.parameters.values():
             parameter.grad = None
+        with torch.no_grad():
+            self.train(False)  # no noise
+            vectorised = self._map(lambda call, x: call(x), self.parameters, x)
+            layered = self._layer(self.modules[0], "", self.parameters, x)
+            alike = torch.allclose(layered, vectorised, rtol=1e-4, atol=1e-5, equal_nan=True)
+        self.by_layer = alike and not self.buffers
 
     def settle(self) -> None:
         """Write what was learned back into the single networks."""
@@ -108,15 +152,18 @@ def _observe(
 ) -> Any:
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def look(act: Act, inputs: tuple[Tensor], value: Tensor) -> None:
-        seen.append((value, slopes(act, inputs[0], pulled)))
+    def look(act: Act, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        seen.append(with_slopes(act, forward, x, pulled))
+        return seen[-1][0]
 
-    hooks = [act.register_forward_hook(look) for _, act in activations(network)]
+    acts = [act for _, act in activations(network)]
+    for act in acts:
+        act.__dict__["forward"] = partial(look, act, act.forward)  # in place of the class's own
     try:
         return call(x), seen
     finally:
-        for hook in hooks:
-            hook.remove()
+        for act in acts:
+            del act.__dict__["forward"]
 
 
 def _pulled(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Any]:
@@ -124,21 +171,30 @@ def _pulled(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, An
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         value = function(x)
-    return value, lambda chosen: torch.autograd.grad(value, x, chosen, retain_graph=True)
+    return value.detach(), lambda chosen: torch.autograd.grad(value, x, chosen, retain_graph=True)
 
 
-def slopes(act: Act, x: Tensor, pulled: Pulled = _pulled) -> Tensor:
-    """|f'(x)| by automatic differentiation: what back-propagation would multiply by at `x`.
+def slopes(act: Act, x: Tensor) -> Tensor:
+    """|f'(x)| by automatic differentiation: what back-propagation would multiply by at `x`."""
+    return with_slopes(act, act.forward, x, _pulled)[1]
 
-    The slope of an output, (examples, units, …), is the largest over its pre-activations; where a
-    unit takes other examples or positions in too, that of its sum over them.
+
+def with_slopes(
+    act: Act, forward: Callable[[Tensor], Tensor], x: Tensor, pulled: Pulled
+) -> tuple[Tensor, Tensor]:
+    """f(x), and |f'(x)| by automatic differentiation, both (examples, units, …).
+
+    The slope of an output is the largest over its pre-activations; where a unit takes other
+    examples or positions in too, that of its sum over them.
     """
-    value, pull = pulled(act.forward, x)
+    value, pull = pulled(forward, x)
     entry = act.activation.entry
+    if entry.elementwise:
+        return value, pull(value.new_ones(()).expand(value.shape))[0].abs()
     apart = 1 if entry.mixes else act.units // entry.outputs  # outputs that share no pre-activation
     steepest = []
     for first in range(0, act.units, apart):
         chosen = torch.zeros_like(value)
         chosen[:, first : first + apart] = 1
         steepest.append(pull(chosen)[0].abs().unflatten(1, (-1, apart)).amax(dim=1))
-    return torch.cat(steepest, dim=1)
+    return value, torch.cat(steepest, dim=1)

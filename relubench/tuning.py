@@ -28,7 +28,7 @@ from relubench.formats import counted
 from relubench.networks import CannotStack, Networks
 from relubench.plan import Cell, Machine, Split
 
-WIDTHS = (1, 8, 32)
+WIDTHS = (1, 8, 32, 128)
 STEPS = 4  # timed per measurement
 WORTH_MEASURING = 500  # steps of a set-up: fewer are trained before stacks are measured
 BYTES = 2**31  # of training inputs that a stack may copy

@@ -1,0 +1,189 @@
+"""What people write instead: the same trainings without relubench, each as good as it gets.
+
+The functions of wdbc train a classifier per fold and seed and return its mean test accuracy; those
+of MNIST make a network and the data ready and return a function that trains one epoch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import StratifiedKFold
+from sklearn.neural_network import MLPClassifier
+from skorch import NeuralNetClassifier
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision import datasets, transforms
+
+HIDDEN, EPOCHS, BATCH, FOLDS = (64, 32), 30, 64, 10
+
+
+def wdbc_folds() -> Iterator[tuple[np.ndarray, ...]]:
+    """x_train, y_train, x_test, y_test of every fold, scaled by its training part."""
+    x, y = load_breast_cancer(return_X_y=True)
+    for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(x, y):
+        mean, std = x[train].mean(axis=0), x[train].std(axis=0)
+        scaled = ((x - mean) / std).astype(np.float32)
+        yield scaled[train], y[train], scaled[test], y[test]
+
+
+def ffnn(inputs: int, hidden: tuple[int, ...], outputs: int) -> nn.Sequential:
+    """Dense layers with relu and He's initial weights."""
+    stages: list[nn.Module] = []
+    for before, units in zip((inputs, *hidden), hidden, strict=False):
+        layer = nn.Linear(before, units)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        stages += [layer, nn.ReLU()]
+    return nn.Sequential(*stages, nn.Linear(hidden[-1], outputs))
+
+
+def cnn() -> nn.Sequential:
+    """The catalogue's cnn for images of 1x28x28 and ten classes."""
+
+    def block(channels: int, units: int) -> list[nn.Module]:
+        convolutions = [nn.Conv2d(channels, units, 3), nn.ReLU(), nn.Conv2d(units, units, 3)]
+        return [*convolutions, nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25)]
+
+    dense = [nn.Flatten(), nn.Linear(1024, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 10)]
+    return nn.Sequential(*block(1, 32), *block(32, 64), *dense)
+
+
+def adam(network: nn.Module) -> torch.optim.Optimizer:
+    """The fused one, the fastest on a CPU."""
+    return torch.optim.Adam(network.parameters(), fused=True)
+
+
+def step(network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+    """One batch."""
+    optimizer.zero_grad()
+    functional.cross_entropy(network(x), y).backward()
+    optimizer.step()
+
+
+def epoch(
+    network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, batch: int
+) -> None:
+    """The bare loop: all examples are one tensor, and a batch is an index into it."""
+    for rows in torch.randperm(len(x)).split(batch):
+        step(network, optimizer, x[rows], y[rows])
+
+
+def accuracy(network: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Share of hits of a network without dropout."""
+    with torch.no_grad():
+        return (network(x).argmax(dim=1) == y).double().mean().item()
+
+
+def wdbc_torch(train: Callable[[nn.Module, Tensor, Tensor], None], seeds: int) -> float:
+    """Folds and seeds around a way to train a torch network."""
+    found = []
+    for fold in wdbc_folds():
+        x_train, y_train, x_test, y_test = map(torch.from_numpy, fold)
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            network = ffnn(x_train.shape[1], HIDDEN, 2)
+            train(network, x_train, y_train)
+            found.append(accuracy(network, x_test, y_test))
+    return sum(found) / len(found)
+
+
+def wdbc_bare(seeds: int) -> float:
+    """The bare loop."""
+
+    def train(network: nn.Module, x: Tensor, y: Tensor) -> None:
+        optimizer = adam(network)
+        for _ in range(EPOCHS):
+            epoch(network, optimizer, x, y, BATCH)
+
+    return wdbc_torch(train, seeds)
+
+
+def wdbc_loader(seeds: int) -> float:
+    """A DataLoader over the tensors."""
+
+    def train(network: nn.Module, x: Tensor, y: Tensor) -> None:
+        optimizer = adam(network)
+        loader = DataLoader(TensorDataset(x, y), batch_size=BATCH, shuffle=True)
+        for _ in range(EPOCHS):
+            for some, classes in loader:
+                step(network, optimizer, some, classes)
+
+    return wdbc_torch(train, seeds)
+
+
+def wdbc_estimator(estimator: Callable[[int], Any], seeds: int) -> float:
+    """Folds and seeds around a scikit-learn estimator."""
+    found = []
+    for x_train, y_train, x_test, y_test in wdbc_folds():
+        for seed in range(seeds):
+            found.append(estimator(seed).fit(x_train, y_train).score(x_test, y_test))
+    return sum(found) / len(found)
+
+
+def wdbc_sklearn(seeds: int) -> float:
+    """MLPClassifier, which never stops early here."""
+
+    def estimator(seed: int) -> MLPClassifier:
+        return MLPClassifier(
+            HIDDEN,
+            batch_size=BATCH,
+            max_iter=EPOCHS,
+            tol=0.0,
+            n_iter_no_change=EPOCHS + 1,
+            random_state=seed,
+        )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it trains as long as it is told
+        return wdbc_estimator(estimator, seeds)
+
+
+def wdbc_skorch(seeds: int) -> float:
+    """NeuralNetClassifier without its callbacks and its validation split."""
+
+    def estimator(seed: int) -> NeuralNetClassifier:
+        torch.manual_seed(seed)
+        return NeuralNetClassifier(
+            ffnn(30, HIDDEN, 2),
+            criterion=nn.CrossEntropyLoss,
+            optimizer=torch.optim.Adam,
+            optimizer__fused=True,
+            lr=0.001,
+            max_epochs=EPOCHS,
+            batch_size=BATCH,
+            iterator_train__shuffle=True,
+            train_split=None,
+            callbacks="disable",
+            verbose=0,
+        )
+
+    return wdbc_estimator(estimator, seeds)
+
+
+def bare(network: nn.Module, x: Tensor, y: Tensor, batch: int) -> Callable[[], None]:
+    """An epoch of the bare loop."""
+    optimizer = adam(network)
+    return lambda: epoch(network, optimizer, x, y, batch)
+
+
+def script(network: nn.Module, folder: str, batch: int, workers: int) -> Callable[[], None]:
+    """An epoch of the torchvision script: a transform per image, a DataLoader around it."""
+    transform = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+    )
+    images = datasets.MNIST(folder, train=True, transform=transform)
+    loader = DataLoader(images, batch_size=batch, shuffle=True, num_workers=workers)
+    optimizer = adam(network)
+
+    def run() -> None:
+        for x, y in loader:
+            step(network, optimizer, x, y)
+
+    return run

@@ -1,0 +1,237 @@
+"""What is measured: a function per row of the table, rounds in, figures out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import peers
+import torch
+from measure import Figure, Seconds, as_slow, best_threads, faster, fastest, measure
+from threadpoolctl import threadpool_limits
+
+from relubench import commands, datasets, engine, examples, layers
+from relubench.activations import ACTIVATIONS
+from relubench.commands import Console, Request
+from relubench.formats import counted
+from relubench.heads import HEADS
+from relubench.models import MODELS
+from relubench.networks import Networks
+from relubench.neurons import Counter
+from relubench.plan import Cell, Machine, Preparation, Recipe
+
+QUIET = Console(note=lambda line: None, track=lambda finished, total: iter(finished))
+CHILD = Path(__file__).with_name("child.py")
+BATCH, LIMIT = 256, 2560  # of an MNIST epoch; examples of the cnn's
+COUNTED = {
+    "ffnn:hidden=128x64x32": 10000,
+    "ffnn:hidden=512x512x512": 10000,
+    "cnn": 1000,
+}  # examples
+SQUARE, PRODUCTS = 2048, 8  # the matrix product that counts as the machine's rate
+
+
+def trained(**flags: Any) -> None:
+    """What a command does between its flags and its tables, without a ledger."""
+    work = commands.prepare(Request("cv" if "folds" in flags else "train", None, flags), QUIET)
+    commands.run(work, QUIET)
+
+
+def cv(rounds: int) -> Iterator[Figure]:
+    """Cross-validation of a small network, data and scores included."""
+    threads = best_threads(partial(peers.wdbc_bare, 1))
+
+    def relubench(seeds: int) -> None:
+        datasets.load.cache_clear()
+        examples._tensors.cache_clear()
+        recipe: dict[str, Any] = {"epochs": [peers.EPOCHS], "batch_size": [peers.BATCH]}
+        model = "ffnn:hidden=" + "x".join(map(str, peers.HIDDEN))
+        names = {"dataset": ["wdbc"], "model": [model], "activation": ["relu"], "device": "cpu"}
+        trained(**names, **recipe, folds=peers.FOLDS, seeds=seeds, threads=threads)
+
+    contestants = {
+        "bare loop": (peers.wdbc_bare, 5),
+        "MLPClassifier": (peers.wdbc_sklearn, 5),
+        "DataLoader loop": (peers.wdbc_loader, 12),
+        "skorch": (peers.wdbc_skorch, 15),
+    }
+    for seeds, targets in ((1, False), (5, True)):
+        runs = {name: partial(run, seeds) for name, (run, _) in contestants.items()}
+        relubench(seeds)  # measures its stacks
+        with threadpool_limits(threads):
+            seconds = measure({"relubench": partial(relubench, seeds), **runs}, rounds, seeds == 1)
+        task = f"wdbc, 10 folds x {seeds} seeds, {counted(threads, 'thread')}"
+        for name, (_, least) in contestants.items():
+            yield faster(1, task, name, seconds, least if targets else None)
+
+
+def own_epoch(cell: Cell, machine: Machine) -> tuple[Callable[[], object], examples.Examples]:
+    """An epoch of the engine's loop, and what it learns from."""
+    data = engine.tensors(cell, machine)
+    networks = Networks([engine.build(cell, tuple(data.x_train.shape[1:]), machine)])
+    found = examples.Examples.of([data.x_train], [data.y_train])
+    return lambda: engine.train([cell], networks, found), found
+
+
+def mnist(model: str, limit: int | None) -> tuple[Cell, Machine]:
+    """One epoch of a model on MNIST."""
+    cell = Cell(
+        dataset="mnist",
+        model=model,
+        activation="relu",
+        recipe=Recipe(epochs=1, batch_size=BATCH),
+        preparation=Preparation(limit=limit),
+    )
+    return cell, Machine(data_dir=os.environ["RELUBENCH_DATA"])
+
+
+def wide(rounds: int) -> Iterator[Figure]:
+    """An epoch of MNIST, and what share of the machine's matrix products it is."""
+    cell, machine = mnist("ffnn:hidden=512x512x512", None)
+    own, data = own_epoch(cell, machine)
+    network = partial(peers.ffnn, 784, (512, 512, 512), 10)
+    flat = data.x.flatten(1)
+    bare = peers.bare(network(), flat, data.y, BATCH)
+    threads = best_threads(bare)
+    script = partial(peers.script, folder=machine.data_dir, batch=BATCH)
+    flattened = torch.nn.Sequential(torch.nn.Flatten(), network())
+    square = torch.randn(SQUARE, SQUARE)
+    seconds = measure(
+        {
+            "relubench": own,
+            "bare loop": bare,
+            "DataLoader script": fastest([script(flattened, workers=n) for n in (0, 2)]),
+            "matrix product": lambda: [torch.mm(square, square) for _ in range(PRODUCTS)],
+        },
+        rounds,
+    )
+    task = f"MNIST epoch, ffnn 512x512x512, {counted(threads, 'thread')}"
+    yield as_slow(2, task, "bare loop", seconds, 1.05)
+    yield faster(2, task, "DataLoader script", seconds, 3.5)
+    yield rate(task, seconds, len(data.y), network())
+
+
+def rate(task: str, seconds: Seconds, n: int, network: torch.nn.Sequential) -> Figure:
+    """The epoch's matrix products a second as a share of what the machine does.
+
+    A weight takes two operations per example in each of the forward pass, its own gradient and the
+    gradient of its layer's inputs, which the first layer is spared.
+    """
+    weights = [p.numel() for p in network.parameters() if p.ndim == 2]
+    work = n * (6 * sum(weights) - 2 * weights[0])
+    peak = 2 * PRODUCTS * SQUARE**3
+    rates = [work / epoch for epoch in seconds["relubench"]]
+    peaks = [peak / products for products in seconds["matrix product"]]
+    found = sorted(rates)[len(rates) // 2] / 1e9
+    return Figure(
+        row=2,
+        task=f"{task}: {found:.0f} GFLOP/s",
+        against=f"{SQUARE}² float32 product",
+        values=[100 * own / most for own, most in zip(rates, peaks, strict=True)],
+        unit="% of its rate",
+        least=75,
+    )
+
+
+def convolutions(rounds: int) -> Iterator[Figure]:
+    """The same for the cnn, on fewer examples."""
+    cell, machine = mnist("cnn", LIMIT)
+    own, data = own_epoch(cell, machine)
+    bare = peers.bare(peers.cnn(), data.x, data.y, BATCH)
+    threads = best_threads(bare)
+    seconds = measure({"relubench": own, "bare loop": bare}, rounds)
+    task = f"MNIST epoch, cnn, {LIMIT} examples, {counted(threads, 'thread')}"
+    yield as_slow(3, task, "bare loop", seconds, 1.03)
+
+
+def child(*arguments: object) -> list[float]:
+    """The figures that a process of its own prints."""
+    command = [sys.executable, str(CHILD), *map(str, arguments)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [float(figure) for figure in printed.split()]
+
+
+def overhead(rounds: int) -> Iterator[Figure]:
+    """What is not training: the start, and the plan, the ledger and the report of many cells."""
+    for arguments in (["--help"], ["list", "activations"]):
+        command = [sys.executable, "-m", "relubench", *arguments]
+        start = partial(subprocess.run, command, check=True, capture_output=True)
+        seconds = measure({"": start}, rounds)[""]
+        task = f"relubench {' '.join(arguments)}"
+        yield Figure(row=4, task=task, against="", values=seconds, unit="s", most=0.35)
+    few, many = ([child("cells", count) for _ in range(rounds)] for count in (2500, 10000))
+    task = "10,000 fake cells: plan, ledger, report"
+    yield Figure(row=4, task=task, against="", values=[s for s, _, _ in many], unit="s", most=10)
+    growth = [(b - a) / 7.5 for (_, a, _), (_, b, _) in zip(few, many, strict=True)]
+    kept = [kilobytes / 10 for _, _, kilobytes in many]
+    yield Figure(
+        row=4,
+        task="memory per further cell",
+        against=f"its result: {1e3 * kept[0]:.1f} kB",
+        values=growth,
+        unit="kB",
+    )
+
+
+def jobs(rounds: int) -> Iterator[Figure]:
+    """Two worker processes against one, a thread each, on networks that no stack makes faster."""
+    names = {"dataset": ["digits"], "model": ["ffnn:hidden=512x512"], "activation": ["relu"]}
+    flags = {**names, "epochs": [40], "seeds": 8, "threads": 1, "stack": "1", "device": "cpu"}
+    runs = {
+        "--jobs 1": partial(trained, **flags, jobs=1),
+        "relubench": partial(trained, **flags, jobs=2),
+    }
+    yield faster(5, "8 runs, 512x512, --jobs 2", "--jobs 1", measure(runs, rounds), 1.6)
+
+
+def passed(network: torch.nn.Module, x: torch.Tensor, size: int) -> None:
+    """A forward pass and nothing else, of so many examples at once."""
+    with torch.no_grad():
+        for part in x.split(size):
+            network(part)
+
+
+def observed(network: torch.nn.Module, data: examples.Examples) -> None:
+    """The pass that counts dead units."""
+    counters = [
+        Counter(layer, 1, act.units, data.x.device) for layer, act in layers.activations(network)
+    ]
+    engine.predict(Networks([network]), HEADS.choose("softmax"), data, counters)
+
+
+def counting(rounds: int) -> Iterator[Figure]:
+    """deadcount's pass against a forward pass of the same network, and its memory."""
+    for model, count in COUNTED.items():
+        x = torch.randn(count, 1, 28, 28)
+        data = examples.Examples.of([x], [torch.zeros(count, dtype=torch.int64)])
+        network = MODELS.choose(model)((1, 28, 28), 10, ACTIVATIONS.choose("relu")).eval()
+        forward = fastest([partial(passed, network, x, size) for size in (64, 512, 2048)])
+        threads = best_threads(forward)
+        own = partial(observed, network, data)
+        seconds = measure({"relubench": own, "forward pass": forward}, rounds)
+        task = f"deadcount's pass, {model}, {counted(threads, 'thread')}"
+        yield as_slow(6, task, "forward pass", seconds, 1.6)
+    peaks = [[child("pass", n)[0] for n in (20000, 80000)] for _ in range(rounds)]
+    yield Figure(
+        row=6,
+        task="its memory's peak, 80,000 examples",
+        against="20,000 examples",
+        values=[many / few for few, many in peaks],
+        unit="× its memory",
+        most=1.05,
+    )
+
+
+ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
+    1: cv,
+    2: wide,
+    3: convolutions,
+    4: overhead,
+    5: jobs,
+    6: counting,
+}
