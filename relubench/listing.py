@@ -37,7 +37,11 @@ def catalog(entries: Catalog[Entry], described: str) -> Table:
     if any(row.get("paper") for row in rows):
         columns.append(Column("paper", _paper_text, left=True, wrap=True))
     return Table(
-        rows, columns, counted(len(rows), entries.kind), group=lambda row: row.get("family")
+        rows,
+        columns,
+        counted(len(rows), entries.kind),
+        notes=[entries.beside] if entries.beside else [],
+        group=lambda row: row.get("family"),
     )
 
 

@@ -20,7 +20,7 @@ Pulled = Callable[[Callable[[Tensor], Tensor], Tensor], Any]  # as torch.func.vj
 
 
 class CannotStack(Exception):
-    """These networks have no vectorised pass: batch normalisation, an op without a rule."""
+    """These networks have no vectorised pass: an op without a rule, padded batch normalisation."""
 
 
 class Networks:
@@ -67,7 +67,11 @@ class Networks:
         self.modules[0].train(learning)
 
     def probe(self, x: Tensor) -> None:
-        """Raise CannotStack where inputs such as `x` find no vectorised pass."""
+        """Raise CannotStack where inputs such as `x` find no vectorised pass.
+
+        It leaves no trace in the statistics of batch normalisation.
+        """
+        kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
         try:
             self(x).sum().backward()
             with torch.no_grad():
@@ -76,6 +80,8 @@ class Networks:
             raise CannotStack(str(error)) from error
         for parameter in self.parameters.values():
             parameter.grad = None
+        for name, buffer in self.buffers.items():
+            buffer.copy_(kept[name])
 
     def settle(self) -> None:
         """Write what was learned back into the single networks."""
@@ -90,14 +96,15 @@ class Networks:
 def _observe(
     network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor, pulled: Pulled
 ) -> Any:
-    seen: list[tuple[Tensor, Tensor]] = []
+    acts = [act for _, act in activations(network)]
+    seen: dict[Act, tuple[Tensor, Tensor]] = {}
 
     def look(act: Act, inputs: tuple[Tensor], value: Tensor) -> None:
-        seen.append((value, slopes(act, inputs[0], pulled)))
+        seen[act] = value, slopes(act, inputs[0], pulled)
 
-    hooks = [act.register_forward_hook(look) for _, act in activations(network)]
+    hooks = [act.register_forward_hook(look) for act in acts]
     try:
-        return call(x), seen
+        return call(x), [seen[act] for act in acts]  # they need not be called in this order
     finally:
         for hook in hooks:
             hook.remove()
