@@ -133,7 +133,6 @@ class Catalog(dict[str, E]):
             given[key] = value
         return entry.settle({key: given[key] for key in entry.parameters if key in given})
 
-
     def _entry(self, name: str, pairs: list[str]) -> E:
         """What a name means; where it goes on after the first colon, that is taken from `pairs`."""
         library, _, thing = name.partition(".")

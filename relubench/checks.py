@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,9 +15,12 @@ from relubench.activations import ACTIVATIONS
 from relubench.engine import build, skeleton
 from relubench.errors import BadValue, UnknownName
 from relubench.examples import split
+from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
 from relubench.own_code import OwnCodeError, brief
 from relubench.plan import Cell, Machine
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def check(cell: Cell, machine: Machine) -> None:
@@ -39,19 +44,80 @@ def check(cell: Cell, machine: Machine) -> None:
         raise BadValue(f"--pca {pca}: {cell.dataset} has at most {most} components here")
     _check_choices(cell)
     shape = (pca,) if pca else dataset.shape
-    skeleton(cell, shape, dataset)
+    network = skeleton(cell, shape, dataset)
+    rows = {len(train) + step for step in ((-1, 0, 1) if cell.split.folds else (0,))}
+    normed = any(isinstance(module, NORMS) for module in network.modules())
+    if normed and any(count % cell.recipe.batch_size == 1 for count in rows):
+        _check_one_example(cell, shape, machine)
+    if MODELS.choose(cell.model).entry.code:
+        _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
     if ACTIVATIONS.choose(cell.activation).entry.sha256:
         _check_own(cell, shape, machine)
 
 
+def _check_one_example(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
+    """Refuse a last batch of one example where batch normalisation needs more."""
+    network, x = build(cell, shape, machine), _examples(1, shape, machine)
+    try:
+        network(x)
+    except ValueError as error:
+        raise BadValue(
+            f"--batch-size {cell.recipe.batch_size}: the last batch of an epoch holds one example, "
+            f"of which batch normalisation in {cell.model} takes no variance: choose another"
+        ) from error
+
+
+def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Machine) -> None:
+    """Refuse a network of foreign code that cannot be trained; the cell's unit is never flat."""
+    network, x = build(cell, shape, machine), _examples(4, shape, machine)
+    acts = dict(layers.activations(network))
+    if not acts:
+        raise OwnCodeError(f"{cell.model} fails the check 'uses its activation': it has none")
+    calls: Counter[nn.Module] = Counter()
+    for act in acts.values():
+        act.register_forward_hook(lambda act, inputs, value: calls.update([act]))
+    stream = torch.Generator(machine.device).manual_seed(0)
+    layers.draw_noise_from(network, stream, stream)
+    with torch.random.fork_rng(devices=[]):
+        before = torch.random.get_rng_state()
+        try:
+            outputs = network(x)
+        except Exception as error:
+            raise OwnCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
+        quiet = torch.equal(before, torch.random.get_rng_state())
+    found, wanted = tuple(getattr(outputs, "shape", ())), (len(x), classes)
+    often = [name for name, act in acts.items() if calls[act] != 1]
+    failed = {
+        "gives a score per class": found != wanted and f"{found} instead of {wanted}",
+        "calls each activation once": often
+        and f"{often[0]} is called {calls[acts[often[0]]]} times",
+        "leaves torch's global generator alone": not quiet and "use relubench.layers.Dropout",
+    }
+    for check, what in failed.items():
+        if what:
+            raise OwnCodeError(f"{cell.model} fails the check '{check}': {what}")
+    first = next(module for module in network.modules() if isinstance(module, layers.WEIGHTED))
+    if outputs.requires_grad:
+        outputs.sum().backward()
+    if first.weight.grad is None or not first.weight.grad.any():
+        raise OwnCodeError(
+            f"{cell.model} fails the check 'is trained': no gradient reaches its first layer"
+        )
+
+
 def _check_own(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
     """Refuse a user's own activation that this network cannot use."""
-    network = build(cell, shape, machine)
-    x = torch.zeros(2, *shape, dtype=getattr(torch, machine.dtype), device=machine.device)
+    network, x = build(cell, shape, machine), _examples(2, shape, machine)
     try:
         network(x).sum().backward()
     except Exception as error:
         raise OwnCodeError(f"{cell.activation} fails in {cell.model}: {brief(error)}") from error
+
+
+def _examples(count: int, shape: tuple[int, ...], machine: Machine) -> torch.Tensor:
+    stream = torch.Generator().manual_seed(0)
+    x = torch.randn(count, *shape, generator=stream, dtype=getattr(torch, machine.dtype))
+    return x.to(machine.device)
 
 
 def _check_choices(cell: Cell) -> None:

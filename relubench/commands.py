@@ -170,7 +170,7 @@ def prepare(request: Request, console: Console) -> Work:
     if name is None and request.command == "compare" and "default" in benchmarks.tables:
         name = "default"
     settings = config.settings(benchmarks, name, request.flags, CATALOGS)
-    plan = config.plan(settings, request.command, request.quick)
+    plan = config.plan(settings, request.command, request.quick, MODELS)
     machine = Machine(
         data_dir=str(request.data_dir or data_dir()),
         device=device(settings.device, console),
@@ -280,6 +280,7 @@ def context(stack: Stack, machine: Machine) -> Context:
     from relubench.ledger import Context
 
     cell = stack.cells[0]
+    activation, model = ACTIVATIONS.choose(cell.activation).entry, MODELS.choose(cell.model).entry
     return Context(
         engine=ENGINE,
         torch=torch.__version__,
@@ -287,7 +288,7 @@ def context(stack: Stack, machine: Machine) -> Context:
         threads=stack.threads or machine.threads,
         dtype=machine.dtype,
         data=DATASETS.choose(cell.dataset).entry.digest,
-        code=ACTIVATIONS.choose(cell.activation).entry.sha256,
+        code=" ".join(filter(None, (activation.sha256, model.code))),
     )
 
 

@@ -208,6 +208,13 @@ def initialise(network: nn.Module, stream: torch.Generator, output_bias: float =
         act.reset_parameters(stream)
 
 
+def reset_norms(network: nn.Module) -> None:
+    """Let batch normalisation begin at scale 1, shift 0 and no statistics."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+
+
 def _draw(layer: nn.Module, scheme: str, pieces: int, first: bool, stream: torch.Generator) -> None:
     """Draw a layer's first pieces, or the others; all of them feed as many outputs."""
     weight = layer.get_parameter("weight")

@@ -11,7 +11,7 @@ from relubench.activations import Activation
 from relubench.catalog import Catalog, Entry, spell
 from relubench.formats import Column, Row, Table, counted
 
-HIDDEN = ("name", "function", "sha256", "learns", "flat", "module", "mixes", "widths")
+HIDDEN = ("name", "function", "sha256", "learns", "flat", "module", "mixes", "widths", "code")
 
 
 def catalog(entries: Catalog[Entry], described: str) -> Table:
@@ -25,7 +25,7 @@ def catalog(entries: Catalog[Entry], described: str) -> Table:
             own |= {"learned": list(entry.learns), "can_die": bool(entry.flat)}
             own["elementwise"] = entry.elementwise
         rows.append(row | own)
-    plain = ("init", "source", "examples", "better", "unit", "suffix")
+    plain = ("init", "activation", "source", "examples", "better", "unit", "suffix")
     shown = [key for key in plain if any(row.get(key) for row in rows)]
     columns = [Column("name", lambda row: row["name"], left=True)]
     columns.append(Column(described, lambda row: row[described], left=True, wrap=True))

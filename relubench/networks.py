@@ -6,12 +6,12 @@ Every tensor that goes in or comes out has the cells in its first dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vjp
+from torch.func import functional_call, vjp
 from torch.utils import _pytree as pytree
 
 from relubench.layers import Act, activations
@@ -35,7 +35,8 @@ class Networks:
         self.buffers: dict[str, Tensor] = {}
         self.parameters: dict[str, Any] = dict(self.modules[0].named_parameters())
         if self.stacked:
-            self.parameters, self.buffers = stack_module_state(self.modules)
+            self.parameters = _stacked([dict(module.named_parameters()) for module in modules])
+            self.buffers = _stacked([dict(module.named_buffers()) for module in modules])
 
     def __call__(self, x: Tensor) -> Tensor:
         """(cells, batch, …) to (cells, batch, classes)."""
@@ -91,6 +92,19 @@ class Networks:
                     learned = [*module.named_parameters(), *module.named_buffers()]
                     for name, tensor in learned:
                         tensor.copy_((self.parameters | self.buffers)[name][number])
+
+
+def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """By name, with the networks in the first dimension.
+
+    torch.func.stack_module_state wants one class of all, and every traced network has its own.
+    """
+    return {
+        name: torch.stack([each[name].detach() for each in tensors]).requires_grad_(
+            tensor.requires_grad
+        )
+        for name, tensor in tensors[0].items()
+    }
 
 
 def _observe(

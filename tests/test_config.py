@@ -24,7 +24,7 @@ def settings(**flags: Any) -> config.Settings:
 
 
 def plan(command: str = "train", quick: bool = False, **flags: Any) -> Plan:
-    return config.plan(settings(**flags), command, quick)
+    return config.plan(settings(**flags), command, quick, CATALOGS["model"])
 
 
 BROKEN = """

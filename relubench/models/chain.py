@@ -125,9 +125,7 @@ class Chain:
         self, channels: int, size: int, stride: int, padding: int, outside: int = 0
     ) -> tuple[int, ...]:
         """The shape after windows of `size` have moved over the image."""
-        sides = [
-            (length + 2 * padding - size + outside) // stride + 1 for length in self.shape[1:]
-        ]
+        sides = [(length + 2 * padding - size + outside) // stride + 1 for length in self.shape[1:]]
         return channels, *sides
 
 

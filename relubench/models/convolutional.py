@@ -176,9 +176,7 @@ def nin(
 VGG = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
-@MODELS.add(
-    paper="arXiv:1409.1556 (Simonyan & Zisserman)", year=2014, widths=("filters", "dense")
-)
+@MODELS.add(paper="arXiv:1409.1556 (Simonyan & Zisserman)", year=2014, widths=("filters", "dense"))
 def vgg(
     shape: Sequence[int],
     outputs: int,

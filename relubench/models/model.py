@@ -48,8 +48,8 @@ MODELS: Catalog[Model] = Catalog(
     Model,
     own=_own,
     libraries={"torchvision": _of_torchvision},
-    beside="Also torchvision.NAME, such as torchvision.resnet18: any of its classification networks; "
-    "and your own, ./file.py:NAME or package.module:NAME.",
+    beside="Also any classification network of torchvision, such as torchvision.resnet18, and your "
+    "own: ./file.py:NAME or package.module:NAME.",
 )
 
 

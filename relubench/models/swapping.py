@@ -98,9 +98,10 @@ def _check_open(name: str, layer: nn.Module) -> None:
 
 
 def _share(network: nn.Module, node: fx.Node) -> float:
+    share: Any = node.kwargs.get("p", node.args[1] if len(node.args) > 1 else 0.5)
     if node.op == "call_module":
-        return float(network.get_submodule(str(node.target)).p)
-    return float(node.kwargs.get("p", node.args[1] if len(node.args) > 1 else 0.5))
+        share = network.get_submodule(str(node.target)).p
+    return float(share)
 
 
 def _run(name: str, network: nn.Module, graph: fx.Graph, shape: Sequence[int]) -> None:
