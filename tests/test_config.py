@@ -189,3 +189,11 @@ def test_a_key_depends_on_everything_in_the_cell() -> None:
     assert len(set(keys)) == len(keys)
     assert plan("train").cells[0].key == base.key
     assert base.key == "54ed537a32729461"  # scripts join rows by it: it must not drift
+
+
+def test_a_model_brings_its_own_activation_where_none_is_chosen() -> None:
+    models = ["ffnn", "lenet5"]
+    assert [c.activation for c in plan(model=models).cells] == ["relu", "tanh"]
+    assert [c.activation for c in plan(model=models, activation="elu").cells] == ["elu", "elu"]
+    compared = plan("compare", model="lenet5", seeds=1)
+    assert [cell.activation for cell in compared.cells] == ["relu", "tanh"]

@@ -294,6 +294,15 @@ def test_torchvision_trains_with_another_activation(capsys: pytest.CaptureFixtur
     assert row["failed"] is None
 
 
+def test_statistics_of_batch_normalisation_are_learned_and_saved() -> None:
+    model = ["-m", "resnet18:filters=2x2x2x2", "-d", "digits", "--limit", "40", "--quiet"]
+    assert main(["train", *model, "--batch-size", "16", "--epochs", "2", "--save", "w.pt"]) == 0
+    state = torch.load("w.pt", weights_only=True)
+    assert state["conv1.norm.num_batches_tracked"] == 2 * 3
+    assert state["block8.conv2.1.running_var"].isfinite().all()
+    assert not torch.equal(state["conv1.norm.running_mean"], torch.zeros(2))
+
+
 # --- a user's own ---------------------------------------------------------------------------------
 
 
