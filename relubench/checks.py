@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,39 +71,45 @@ def _check_one_example(cell: Cell, shape: tuple[int, ...], machine: Machine) -> 
 def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Machine) -> None:
     """Refuse a network of foreign code that cannot be trained; the cell's unit is never flat."""
     network, x = build(cell, shape, machine), _examples(4, shape, machine)
-    acts = dict(layers.activations(network))
-    if not acts:
-        raise OwnCodeError(f"{cell.model} fails the check 'uses its activation': it has none")
-    calls: Counter[nn.Module] = Counter()
-    for act in acts.values():
-        act.register_forward_hook(lambda act, inputs, value: calls.update([act]))
-    stream = torch.Generator(machine.device).manual_seed(0)
-    layers.draw_noise_from(network, stream, stream)
-    with torch.random.fork_rng(devices=[]):
-        before = torch.random.get_rng_state()
-        try:
-            outputs = network(x)
-        except Exception as error:
-            raise OwnCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
-        quiet = torch.equal(before, torch.random.get_rng_state())
+    try:
+        outputs, calls, quiet = _trial(network, x)
+    except Exception as error:
+        raise OwnCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
     found, wanted = tuple(getattr(outputs, "shape", ())), (len(x), classes)
-    often = [name for name, act in acts.items() if calls[act] != 1]
+    often = next((f"{act} is called {n} times" for act, n in calls.items() if n != 1), "")
     failed = {
         "gives a score per class": found != wanted and f"{found} instead of {wanted}",
-        "calls each activation once": often
-        and f"{often[0]} is called {calls[acts[often[0]]]} times",
+        "uses its activation": not calls and "it has none",
+        "calls each activation once": often,
         "leaves torch's global generator alone": not quiet and "use relubench.layers.Dropout",
+        "is trained": not _reaches_first(network, outputs) and "no gradient in its first layer",
     }
     for check, what in failed.items():
         if what:
             raise OwnCodeError(f"{cell.model} fails the check '{check}': {what}")
-    first = next(module for module in network.modules() if isinstance(module, layers.WEIGHTED))
-    if outputs.requires_grad:
-        outputs.sum().backward()
-    if first.weight.grad is None or not first.weight.grad.any():
-        raise OwnCodeError(
-            f"{cell.model} fails the check 'is trained': no gradient reaches its first layer"
-        )
+
+
+def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, Counter[str], bool]:
+    """Outputs while training, how often each Act was called, and whether only they drew noise."""
+    calls: Counter[str] = Counter()
+    for name, act in layers.activations(network):
+        calls[name] = 0
+        act.register_forward_hook(lambda act, inputs, value, name=name: calls.update([name]))
+    stream = torch.Generator(x.device).manual_seed(0)
+    layers.draw_noise_from(network, stream, stream)
+    with torch.random.fork_rng(devices=[]):
+        before = torch.random.get_rng_state()
+        outputs = network(x)
+        return outputs, calls, torch.equal(before, torch.random.get_rng_state())
+
+
+def _reaches_first(network: nn.Module, outputs: Any) -> bool:
+    """Whether the outputs' gradient reaches the first layer with weights."""
+    first = next((m for m in network.modules() if isinstance(m, layers.WEIGHTED)), None)
+    if first is None or not getattr(outputs, "requires_grad", False):
+        return False
+    outputs.square().sum().backward()
+    return first.weight.grad is not None and bool(first.weight.grad.any())
 
 
 def _check_own(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:

@@ -375,7 +375,7 @@ REFUSED = {
     "none": " fails the check 'uses its activation': it has none",
     "number": " is of type int: a model is a factory",
     "Branching": " cannot be traced, so that its activations cannot be swapped: TraceError",
-    "Detached": " fails the check 'is trained': no gradient reaches its first layer",
+    "Detached": " fails the check 'is trained': no gradient in its first layer",
     "Repeating": " fails the check 'calls each activation once': act is called 2 times",
     "dropping": " fails the check 'leaves torch's global generator alone': use relubench",
 }
