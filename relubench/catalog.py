@@ -92,14 +92,22 @@ class Choice(Generic[E]):
 class Catalog(dict[str, E]):
     """What a user may name, by name.
 
-    own  makes an entry of a user's own code, which is named by its place: relubench.own_code
+    own        makes an entry of a user's own code, which is named by its place: relubench.own_code
+    libraries  each makes an entry of what it has by a name: `torchvision.resnet18`
+    beside     what these may be, in a line for `list`
     """
 
     def __init__(
-        self, kind: str, entry: Callable[..., E], own: Callable[[str, Own], E] | None = None
+        self,
+        kind: str,
+        entry: Callable[..., E],
+        own: Callable[[str, Own], E] | None = None,
+        libraries: Mapping[str, Callable[[str], E]] | None = None,
+        beside: str = "",
     ) -> None:
         super().__init__()
-        self.kind, self.entry, self.own = kind, entry, own
+        self.kind, self.entry, self.own, self.beside = kind, entry, own, beside
+        self.libraries = libraries or {}
 
     def __missing__(self, name: str) -> E:
         raise UnknownName(self.kind, name, known=self)
@@ -126,17 +134,23 @@ class Catalog(dict[str, E]):
         name, *pairs = text.strip().split(":")
         if not name:
             raise BadValue(f"{text!r} names no {self.kind}")
-        if self.own and own_code.named(name):
-            attribute = pairs.pop(0) if pairs else ""
-            entry = self.own(f"{name}:{attribute}", own_code.load(name, attribute))
-        else:
-            entry = self[name]
+        entry = self._entry(name, pairs)
         given: dict[str, Any] = {}
         for key, value in (_parameter(entry, pair) for pair in pairs):
             if key in given:
                 raise BadValue(f"{entry.name}: {key} is given twice")
             given[key] = value
         return entry.settle({key: given[key] for key in entry.parameters if key in given})
+
+    def _entry(self, name: str, pairs: list[str]) -> E:
+        """What a name means; where it goes on after the first colon, that is taken from `pairs`."""
+        library, _, thing = name.partition(".")
+        if library in self.libraries and not (pairs and "=" not in pairs[0]):
+            return self.libraries[library](thing)
+        if self.own and own_code.named(name):
+            attribute = pairs.pop(0) if pairs else ""
+            return self.own(f"{name}:{attribute}", own_code.load(name, attribute))
+        return self[name]
 
 
 def _parameter(entry: Entry, pair: str) -> tuple[str, Any]:

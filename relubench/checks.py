@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +16,12 @@ from relubench.activations import ACTIVATIONS
 from relubench.engine import build, skeleton
 from relubench.errors import BadValue, UnknownName
 from relubench.examples import split
+from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
 from relubench.own_code import OwnCodeError, brief
 from relubench.plan import Cell, Machine
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def check(cell: Cell, machine: Machine) -> None:
@@ -39,19 +45,86 @@ def check(cell: Cell, machine: Machine) -> None:
         raise BadValue(f"--pca {pca}: {cell.dataset} has at most {most} components here")
     _check_choices(cell)
     shape = (pca,) if pca else dataset.shape
-    skeleton(cell, shape, dataset)
+    network = skeleton(cell, shape, dataset)
+    rows = {len(train) + step for step in ((-1, 0, 1) if cell.split.folds else (0,))}
+    normed = any(isinstance(module, NORMS) for module in network.modules())
+    if normed and any(count % cell.recipe.batch_size == 1 for count in rows):
+        _check_one_example(cell, shape, machine)
+    if MODELS.choose(cell.model).entry.code:
+        _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
     if ACTIVATIONS.choose(cell.activation).entry.sha256:
         _check_own(cell, shape, machine)
 
 
+def _check_one_example(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
+    """Refuse a last batch of one example where batch normalisation needs more."""
+    network, x = build(cell, shape, machine), _examples(1, shape, machine)
+    try:
+        network(x)
+    except ValueError as error:
+        raise BadValue(
+            f"--batch-size {cell.recipe.batch_size}: the last batch of an epoch holds one example, "
+            f"of which batch normalisation in {cell.model} takes no variance: choose another"
+        ) from error
+
+
+def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Machine) -> None:
+    """Refuse a network of foreign code that cannot be trained; the cell's unit is never flat."""
+    network, x = build(cell, shape, machine), _examples(4, shape, machine)
+    try:
+        outputs, calls, quiet = _trial(network, x)
+    except Exception as error:
+        raise OwnCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
+    found, wanted = tuple(getattr(outputs, "shape", ())), (len(x), classes)
+    often = next((f"{act} is called {n} times" for act, n in calls.items() if n != 1), "")
+    failed = {
+        "gives a score per class": found != wanted and f"{found} instead of {wanted}",
+        "uses its activation": not calls and "it has none",
+        "calls each activation once": often,
+        "leaves torch's global generator alone": not quiet and "use relubench.layers.Dropout",
+        "is trained": not _reaches_first(network, outputs) and "no gradient in its first layer",
+    }
+    for check, what in failed.items():
+        if what:
+            raise OwnCodeError(f"{cell.model} fails the check '{check}': {what}")
+
+
+def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, Counter[str], bool]:
+    """Outputs while training, how often each Act was called, and whether only they drew noise."""
+    calls: Counter[str] = Counter()
+    for name, act in layers.activations(network):
+        calls[name] = 0
+        act.register_forward_hook(lambda act, inputs, value, name=name: calls.update([name]))
+    stream = torch.Generator(x.device).manual_seed(0)
+    layers.draw_noise_from(network, stream, stream)
+    with torch.random.fork_rng(devices=[]):
+        before = torch.random.get_rng_state()
+        outputs = network(x)
+        return outputs, calls, torch.equal(before, torch.random.get_rng_state())
+
+
+def _reaches_first(network: nn.Module, outputs: Any) -> bool:
+    """Whether the outputs' gradient reaches the first layer with weights."""
+    first = next((m for m in network.modules() if isinstance(m, layers.WEIGHTED)), None)
+    if first is None or not getattr(outputs, "requires_grad", False):
+        return False
+    outputs.square().sum().backward()
+    return first.weight.grad is not None and bool(first.weight.grad.any())
+
+
 def _check_own(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
     """Refuse a user's own activation that this network cannot use."""
-    network = build(cell, shape, machine)
-    x = torch.zeros(2, *shape, dtype=getattr(torch, machine.storage), device=machine.device)
+    network, x = build(cell, shape, machine), _examples(2, shape, machine)
     try:
         network(x).sum().backward()
     except Exception as error:
         raise OwnCodeError(f"{cell.activation} fails in {cell.model}: {brief(error)}") from error
+
+
+def _examples(count: int, shape: tuple[int, ...], machine: Machine) -> torch.Tensor:
+    stream = torch.Generator().manual_seed(0)
+    x = torch.randn(count, *shape, generator=stream, dtype=getattr(torch, machine.storage))
+    return x.to(machine.device)
 
 
 def _check_choices(cell: Cell) -> None:

@@ -50,7 +50,9 @@ class Flags:
 
     dataset: Annotated[Names, flag(WHAT, "Datasets.", "NAME,…", "-d", "--dataset")] = None
     model: Annotated[Names, flag(WHAT, "Models.", "NAME,…", "-m", "--model")] = None
-    activation: Annotated[Names, flag(WHAT, "Activations.", "NAME,…", "-a", "--activation")] = None
+    activation: Annotated[
+        Names, flag(WHAT, "Activations (default: the model's own).", "NAME,…", "-a", "--activation")
+    ] = None
     head: Annotated[Names, flag(WHAT, "What the outputs mean.", "NAME,…")] = None
     match_parameters: Annotated[
         bool | None,

@@ -188,7 +188,7 @@ def cost(
     from relubench import cost as costs
 
     settings = config.settings(config.Benchmarks("", {}), None, flags, CATALOGS)
-    names = settings.activation if "activation" in flags else tuple(ACTIVATIONS)
+    names = settings.activation or tuple(ACTIVATIONS)
     choices = [ACTIVATIONS.choose(name) for name in dict.fromkeys((bill.REFERENCE, *names))]
     counts = list(dict.fromkeys(elements(size) for size in _split(sizes)))
     if rounds < 1:
@@ -241,7 +241,7 @@ def prepare(request: Request, console: Console) -> Work:
     if name is None and request.command == "compare" and "default" in benchmarks.tables:
         name = "default"
     settings = config.settings(benchmarks, name, request.flags, CATALOGS)
-    plan = config.plan(settings, request.command, request.quick)
+    plan = config.plan(settings, request.command, request.quick, MODELS)
     executor = executors.choose(
         settings.executor, settings.jobs, settings.scheduler, settings.scheduler_file
     )

@@ -79,7 +79,7 @@ class Settings(BaseModel):
     description: str = ""
     dataset: Names = ("digits",)
     model: Names = ("ffnn:hidden=128x64x32",)
-    activation: Names = ("relu",)
+    activation: Names | None = None  # each model's own
     head: Names = ("softmax",)
     match_parameters: bool = False
     reference: str = "relu"
@@ -107,7 +107,9 @@ class Settings(BaseModel):
 
     @field_validator("dataset", "model", "activation", "head", "optimizer", mode="after")
     @classmethod
-    def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _known(cls, names: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        if names is None:
+            return None
         catalog, problems, known = _catalog(info), [], []
         for name in names:
             try:
@@ -225,17 +227,18 @@ QUICK_EPOCHS = 2
 QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 
 
-def plan(settings: Settings, command: str, quick: bool) -> Plan:
-    """The cells of a command; with `quick` a smoke run: a few seeds, epochs and examples."""
+def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
+    """The cells of a command; with `quick` a smoke run: a few seeds, epochs and examples.
+
+    models  say which activation is their own, where none is chosen
+    """
     settings = settings.model_copy(update={"seeds": settings.seeds or SEEDS.get(command, 1)})
     if quick:
         shrunk = {key: min(getattr(settings, key) or most, most) for key, most in QUICK.items()}
         shrunk["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
         settings = settings.model_copy(update=shrunk)
     seeds = [settings.seed] if settings.seed is not None else range(settings.seeds or 1)
-    names = settings.activation
-    if command == "compare" and settings.reference not in names:
-        names = (settings.reference, *names)
+    names = {model: _activations(settings, command, models, model) for model in settings.model}
     recipes = [
         Recipe(optimizer=optimizer, lr=lr, epochs=epochs, batch_size=size, weight_decay=decay)
         for optimizer, lr, epochs, size, decay in itertools.product(
@@ -266,9 +269,19 @@ def plan(settings: Settings, command: str, quick: bool) -> Plan:
         )
         for split in _splits(settings, command)
         for seed in seeds
-        for activation in names
+        for activation in names[model]
     )
     return Plan(cells=cells, reference=settings.reference, quick=quick)
+
+
+def _activations(
+    settings: Settings, command: str, models: Catalog[Any], model: str
+) -> tuple[str, ...]:
+    """What is chosen, else the model's own; where they are compared, the reference too."""
+    chosen = settings.activation or (models.choose(model).entry.activation,)
+    if command == "compare" and settings.reference not in chosen:
+        return (settings.reference, *chosen)
+    return chosen
 
 
 def _splits(settings: Settings, command: str) -> list[Split]:

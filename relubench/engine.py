@@ -314,24 +314,30 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
     """The cell's network with its initial weights, for examples of `shape`."""
     network = skeleton(cell, shape, datasets.load(cell.dataset, machine.data_dir))
     network = network.to(getattr(torch, machine.storage))
-    try:
-        network = network.to_empty(device="cpu")
-    except RuntimeError as error:
-        count = layers.parameter_count(network)
-        raise BadValue(f"--model {cell.model}: no memory for {count} parameters") from error
+    if not MODELS.choose(cell.model).entry.code:
+        try:
+            network = network.to_empty(device="cpu")
+        except RuntimeError as error:
+            count = layers.parameter_count(network)
+            raise BadValue(f"--model {cell.model}: no memory for {count} parameters") from error
+        layers.reset_norms(network)
     bias = HEADS.choose(cell.head).entry.bias
     layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias)
     return network.to(machine.device, getattr(torch, machine.storage))  # a user's own module too
 
 
 def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
-    """The cell's network, its weights without memory; raises BadValue where none can be built."""
+    """The cell's network, its weights without memory; raises BadValue where none can be built.
+
+    That of code which is not relubench's begins as that code says, drawn from the cell's stream.
+    """
     activation, classes = ACTIVATIONS.choose(cell.activation), len(dataset.classes)
     try:
         model = MODELS.choose(cell.model)
         if cell.match_parameters:
             model = matching.narrowed(cell.model, cell.activation, tuple(shape), classes)
-        with torch.device("meta"):
+        device = "cpu" if model.entry.code else "meta"
+        with layers.drawing_from(seeds.stream(cell, "network")), torch.device(device):
             network: nn.Module = model(shape, classes, activation)
     except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond its integers
         raise BadValue(f"--model {cell.model} is too large to be built") from error

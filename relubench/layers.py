@@ -1,4 +1,4 @@
-"""What networks are made of: Act and Dropout, and how their weights begin.
+"""What networks are made of: Act, Dropout and Residual, and how their weights begin.
 
 Nothing here touches torch's global random state: weights come from one generator, noise from
 another, both of the cell.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ SCHEMES: dict[str, Callable[[int, int], float]] = {
     scheme.__name__: scheme for scheme in (he, glorot, lecun)
 }
 OUTPUT_SCHEME = "glorot"  # no activation follows the last layer
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that begin by a scheme
 
 
 class Noisy(nn.Module):
@@ -96,13 +98,20 @@ class Act(Noisy):
     def _made(self, stream: torch.Generator | None = None) -> nn.Module:
         make = self.activation.entry.module
         assert make is not None
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            if stream is None:
-                return make(**self.fixed)
-            torch.random.set_rng_state(stream.get_state())
-            made = make(**self.fixed)
-            stream.set_state(torch.random.get_rng_state())
-            return made
+        with drawing_from(stream), torch.device("cpu"):
+            return make(**self.fixed)
+
+
+@contextmanager
+def drawing_from(stream: torch.Generator | None) -> Iterator[None]:
+    """What is drawn here from torch's global generator comes from `stream`, or leaves no trace."""
+    with torch.random.fork_rng(devices=[]):
+        if stream is None:
+            yield
+            return
+        torch.random.set_rng_state(stream.get_state())
+        yield
+        stream.set_state(torch.random.get_rng_state())
 
 
 def pieces(activation: Choice[Activation]) -> int:
@@ -114,18 +123,38 @@ def pieces(activation: Choice[Activation]) -> int:
 
 
 class Dropout(Noisy):
-    """Zeroes each element with probability `share` while training and scales the rest up."""
+    """Zeroes each element with probability `share` while training and scales the rest up.
 
-    def __init__(self, share: float) -> None:
+    whole  what is zeroed at once: 0 an element, 1 an example, 2 a channel
+    """
+
+    def __init__(self, share: float, whole: int = 0) -> None:
         super().__init__()
-        self.share = share
+        self.share, self.whole = share, whole
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same shape."""
         if not self.training:
             return x
-        draw = torch.rand(x.shape, generator=self.noise, dtype=x.dtype, device=x.device)
+        shape = x.shape[: self.whole] + (1,) * (x.ndim - self.whole) if self.whole else x.shape
+        draw = torch.rand(shape, generator=self.noise, dtype=x.dtype, device=x.device)
         return x * (draw >= self.share) / (1 - self.share)
+
+
+class Residual(nn.Module):
+    """The activation of the sum of two convolutions and a shortcut past them."""
+
+    def __init__(
+        self, conv1: nn.Module, conv2: nn.Module, shortcut: nn.Module, activation: Act
+    ) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.shortcut = conv1, conv2, shortcut
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(examples, channels, height, width) to (examples, units, …)."""
+        value: Tensor = self.activation(self.conv2(self.conv1(x)) + self.shortcut(x))
+        return value
 
 
 def activations(network: nn.Module) -> Iterator[tuple[str, Act]]:
@@ -172,6 +201,7 @@ def initialise(network: nn.Module, stream: torch.Generator, output_bias: float =
     A layer's weights are standard normal numbers, the same for every activation, times the
     standard deviation of the scheme of the activation that follows it. Further pieces are drawn
     after everything else, so that the first ones and the other layers get the same numbers too.
+    What is neither a dense nor a convolutional layer is left as it is.
     """
     acts = [act for _, act in activations(network)]
     own = {module for act in acts for module in act.learned.modules()}
@@ -182,16 +212,23 @@ def initialise(network: nn.Module, stream: torch.Generator, output_bias: float =
             scheme = module.activation.entry.init
             drawn += [(layer, scheme, module.pieces) for layer in pending]
             pending.clear()
-        elif isinstance(module, nn.Linear | nn.Conv2d) and module not in own:
+        elif isinstance(module, WEIGHTED) and module not in own:
             pending.append(module)
     drawn += [(layer, OUTPUT_SCHEME, 1) for layer in pending]
     for first in (True, False):
         for layer, scheme, count in drawn:
             _draw(layer, scheme, count, first, stream)
-    for layer in pending:
-        nn.init.constant_(layer.get_parameter("bias"), output_bias)
+    for layer in pending[-1:]:
+        _fill_bias(layer, output_bias)
     for act in acts:
         act.reset_parameters(stream)
+
+
+def reset_norms(network: nn.Module) -> None:
+    """Let batch normalisation begin at scale 1, shift 0 and no statistics."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
 
 
 def _draw(layer: nn.Module, scheme: str, pieces: int, first: bool, stream: torch.Generator) -> None:
@@ -199,8 +236,14 @@ def _draw(layer: nn.Module, scheme: str, pieces: int, first: bool, stream: torch
     weight = layer.get_parameter("weight")
     receptive = weight[0, 0].numel()
     width = weight.shape[0] // pieces
-    std = SCHEMES[scheme](weight.shape[1] * receptive, width * receptive)
+    fan_out = width * receptive // getattr(layer, "groups", 1)
+    std = SCHEMES[scheme](weight.shape[1] * receptive, fan_out)
     with torch.no_grad():
         part = weight[:width] if first else weight[width:]
         part.copy_(torch.randn(part.shape, generator=stream, dtype=torch.float64) * std)
-        layer.get_parameter("bias").zero_()
+    _fill_bias(layer, 0.0)
+
+
+def _fill_bias(layer: nn.Module, value: float) -> None:
+    if layer.bias is not None:
+        nn.init.constant_(layer.get_parameter("bias"), value)

@@ -67,7 +67,7 @@ class Context:
 
     engine  relubench's engine version, which changes when its numbers do
     data    digest of the dataset
-    code    digest of a user's own activation
+    code    digests of a user's own activation and model, the version of torchvision's
     """
 
     engine: int

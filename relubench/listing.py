@@ -20,13 +20,16 @@ MOMENTS = (
     "a layer at 1. All in evaluation mode and float64."
 )
 
-HIDDEN = ("name", "function", "sha256", "learns", "shared", "flat", "module", "mixes", "widths")
+HIDDEN = (
+    *("name", "function", "sha256", "code", "learns", "shared", "flat", "module"),
+    *("mixes", "widths"),
+)
 
 
 def catalog(entries: Catalog[Entry], described: str) -> Table:
     """What a user may name, of one kind; `described` is the word for an entry's docstring."""
     rows = sorted((_row(entry, described) for entry in entries.values()), key=_family)
-    plain = ("init", "source", "examples", "better", "unit", "suffix")
+    plain = ("init", "activation", "source", "examples", "better", "unit", "suffix")
     shown = [key for key in plain if any(row.get(key) for row in rows)]
     columns = [Column("name", lambda row: row["name"], left=True)]
     columns.append(Column(described, lambda row: row[described], left=True, wrap=True))
@@ -37,7 +40,10 @@ def catalog(entries: Catalog[Entry], described: str) -> Table:
         columns.append(Column("slope at kink", _kinks_text, left=True, wrap=True))
     if any(row.get("paper") for row in rows):
         columns.append(Column("paper", _paper_text, left=True, wrap=True))
-    return Table(rows, columns, counted(len(rows), entries.kind), heading=_heading, stacks=True)
+    notes = [entries.beside] if entries.beside else []
+    return Table(
+        rows, columns, counted(len(rows), entries.kind), notes, heading=_heading, stacks=True
+    )
 
 
 def _row(entry: Entry, described: str) -> dict[str, Any]:

@@ -37,6 +37,8 @@ def narrowed(model: str, activation: str, shape: tuple[int, ...], outputs: int) 
     scale = bisect_right(range(STEPS), 0, key=lambda scale: excess(_scaled(best, scale)))
     best = _scaled(best, max(0, scale - 1))
     while abs(excess(best)) > TOLERANCE * target:
+        if not best.entry.widths:
+            raise BadValue(f"--match-parameters: {model} has no widths that could be narrowed")
         nearest = min(_neighbours(best), key=lambda choice: abs(excess(choice)), default=best)
         if abs(excess(nearest)) >= abs(excess(best)):
             raise BadValue(
@@ -48,7 +50,7 @@ def narrowed(model: str, activation: str, shape: tuple[int, ...], outputs: int) 
 
 
 def _count(model: Choice[Model], activation: str, shape: tuple[int, ...], outputs: int) -> int:
-    with torch.device("meta"):
+    with layers.drawing_from(None), torch.device("cpu" if model.entry.code else "meta"):
         return layers.parameter_count(model(shape, outputs, ACTIVATIONS.choose(activation)))
 
 

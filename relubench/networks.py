@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vjp
+from torch.func import functional_call, vjp
 from torch.utils import _pytree as pytree
 
 from relubench.layers import Act, Dropout, activations
@@ -22,7 +22,7 @@ Pulled = Callable[[Callable[[Tensor], Tensor], Tensor], Any]  # as torch.func.vj
 
 
 class CannotStack(Exception):
-    """These networks have no vectorised pass: batch normalisation, an op without a rule."""
+    """These networks have no vectorised pass: an op without a rule, padded batch normalisation."""
 
 
 SLOW = "There is a performance drop"  # how torch says that an op has no batching rule
@@ -42,7 +42,14 @@ class Networks:
         self.parameters: dict[str, Any] = dict(self.modules[0].named_parameters())
         self.buffers = dict(self.modules[0].named_buffers())
         if self.stacked:
-            self.parameters, self.buffers = stack_module_state(self.modules)
+            self.parameters = _stacked([dict(module.named_parameters()) for module in modules])
+            self.buffers = _stacked([dict(module.named_buffers()) for module in modules])
+        self.normalising = {  # statistics, scale and shift are never rounded to bfloat16
+            f"{path}.{name}"
+            for path, module in self.modules[0].named_modules()
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+            for name, _ in module.named_parameters()
+        }
 
     def __call__(self, x: Tensor) -> Tensor:
         """(cells, batch, …) to (cells, batch, classes)."""
@@ -57,7 +64,11 @@ class Networks:
         """Parameters and inputs as they are computed with."""
         if not self.bf16:
             return self.parameters, x
-        return {name: value.bfloat16() for name, value in self.parameters.items()}, x.bfloat16()
+        parameters = {
+            name: value if name in self.normalising else value.bfloat16()
+            for name, value in self.parameters.items()
+        }
+        return parameters, x.bfloat16()
 
     def _layer(
         self, module: nn.Module, path: str, parameters: Mapping[str, Tensor], x: Tensor
@@ -112,9 +123,11 @@ class Networks:
     def probe(self, x: Tensor) -> None:
         """Raise CannotStack where inputs such as `x` find no vectorised pass, or a slow one.
 
-        Where a pass layer by layer gives the same, it is taken from here on.
+        Where a pass layer by layer gives the same, it is taken from here on. The statistics of
+        batch normalisation stay as they were.
         """
         self.by_layer = False
+        kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("error", message=SLOW)
@@ -125,12 +138,16 @@ class Networks:
             raise CannotStack(str(error)) from error
         for parameter in self.parameters.values():
             parameter.grad = None
+        for name, buffer in self.buffers.items():
+            buffer.copy_(kept[name])
+        if self.buffers:
+            return
         with torch.no_grad():
             self.train(False)  # no noise
             vectorised = self._map(lambda call, x: call(x), self.parameters, x)
             layered = self._layer(self.modules[0], "", self.parameters, x)
             alike = torch.allclose(layered, vectorised, rtol=1e-4, atol=1e-5, equal_nan=True)
-        self.by_layer = alike and not self.buffers
+        self.by_layer = alike
 
     def settle(self) -> None:
         """Write what was learned back into the single networks."""
@@ -147,20 +164,33 @@ class Networks:
         return self.parameters | self.buffers
 
 
+def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """By name, with the networks in the first dimension.
+
+    torch.func.stack_module_state wants one class of all, and every traced network has its own.
+    """
+    return {
+        name: torch.stack([each[name].detach() for each in tensors]).requires_grad_(
+            tensor.requires_grad
+        )
+        for name, tensor in tensors[0].items()
+    }
+
+
 def _observe(
     network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor, pulled: Pulled
 ) -> Any:
-    seen: list[tuple[Tensor, Tensor]] = []
+    acts = [act for _, act in activations(network)]
+    seen: dict[Act, tuple[Tensor, Tensor]] = {}
 
     def look(act: Act, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        seen.append(with_slopes(act, forward, x, pulled))
-        return seen[-1][0]
+        seen[act] = with_slopes(act, forward, x, pulled)
+        return seen[act][0]
 
-    acts = [act for _, act in activations(network)]
     for act in acts:
         act.__dict__["forward"] = partial(look, act, act.forward)  # in place of the class's own
     try:
-        return call(x), seen
+        return call(x), [seen[act] for act in acts]  # they need not be called in this order
     finally:
         for act in acts:
             del act.__dict__["forward"]

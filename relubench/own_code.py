@@ -7,6 +7,7 @@ import importlib
 import inspect
 import os
 import sys
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from relubench.errors import RelubenchError, suggestion
+
+INSTALLED = Path(sysconfig.get_path("purelib"))
 
 
 class OwnCodeError(RelubenchError):
@@ -119,14 +122,19 @@ def _attribute(module: ModuleType, where: str, attribute: str) -> Own:
 
 
 def _files(module: ModuleType) -> Iterator[str]:
-    """The source files of a module and of what it takes from its own folder and below."""
+    """The source files of a module and of what it takes from its own folder and below.
+
+    Installed packages may lie below too, in a .venv: they count for a module of theirs only.
+    """
     folder = Path(module.__file__ or "").parent
+    installed = INSTALLED if INSTALLED not in (folder, *folder.parents) else None
     seen: set[str] = set()
     left = [module]
     while left:
         values = list(vars(left[-1]).values())
         file = getattr(left.pop(), "__file__", None)
-        if file is None or file in seen or folder not in Path(file).parents:
+        above = Path(file or "").parents
+        if file is None or file in seen or folder not in above or installed in above:
             continue
         seen.add(file)
         yield file

@@ -41,7 +41,7 @@ def limit(cell: Cell) -> np.random.Generator:
 
 
 def stream(cell: Cell, purpose: str, device: str = "cpu") -> torch.Generator:
-    """A torch generator for one purpose: "weights", "batches" or "noise".
+    """A torch generator for one purpose: "weights", "network", "batches", "noise" or "dropout".
 
     Weights and batches are always drawn on the CPU, so that every device gets the same.
     """

@@ -20,6 +20,7 @@ from relubench.errors import Stopped
 from relubench.executors import EXECUTORS, Done
 from relubench.formats import counted
 from relubench.ledger import Context, Ledger
+from relubench.models import MODELS
 from relubench.plan import Cell, Machine, Plan, Stack
 from relubench.results import ENGINE, RunResult
 from relubench.tuning import Tuning
@@ -45,6 +46,8 @@ class Work:
     def context(self, stack: Stack) -> Context:
         """What else decides the numbers of a stack's cells."""
         cell = stack.cells[0]
+        activation = ACTIVATIONS.choose(cell.activation).entry
+        model = MODELS.choose(cell.model).entry
         return Context(
             engine=ENGINE,
             torch=torch.__version__,
@@ -52,7 +55,7 @@ class Work:
             threads=stack.threads or self.machine.threads,
             dtype=self.machine.dtype,
             data=DATASETS.choose(cell.dataset).entry.digest,
-            code=ACTIVATIONS.choose(cell.activation).entry.sha256,
+            code=" ".join(filter(None, (activation.sha256, model.code))),
         )
 
     def known(self, stack: Stack) -> dict[Cell, RunResult]:

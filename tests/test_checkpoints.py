@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import signal
 import time
@@ -34,8 +35,17 @@ def untimed(results: list[RunResult]) -> list[RunResult]:
     return [dataclasses.replace(result, seconds=0.0) for result in results]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("cells", [(CELL,), FOLDS], ids=["alone", "stacked"])
+NORMED = Path(__file__).parent / "normed.py"
+SEEDS = tuple(
+    dataclasses.replace(CELL, model=f"{NORMED}:net", activation="relu", seed=seed)
+    for seed in (0, 1)
+)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "cells"),
+    [*itertools.product(OPTIMIZERS, [(CELL,), FOLDS]), ("adam", SEEDS[:1]), ("adam", SEEDS)],
+)
 def test_an_interrupted_training_ends_in_the_same_bits(
     optimizer: str,
     cells: tuple[Cell, ...],

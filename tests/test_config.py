@@ -24,7 +24,7 @@ def settings(**flags: Any) -> config.Settings:
 
 
 def plan(command: str = "train", quick: bool = False, **flags: Any) -> Plan:
-    return config.plan(settings(**flags), command, quick)
+    return config.plan(settings(**flags), command, quick, CATALOGS["model"])
 
 
 BROKEN = """
@@ -198,3 +198,11 @@ def test_a_flag_replaces_all_that_a_table_says_of_where_to_train() -> None:
     assert (near.executor, near.jobs, near.scheduler, near.lr) == (None, 2, None, (0.1,))
     far = config.settings(benchmarks, "far", {"epochs": "2"}, CATALOGS)
     assert (far.executor, far.scheduler) == ("dask", "tcp://host:1")
+
+
+def test_a_model_brings_its_own_activation_where_none_is_chosen() -> None:
+    models = ["ffnn", "lenet5"]
+    assert [c.activation for c in plan(model=models).cells] == ["relu", "tanh"]
+    assert [c.activation for c in plan(model=models, activation="elu").cells] == ["elu", "elu"]
+    compared = plan("compare", model="lenet5", seeds=1)
+    assert [cell.activation for cell in compared.cells] == ["relu", "tanh"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,12 +232,20 @@ def test_what_fills_the_memory_is_trained_in_halves(machine: Machine) -> None:
         engine.passes(cells, broken)
 
 
-@pytest.mark.parametrize("activation", ["relu", "prelu", "gelu"])
-def test_bf16_computes_coarsely_on_exact_weights(activation: str, machine: Machine) -> None:
+NORMED = f"{Path(__file__).parent / 'normed.py'}:net"
+
+
+@pytest.mark.parametrize(
+    ("activation", "model"),
+    [("relu", CELL.model), ("prelu", CELL.model), ("gelu", CELL.model), ("relu", NORMED)],
+)
+def test_bf16_computes_coarsely_on_exact_weights(
+    activation: str, model: str, machine: Machine
+) -> None:
     """bfloat16 keeps 8 bits: losses agree to about that, alone and in a stack, and not to more."""
     recipe = dataclasses.replace(CELL.recipe, epochs=5)
     cells = tuple(
-        dataclasses.replace(CELL, activation=activation, seed=seed, recipe=recipe)
+        dataclasses.replace(CELL, model=model, activation=activation, seed=seed, recipe=recipe)
         for seed in range(3)
     )
     bf16 = dataclasses.replace(machine, dtype="bf16")

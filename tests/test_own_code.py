@@ -360,3 +360,20 @@ def test_a_unit_that_this_network_cannot_use_is_refused(capsys: pytest.CaptureFi
     assert capsys.readouterr().err.startswith(
         "relubench: ./flat.py:unit fails in cnn:padding=1: ValueError: too many values"
     )
+
+
+def test_installed_packages_below_the_file_are_not_its_source(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = here / ".venv" / "packages"
+    installed.mkdir(parents=True)
+    (installed / "library.py").write_text("scale = 1.0", encoding="utf-8")
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.setattr(own_code, "INSTALLED", installed)
+    source = "import library, mine\ndef unit(x): return library.scale * x.relu()"
+    Path("mine.py").write_text("", encoding="utf-8")
+    Path("with_library.py").write_text(source, encoding="utf-8")
+    own = own_code.load("./with_library.py", "unit")
+    files = own_code._files(sys.modules[own.thing.__module__])
+    assert {Path(file).name for file in files} == {"with_library.py", "mine.py"}
+    assert own_code.load("library", "scale").sha256  # one of theirs has its own

@@ -1,0 +1,87 @@
+"""Classification networks of torchvision, fitted to the data, with their activations swapped."""
+
+from __future__ import annotations
+
+import importlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from typing import Any
+
+from torch import nn
+
+from relubench.activations import Activation
+from relubench.catalog import Choice
+from relubench.errors import BadValue, UnknownName
+from relubench.models.chain import image
+from relubench.models.model import Model
+from relubench.models.swapping import swapped
+from relubench.own_code import brief
+
+PLAIN = {"aux_logits": False, "init_weights": False}  # no second output; weights are drawn anyway
+SETTINGS = {"googlenet": PLAIN, "inception_v3": PLAIN}
+
+
+@lru_cache
+def model(name: str) -> Model:
+    """The entry for torchvision.`name`; raises UnknownName, or BadValue without torchvision."""
+    try:
+        networks: Any = importlib.import_module("torchvision.models")
+        version = importlib.import_module("torchvision").__version__
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        raise BadValue(
+            f"torchvision.{name} needs torchvision, of the same build as torch: {brief(error)}"
+        ) from error
+    known = networks.list_models(module=networks)
+    if name not in known:
+        raise UnknownName("model", f"torchvision.{name}", [f"torchvision.{each}" for each in known])
+    build = partial(network, f"torchvision.{name}", partial(networks.get_model, name))
+    return Model(f"torchvision.{name}", build, paper="torchvision", code=f"torchvision {version}")
+
+
+def network(
+    name: str,
+    make: Any,
+    shape: Sequence[int],
+    outputs: int,
+    activation: Choice[Activation],
+) -> nn.Module:
+    """The network, its first layer and its classifier fitted to the data."""
+    taken, short = image(name, shape), name.removeprefix("torchvision.")
+    settings: dict[str, Any] = dict(SETTINGS.get(short, {}))
+    try:
+        if short.startswith("vit_"):
+            settings["image_size"] = _side(name, taken)
+        if short.startswith("maxvit"):
+            settings["input_size"] = taken[1:]
+        made = make(weights=None, num_classes=outputs, **settings)
+    except (ValueError, AssertionError) as error:
+        size = "x".join(map(str, taken))
+        raise BadValue(f"{name} cannot take images of {size}: {brief(error)}") from error
+    _fit_channels(made, taken[0])
+    if len(shape) == 1:
+        made = nn.Sequential(OrderedDict(image=nn.Unflatten(1, taken), network=made))
+    return swapped(name, made, shape, activation)
+
+
+def _side(name: str, taken: tuple[int, int, int]) -> int:
+    if taken[1] != taken[2]:
+        raise BadValue(f"{name} takes square images, got {taken[1]}x{taken[2]}")
+    return taken[1]
+
+
+def _fit_channels(made: nn.Module, channels: int) -> None:
+    """Let the first convolution take so many channels; it is the first that is registered too."""
+    path, first = next((p, m) for p, m in made.named_modules() if isinstance(m, nn.Conv2d))
+    if first.in_channels == channels:
+        return
+    parent, _, name = path.rpartition(".")
+    fitted = nn.Conv2d(
+        channels,
+        first.out_channels,
+        first.kernel_size,  # type: ignore[arg-type]
+        first.stride,  # type: ignore[arg-type]
+        first.padding,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+    )
+    setattr(made.get_submodule(parent), name, fitted)

@@ -1,0 +1,406 @@
+"""torchvision's networks and a user's own, with their activations swapped."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from test_engine import numbers
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from relubench import engine, layers
+from relubench.activations import ACTIVATIONS
+from relubench.cli import main
+from relubench.errors import BadValue, UnknownName
+from relubench.models import MODELS
+from relubench.models.swapping import SWAPPED, swapped
+from relubench.plan import Cell, Machine, Preparation, Recipe, Stack
+from relubench.results import RunResult
+
+NETWORKS = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+def factory(input_shape, classes, activation, *, width: int = 7):
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(input_shape[0], width), activation(width), nn.Linear(width, classes)
+    )
+
+class Twice(nn.Module):
+    def __init__(self, shape, classes, hidden: int = 6):
+        super().__init__()
+        self.first, self.second = nn.Linear(shape[0], hidden), nn.Linear(hidden, 5)
+        self.output, self.act = nn.Linear(5, classes), nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = self.act(self.first(x))
+        x = F.dropout(x, 0.5, self.training)
+        return self.output(self.act(self.second(x)))
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.third(torch.relu(self.second(F.gelu(self.first(x)).tanh())))
+
+instance = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.SiLU(), nn.Linear(6, 3))
+
+class Token(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(shape[0]))
+        self.layer, self.act, self.output = nn.Linear(shape[0], 6), nn.ReLU(), nn.Linear(6, classes)
+
+    def forward(self, x):
+        return self.output(self.act(self.layer(x + self.token)))
+"""
+BROKEN = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+def linear(): return nn.Linear(4, 3)
+def hidden(): return nn.Sequential(nn.Unflatten(1, (1, 4)), nn.TransformerEncoderLayer(4, 1, 8))
+def four(a, b, c, d): return nn.ReLU()
+def text(): return "relu"
+def raising(shape): raise KeyError("nothing here")
+def tall(shape, classes): return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4))
+def wide(shape, classes): return nn.Sequential(nn.Linear(9, 6), nn.ReLU(), nn.Linear(6, classes))
+def none(shape, classes, activation): return nn.Linear(4, classes)
+number = 3
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.act = nn.Linear(4, 3), nn.ReLU()
+
+    def forward(self, x):
+        return self.layer(self.act(x)) if x.sum() > 0 else self.layer(x)
+
+class Detached(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.act, self.output = nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.output(self.act(self.layer(x)).detach())
+
+class Repeating(nn.Module):
+    def __init__(self, shape, classes, activation):
+        super().__init__()
+        self.layer, self.act, self.output = nn.Linear(4, 4), activation(4), nn.Linear(4, classes)
+
+    def forward(self, x):
+        return self.output(self.act(self.layer(self.act(self.layer(x)))))
+
+def dropping(shape, classes, activation):
+    return nn.Sequential(
+        nn.Linear(4, 5), activation(5), nn.Dropout(0.5), nn.Linear(5, classes)
+    )
+"""
+CELL = Cell(
+    dataset="iris",
+    model="",
+    activation="relu",
+    recipe=Recipe(epochs=2, batch_size=16, lr=0.01),
+)
+TINY = ["-d", "iris", "--epochs", "1", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a user's own files."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("nets.py").write_text(NETWORKS, encoding="utf-8")
+    Path("broken.py").write_text(BROKEN, encoding="utf-8")
+    return tmp_path
+
+
+def swap(network: nn.Module, activation: str, shape: tuple[int, ...]) -> nn.Module:
+    return swapped("it", copy.deepcopy(network), shape, ACTIVATIONS.choose(activation))
+
+
+def images(size: int, channels: int = 3, examples: int = 2) -> Tensor:
+    stream = torch.Generator().manual_seed(5)
+    return torch.randn(examples, channels, size, size, generator=stream)
+
+
+def plain(name: str, **settings: Any) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        network: nn.Module = torchvision.models.get_model(name, num_classes=10, **settings)
+    return network
+
+
+def left(network: nn.Module) -> set[str]:
+    """The kinds of torch's own activations that are still in it."""
+    kinds = {type(m).__name__ for m in network.modules() if not isinstance(m, layers.Act)}
+    return {kind for kind in kinds if kind.lower() in SWAPPED}
+
+
+# What each has: one kind of activation, by module, by function, or one module called twice.
+SAME = [
+    ("resnet18", "relu", 32, 17),
+    ("googlenet", "relu", 64, 57),
+    ("squeezenet1_1", "relu", 32, 26),
+    ("shufflenet_v2_x0_5", "relu", 32, 37),
+    ("convnext_tiny", "gelu", 32, 18),
+    ("efficientnet_b0", "silu", 32, 49),
+]
+
+
+@pytest.mark.parametrize(("name", "activation", "size", "calls"), SAME)
+def test_an_activation_swapped_for_itself_changes_nothing(
+    name: str, activation: str, size: int, calls: int
+) -> None:
+    settings = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    original = plain(name, **settings).eval()
+    ours = swap(original, activation, (3, size, size)).eval()
+    with torch.no_grad():
+        assert_close(ours(images(size)), original(images(size)))
+    assert len(list(layers.activations(ours))) == calls
+    assert not left(ours)
+    assert layers.parameter_count(ours) == layers.parameter_count(original)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("mobilenet_v2", (1, 28, 28)), ("mobilenet_v3_small", (64,))]
+)
+def test_networks_fit_the_data_and_learn_a_value_per_unit(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        network = MODELS.choose(f"torchvision.{name}")(shape, 7, ACTIVATIONS.choose("prelu"))
+    layers.initialise(network, torch.Generator().manual_seed(0))
+    layers.draw_noise_from(network, *(torch.Generator().manual_seed(n) for n in (1, 2)))
+    outputs = network(torch.randn(4, *shape, generator=torch.Generator().manual_seed(3)))
+    assert outputs.shape == (4, 7)
+    outputs.sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+    assert all(act.learned["a"].shape == (act.units,) for _, act in layers.activations(network))
+    assert not left(network)
+    kept = {type(module).__name__ for module in network.modules()}
+    assert ("Hardsigmoid" in kept) == (name == "mobilenet_v3_small")  # a gate, not a unit
+
+
+def test_a_module_called_twice_is_two_layers_in_the_order_of_the_calls() -> None:
+    network = swap(plain("resnet18"), "prelu", (3, 32, 32))
+    found = {name: act.units for name, act in layers.activations(network)}
+    assert list(found)[:3] == ["relu", "layer1.0.relu", "layer1.0.relu_2"]
+    assert found["layer4.1.relu"] == found["layer4.1.relu_2"] == 512
+    assert len({id(p) for n, p in network.named_parameters() if "learned" in n}) == 17
+
+
+@pytest.mark.parametrize("gelu", ["module", "function"])
+def test_units_of_the_last_dimension_are_counted_there(gelu: str) -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.act = nn.Linear(4, 6), nn.Linear(6, 3), nn.GELU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            inner = self.first(x)
+            inner = self.act(inner) if gelu == "module" else nn.functional.gelu(inner)
+            outputs: Tensor = self.second(inner).mean(dim=1)
+            return outputs
+
+    original = Tokens()
+    ours = swap(original, "gelu", (5, 4))
+    x = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    assert_close(ours(x), original(x))
+    ((_, act),) = layers.activations(ours)
+    assert act.units == 6
+    _, seen = engine.Networks([ours]).observe(x.unsqueeze(0))
+    assert seen[0][0].shape == (1, 2, 6, 5)
+
+
+def test_what_no_example_reaches_stays() -> None:
+    class Biased(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.layer, self.act = nn.Linear(2, 3), nn.Linear(4, 3), nn.ReLU()
+            self.register_buffer("places", torch.ones(1, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.layer(x)) + torch.tanh(self.table(self.places))
+
+    assert len(list(layers.activations(swap(Biased(), "elu", (4,))))) == 1
+
+
+def test_dropout_draws_from_the_cell_s_stream_while_training() -> None:
+    class Dropping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act, self.channels = nn.ReLU(), nn.Dropout2d(0.5)
+            self.examples = torchvision.ops.StochasticDepth(0.5, "row")
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = nn.functional.dropout(self.act(x), 0.5, training=self.training)
+            outputs: Tensor = self.channels(self.examples(x))
+            return outputs
+
+    network = swap(Dropping(), "relu", (8, 3, 3))
+    layers.draw_noise_from(network, *(torch.Generator().manual_seed(n) for n in (1, 2)))
+    before = torch.random.get_rng_state()
+    outputs = network(torch.ones(64, 8, 3, 3))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert set(outputs.unique().tolist()) == {0.0, 8.0}
+    gone = outputs == 0
+    assert 0.35 < gone.flatten(1).all(dim=1).double().mean() < 0.65  # examples
+    alive = gone[~gone.flatten(1).all(dim=1)]
+    assert 0.4 < alive.flatten(2).all(dim=2).double().mean() < 0.65  # channels of the rest
+    assert torch.equal(network.eval()(torch.ones(2, 8, 3, 3)), torch.ones(2, 8, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "activation", "says"),
+    [
+        ("torchvision.resnet18", (3, 32, 32), "maxout", "one output per pre-activation"),
+        ("torchvision.resnet18", (3, 32, 32), "crelu", "one output per pre-activation"),
+        ("torchvision.alexnet", (3, 32, 32), "relu", "cannot take examples of 3x32x32"),
+        ("torchvision.vit_b_16", (3, 30, 30), "relu", "cannot take images of 3x30x30"),
+        ("torchvision.resnet18", (30,), "relu", "no square image"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    model: str, shape: tuple[int, ...], activation: str, says: str
+) -> None:
+    with torch.random.fork_rng(devices=[]), pytest.raises(BadValue, match=says):
+        MODELS.choose(model)(shape, 10, ACTIVATIONS.choose(activation))
+
+
+def test_a_misspelt_network_gets_a_suggestion() -> None:
+    with pytest.raises(UnknownName, match=r"did you mean 'torchvision.mobilenet_v2'\?"):
+        MODELS.choose("torchvision.mobilnet_v2")
+
+
+def test_torchvision_trains_with_another_activation(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["-m", "torchvision.resnet18", "-d", "digits", "--limit", "60", "-a", "gelu"]
+    assert main(["train", *arguments, "--epochs", "1", "--quiet", "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    published = 11_689_512  # torchvision's documentation: 1000 classes, colours
+    assert row["parameters"] == published - 990 * 513 - 2 * 64 * 49
+    assert row["failed"] is None
+
+
+def test_statistics_of_batch_normalisation_are_learned_and_saved() -> None:
+    model = ["-m", "resnet18:filters=2x2x2x2", "-d", "digits", "--limit", "40", "--quiet"]
+    assert main(["train", *model, "--batch-size", "16", "--epochs", "2", "--save", "w.pt"]) == 0
+    state = torch.load("w.pt", weights_only=True)
+    assert state["conv1.norm.num_batches_tracked"] == 2 * 3
+    assert state["block8.conv2.1.running_var"].isfinite().all()
+    assert not torch.equal(state["conv1.norm.running_mean"], torch.zeros(2))
+
+
+# --- a user's own ---------------------------------------------------------------------------------
+
+
+def fit(model: str, machine: Machine, seeds: int = 1, **changes: Any) -> list[RunResult]:
+    cell = dataclasses.replace(CELL, model=model, **changes)
+    cells = [dataclasses.replace(cell, seed=seed) for seed in range(seeds)]
+    return engine.fit(Stack(tuple(cells)), machine)
+
+
+def test_a_factory_trains_like_the_listed_model(machine: Machine) -> None:
+    (mine,), (theirs,) = (
+        fit(model, machine) for model in ("./nets.py:factory:width=9", "ffnn:hidden=9")
+    )
+    assert (mine.curve, mine.scores) == (theirs.curve, theirs.scores)
+
+
+@pytest.mark.parametrize("name", ["instance", "Functional", "Token"])
+def test_a_stack_is_its_cells_alone(name: str, machine: Machine) -> None:
+    """Law 3, with batch normalisation and with what the user's own code draws."""
+    double = dataclasses.replace(machine, dtype="float64")
+    together = fit(f"./nets.py:{name}", double, seeds=3, preparation=Preparation(limit=64))
+    assert {result.environment.stack for result in together} == {3}
+    for stacked in together:
+        (alone,) = engine.fit(Stack((stacked.cell,)), double)
+        assert numbers(stacked) == pytest.approx(numbers(alone), rel=1e-9, abs=1e-9)
+
+
+def test_what_its_code_draws_is_the_cell_s_and_its_layers_are_paired(machine: Machine) -> None:
+    def drawn(activation: str, seed: int) -> dict[str, Tensor]:
+        cell = dataclasses.replace(CELL, model="./nets.py:Token", activation=activation, seed=seed)
+        return dict(engine.build(cell, (4,), machine).named_parameters())
+
+    drawn("relu", 0)  # the file is read
+    before = torch.random.get_rng_state()
+    first, again, other, tanh = (
+        drawn(*c) for c in (("relu", 0), ("relu", 0), ("relu", 1), ("tanh", 0))
+    )
+    assert torch.equal(first["token"], again["token"])
+    assert torch.equal(first["token"], tanh["token"])
+    assert not torch.equal(first["token"], other["token"])
+    ratio = first["layer.weight"] / tanh["layer.weight"]
+    assert_close(ratio, ratio[0, 0].expand(ratio.shape))  # law 2
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_layers_have_the_names_of_the_code(machine: Machine) -> None:
+    (result,) = fit("nets.py:Twice:hidden=8", machine)
+    assert [(layer.layer, layer.units) for layer in result.layers] == [("act", 8), ("act_2", 5)]
+    (result,) = fit("nets.py:Functional", machine)
+    assert [layer.layer for layer in result.layers] == ["gelu", "tanh", "relu"]
+
+
+def test_edited_code_trains_again(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", *TINY[:-1], "-m", "./nets.py:factory"]
+    assert main(command) == main(command) == 0
+    assert "1 of 1 run taken" in capsys.readouterr().err
+    Path("nets.py").write_text(NETWORKS + "\n# edited\n", encoding="utf-8")
+    assert main(command) == 0
+    assert "taken" not in capsys.readouterr().err
+
+
+REFUSED = {
+    "linear": " has no activation that could be swapped",
+    "hidden": ": the activation in TransformerEncoderLayer cannot be swapped: write a factory",
+    "four": " needs 4 arguments: a model is given (input_shape, classes, activation)",
+    "text": " gives str: a model is an nn.Module",
+    "raising": " cannot be built: KeyError: 'nothing here'",
+    "tall": " fails the check 'gives a score per class': (4, 4) instead of (4, 3)",
+    "wide": " cannot take examples of 4: RuntimeError: ",
+    "none": " fails the check 'uses its activation': it has none",
+    "number": " is of type int: a model is a factory",
+    "Branching": " cannot be traced, so that its activations cannot be swapped: TraceError",
+    "Detached": " fails the check 'is trained': no gradient in its first layer",
+    "Repeating": " fails the check 'calls each activation once': act is called 2 times",
+    "dropping": " fails the check 'leaves torch's global generator alone': use relubench",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_broken_one_gets_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *TINY, "-m", f"./broken.py:{name}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"./broken.py:{name}{REFUSED[name]}" in line
+
+
+def test_parameters_that_match_anyway_are_fine_others_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    match = ["train", *TINY, "--match-parameters", "-m", "./nets.py:Functional"]
+    assert main([*match, "-a", "gelu"]) == 0
+    assert main([*match, "-a", "prelu"]) == 2
+    assert "has no widths that could be narrowed" in capsys.readouterr().err
+
+
+def test_a_last_batch_of_one_is_refused_where_it_has_no_variance(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["train", *TINY, "-m", "./nets.py:instance", "--limit", "33", "--batch-size"]
+    assert main([*command, "16"]) == 2
+    assert "the last batch of an epoch holds one example" in capsys.readouterr().err
+    assert main([*command, "15"]) == 0
