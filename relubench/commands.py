@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relubench import datasets
 from relubench import plan as plans
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Catalog
@@ -80,7 +81,7 @@ def train(
     request: Request, console: Console, confusion: bool, curve: bool, save: Path | None
 ) -> Outcome:
     """Train each cell once and score it on the test part."""
-    from relubench import datasets, report
+    from relubench import report
 
     work = prepare(request, console)
     if save and len(work.plan.cells) > 1:
@@ -205,7 +206,7 @@ def tune(
 
 def dry_run(request: Request, console: Console) -> Outcome:
     """The plan, what of it is finished, and how long the rest may take; nothing is trained."""
-    from relubench import datasets, report, tuning
+    from relubench import report, tuning
 
     work, rows = prepare(request, console), []
     for cells, tuned in work.tuned:
@@ -285,7 +286,7 @@ def context(stack: Stack, machine: Machine) -> Context:
         device=machine.device.split(":")[0],
         threads=stack.threads or machine.threads,
         dtype=machine.dtype,
-        data=DATASETS.choose(stack.cells[0].dataset).entry.digest,
+        data=datasets.fingerprint(stack.cells[0].dataset, machine.data_dir),
     )
 
 

@@ -17,7 +17,8 @@ def catalog(entries: Catalog[Entry], described: str) -> Table:
     for entry in entries.values():
         facts = {f.name: getattr(entry, f.name) for f in fields(entry)}
         own = {k: v for k, v in facts.items() if k not in ("name", "function", "sha256", "learns")}
-        row = {"name": entry.name, described: entry.description, "parameters": entry.parameters}
+        parameters = dict.fromkeys(entry.first) | entry.parameters
+        row = {"name": entry.name, described: entry.description, "parameters": parameters}
         rows.append(row | own | ({"learned": list(facts["learns"])} if "learns" in facts else {}))
     plain = ("init", "source", "examples", "better", "unit", "suffix")
     shown = [key for key in plain if any(row.get(key) for row in rows)]
@@ -36,10 +37,13 @@ def catalog(entries: Catalog[Entry], described: str) -> Table:
 
 
 def _parameters_text(row: Row) -> str:
-    return " ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={spell(value)}"
-        for name, value in row["parameters"].items()
-    )
+    return " ".join(_parameter_text(*item) for item in row["parameters"].items())
+
+
+def _parameter_text(name: str, value: Any) -> str:
+    if value is None:  # must be given
+        return name.upper()
+    return f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={spell(value)}"
 
 
 def _kinks_text(row: Row) -> str:

@@ -82,9 +82,11 @@ def test_its_row_keys_are_the_rows_keys(
 
 
 def test_its_tree_is_the_house() -> None:
-    named = set(re.findall(r"^  (\w+\.py) ", block("relubench/\n"), re.M))
-    files = {path.name for path in Path(relubench.__file__).parent.glob("*.py")}
-    assert named == files - {"__init__.py", "__main__.py"}
+    named = set(re.findall(r"^  (\w+(?:\.py|/)) ", block("relubench/\n"), re.M))
+    package = Path(relubench.__file__).parent
+    rooms = {path.name for path in package.glob("*.py")}
+    rooms |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert named == rooms - {"__init__.py", "__main__.py"}
 
 
 def test_its_example_stands_in_the_catalogue() -> None:
