@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from relubench import datasets, layers
+from relubench import datasets, layers, perturbations
 from relubench.activations import ACTIVATIONS
+from relubench.augmentations import Augment
 from relubench.engine import skeleton
 from relubench.errors import BadValue
 from relubench.examples import split
@@ -37,7 +38,23 @@ def check(cell: Cell, machine: Machine) -> None:
     if pca and pca > most:
         raise BadValue(f"--pca {pca}: {cell.dataset} has at most {most} components here")
     _check_choices(cell)
-    skeleton(cell, (pca,) if pca else dataset.shape, dataset)
+    shape = (pca,) if pca else dataset.shape
+    _check_views(cell, shape)
+    skeleton(cell, shape, dataset)
+
+
+def _check_views(cell: Cell, shape: tuple[int, ...]) -> None:
+    """Refuse augmentations and perturbations that these inputs or parameters do not allow."""
+    augment, x = Augment([cell]), torch.zeros(1, 1, *shape)
+    if augment.steps and len(shape) != 3:
+        raise BadValue(
+            f"--augment {cell.recipe.augment}: needs images, and examples of {cell.dataset} "
+            f"{'after --pca ' if cell.preparation.pca else ''}are rows of {shape[0]} numbers"
+        )
+    augment.draw([1], x.device)
+    augment(x, slice(1))
+    for name in cell.perturbations:
+        perturbations.perturbed(cell, name, x[0], x[0])
 
 
 def _check_choices(cell: Cell) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from relubench import datasets
 from relubench import plan as plans
 from relubench.activations import ACTIVATIONS
+from relubench.augmentations import AUGMENTATIONS
 from relubench.catalog import Catalog
 from relubench.datasets import DATASETS
 from relubench.errors import BadValue, Stopped, UnknownName
@@ -24,6 +25,7 @@ from relubench.heads import HEADS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
+from relubench.perturbations import PERTURBATIONS
 from relubench.plan import Cell, Machine, Plan, Split, Stack
 from relubench.results import ENGINE, RunResult
 
@@ -40,6 +42,8 @@ CATALOGS: dict[str, Catalog[Any]] = {
         HEADS,
         OPTIMIZERS,
         METRICS,
+        AUGMENTATIONS,
+        PERTURBATIONS,
         EXECUTORS,
         FORMATS,
     )

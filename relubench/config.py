@@ -83,6 +83,8 @@ class Settings(BaseModel):
     standardise: bool = True
     pca: int | None = Field(None, ge=1)
     limit: int | None = Field(None, ge=1)
+    augment: Names = ()
+    perturb: Names = ()
     seed: int | None = Field(None, ge=0)
     seeds: int | None = Field(None, ge=1, le=MANY)
     folds: int = Field(10, ge=2, le=MANY)
@@ -92,7 +94,10 @@ class Settings(BaseModel):
     stack: Annotated[str, BeforeValidator(_width)] = "auto"
     jobs: int = Field(1, ge=1, le=1024)
 
-    @field_validator("dataset", "model", "activation", "head", "optimizer", mode="after")
+    @field_validator(
+        *("dataset", "model", "activation", "head", "optimizer", "augment", "perturb"),
+        mode="after",
+    )
     @classmethod
     def _known(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         catalog, problems, known = _catalog(info), [], []
@@ -111,8 +116,11 @@ class Settings(BaseModel):
         return str(_catalog(info).choose(name))
 
 
+KINDS = {"reference": "activation", "augment": "augmentation", "perturb": "perturbation"}
+
+
 def _catalog(info: ValidationInfo) -> Catalog[Entry]:
-    name = "activation" if info.field_name == "reference" else str(info.field_name)
+    name = KINDS.get(str(info.field_name), str(info.field_name))
     catalogs: Catalogs = info.context or {}
     return catalogs[name]
 
@@ -216,8 +224,16 @@ def plan(settings: Settings, command: str, quick: bool) -> Plan:
     names = settings.activation
     if command == "compare" and settings.reference not in names:
         names = (settings.reference, *names)
+    augment, perturb = (",".join(found) or None for found in (settings.augment, settings.perturb))
     recipes = [
-        Recipe(optimizer=optimizer, lr=lr, epochs=epochs, batch_size=size, weight_decay=decay)
+        Recipe(
+            optimizer=optimizer,
+            lr=lr,
+            epochs=epochs,
+            batch_size=size,
+            weight_decay=decay,
+            augment=augment,
+        )
         for optimizer, lr, epochs, size, decay in itertools.product(
             settings.optimizer,
             settings.lr,
@@ -239,6 +255,7 @@ def plan(settings: Settings, command: str, quick: bool) -> Plan:
             preparation=preparation,
             split=split,
             seed=seed,
+            perturb=perturb,
         )
         for dataset, model, head, recipe in itertools.product(
             settings.dataset, settings.model, settings.head, recipes

@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from relubench import __version__, datasets, layers, seeds
+from relubench import __version__, datasets, layers, perturbations, seeds
 from relubench.activations import ACTIVATIONS
+from relubench.augmentations import Augment
 from relubench.datasets import Dataset
 from relubench.errors import BadValue
 from relubench.examples import Examples, Tensors, tensors
@@ -113,6 +114,7 @@ def train(cells: Sequence[Cell], networks: Networks, examples: Examples) -> list
         recipe.weight_decay,
     )
     streams = [seeds.stream(cell, "batches") for cell in cells]
+    augment = Augment(cells)
     layers.draw_noise_from(
         networks.modules[0],
         units=seeds.stream(cells[0], "noise", str(device)),
@@ -127,12 +129,13 @@ def train(cells: Sequence[Cell], networks: Networks, examples: Examples) -> list
             for n, stream in zip(examples.sizes, streams, strict=True)
         ]
         rows = examples.rows(orders).to(device)
+        augment.draw(examples.sizes, device)
         losses = torch.zeros(len(cells), dtype=exact(device), device=device)
         hits = torch.zeros(len(cells), dtype=exact(device), device=device)
         for begin in range(0, rows.shape[1], recipe.batch_size):
             batch = slice(begin, begin + recipe.batch_size)
             x, y = examples.x[rows[:, batch]], examples.y[rows[:, batch]]  # (cells, batch, …)
-            log_p = head(networks(x))  # (cells, batch, classes)
+            log_p = head(networks(augment(x, batch)))  # (cells, batch, classes)
             loss = nn.functional.nll_loss(log_p.mT, y, reduction="none")  # (cells, batch)
             hit = log_p.detach().argmax(dim=-1) == y
             if weights is None:
@@ -192,6 +195,11 @@ def evaluate(
     figures |= {
         f"train_{name}": METRICS[name].function(training).tolist() for name in ("accuracy", "loss")
     }
+    for name in results[0].cell.perturbations:
+        figures[f"accuracy {name}"] = [
+            withstood(result.cell, name, module, part)
+            for result, module, part in zip(results, networks.modules, data, strict=True)
+        ]
     if not head.entry.silent:
         figures["silent"] = [math.nan] * len(results)
     by_layer = [counter.counts() for counter in counters]
@@ -211,6 +219,14 @@ def evaluate(
             )
         )
     return evaluated
+
+
+def withstood(cell: Cell, name: str, network: nn.Module, data: Tensors) -> float:
+    """The accuracy of a trained cell on perturbed test inputs."""
+    x = perturbations.perturbed(cell, name, data.x_train, data.x_test)
+    examples = Examples.of([x], [data.y_test])
+    prediction = predict(Networks([network]), HEADS.choose(cell.head), examples, [])
+    return float(METRICS["accuracy"].function(prediction))
 
 
 def predict(

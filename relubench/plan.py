@@ -15,13 +15,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the weights are found: optimiser, learning rate, passes over the data, batch size."""
+    """How the weights are found: optimiser, learning rate, passes over the data, batch size.
+
+    augment  names of augmentations joined by commas, applied one after the other
+    """
 
     optimizer: str = "adam"
     lr: float = 0.001
     epochs: int = 30
     batch_size: int = 64
     weight_decay: float = 0.0
+    augment: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,10 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Everything that decides one training, and nothing else: no device, no executor."""
+    """Everything that decides one training, and nothing else: no device, no executor.
+
+    perturb  names of perturbations joined by commas: each is a further score on the test part
+    """
 
     dataset: str
     model: str
@@ -54,6 +61,12 @@ class Cell:
     preparation: Preparation = Preparation()
     split: Split = Split()
     seed: int = 0
+    perturb: str | None = None
+
+    @property
+    def perturbations(self) -> tuple[str, ...]:
+        """The names in `perturb`."""
+        return tuple(self.perturb.split(",")) if self.perturb else ()
 
     @cached_property
     def key(self) -> str:

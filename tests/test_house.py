@@ -17,7 +17,8 @@ FLOORS = [
     {"plan", "catalog", "files"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds", "config"},
-    {"layers", "executors", "report", "listing", "neurons", "examples", "ledger"},
+    {"layers", "executors", "report", "listing", "neurons", "examples", "ledger"}
+    | {"augmentations", "perturbations"},
     {"models", "networks"},
     {"engine"},
     {"checks", "tuning"},

@@ -7,11 +7,11 @@ pinned is checked on every load.
 from functools import lru_cache
 from pathlib import Path
 
-from relubench.datasets import arrays, shipped, tables, text, vision
+from relubench.datasets import shipped, synthetic, tables, text, vision, yours
 from relubench.datasets.dataset import DATASETS, Dataset, Source, digest
 
 __all__ = ["DATASETS", "Dataset", "Source", "digest", "fingerprint", "load"]
-__all__ += ["arrays", "shipped", "tables", "text", "vision"]
+__all__ += ["shipped", "synthetic", "tables", "text", "vision", "yours"]
 
 
 @lru_cache(maxsize=4)

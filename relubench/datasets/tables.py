@@ -109,7 +109,7 @@ def openml(folder: Path, *, data: str, missing: str = "refuse") -> Dataset:
         with warnings.catch_warnings(), network_timeout(seconds=20):
             warnings.simplefilter("ignore")  # of versions: a number names one
             bunch = sklearn_datasets.fetch_openml(
-                **known, data_home=str(folder), as_frame=True, parser="auto", n_retries=0
+                **known, data_home=str(folder), as_frame=True, parser="auto", n_retries=1, delay=0.1
             )
     except (socket.gaierror, ConnectionError, TimeoutError) as error:
         raise _unreachable(label, home) from error

@@ -52,9 +52,9 @@ def _fetch(part: str, folder: Path, remove: tuple[str, ...]) -> Any:
     try:
         with contextlib.redirect_stdout(sys.stderr), network_timeout(seconds=20):
             return sklearn_datasets.fetch_20newsgroups(
-                data_home=str(folder), subset=part, remove=remove, shuffle=False, n_retries=0
+                data_home=str(folder), subset=part, remove=remove, shuffle=False, n_retries=1
             )
-    except (OSError, ValueError, LookupError, EOFError) as error:
+    except (OSError, LookupError, EOFError) as error:
         raise DataError(
             f"newsgroups: not in {folder / '20news-bydate_py3.pkz'}, and the download failed: put "
             "scikit-learn's file there, or say where it is with --data-dir or RELUBENCH_DATA"

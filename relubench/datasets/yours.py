@@ -1,4 +1,4 @@
-"""Arrays of a user's own: saved ones, folders of images, and drawn ones."""
+"""A user's own arrays and folders of images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ else:
 ARRAYS = ("x", "y", "x_test", "y_test")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
-MOST = 2**28  # numbers that a generated table may hold: 2 GB
 
 
 @DATASETS.add(task="classes", source="a file of yours", examples="as many as x is long")
@@ -113,38 +112,3 @@ def _check_sizes(label: str, paths: Sequence[Path], pictures: Sequence[Image.Ima
             raise DataError(
                 f"{label}: {path} is {sizes[0]}, others are {sizes[1]}: say size={sizes[1]}"
             )
-
-
-@DATASETS.add(task="classes", source="drawn from its seed", examples="as asked for")
-def synthetic(
-    folder: Path,
-    *,
-    features: int = 20,
-    classes: int = 2,
-    samples: int = 1000,
-    sparsity: float = 0.0,
-    noise: float = 0.0,
-    seed: int = 0,
-) -> Dataset:
-    """Two normal clouds per class, of variance 1 around centres about 4 apart
-
-    `sparsity` is the share of inputs that are set to 0, `noise` that of classes drawn anew.
-    """
-    for key, value, least in (
-        *(("features", features, 1), ("classes", classes, 2), ("samples", samples, 2 * classes)),
-        ("seed", seed, 0),
-    ):
-        if value < least:
-            raise BadValue(f"synthetic: {key} must be at least {least}, got {value}")
-    for key, share in (("sparsity", sparsity), ("noise", noise)):
-        if not 0 <= share <= 1:
-            raise BadValue(f"synthetic: {key} must be from 0 to 1, got {share:g}")
-    if samples * features > MOST or classes * features > MOST:
-        raise BadValue(f"synthetic: more than {MOST} inputs are too many")
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(classes, 2, features)) * np.sqrt(8 / features)
-    y = rng.permutation(np.arange(samples) % classes)
-    x = centres[y, rng.integers(2, size=samples)] + rng.normal(size=(samples, features))
-    x *= rng.random(x.shape) >= sparsity
-    y = np.where(rng.random(samples) < noise, rng.integers(classes, size=samples), y)
-    return Dataset(x, y, tuple(map(str, range(classes))))
