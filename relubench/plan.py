@@ -71,8 +71,17 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        facts = asdict(self, dict_factory=_said)
+        canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+LATER = ("augment", "perturb")  # fields that keys do not hold where they are None
+
+
+def _said(facts: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a cell or its parts, so that a new one changes no old key."""
+    return {name: value for name, value in facts if not (name in LATER and value is None)}
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ BAD = {
     "infinity": (text(FRAME, age=[np.inf, *FRAME.age[1:]]), "'age' holds a number that is not"),
     "free text": (text(FRAME, town=[f"t{i}" for i in range(60)]), "60 distinct words among 60"),
     "the target alone": (text(FRAME[["label"]]), "no column besides the target"),
-    "no rows": (text(FRAME[:0]), "label"),
+    "no rows": (text(FRAME[:0]), "there are no examples"),
     "nothing": (b"", "cannot be read as csv"),
     "bytes": (bytes(range(256)), "cannot be read as csv"),
     "long rows": (b"a,label\n1,x,2\n2,y,3\n", "cannot be read as csv"),
@@ -180,7 +180,7 @@ def test_without_pyarrow_there_is_a_line(tmp_path: Path, monkeypatch: pytest.Mon
         raise ImportError("Unable to find a usable engine")
 
     name = saved(tmp_path, FRAME, "parquet")
-    monkeypatch.setattr(pd, "read_parquet", missing)
+    monkeypatch.setattr(datasets.tables.pd, "read_parquet", missing)
     with pytest.raises(DataError, match=r"needs pyarrow: pip install 'relubench\[parquet\]'"):
         datasets.tables.parquet(tmp_path, file=name.removeprefix("parquet:"), target="label")
 
@@ -198,13 +198,14 @@ def openml(tmp_path: Path) -> Path:
     for number, name in ((61, "iris"), (1119, "adult-census")):
         kept = answers / f"id_{number}"
         api = home / "api/v1/json/data"
+        named = api / f"list/data_name/{name}/limit/2/status/active"
         for path, file in {
-            api / str(number): f"api-v1-jd-{number}",
-            api / "features" / str(number): f"api-v1-jdf-{number}",
-            api
-            / f"list/data_name/{name}/limit/2/status/active": f"api-v1-jdl-dn-{name}-l-2-s-act-",
+            f"{api}/{number}": f"api-v1-jd-{number}",
+            f"{api}/features/{number}": f"api-v1-jdf-{number}",
+            f"{api}/qualities/{number}": f"api-v1-jdq-{number}",
+            f"{named}/": f"api-v1-jdl-dn-{name}-l-2-s-act-",
         }.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            Path(f"{path}.gz").parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(kept / f"{file}.json.gz", f"{path}.gz")
         with gzip.open(api / f"{number}.gz") as described:
             url = json.load(described)["data_set_description"]["url"]

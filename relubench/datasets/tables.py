@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError, URLError
 
 from relubench.catalog import Deferred
 from relubench.datasets.dataset import DATASETS, Dataset, classed
@@ -111,22 +111,18 @@ def openml(folder: Path, *, data: str, missing: str = "refuse") -> Dataset:
             bunch = sklearn_datasets.fetch_openml(
                 **known, data_home=str(folder), as_frame=True, parser="auto", n_retries=1, delay=0.1
             )
-    except (socket.gaierror, ConnectionError, TimeoutError) as error:
-        raise _unreachable(label, home) from error
+    except (URLError, ConnectionError, TimeoutError) as error:
+        if isinstance(error, HTTPError):
+            raise DataError(f"{label}: openml.org answers {error}") from error
+        raise DataError(
+            f"{label}: not in {home}, and openml.org cannot be reached: run once with a network, "
+            "or say where a copy is with --data-dir or RELUBENCH_DATA"
+        ) from error
     except (OSError, ValueError, LookupError, EOFError) as error:
-        if getattr(error, "reason", None) is not None and not hasattr(error, "code"):
-            raise _unreachable(label, home) from error
         raise DataError(f"{label}: {str(error).splitlines()[0] or 'cannot be read'}") from error
     if not isinstance(bunch.target, pd.Series):
         raise DataError(f"{label}: it has no single target column")
     return table(label, bunch.data, bunch.target, missing)
-
-
-def _unreachable(label: str, home: Path) -> DataError:
-    return DataError(
-        f"{label}: not in {home}, and openml.org cannot be reached: run once with a network, or "
-        "say where a copy is with --data-dir or RELUBENCH_DATA"
-    )
 
 
 def table(label: str, inputs: pd.DataFrame, target: pd.Series[Any], missing: str) -> Dataset:
