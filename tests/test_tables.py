@@ -164,8 +164,7 @@ def test_a_table_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert {row["dataset"] for row in json.loads(capsys.readouterr().out)} == {name}
 
 
-def test_a_changed_file_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in the ledger was trained on the file as it was."""
+def test_a_changed_file_is_other_data(tmp_path: Path) -> None:
     name = f"{saved(tmp_path, FRAME)}:target=label"
     before = get(name).digest
     assert get(name).digest == before
@@ -232,3 +231,18 @@ def test_openml_tables_have_words_and_gaps(openml: Path) -> None:
     numbers = inputs.shape[1] - len(words)
     assert dataset.shape == (numbers + sum(inputs[name].nunique() for name in words),)
     assert len(dataset.classes) == 2
+
+
+def test_the_ledger_does_not_answer_for_a_changed_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{saved(tmp_path, FRAME)}:target=label"
+    arguments = ["train", "-d", name, "-m", "ffnn:hidden=4", "--epochs", "1", "--threads", "1"]
+    said = []
+    for frame in (FRAME, FRAME, FRAME.assign(age=FRAME.age + 1)):
+        saved(tmp_path, frame)
+        datasets.load.cache_clear()  # as a new process begins
+        datasets.fingerprint.cache_clear()
+        assert main(arguments) == 0
+        said.append("1 of 1 run taken" in capsys.readouterr().err)
+    assert said == [False, True, False]
