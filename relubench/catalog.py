@@ -32,7 +32,10 @@ class Deferred:
 
 @dataclass(frozen=True)
 class Entry:
-    """One listed function. Its keyword-only arguments are the parameters a user may set."""
+    """One listed function. Its keyword-only arguments are the parameters a user may set.
+
+    One of them may have no default: it is given first and without its name, as in `csv:FILE`.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -54,8 +57,18 @@ class Entry:
     @cached_property
     def parameters(self) -> dict[str, Any]:
         """Each parameter's default, in the order of the signature."""
+        return {p.name: p.default for p in self._keywords if p.default is not p.empty}
+
+    @cached_property
+    def first(self) -> dict[str, Any]:
+        """The parameter that must be given, if there is one, with a value of its type."""
+        like = {"str": "", "float": 0.0}
+        return {p.name: like[p.annotation] for p in self._keywords if p.default is p.empty}
+
+    @property
+    def _keywords(self) -> list[inspect.Parameter]:
         signature = inspect.signature(self.function).parameters.values()
-        return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
+        return [p for p in signature if p.kind is p.KEYWORD_ONLY]
 
     def settle(self, given: Mapping[str, Any]) -> Choice[Any]:
         """The entry with these parameters."""
@@ -84,8 +97,11 @@ class Choice(Generic[E]):
 
     def __str__(self) -> str:
         """The one spelling of what it means: parameters at their default are left out."""
-        defaults = self.entry.parameters
-        given = [f"{k}={spell(v)}" for k, v in self.given.items() if v != defaults[k]]
+        first, defaults = self.entry.first, self.entry.parameters
+        given = [spell(self.given[key]) for key in first]
+        given += [
+            f"{k}={spell(v)}" for k, v in self.given.items() if k not in first and v != defaults[k]
+        ]
         return ":".join([self.entry.name, *given])
 
 
@@ -130,17 +146,22 @@ class Catalog(dict[str, E]):
         """The entry and parameters that `name:key=value:key=value` stands for.
 
         Raises UnknownName for the name, BadValue for a parameter or its value, OwnCodeError.
+        What must be given comes first and without a key, as in `csv:FILE:target=COL`.
+        Raises UnknownName for the name, BadValue for a parameter or its value.
         """
         name, *pairs = text.strip().split(":")
         if not name:
             raise BadValue(f"{text!r} names no {self.kind}")
         entry = self._entry(name, pairs)
         given: dict[str, Any] = {}
+        for key, like in entry.first.items():
+            given[key] = _first(entry, key, pairs.pop(0) if pairs else "", like)
         for key, value in (_parameter(entry, pair) for pair in pairs):
             if key in given:
                 raise BadValue(f"{entry.name}: {key} is given twice")
             given[key] = value
-        return entry.settle({key: given[key] for key in entry.parameters if key in given})
+        order = (*entry.first, *entry.parameters)
+        return entry.settle({key: given[key] for key in order if key in given})
 
     def _entry(self, name: str, pairs: list[str]) -> E:
         """What a name means; where it goes on after the first colon, that is taken from `pairs`."""
@@ -151,6 +172,15 @@ class Catalog(dict[str, E]):
             attribute = pairs.pop(0) if pairs else ""
             return self.own(f"{name}:{attribute}", own_code.load(name, attribute))
         return self[name]
+
+
+def _first(entry: Entry, key: str, text: str, like: Any) -> Any:
+    if not text:
+        raise BadValue(f"{entry.name} needs a {key}: {entry.name}:{key.upper()}")
+    try:
+        return parse(text, like)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise BadValue(f"{entry.name}: {text!r} is not {KINDS[type(like)]}") from None
 
 
 def _parameter(entry: Entry, pair: str) -> tuple[str, Any]:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from relubench import datasets, layers
+from relubench import datasets, layers, perturbations
 from relubench.activations import ACTIVATIONS
+from relubench.augmentations import Augment
 from relubench.engine import build, skeleton
 from relubench.errors import BadValue, UnknownName
 from relubench.examples import split
@@ -45,6 +46,7 @@ def check(cell: Cell, machine: Machine) -> None:
         raise BadValue(f"--pca {pca}: {cell.dataset} has at most {most} components here")
     _check_choices(cell)
     shape = (pca,) if pca else dataset.shape
+    _check_views(cell, shape)
     network = skeleton(cell, shape, dataset)
     rows = {len(train) + step for step in ((-1, 0, 1) if cell.split.folds else (0,))}
     normed = any(isinstance(module, NORMS) for module in network.modules())
@@ -125,6 +127,19 @@ def _examples(count: int, shape: tuple[int, ...], machine: Machine) -> torch.Ten
     stream = torch.Generator().manual_seed(0)
     x = torch.randn(count, *shape, generator=stream, dtype=getattr(torch, machine.storage))
     return x.to(machine.device)
+
+
+def _check_views(cell: Cell, shape: tuple[int, ...]) -> None:
+    """Refuse augmentations and perturbations that these inputs or parameters do not allow."""
+    augment, x = Augment([cell]), torch.zeros(1, 1, *shape)
+    if augment.steps and len(shape) != 3:
+        raise BadValue(
+            f"--augment {cell.recipe.augment}: needs images, and examples of {cell.dataset} "
+            f"{'after --pca ' if cell.preparation.pca else ''}are rows of {shape[0]} numbers"
+        )
+    augment(x, augment.draw([1]))
+    for name in cell.perturbations:
+        perturbations.perturbed(cell, name, x[0], x[0])
 
 
 def _check_choices(cell: Cell) -> None:

@@ -79,6 +79,10 @@ class Flags:
     ] = None
     pca: Annotated[Number, flag(HOW, "Keep so many principal components.")] = None
     limit: Annotated[Number, flag(HOW, "Train on a stratified subset of so many.")] = None
+    augment: Annotated[Names, flag(HOW, "Change training images: flip, crop.", "NAME,…")] = None
+    perturb: Annotated[
+        Names, flag(WHAT, "Score under gaussian:SD, dropout:SHARE, shift:SD too.", "NAME,…")
+    ] = None
     device: Annotated[str | None, flag(WHERE, "Torch device.", "auto|cpu|cuda[:i]|mps|xpu")] = None
     threads: Annotated[Number, flag(WHERE, "CPU threads (default: what measures fastest).")] = None
     executor: Annotated[

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relubench import executors
+from relubench import datasets, executors
 from relubench.activations import ACTIVATIONS
 from relubench.activations.unit import FAMILIES
+from relubench.augmentations import AUGMENTATIONS
 from relubench.catalog import Catalog
 from relubench.console import Console
 from relubench.datasets import DATASETS
@@ -24,6 +25,7 @@ from relubench.heads import HEADS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
+from relubench.perturbations import PERTURBATIONS
 from relubench.pictures import MOST
 from relubench.plan import Cell, Machine, Plan, Split, Stack
 from relubench.results import RunResult
@@ -42,6 +44,8 @@ CATALOGS: dict[str, Catalog[Any]] = {
         HEADS,
         OPTIMIZERS,
         METRICS,
+        AUGMENTATIONS,
+        PERTURBATIONS,
         EXECUTORS,
         FORMATS,
     )
@@ -76,7 +80,7 @@ def train(
     request: Request, console: Console, confusion: bool, curve: bool, save: Path | None
 ) -> Outcome:
     """Train each cell once and score it on the test part."""
-    from relubench import datasets, report
+    from relubench import report
 
     work = prepare(request, console)
     if save and len(work.plan.cells) > 1:
@@ -290,7 +294,7 @@ def tune(
 
 def dry_run(request: Request, console: Console) -> Outcome:
     """The plan, what of it is finished, and how long the rest may take; nothing is trained."""
-    from relubench import datasets, report, tuning
+    from relubench import report, tuning
 
     work, rows = prepare(request, console), []
     for cells, tuned in work.tuned:

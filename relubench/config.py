@@ -91,6 +91,8 @@ class Settings(BaseModel):
     standardise: bool = True
     pca: int | None = Field(None, ge=1)
     limit: int | None = Field(None, ge=1)
+    augment: Names = ()
+    perturb: Names = ()
     seed: int | None = Field(None, ge=0)
     seeds: int | None = Field(None, ge=1, le=MANY)
     folds: int = Field(10, ge=2, le=MANY)
@@ -105,7 +107,10 @@ class Settings(BaseModel):
     precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
     checkpoint: float = Field(60.0, ge=0, allow_inf_nan=False)
 
-    @field_validator("dataset", "model", "activation", "head", "optimizer", mode="after")
+    @field_validator(
+        *("dataset", "model", "activation", "head", "optimizer", "augment", "perturb"),
+        mode="after",
+    )
     @classmethod
     def _known(cls, names: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         if names is None:
@@ -126,8 +131,11 @@ class Settings(BaseModel):
         return str(_catalog(info).choose(name))
 
 
+KINDS = {"reference": "activation", "augment": "augmentation", "perturb": "perturbation"}
+
+
 def _catalog(info: ValidationInfo) -> Catalog[Entry]:
-    name = "activation" if info.field_name == "reference" else str(info.field_name)
+    name = KINDS.get(str(info.field_name), str(info.field_name))
     catalogs: Catalogs = info.context or {}
     return catalogs[name]
 
@@ -239,8 +247,16 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
         settings = settings.model_copy(update=shrunk)
     seeds = [settings.seed] if settings.seed is not None else range(settings.seeds or 1)
     names = {model: _activations(settings, command, models, model) for model in settings.model}
+    augment, perturb = (",".join(found) or None for found in (settings.augment, settings.perturb))
     recipes = [
-        Recipe(optimizer=optimizer, lr=lr, epochs=epochs, batch_size=size, weight_decay=decay)
+        Recipe(
+            optimizer=optimizer,
+            lr=lr,
+            epochs=epochs,
+            batch_size=size,
+            weight_decay=decay,
+            augment=augment,
+        )
         for optimizer, lr, epochs, size, decay in itertools.product(
             settings.optimizer,
             settings.lr,
@@ -263,6 +279,7 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
             preparation=preparation,
             split=split,
             seed=seed,
+            perturb=perturb,
         )
         for dataset, model, head, recipe in itertools.product(
             settings.dataset, settings.model, settings.head, recipes

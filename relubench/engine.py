@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relubench import __version__, datasets, layers, matching, seeds
+from relubench import __version__, datasets, layers, matching, perturbations, seeds
 from relubench.activations import ACTIVATIONS
+from relubench.augmentations import Augment
 from relubench.checkpoints import Checkpoint, State, Unfinished
 from relubench.datasets import Dataset
 from relubench.errors import BadValue
@@ -159,7 +160,7 @@ def train(
         recipe.lr,
         recipe.weight_decay,
     )
-    streams = [seeds.stream(cell, "batches") for cell in cells]
+    streams, augment = [seeds.stream(cell, "batches") for cell in cells], Augment(cells)
     noise = [seeds.stream(cells[0], purpose, str(device)) for purpose in ("noise", "dropout")]
     layers.draw_noise_from(networks.modules[0], *noise)
     networks.train(True)
@@ -168,10 +169,14 @@ def train(
     hits = torch.zeros_like(losses)
     curves: list[list[Epoch]] = [[] for _ in cells]
 
-    def step(rows: Tensor, *weights: Tensor) -> None:
-        """Learn from one batch: rows of `examples` and, where some pad, weights: (cells, batch)."""
+    def step(rows: Tensor, draws: Tensor, *weights: Tensor) -> None:
+        """Learn from one batch: rows of `examples`, what its augmentation draws, weights if padded.
+
+        rows, weights  (cells, batch)
+        draws          (cells, batch, augmentations, 2)
+        """
         x, y = examples.at(rows)  # (cells, batch, …)
-        log_p = head(networks(x))  # (cells, batch, classes)
+        log_p = head(networks(augment(x, draws)))  # (cells, batch, classes)
         loss = nn.functional.nll_loss(log_p.mT, y, reduction="none")  # (cells, batch)
         hit = log_p.detach().argmax(dim=-1) == y
         count: Any = y.shape[1]
@@ -190,7 +195,7 @@ def train(
         take = Replayed(step, noise)
         for group in optimizer.param_groups:
             group.update({"capturable": True} if "capturable" in group else {})
-    state = State(networks, optimizer, [*streams, *noise], curves)
+    state = State(networks, optimizer, [*streams, *augment.streams, *noise], curves)
     checkpoint = checkpoint or Checkpoint(None)
     state.restore(checkpoint.load())
     for _ in range(max(map(len, curves)), recipe.epochs):
@@ -199,10 +204,12 @@ def train(
             for n, stream in zip(examples.sizes, streams, strict=True)
         ]
         rows = examples.rows(orders).to(device)
+        draws = augment.draw(examples.sizes).to(device)
         losses.zero_(), hits.zero_()
         for begin in range(0, rows.shape[1], recipe.batch_size):
             batch = slice(begin, begin + recipe.batch_size)
-            take(rows[:, batch], *([] if weights is None else [weights[:, batch]]))
+            padded = [] if weights is None else [weights[:, batch]]
+            take(rows[:, batch], draws[:, batch], *padded)
         _extend(curves, losses, hits, examples.sizes)
         if all(diverged(curve) for curve in curves):
             break
@@ -251,6 +258,11 @@ def evaluate(
     figures |= {
         f"train_{name}": METRICS[name].function(training).tolist() for name in ("accuracy", "loss")
     }
+    for name in results[0].cell.perturbations:
+        figures[f"accuracy {name}"] = [
+            withstood(result.cell, name, module, part)
+            for result, module, part in zip(results, networks.modules, data, strict=True)
+        ]
     if not head.entry.silent:
         figures["silent"] = [math.nan] * len(results)
     by_layer = [counter.counts() for counter in counters]
@@ -270,6 +282,14 @@ def evaluate(
             )
         )
     return evaluated
+
+
+def withstood(cell: Cell, name: str, network: nn.Module, data: Tensors) -> float:
+    """The accuracy of a trained cell on perturbed test inputs."""
+    x = perturbations.perturbed(cell, name, data.x_train, data.x_test)
+    examples = Examples.of([x], [data.y_test])
+    prediction = predict(Networks([network]), HEADS.choose(cell.head), examples, [])
+    return float(METRICS["accuracy"].function(prediction))
 
 
 def predict(

@@ -107,7 +107,7 @@ def _tensors(
 ) -> Tensors:
     dataset = datasets.load(name, machine.data_dir)
     train, test = (np.frombuffer(part, dtype=np.int64) for part in rows)
-    x_train, x_test = preprocessing.prepare(dataset.x, train, test, preparation)
+    x_train, x_test = preprocessing.prepare(dataset.x, train, test, preparation, dataset.encode)
 
     def inputs(x: preprocessing.Inputs) -> Tensor:
         return torch.as_tensor(x, dtype=getattr(torch, machine.storage), device=machine.device)

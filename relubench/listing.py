@@ -48,7 +48,8 @@ def catalog(entries: Catalog[Entry], described: str) -> Table:
 
 def _row(entry: Entry, described: str) -> dict[str, Any]:
     facts = {f.name: getattr(entry, f.name) for f in fields(entry) if f.name not in HIDDEN}
-    row = {"name": entry.name, described: entry.description, "parameters": entry.parameters}
+    parameters = dict.fromkeys(entry.first) | entry.parameters
+    row = {"name": entry.name, described: entry.description, "parameters": parameters}
     if isinstance(entry, Activation):
         facts |= {"learned": list(entry.learns), "can_die": entry.can_die}
         facts["elementwise"] = entry.elementwise
@@ -71,10 +72,13 @@ def only(table: Table, keep: Callable[[Row, Sequence[str]], bool], why: str) -> 
 
 
 def _parameters_text(row: Row) -> str:
-    return " ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={spell(value)}"
-        for name, value in row["parameters"].items()
-    )
+    return " ".join(_parameter_text(*item) for item in row["parameters"].items())
+
+
+def _parameter_text(name: str, value: Any) -> str:
+    if value is None:  # must be given
+        return name.upper()
+    return f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={spell(value)}"
 
 
 def _kinks_text(row: Row) -> str:

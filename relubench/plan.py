@@ -15,13 +15,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the weights are found: optimiser, learning rate, passes over the data, batch size."""
+    """How the weights are found: optimiser, learning rate, passes over the data, batch size.
+
+    augment  names of augmentations joined by commas, applied one after the other
+    """
 
     optimizer: str = "adam"
     lr: float = 0.001
     epochs: int = 30
     batch_size: int = 64
     weight_decay: float = 0.0
+    augment: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ class Cell:
     """Everything that decides one training, and nothing else: no device, no executor.
 
     match_parameters  whether hidden layers are narrowed to as many parameters as with relu
+    perturb  names of perturbations joined by commas: each is a further score on the test part
     """
 
     dataset: str
@@ -58,12 +63,27 @@ class Cell:
     preparation: Preparation = Preparation()
     split: Split = Split()
     seed: int = 0
+    perturb: str | None = None
+
+    @property
+    def perturbations(self) -> tuple[str, ...]:
+        """The names in `perturb`."""
+        return tuple(self.perturb.split(",")) if self.perturb else ()
 
     @cached_property
     def key(self) -> str:
         """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        facts = asdict(self, dict_factory=_said)
+        canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+LATER = ("augment", "perturb")  # fields that keys do not hold where they are None
+
+
+def _said(facts: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a cell or its parts, so that a new one changes no old key."""
+    return {name: value for name, value in facts if not (name in LATER and value is None)}
 
 
 @dataclass(frozen=True)

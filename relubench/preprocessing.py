@@ -1,6 +1,9 @@
-"""Standardisation and principal components, always fitted on the training rows alone."""
+"""Encoding, standardisation and principal components, always fitted on the training rows alone."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,21 +12,32 @@ from relubench.folds import Rows
 from relubench.plan import Preparation
 
 Inputs = NDArray[np.float64]
+Encode = Callable[[NDArray[Any], NDArray[Any]], tuple[Inputs, Inputs]]
 
 
 def prepare(
-    x: NDArray[np.generic], train: Rows, test: Rows, preparation: Preparation
+    x: NDArray[Any],
+    train: Rows,
+    test: Rows,
+    preparation: Preparation,
+    encode: Encode | None = None,
 ) -> tuple[Inputs, Inputs]:
     """The training and the test inputs, in float64.
 
-    x  (examples, features) or (examples, channels, height, width); with `pca` images become rows
+    x       (examples, features) or (examples, channels, height, width); with `pca` images become
+            rows
+    encode  the dataset's, where `x` is to be encoded first
     """
-    x_train, x_test = x[train].astype(np.float64), x[test].astype(np.float64)
+    x_train, x_test = (encode or _numbers)(x[train], x[test])
     if preparation.standardise:
         x_train, x_test = _standardise(x_train, x_test)
     if preparation.pca:
         x_train, x_test = _principal_components(x_train, x_test, preparation.pca)
     return x_train, x_test
+
+
+def _numbers(x_train: NDArray[Any], x_test: NDArray[Any]) -> tuple[Inputs, Inputs]:
+    return x_train.astype(np.float64), x_test.astype(np.float64)
 
 
 def _standardise(x_train: Inputs, x_test: Inputs) -> tuple[Inputs, Inputs]:
@@ -32,7 +46,10 @@ def _standardise(x_train: Inputs, x_test: Inputs) -> tuple[Inputs, Inputs]:
     mean = x_train.mean(axis=axes, keepdims=True)
     std = x_train.std(axis=axes, keepdims=True)
     std[std == 0] = 1  # a constant feature says nothing, but must not say NaN
-    return (x_train - mean) / std, (x_test - mean) / std
+    for x in (x_train, x_test):  # in place: images of float64 are large
+        x -= mean
+        x /= std
+    return x_train, x_test
 
 
 def _principal_components(x_train: Inputs, x_test: Inputs, count: int) -> tuple[Inputs, Inputs]:

@@ -24,8 +24,11 @@ DEAD_BY_RATE = "dead units, % of all hidden units, by learning rate"
 QUICK_NOTE = "quick: a smoke run, not a measurement"
 
 # What names a row: the keys of which those that vary become columns, the rest the title.
-RECIPE = ("optimizer", "lr", "epochs", "batch_size", "weight_decay")
-SETUP = ("dataset", "model", "head", "match_parameters", *RECIPE, "standardise", "pca", "limit")
+RECIPE = ("optimizer", "lr", "epochs", "batch_size", "weight_decay", "augment")
+SETUP = (
+    *("dataset", "model", "head", "match_parameters", *RECIPE),
+    *("standardise", "pca", "limit", "perturb"),
+)
 ONE_SIZE = 1.03  # counts of parameters within a set-up that a table takes for the same
 
 
@@ -84,6 +87,7 @@ def run_row(result: RunResult, quick: bool = False) -> dict[str, Any]:
         "n_test": result.n_test,
         "parameters": result.parameters,
         **{name: result.scores.get(name) for name in SCORES},
+        "perturbed": {n: result.scores.get(f"accuracy {n}") for n in cell.perturbations},
         **_shares(total(result.layers) if result.layers else None),
         "seconds": result.seconds,
         **asdict(result.environment),
@@ -117,6 +121,7 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table:
     columns = [
         *map(_name_column, names),
         *(Column(name.replace("_", " "), _percent_of(name, decimals)) for name in shares),
+        *(Column(name, _withstood(name, decimals)) for name in _perturbations(rows)),
         Column("loss", lambda row: significant(row["loss"], 3)),
         Column("train", _percent_of("train_accuracy", decimals)),
         *_sizes(rows),
@@ -128,6 +133,7 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table:
         "In %: accuracy, f1 and so on of the test part (weighted by support unless macro), dead, "
         "and train, the accuracy on the training part. loss: nats; s: seconds of training.",
         *_definitions(shares),
+        *_withstanding(rows),
         *_quick(plan),
     ]
     return Table(rows, columns, _title(rows, names), notes)
@@ -135,20 +141,22 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table:
 
 def folds(results: Sequence[RunResult], plan: Plan) -> Table:
     """Mean ± sd over folds per set-up; the seeds of a fold are averaged first."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    withstood = dict.fromkeys(f"accuracy {n}" for r in results for n in r.cell.perturbations)
+    scores = ("accuracy", "precision", "recall", "f1", "macro_f1", *withstood)
     for setup, members in _grouped(results, "activation", *SETUP).items():
         by_fold = grouped(members, lambda result: result.cell.split)
         whole = [runs for runs in by_fold.values() if not any(run.failed for run in runs)]
         row: dict[str, Any] = dict(setup) | {"folds": len(whole)}
-        for name in ("accuracy", "precision", "recall", "f1", "macro_f1", "loss"):
-            figures = [_mean([run.scores[name] for run in runs]) for runs in whole]
+        for name in scores:
+            figures = [_mean([run.scores.get(name) for run in runs]) for runs in whole]
             defined = [figure for figure in figures if figure is not None]
             whole_or_none = defined if len(defined) == len(figures) else []
             row[name], row[f"{name}_sd"] = stats.mean_sd(whole_or_none)
         rows.append(row)
     names = _varying(rows, "activation", *SETUP) or ["activation"]
     columns = [*map(_name_column, names), Column("folds", lambda row: str(row["folds"]))]
-    for name in ("accuracy", "precision", "recall", "f1", "macro_f1"):
+    for name in scores:
         decimals = deserved(row[f"{name}_sd"] for row in rows)
         columns.append(_spread_column(name, decimals))
     return Table(rows, columns, "mean ± sd over finished folds (seeds averaged first)")
@@ -186,11 +194,13 @@ def compare(results: Sequence[RunResult], plan: Plan) -> Table:
     names = [*_varying(rows, *SETUP), "activation"]
     silent = ["silent"] if any(row["silent"] is not None for row in rows) else []
     decimals = deserved(map(_half_width, rows))
+    spreads = deserved(row["accuracy_sd"] for row in rows)
     columns = [
         *map(_name_column, names),
-        _spread_column("accuracy", deserved(row["accuracy_sd"] for row in rows)),
+        _spread_column("accuracy", spreads),
         Column(f"vs {plan.reference} (95 % CI)", lambda row: _difference(row, decimals)),
         Column("p", lambda row: p_value(row["p"])),
+        *(Column(f"{name} %", _withstood(name, spreads)) for name in _perturbations(rows)),
         _percent_column("dead"),
         *map(_percent_column, silent),
         *_sizes(rows),
@@ -203,7 +213,7 @@ def compare(results: Sequence[RunResult], plan: Plan) -> Table:
         rows,
         columns,
         _title(rows, names),
-        [*notes, *_definitions(["dead", *silent]), *_quick(plan)],
+        [*notes, *_definitions(["dead", *silent]), *_withstanding(rows), *_quick(plan)],
         group=lambda row: tuple(row[key] for key in SETUP),
     )
 
@@ -278,6 +288,10 @@ def _summary(runs: Sequence[RunResult]) -> dict[str, Any]:
         return _mean([row[name] for row in done])
 
     accuracy, accuracy_sd = stats.mean_sd([row["accuracy"] for row in done])
+    withstood = {
+        name: stats.mean_sd([row["perturbed"][name] for row in done])
+        for name in runs[0].cell.perturbations
+    }
     return {
         **_identity(runs[0]),
         "seeds": [result.cell.seed for result in runs],
@@ -285,6 +299,8 @@ def _summary(runs: Sequence[RunResult]) -> dict[str, Any]:
         "accuracy": accuracy,
         "accuracy_sd": accuracy_sd,
         **{name: average(name) for name in SCORES if name != "accuracy"},
+        "perturbed": {name: center for name, (center, _) in withstood.items()},
+        "perturbed_sd": {name: spread for name, (_, spread) in withstood.items()},
         **{name: average(name) for name in (*COUNTS, *MOMENTS)},
         "seconds": median(row["seconds"] for row in done) if done else None,
         "parameters": runs[0].parameters,
@@ -483,6 +499,7 @@ def setup_row(cell: Cell) -> dict[str, Any]:
         "match_parameters": cell.match_parameters,
         **asdict(cell.recipe),
         **asdict(cell.preparation),
+        "perturb": cell.perturb,
     }
 
 
@@ -534,6 +551,7 @@ def _title(rows: Sequence[Row], names: Sequence[str]) -> str:
         "pca": f"pca {row['pca']}" if row["pca"] else "",
         "standardise": "" if row["standardise"] else "not standardised",
         "limit": f"limit {row['limit']}" if row["limit"] else "",
+        "augment": f"augment {row['augment']}" if row["augment"] else "",
         "optimizer": row["optimizer"],
         "lr": f"lr {row['lr']:g}",
         "weight_decay": f"weight decay {row['weight_decay']:g}" if row["weight_decay"] else "",
@@ -584,6 +602,21 @@ def _spread_column(name: str, decimals: int) -> Column:
     return Column(_head(name), lambda row: plus_minus(row[name], row[f"{name}_sd"], decimals))
 
 
+def _perturbations(rows: Sequence[Row]) -> list[str]:
+    """Every perturbation of some row, in order of appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row["perturbed"]))
+
+
+def _withstood(name: str, decimals: int) -> Callable[[Row], str]:
+    """The accuracy under a perturbation, ± its spread where the row is a mean."""
+
+    def show(row: Row) -> str:
+        spread = row.get("perturbed_sd", {}).get(name)
+        return plus_minus(row["perturbed"].get(name), spread, decimals)
+
+    return show
+
+
 def _count_text(count: int | None) -> str:
     return UNDEFINED if count is None else str(count)
 
@@ -620,6 +653,12 @@ def _definitions(names: Iterable[str]) -> list[str]:
         "silent": "silent: share of test examples to which the head gives every class a 0.",
     }
     return [said[name] for name in names if name in said]
+
+
+def _withstanding(rows: Sequence[Row]) -> list[str]:
+    """What the columns of perturbations say."""
+    named = ", ".join(_perturbations(rows))
+    return [f"{named}: accuracy on the test part so perturbed, in %."] if named else []
 
 
 def _quick(plan: Plan) -> list[str]:

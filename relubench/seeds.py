@@ -41,9 +41,9 @@ def limit(cell: Cell) -> np.random.Generator:
 
 
 def stream(cell: Cell, purpose: str, device: str = "cpu") -> torch.Generator:
-    """A torch generator for one purpose: "weights", "network", "batches", "noise" or "dropout".
+    """A torch generator for one purpose: "weights", "network", "batches", "augment", "noise" …
 
-    Weights and batches are always drawn on the CPU, so that every device gets the same.
+    What layers draw apart, it is always drawn on the CPU, so that every device gets the same.
     """
     entropy = number(purpose, cell.seed, cell.split.repeat, cell.split.fold)
     return torch.Generator(device).manual_seed(entropy)

@@ -65,7 +65,7 @@ def tune(
     count = threads[0]
     if len(threads) > 1:
         count = min(threads, key=lambda count: seconds(1, count))
-    widths = [stack] if stack else _widths(cells, dataset.x.nbytes)
+    widths = [stack] if stack else _widths(cells, len(dataset.y) * math.prod(dataset.shape))
     if len(widths) > 1 and len(cells) * steps(cell, dataset) < WORTH_MEASURING:
         widths = [1]
     if len(widths) == len(threads) == 1:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import torch
 
-from relubench import engine, plan
+from relubench import datasets, engine, plan
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Choice, Entry
 from relubench.checkpoints import Unfinished
 from relubench.console import Console
-from relubench.datasets import DATASETS
 from relubench.errors import Stopped
 from relubench.executors import EXECUTORS, Done
 from relubench.formats import counted
@@ -54,7 +53,7 @@ class Work:
             device=self.machine.device.split(":")[0],
             threads=stack.threads or self.machine.threads,
             dtype=self.machine.dtype,
-            data=DATASETS.choose(cell.dataset).entry.digest,
+            data=datasets.fingerprint(cell.dataset, self.machine.data_dir),
             code=" ".join(filter(None, (activation.sha256, model.code))),
         )
 

@@ -9,9 +9,16 @@ import pytest
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Catalog, Entry, spell
 from relubench.commands import CATALOGS
+from relubench.datasets import DATASETS
 from relubench.errors import BadValue, UnknownName
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
+from relubench.perturbations import PERTURBATIONS
+
+
+def bare(entry: Entry) -> str:
+    """The shortest text that names it: with what must be given, if anything must."""
+    return ":".join([entry.name, *(spell(like) or "x" for like in entry.first.values())])
 
 
 @pytest.mark.parametrize("catalog", CATALOGS.values(), ids=CATALOGS)
@@ -20,15 +27,52 @@ def test_every_entry_describes_itself_and_is_found_by_its_name(catalog: Catalog[
     for name, entry in catalog.items():
         assert entry.name == name == entry.function.__name__
         assert entry.description
-        assert catalog.choose(name).entry is entry
+        assert catalog.choose(bare(entry)).entry is entry
 
 
 @pytest.mark.parametrize("catalog", CATALOGS.values(), ids=CATALOGS)
 def test_defaults_written_out_are_spelled_as_without(catalog: Catalog[Any]) -> None:
     for entry in catalog.values():
-        written = ":".join([entry.name, *(f"{k}={spell(v)}" for k, v in entry.parameters.items())])
-        assert str(catalog.choose(written)) == str(catalog.choose(entry.name)) == entry.name
-        assert catalog.choose(written).parameters == catalog.choose(entry.name).parameters
+        name = bare(entry)
+        written = ":".join([name, *(f"{k}={spell(v)}" for k, v in entry.parameters.items())])
+        assert str(catalog.choose(written)) == str(catalog.choose(name)) == name
+        assert catalog.choose(written).parameters == catalog.choose(name).parameters
+
+
+@pytest.mark.parametrize(
+    ("catalog", "text", "spelled", "parameters"),
+    [
+        (DATASETS, "npz:a/b c.npz", "npz:a/b c.npz", {"file": "a/b c.npz"}),
+        (
+            DATASETS,
+            "csv:a=b.csv:missing=refuse:target=x=y",
+            "csv:a=b.csv:target=x=y",
+            {"file": "a=b.csv", "target": "x=y", "missing": "refuse"},
+        ),
+        (PERTURBATIONS, "gaussian:1/10", "gaussian:0.1", {"sd": 0.1}),
+    ],
+)
+def test_what_must_be_given_stands_first_without_a_key(
+    catalog: Catalog[Any], text: str, spelled: str, parameters: dict[str, Any]
+) -> None:
+    choice = catalog.choose(text)
+    assert choice.parameters == parameters
+    assert str(choice) == str(catalog.choose(str(choice))) == spelled
+
+
+@pytest.mark.parametrize(
+    ("catalog", "text", "says"),
+    [
+        (DATASETS, "csv", "csv needs a file: csv:FILE"),
+        (DATASETS, "csv::target=x", "csv needs a file: csv:FILE"),
+        (DATASETS, "csv:f:file=g", "csv has no parameter 'file'"),
+        (PERTURBATIONS, "gaussian:much", "gaussian: 'much' is not a number"),
+    ],
+)
+def test_what_must_be_given_is_asked_for(catalog: Catalog[Any], text: str, says: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        catalog.choose(text)
+    assert str(caught.value).startswith(says)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from relubench import engine
 from relubench.activations import ACTIVATIONS
 from relubench.checkpoints import Checkpoint, Unfinished
 from relubench.optimizers import OPTIMIZERS
-from relubench.plan import Cell, Machine, Recipe, Split, Stack
+from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 
 CELL = Cell(
@@ -36,6 +36,12 @@ def untimed(results: list[RunResult]) -> list[RunResult]:
 
 
 NORMED = Path(__file__).parent / "normed.py"
+MIRRORED = dataclasses.replace(
+    CELL,
+    dataset="digits:images=true",
+    recipe=Recipe(epochs=6, augment="flip,crop:padding=1"),
+    preparation=Preparation(limit=100),
+)
 SEEDS = tuple(
     dataclasses.replace(CELL, model=f"{NORMED}:net", activation="relu", seed=seed)
     for seed in (0, 1)
@@ -44,7 +50,10 @@ SEEDS = tuple(
 
 @pytest.mark.parametrize(
     ("optimizer", "cells"),
-    [*itertools.product(OPTIMIZERS, [(CELL,), FOLDS]), ("adam", SEEDS[:1]), ("adam", SEEDS)],
+    [
+        *itertools.product(OPTIMIZERS, [(CELL,), FOLDS]),
+        *(("adam", cells) for cells in (SEEDS[:1], SEEDS, (MIRRORED,))),
+    ],
 )
 def test_an_interrupted_training_ends_in_the_same_bits(
     optimizer: str,

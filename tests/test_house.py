@@ -14,12 +14,12 @@ import relubench
 PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
     {"errors", "folds", "stats"},
-    {"own_code"},
+    {"own_code", "libraries"},
     {"plan", "catalog", "files", "pictures"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds", "config"},
     {"layers", "cluster", "listing", "neurons", "examples", "ledger", "advice", "plots", "graphs"},
-    {"models", "networks", "report", "portrait", "executors"},
+    {"models", "networks", "report", "portrait", "executors", "augmentations", "perturbations"},
     {"checkpoints", "matching"},
     {"engine", "cost"},
     {"checks", "tuning", "bill", "console"},
@@ -69,7 +69,7 @@ def test_libraries_stay_in_their_room(module: str) -> None:
     assert "pydantic" not in roots or module in ("config", "ledger")
 
 
-SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "distributed"}
+SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "distributed", "pandas", "PIL"}
 
 
 @pytest.mark.parametrize(

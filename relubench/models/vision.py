@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -10,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from relubench import libraries
 from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue, UnknownName
@@ -24,14 +24,9 @@ SETTINGS = {"googlenet": PLAIN, "inception_v3": PLAIN}
 
 @lru_cache
 def model(name: str) -> Model:
-    """The entry for torchvision.`name`; raises UnknownName, or BadValue without torchvision."""
-    try:
-        networks: Any = importlib.import_module("torchvision.models")
-        version = importlib.import_module("torchvision").__version__
-    except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        raise BadValue(
-            f"torchvision.{name} needs torchvision, of the same build as torch: {brief(error)}"
-        ) from error
+    """The entry for torchvision.`name`; raises UnknownName, or DataError without torchvision."""
+    networks = libraries.torchvision("torchvision.models")
+    version = libraries.torchvision("torchvision").__version__
     known = networks.list_models(module=networks)
     if name not in known:
         raise UnknownName("model", f"torchvision.{name}", [f"torchvision.{each}" for each in known])

@@ -1,0 +1,67 @@
+"""Augmentations: other views of the training images, drawn anew in every epoch.
+
+An augmentation is a function (x, u) -> x: images (n, channels, height, width), and for each image
+two numbers drawn evenly from 0 to 1. It changes every image in one vectorised step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from relubench import seeds
+from relubench.catalog import Catalog, Deferred, Entry
+from relubench.errors import BadValue
+from relubench.plan import Cell
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
+else:
+    torch, F = Deferred("torch"), Deferred("torch.nn.functional")
+
+AUGMENTATIONS: Catalog[Entry] = Catalog("augmentation", Entry)
+
+
+@AUGMENTATIONS.add()
+def flip(x: Tensor, u: Tensor) -> Tensor:
+    """Mirrored left to right, one image in two"""
+    return torch.where(u[:, 0].view(-1, 1, 1, 1) < 0.5, x.flip(-1), x)
+
+
+@AUGMENTATIONS.add()
+def crop(x: Tensor, u: Tensor, *, padding: int = 4) -> Tensor:
+    """Moved up to `padding` pixels each way; what comes in from outside is 0"""
+    if padding < 1:
+        raise BadValue(f"crop: padding must be at least 1, got {padding}")
+    height, width = x.shape[2:]
+    windows = F.pad(x, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
+    most = 2 * padding
+    down, right = (u * (most + 1)).long().clamp(max=most).unbind(dim=1)
+    return windows[torch.arange(len(x), device=x.device), :, down, right]
+
+
+class Augment:
+    """What the recipe of some cells does to their batches; each cell draws from its own stream."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        names = cells[0].recipe.augment
+        self.steps = [AUGMENTATIONS.choose(name) for name in names.split(",")] if names else []
+        self.streams = [seeds.stream(cell, "augment") for cell in cells]
+
+    def draw(self, sizes: Sequence[int]) -> Tensor:
+        """(cells, examples, steps, 2) for an epoch of so many examples; a short cell is padded."""
+        draws = [
+            torch.rand(size, len(self.steps), 2, generator=stream)
+            for size, stream in zip(sizes, self.streams, strict=True)
+        ]
+        most = max(sizes)
+        return torch.stack([F.pad(draw, (0, 0, 0, 0, 0, most - len(draw))) for draw in draws])
+
+    def __call__(self, x: Tensor, draws: Tensor) -> Tensor:
+        """(cells, batch, channels, height, width) to the same shape; `draws` for this batch."""
+        for number, step in enumerate(self.steps):
+            u = draws[:, :, number].flatten(0, 1)
+            x = step(x.flatten(0, 1), u).view_as(x)
+        return x

@@ -1,0 +1,27 @@
+"""Datasets, a file per kind of source: named data with a task, a source and pinned digests.
+
+A dataset is a function (folder) -> Dataset; `folder` is where downloaded files are kept. What is
+pinned is checked on every load.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from relubench.datasets import shipped, synthetic, tables, text, vision, yours
+from relubench.datasets.dataset import DATASETS, Dataset, Source, digest
+
+__all__ = ["DATASETS", "Dataset", "Source", "digest", "fingerprint", "load"]
+__all__ += ["shipped", "synthetic", "tables", "text", "vision", "yours"]
+
+
+@lru_cache(maxsize=4)
+def load(name: str, folder: str) -> Dataset:
+    """The dataset that `name` stands for, checked; raises DataError where it cannot be had."""
+    dataset: Dataset = DATASETS.choose(name)(Path(folder))
+    return dataset
+
+
+@lru_cache
+def fingerprint(name: str, folder: str) -> str:
+    """The digest of what `load` loads: other examples, another digest."""
+    return load(name, folder).digest

@@ -1,0 +1,109 @@
+"""What a dataset is, and the catalogue of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from relubench.catalog import Catalog, Deferred, Entry
+from relubench.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    # (training inputs, test inputs) to both as numbers, fitted on the first alone.
+    Encode = Callable[[NDArray[Any], NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+else:
+    np = Deferred("numpy")
+
+
+@dataclass(frozen=True)
+class Source(Entry):
+    """One dataset's facts: task, where it comes from, SHA-256 of each decoded array by its name."""
+
+    task: str
+    source: str
+    examples: str
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples with their classes, the published test set (if there is one) last.
+
+    x        (examples, features) for tables, (examples, channels, height, width) for images
+    y        (examples,) class numbers, int64
+    classes  the classes' names
+    n_test   how many examples at the end are the published test set
+    encode   where `x` is not numbers yet, or has gaps: what a split makes of it
+    width    features after `encode`
+    """
+
+    x: NDArray[Any]
+    y: NDArray[np.int64]
+    classes: tuple[str, ...]
+    n_test: int = 0
+    encode: Encode | None = None
+    width: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return (self.width,) if self.encode else tuple(self.x.shape[1:])
+
+    @property
+    def n_train(self) -> int:
+        """Examples outside the published test set."""
+        return len(self.y) - self.n_test
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that stand for all of it."""
+        parts = [digest(self.x), digest(self.y), *self.classes, str(self.n_test), str(self.width)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+DATASETS: Catalog[Source] = Catalog("dataset", Source)
+
+
+def digest(array: NDArray[Any]) -> str:
+    """SHA-256 of an array's type, shape and values."""
+    head = f"{array.dtype.str}{array.shape}".encode()
+    if array.dtype == object:  # texts: the array holds their addresses
+        return hashlib.sha256(head + "\0".join(array).encode(errors="replace")).hexdigest()
+    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def classed(label: str, values: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Class numbers and names of a target's values, in their order.
+
+    Raises DataError, beginning with `label`, for one class, and for numbers that are measurements.
+    """
+    if values.dtype.kind == "f" and (values == np.round(values)).all():
+        values = values.astype(np.int64)
+    elif values.dtype.kind not in "iuf":
+        values = values.astype(str)
+    names, y = np.unique(values, return_inverse=True)
+    if len(names) < 2:
+        only = f"every example is of class '{names[0]}'" if len(names) else "there are no examples"
+        raise DataError(f"{label}: {only}, and two classes are the least")
+    if measured(names, len(values)):
+        raise DataError(
+            f"{label}: the target has {len(names)} distinct numbers among {len(values)} examples: "
+            "that is regression, and relubench compares classifiers only"
+        )
+    return y.astype(np.int64), tuple(map(str, names))
+
+
+FEW = 20  # classes that any target may have
+
+
+def measured(distinct: NDArray[Any], examples: int) -> bool:
+    """Whether a target's distinct values are measurements: many, of which few come back."""
+    if distinct.dtype.kind == "f":
+        return len(distinct) > min(FEW, max(2, examples / 10))
+    return distinct.dtype.kind in "iu" and len(distinct) > max(FEW, examples / 10)

@@ -1,0 +1,89 @@
+"""Tables that ship inside scikit-learn: no download."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relubench.catalog import Deferred
+from relubench.datasets.dataset import DATASETS, Dataset, digest
+from relubench.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sklearn import datasets as sklearn_datasets
+else:
+    np, sklearn_datasets = Deferred("numpy"), Deferred("sklearn.datasets")
+
+SHIPPED = "inside scikit-learn"
+
+
+def _table(name: str, loader: str) -> Dataset:
+    bunch = getattr(sklearn_datasets, f"load_{loader}")()
+    x, y = bunch.data, bunch.target.astype(np.int64)
+    for part, array in (("data", x), ("target", y)):
+        if digest(array) != DATASETS[name].sha256[part]:
+            version = importlib.metadata.version("scikit-learn")
+            raise DataError(
+                f"{name}: scikit-learn {version} ships other values of '{part}' than relubench "
+                "pins: install a release of scikit-learn that ships the published data"
+            )
+    return Dataset(x, y, tuple(map(str, bunch.target_names)))
+
+
+@DATASETS.add(
+    task="classes",
+    source=SHIPPED,
+    examples="569 of 30 features, 2 classes",
+    sha256={
+        "data": "9c05628ae419e8ac69edfa3494078609c4e55e700fff62446d292c099aea7560",
+        "target": "c8bc5033c779fcfda501a75784d4e1a16b6ce2da98866932953d0090ce79b236",
+    },
+)
+def wdbc(folder: Path) -> Dataset:
+    """Wisconsin diagnostic breast cancer: malignant or benign"""
+    return _table("wdbc", "breast_cancer")
+
+
+@DATASETS.add(
+    task="classes",
+    source=SHIPPED,
+    examples="1797 of 64 features or 1x8x8 pixels, 10 classes",
+    sha256={
+        "data": "a37578f0e9d1b18ca04d6fc2ec8b34c91a133356d3fa67534a016c5b771fb9e5",
+        "target": "5383ddd907a091bb4b1156307896bd921e17fad0edc1f88f7e53bb6ed7dd6149",
+    },
+)
+def digits(folder: Path, *, images: bool = False) -> Dataset:
+    """Handwritten digits, small: as a table, or as images on request"""
+    table = _table("digits", "digits")
+    return Dataset(table.x.reshape(-1, 1, 8, 8), table.y, table.classes) if images else table
+
+
+@DATASETS.add(
+    task="classes",
+    source=SHIPPED,
+    examples="178 of 13 features, 3 classes",
+    sha256={
+        "data": "7d41765fc9620fe4942ed7d3cfe70c143f32166b26b744c2417760091cec26fd",
+        "target": "3bebc5b01a52da7917564079d99214dd760ae97d8b447b6cd381b5b768a65e14",
+    },
+)
+def wine(folder: Path) -> Dataset:
+    """Italian wines of three growers by chemical analysis"""
+    return _table("wine", "wine")
+
+
+@DATASETS.add(
+    task="classes",
+    source=SHIPPED,
+    examples="150 of 4 features, 3 classes",
+    sha256={
+        "data": "df3b6a654dd2149c93df756ec50ea1103b63a6d53ad5851bbcaed3302ab0b692",
+        "target": "3302db66e5c63cfb8bfe5c9f4bd2d468ab634cfafa1daff50ae564ae19d60ea3",
+    },
+)
+def iris(folder: Path) -> Dataset:
+    """Fisher's irises: three species by four lengths"""
+    return _table("iris", "iris")

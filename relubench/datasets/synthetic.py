@@ -1,0 +1,52 @@
+"""Data drawn from a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relubench.catalog import Deferred
+from relubench.datasets.dataset import DATASETS, Dataset
+from relubench.errors import BadValue
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Deferred("numpy")
+
+MOST = 2**28  # numbers that a generated table may hold: 2 GB
+
+
+@DATASETS.add(task="classes", source="drawn from its seed", examples="as asked for")
+def synthetic(
+    folder: Path,
+    *,
+    features: int = 20,
+    classes: int = 2,
+    samples: int = 1000,
+    sparsity: float = 0.0,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Two normal clouds per class, of variance 1 around centres about 4 apart
+
+    `sparsity` is the share of inputs that are set to 0, `noise` that of classes drawn anew.
+    """
+    for key, value, least in (
+        *(("features", features, 1), ("classes", classes, 2), ("samples", samples, 2 * classes)),
+        ("seed", seed, 0),
+    ):
+        if value < least:
+            raise BadValue(f"synthetic: {key} must be at least {least}, got {value}")
+    for key, share in (("sparsity", sparsity), ("noise", noise)):
+        if not 0 <= share <= 1:
+            raise BadValue(f"synthetic: {key} must be from 0 to 1, got {share:g}")
+    if samples * features > MOST or classes * features > MOST:
+        raise BadValue(f"synthetic: more than {MOST} inputs are too many")
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(classes, 2, features)) * np.sqrt(8 / features)
+    y = rng.permutation(np.arange(samples) % classes)
+    x = centres[y, rng.integers(2, size=samples)] + rng.normal(size=(samples, features))
+    x *= rng.random(x.shape) >= sparsity
+    y = np.where(rng.random(samples) < noise, rng.integers(classes, size=samples), y)
+    return Dataset(x, y, tuple(map(str, range(classes))))

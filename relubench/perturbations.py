@@ -1,0 +1,52 @@
+"""Perturbations: what is done to test inputs to see what a trained network withstands.
+
+A perturbation is a function (x, unit, stream) -> x: prepared inputs of any shape, the standard
+deviation of a training input (1 where inputs are standardised), a generator of the cell's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relubench import seeds
+from relubench.catalog import Catalog, Deferred, Entry
+from relubench.errors import BadValue
+from relubench.plan import Cell
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Deferred("torch")
+
+PERTURBATIONS: Catalog[Entry] = Catalog("perturbation", Entry)
+
+
+@PERTURBATIONS.add()
+def gaussian(x: Tensor, unit: float, stream: torch.Generator, *, sd: float) -> Tensor:
+    """Normal noise of `sd` training standard deviations on every input"""
+    if sd < 0:
+        raise BadValue(f"gaussian: sd must be at least 0, got {sd:g}")
+    return x + sd * unit * torch.randn(x.shape, generator=stream).to(x)
+
+
+@PERTURBATIONS.add()
+def dropout(x: Tensor, unit: float, stream: torch.Generator, *, share: float) -> Tensor:
+    """A share of the inputs set to 0, nothing scaled up"""
+    if not 0 <= share <= 1:
+        raise BadValue(f"dropout: share must be from 0 to 1, got {share:g}")
+    return x * (torch.rand(x.shape, generator=stream) >= share).to(x)
+
+
+@PERTURBATIONS.add()
+def shift(x: Tensor, unit: float, stream: torch.Generator, *, sd: float) -> Tensor:
+    """Every input moved by `sd` training standard deviations"""
+    return x + sd * unit
+
+
+def perturbed(cell: Cell, name: str, x_train: Tensor, x_test: Tensor) -> Tensor:
+    """The cell's test inputs under one of its perturbations, the same for every activation."""
+    unit = 1.0 if cell.preparation.standardise else float(x_train.std())
+    stream = seeds.stream(cell, f"perturb {name}")
+    x: Tensor = PERTURBATIONS.choose(name)(x_test, unit, stream)
+    return x
