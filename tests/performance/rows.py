@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from relubench import commands, datasets, engine, examples, layers
 from relubench.activations import ACTIVATIONS
-from relubench.commands import Console, Request
+from relubench.commands import Request
+from relubench.console import Console
 from relubench.formats import counted
 from relubench.heads import HEADS
 from relubench.models import MODELS
@@ -25,7 +26,9 @@ from relubench.networks import Networks
 from relubench.neurons import Counter
 from relubench.plan import Cell, Machine, Preparation, Recipe
 
-QUIET = Console(note=lambda line: None, track=lambda finished, total: iter(finished))
+QUIET = Console(
+    note=lambda line: None, detail=lambda line: None, track=lambda finished, total: iter(finished)
+)
 CHILD = Path(__file__).with_name("child.py")
 BATCH, LIMIT = 256, 2560  # of an MNIST epoch; examples of the cnn's
 COUNTED = {
@@ -39,7 +42,7 @@ SQUARE, PRODUCTS = 2048, 8  # the matrix product that counts as the machine's ra
 def trained(**flags: Any) -> None:
     """What a command does between its flags and its tables, without a ledger."""
     work = commands.prepare(Request("cv" if "folds" in flags else "train", None, flags), QUIET)
-    commands.run(work, QUIET)
+    work.run(QUIET)
 
 
 def cv(rounds: int) -> Iterator[Figure]:
