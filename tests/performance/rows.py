@@ -167,12 +167,11 @@ def overhead(rounds: int) -> Iterator[Figure]:
     few, many = ([child("cells", count) for _ in range(rounds)] for count in (2500, 10000))
     task = "10,000 fake cells: plan, ledger, report"
     yield Figure(row=4, task=task, against="", values=[s for s, _, _ in many], unit="s", most=10)
-    growth = [(b - a) / 7.5 for (_, a, _), (_, b, _) in zip(few, many, strict=True)]
-    kept = [kilobytes / 10 for _, _, kilobytes in many]
+    growth = [(b - a) / 7500 for (_, a, _), (_, b, _) in zip(few, many, strict=True)]
     yield Figure(
         row=4,
         task="memory per further cell",
-        against=f"its result: {1e3 * kept[0]:.1f} kB",
+        against=f"its result: {many[0][2]:.1f} kB",
         values=growth,
         unit="kB",
     )
