@@ -262,7 +262,7 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
         raise BadValue(f"--model {cell.model}: no memory for {count} parameters") from error
     bias = HEADS.choose(cell.head).entry.bias
     layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias)
-    return network.to(machine.device)
+    return network.to(machine.device, memory_format=torch.channels_last)  # faster convolutions
 
 
 def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:

@@ -142,7 +142,9 @@ def convolutions(rounds: int) -> Iterator[Figure]:
     """The same for the cnn, on fewer examples."""
     cell, machine = mnist("cnn", LIMIT)
     own, data = own_epoch(cell, machine)
-    bare = peers.bare(peers.cnn(), data.x, data.y, BATCH)
+    layout = torch.channels_last  # a good tenth faster
+    network, x = peers.cnn().to(memory_format=layout), data.x.contiguous(memory_format=layout)
+    bare = peers.bare(network, x, data.y, BATCH)
     threads = best_threads(bare)
     seconds = measure({"relubench": own, "bare loop": bare}, rounds)
     task = f"MNIST epoch, cnn, {LIMIT} examples, {counted(threads, 'thread')}"
@@ -209,6 +211,7 @@ def counting(rounds: int) -> Iterator[Figure]:
         x = torch.randn(count, 1, 28, 28)
         data = examples.Examples.of([x], [torch.zeros(count, dtype=torch.int64)])
         network = MODELS.choose(model)((1, 28, 28), 10, ACTIVATIONS.choose("relu")).eval()
+        network = network.to(memory_format=torch.channels_last)
         forward = fastest([partial(passed, network, x, size) for size in (64, 512, 2048)])
         threads = best_threads(forward)
         own = partial(observed, network, data)
