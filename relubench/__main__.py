@@ -14,6 +14,7 @@ def run() -> None:
     a death by SIGINT where the interrupt came inside an exec(), as dataclasses use at import.
     """
     code = 130
+    yield_cores()
     try:
         signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(143))
@@ -30,6 +31,15 @@ def run() -> None:
                 stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def yield_cores() -> None:
+    """On a busy machine OpenMP's threads sleep while they wait for each other, before it is loaded.
+
+    They would spin: two threads were slower than one, several times over, beside another process.
+    """
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1) / 2:
+        os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 def interrupt(signum: int, frame: object) -> None:

@@ -29,6 +29,7 @@ from relubench.networks import CannotStack, Networks
 from relubench.plan import Cell, Machine, Split
 
 WIDTHS = (1, 8, 32, 128)
+WIDE, SMALL = 32, 2e-3  # cells; seconds of a step under which so many may pay
 STEPS = 4  # timed per measurement
 WORTH_MEASURING = 500  # steps of a set-up: fewer are trained before stacks are measured
 BYTES = 2**31  # of training inputs that a stack may copy
@@ -38,14 +39,14 @@ BYTES = 2**31  # of training inputs that a stack may copy
 class Tuning:
     """Cells in one pass, CPU threads, and seconds per step of one cell (None: not measured)."""
 
+    stack: int
+    threads: int
+    seconds: float | None = None
+
     def __str__(self) -> str:
         threads, cells = counted(self.threads, "thread"), counted(self.stack, "cell")
         measured = f", {1e6 * self.seconds:.0f} µs per step and cell" if self.seconds else ""
         return f"{cells} in a pass on {threads}{measured}"
-
-    stack: int
-    threads: int
-    seconds: float | None = None
 
 
 def tune(
@@ -53,8 +54,9 @@ def tune(
 ) -> Tuning:
     """How to train cells of one set-up; `stack` fixes the width.
 
-    threads  the counts to choose from: the fastest for a single cell, so that the choice, which
-             decides the last bits of a result, does not depend on how many cells there are
+    threads  the counts to choose from: the fastest for one cell or, if its network is small, for
+             WIDE of them. The choice decides the last bits of a result, so it does not depend on
+             how many cells there are.
     """
     cell = cells[0]
     dataset = datasets.load(cell.dataset, machine.data_dir)
@@ -64,7 +66,9 @@ def tune(
 
     count = threads[0]
     if len(threads) > 1:
-        count = min(threads, key=lambda count: seconds(1, count))
+        small = min(seconds(1, count) for count in threads) < SMALL
+        tried = (1, WIDE) if small and stack != 1 else (1,)
+        count = min(threads, key=lambda count: min(seconds(width, count) for width in tried))
     widths = [stack] if stack else _widths(cells, len(dataset.y) * math.prod(dataset.shape))
     if len(widths) > 1 and len(cells) * steps(cell, dataset) < WORTH_MEASURING:
         widths = [1]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 import relubench
 from relubench.formats import Column, Table
@@ -45,12 +46,22 @@ def fastest(runs: Sequence[Callable[[], object]]) -> Callable[[], object]:
     return min(runs, key=lambda run: min(measure({"": run}, rounds=2)[""]))
 
 
+def on(threads: int, run: Callable[[], object]) -> Callable[[], object]:
+    """`run` on so many threads, torch's and those of numpy's products alike."""
+
+    def limited() -> None:
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads):
+            run()
+
+    return limited
+
+
 def best_threads(run: Callable[[], object]) -> int:
     """Which of 1 thread and all of them suits `run` best; it is set when this returns."""
 
     def seconds(threads: int) -> float:
-        torch.set_num_threads(threads)
-        return min(measure({"": run}, rounds=2)[""])
+        return min(measure({"": on(threads, run)}, rounds=2)[""])
 
     best = min(sorted({1, os.cpu_count() or 1}), key=seconds)
     torch.set_num_threads(best)
@@ -107,13 +118,15 @@ class Figure:
         }
 
 
-def faster(row: int, task: str, against: str, seconds: Seconds, least: float | None) -> Figure:
-    """The peer's seconds in units of relubench's."""
+def faster(
+    row: int, task: str, against: str, seconds: Seconds, least: float | None, called: str = ""
+) -> Figure:
+    """The peer's seconds in units of relubench's; `called` is what the table calls the peer."""
     own, peer = seconds["relubench"], seconds[against]
     return Figure(
         row=row,
         task=task,
-        against=against,
+        against=called or against,
         values=[theirs / mine for mine, theirs in zip(own, peer, strict=True)],
         unit="× faster",
         least=least,
