@@ -31,6 +31,7 @@ from relubench.plan import Cell, Machine, Plan, Split, Stack
 from relubench.results import RunResult
 
 if TYPE_CHECKING:
+    from relubench.config import Settings
     from relubench.ledger import Ledger
     from relubench.tuning import Tuning
     from relubench.work import Work
@@ -111,12 +112,20 @@ def cv(request: Request, console: Console) -> Outcome:
 
 
 def compare(request: Request, console: Console) -> Outcome:
-    """Train every activation on the same paired seeds and say what the differences allow."""
-    from relubench import report
+    """Train every activation on the same paired seeds and say what the differences allow.
 
-    work = prepare(request, console)
+    A benchmark's published figures stand beside the measured ones in a second table.
+    """
+    from relubench import config, published, report
+
+    settings = read(request)
+    work = assemble(settings, request, console)
     results = work.run(console)
-    return Outcome([report.compare(results, work.plan)], _exit_code(results))
+    tables = [report.compare(results, work.plan)]
+    if settings.published:
+        why_not = config.changed(request.flags, request.quick)
+        tables.append(published.table(settings.published, tables[0].rows, why_not))
+    return Outcome(tables, _exit_code(results))
 
 
 def deadcount(request: Request, console: Console) -> Outcome:
@@ -158,7 +167,13 @@ def _listed(singular: str, config_file: Path | None) -> Table:
     from relubench import config, listing
 
     if singular == "benchmark":
-        return listing.benchmarks(config.read(config_file, CATALOGS).tables)
+        found = config.read(config_file, CATALOGS)
+        settings = {name: config.settings(found, name, {}, CATALOGS) for name in found.tables}
+        runs = {
+            name: len(config.plan(each, "compare", False, MODELS).cells)
+            for name, each in settings.items()
+        }
+        return listing.benchmarks(found.tables, runs)
     described = "formula" if singular in FORMULAS else "description"
     return listing.catalog(CATALOGS[singular], described)
 
@@ -235,8 +250,12 @@ def _split(names: Sequence[str]) -> list[str]:
 
 def prepare(request: Request, console: Console) -> Work:
     """The work; whatever can be refused is refused here, before training."""
+    return assemble(read(request), request, console)
+
+
+def read(request: Request) -> Settings:
+    """The benchmark's table, or none, with the flags on top."""
     from relubench import config
-    from relubench.work import Work
 
     benchmarks = config.Benchmarks("", {})
     if request.benchmark is not None or request.config or request.command == "compare":
@@ -244,7 +263,14 @@ def prepare(request: Request, console: Console) -> Work:
     name = request.benchmark
     if name is None and request.command == "compare" and "default" in benchmarks.tables:
         name = "default"
-    settings = config.settings(benchmarks, name, request.flags, CATALOGS)
+    return config.settings(benchmarks, name, request.flags, CATALOGS, request.quick)
+
+
+def assemble(settings: Settings, request: Request, console: Console) -> Work:
+    """The work that the settings say, checked."""
+    from relubench import config
+    from relubench.work import Work
+
     plan = config.plan(settings, request.command, request.quick, MODELS)
     executor = executors.choose(
         settings.executor, settings.jobs, settings.scheduler, settings.scheduler_file

@@ -71,6 +71,57 @@ Epochs = Annotated[tuple[Annotated[int, Field(ge=1)], ...], *LISTED]
 BatchSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...], *LISTED]
 
 
+class Published(BaseModel):
+    """A published figure, and the rows of compare that it is about: all with these names.
+
+    value         fractions are fractions; None: the paper says something, but not how much
+    sd, runs      of so many runs `value` is the mean
+    confirmed     whether it was read where it was published
+    incomparable  why no run of relubench can be held against it; "" where one can
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    dataset: str | None = None
+    model: str | None = None
+    activation: str | None = None
+    head: str | None = None
+    lr: float | None = None
+    metric: Literal["accuracy", "loss", "train_accuracy", "train_loss", "dead", "seconds"] = (
+        "accuracy"
+    )
+    value: float | None = Field(None, allow_inf_nan=False)
+    sd: float | None = Field(None, gt=0, allow_inf_nan=False)
+    runs: int = Field(1, ge=1)
+    source: str
+    confirmed: bool
+    note: str = ""
+    incomparable: str = ""
+
+
+def _published(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, list):
+        raise BadValue("must be tables: [[benchmark.NAME.published]]")
+    found, problems = [], []
+    for number, entry in enumerate(value, 1):
+        try:
+            found.append(_named(Published.model_validate(entry), info.context or {}))
+        except (BadValue, UnknownName) as error:
+            problems.append(f"entry {number}: {error}")
+        except ValidationError as error:
+            problems += [f"entry {number}, {_place(e)}: {_explain(e)}" for e in error.errors()]
+    if problems:
+        raise BadValue("; ".join(problems))
+    return tuple(found)
+
+
+def _named(entry: Published, catalogs: Catalogs) -> Published:
+    """The entry with its names spelt as rows spell them."""
+    names = {key: getattr(entry, key) for key in ("dataset", "model", "activation", "head")}
+    spelt = {key: str(catalogs[key].choose(name)) for key, name in names.items() if name}
+    return entry.model_copy(update=spelt)
+
+
 class Settings(BaseModel):
     """The keys of a [benchmark.NAME] table: the flags' names with _ for -."""
 
@@ -106,6 +157,8 @@ class Settings(BaseModel):
     scheduler_file: str | None = None
     precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
     checkpoint: float = Field(60.0, ge=0, allow_inf_nan=False)
+    quick: dict[str, Any] = {}  # the keys that --quick replaces
+    published: Annotated[tuple[Published, ...], BeforeValidator(_published)] = ()
 
     @field_validator(
         *("dataset", "model", "activation", "head", "optimizer", "augment", "perturb"),
@@ -178,6 +231,9 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
     for name, table in tables.items():
         label = f"{found}, [benchmark.{name}]: ".__add__
         problems += _problems(table, catalogs, label, strict=True)
+        if isinstance(quick := table.get("quick"), dict):
+            label = f"{found}, [benchmark.{name}], quick: ".__add__
+            problems += _problems(quick, catalogs, label, strict=True)
     if problems:
         raise BadValue("\n".join(problems))
     return Benchmarks(str(found), tables)
@@ -188,18 +244,39 @@ EXECUTION = {"executor", "jobs", "scheduler", "scheduler_file"}
 
 
 def settings(
-    benchmarks: Benchmarks, name: str | None, flags: Mapping[str, Any], catalogs: Catalogs
+    benchmarks: Benchmarks,
+    name: str | None,
+    flags: Mapping[str, Any],
+    catalogs: Catalogs,
+    quick: bool = False,
 ) -> Settings:
-    """The table `name` with the given flags on top; raises BadValue with every problem in them."""
+    """The table `name` with the given flags on top; raises BadValue with every problem in them.
+
+    quick  its quick form, where it has one
+    """
     if name is not None and name not in benchmarks.tables:
         raise UnknownName("benchmark", name, known=benchmarks.tables)
     table = dict(benchmarks.tables[name]) if name is not None else {}
+    table |= table.get("quick", {}) if quick else {}
     for alternatives in (SEEDING, EXECUTION):
         if alternatives & flags.keys():  # one replaces the other
             table = {key: value for key, value in table.items() if key not in alternatives}
     if problems := _problems(flags, catalogs, lambda key: f"--{key.replace('_', '-')}", False):
         raise BadValue("\n".join(problems))
     return Settings.model_validate(table | dict(flags), context=catalogs)
+
+
+CHANGING = {*Recipe.__dataclass_fields__, *Preparation.__dataclass_fields__} | {
+    *("dataset", "model", "match_parameters"),
+}
+
+
+def changed(flags: Mapping[str, Any], quick: bool) -> str:
+    """Why a benchmark run with these flags is not the published study; "" where it still is."""
+    if quick:
+        return "a quick run is not the published set-up"
+    names = [f"--{key.replace('_', '-')}" for key in flags if key in CHANGING]
+    return f"{', '.join(names)} is not the published set-up" if names else ""
 
 
 def _problems(
@@ -221,7 +298,15 @@ def _problems(
     return sorted(set(found))
 
 
+def _place(error: ErrorDetails) -> str:
+    return ".".join(map(str, error["loc"]))
+
+
 def _explain(error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return "must be given"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key: known: {', '.join(Published.model_fields)}"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     if error["type"] == "literal_error":
@@ -238,10 +323,11 @@ QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
     """The cells of a command; with `quick` a smoke run: a few seeds, epochs and examples.
 
+    A benchmark's own quick form stays as it is.
     models  say which activation is their own, where none is chosen
     """
     settings = settings.model_copy(update={"seeds": settings.seeds or SEEDS.get(command, 1)})
-    if quick:
+    if quick and not settings.quick:
         shrunk = {key: min(getattr(settings, key) or most, most) for key, most in QUICK.items()}
         shrunk["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
         settings = settings.model_copy(update=shrunk)

@@ -345,7 +345,7 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
     layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias)
     # a user's own module may come in another type; channels last makes convolutions faster
     kind = getattr(torch, machine.storage)
-    return network.to(machine.device, kind, memory_format=torch.channels_last)
+    return network.to(machine.device, kind).to(memory_format=torch.channels_last)
 
 
 def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:

@@ -163,18 +163,18 @@ def kinds(names: Mapping[str, str]) -> Table:
     return Table(rows, [column], "what there is to name")
 
 
-def benchmarks(tables: Mapping[str, Row]) -> Table:
-    """The benchmarks of a file."""
-    rows = [
-        {"name": name, **{key: value for key, value in table.items()}}
-        for name, table in tables.items()
-    ]
+def benchmarks(tables: Mapping[str, Row], runs: Mapping[str, int]) -> Table:
+    """The benchmarks of a file, and how many runs `compare` makes of each."""
+    rows = [{"name": name, **table, "runs": runs[name]} for name, table in tables.items()]
     columns = [
         Column("name", lambda row: row["name"], left=True),
         Column("datasets", lambda row: _joined(row.get("dataset")), left=True, wrap=True),
+        Column("runs", lambda row: str(row["runs"])),
+        Column("published", lambda row: str(len(row.get("published", ())) or "")),
         Column("description", lambda row: str(row.get("description", "")), left=True, wrap=True),
     ]
-    return Table(rows, columns, counted(len(rows), "benchmark"), stacks=True)
+    notes = ["runs: of compare NAME; --dry-run says how long they take here."]
+    return Table(rows, columns, counted(len(rows), "benchmark"), notes, stacks=True)
 
 
 def _joined(value: Any) -> str:

@@ -18,7 +18,8 @@ FLOORS = [
     {"plan", "catalog", "files", "pictures"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds", "config"},
-    {"layers", "cluster", "listing", "neurons", "examples", "ledger", "advice", "plots", "graphs"},
+    {"layers", "cluster", "listing", "neurons", "examples", "ledger", "advice", "plots", "graphs"}
+    | {"published"},
     {"models", "networks", "report", "portrait", "executors", "augmentations", "perturbations"},
     {"checkpoints", "matching"},
     {"engine", "cost"},

@@ -1,0 +1,133 @@
+"""Published figures beside measured ones: the rule, and what a file may say of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from relubench import config, published
+from relubench.cli import main
+from relubench.commands import CATALOGS
+from relubench.config import Published
+from relubench.errors import BadValue
+
+ENTRY = Published(activation="relu", value=0.9, source="a paper", confirmed=True)
+ROW = {"dataset": "iris", "model": "ffnn", "activation": "relu", "head": "softmax", "lr": 0.1} | {
+    "accuracy": 0.89,
+    "accuracy_sd": 0.01,
+    "dead": 0.2,
+    "n": 5,
+}
+SHIPPED = Path(__file__).parents[1] / "benchmarks.toml"
+
+
+@pytest.mark.parametrize(("runs", "spread"), [(1, None), (23, 2.0)])
+def test_19_of_20_further_means_lie_within_the_margin(runs: int, spread: float | None) -> None:
+    """Against drawn runs; where both spreads are known the degrees of freedom are cautious."""
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(4000):
+        ours = rng.normal(size=6)
+        theirs = rng.normal(scale=spread or 1, size=runs).mean()
+        half = published.margin(float(ours.std(ddof=1)), 6, runs, spread)
+        inside += abs(ours.mean() - theirs) <= half
+    assert 0.94 < inside / 4000 < (0.96 if spread is None else 1)
+
+
+def test_the_margin_of_one_run_is_the_textbooks() -> None:
+    """t(0.975, 4 degrees of freedom) = 2.776, from any table."""
+    assert published.margin(0.01, 5) == pytest.approx(2.776 * 0.01 * np.sqrt(1.2), rel=1e-3)
+
+
+def test_a_figure_agrees_differs_or_has_a_reason() -> None:
+    assert published.verdict(ENTRY, 0.89, 0.01, 5) == "agrees"
+    assert published.verdict(ENTRY, 0.85, 0.01, 5) == "differs"
+    reasons = {
+        published.verdict(ENTRY, 0.9, None, 1),
+        published.verdict(ENTRY, None, None, 0),
+        published.verdict(ENTRY, 0.9, 0.01, 5, "it was quick"),
+        published.verdict(ENTRY.model_copy(update={"value": None}), 0.9, 0.01, 5),
+        published.verdict(ENTRY.model_copy(update={"incomparable": "no net"}), 0.9, 0.01, 5),
+    }
+    assert len(reasons) == 5
+    assert all(reason.startswith("cannot be compared: ") for reason in reasons)
+
+
+def test_a_figure_stands_beside_the_rows_that_it_is_about() -> None:
+    rows = [ROW, ROW | {"activation": "elu"}, ROW | {"lr": 0.2}]
+    unsure = ENTRY.model_copy(update={"confirmed": False, "metric": "dead", "lr": 0.2})
+    table = published.table([ENTRY, unsure], rows, "")
+    assert [(row["lr"], row["metric"]) for row in table.rows] == [
+        (0.1, "accuracy"),
+        (0.2, "accuracy"),
+        (0.2, "dead"),
+    ]
+    assert table.rows[0]["difference"] == pytest.approx(-0.01)
+    assert [("not confirmed" in texts[-1]) for texts in table.texts] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('value = "much"', "entry 1, value: got much, must be a valid number"),
+        ("valeu = 0.9", "entry 1, valeu: unknown key: known: dataset"),
+        ('activation = "mihs"', "entry 1: unknown activation 'mihs': did you mean 'mish'?"),
+        ('metric = "taste"', "entry 1, metric: got taste, must be 'accuracy'"),
+    ],
+)
+def test_a_figure_that_cannot_be_read_is_refused(line: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "b.toml"
+    entry = f'[[benchmark.b.published]]\nsource = "s"\nconfirmed = true\n{line}\n'
+    file.write_text(f"[benchmark.b]\n{entry}", encoding="utf-8")
+    with pytest.raises(BadValue, match="published: ") as caught:
+        config.read(file, CATALOGS)
+    assert says in str(caught.value)
+
+
+def test_a_figure_without_a_source_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "b.toml"
+    file.write_text("[benchmark.b]\n[[benchmark.b.published]]\nvalue = 0.9\n", encoding="utf-8")
+    with pytest.raises(BadValue, match=r"entry 1, source: must be given; .*confirmed: must be"):
+        config.read(file, CATALOGS)
+
+
+def test_every_study_has_a_quick_form_and_every_figure_a_row() -> None:
+    found = config.read(SHIPPED, CATALOGS)
+    studies = [name for name, table in found.tables.items() if "published" in table]
+    assert len(studies) >= 11
+    for name in studies:
+        full = config.settings(found, name, {}, CATALOGS)
+        quick = config.settings(found, name, {}, CATALOGS, quick=True)
+        cells = config.plan(full, "compare", False, CATALOGS["model"]).cells
+        fewer = config.plan(quick, "compare", True, CATALOGS["model"]).cells
+        work = [sum(cell.recipe.epochs for cell in each) for each in (cells, fewer)]
+        assert work[1] * 3 <= work[0], name
+        for entry in full.published:
+            about = {key: getattr(entry, key) for key in published.NAMES if key != "lr"}
+            assert any(
+                all(value in (None, getattr(cell, key)) for key, value in about.items())
+                for cell in cells
+            ), f"{name}: {entry}"
+
+
+def test_compare_prints_measured_and_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = '[benchmark.b]\ndataset = "iris"\nmodel = "ffnn:hidden=4"\nepochs = 2\nseeds = 2\n'
+    text += "quick = { epochs = 1, seeds = 3 }\n\n[[benchmark.b.published]]\nvalue = 0.5\n"
+    Path("benchmarks.toml").write_text(
+        text + 'source = "a paper"\nconfirmed = false\nnote = "An old one."\n', encoding="utf-8"
+    )
+    assert main(["compare", "b", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "1 published figure\n" in out
+    assert "a paper (not confirmed)" in out
+    assert "An old one." in out
+    assert main(["compare", "b", "--quiet", "--quick"]) == 0
+    out = capsys.readouterr().out
+    assert "1 epoch · 3 paired seeds" in out  # its own quick form
+    assert "cannot be compared: a quick run" in " ".join(out.split())
+    assert main(["compare", "b", "--quiet", "--epochs", "1"]) == 0
+    assert "cannot be compared: --epochs" in " ".join(capsys.readouterr().out.split())
