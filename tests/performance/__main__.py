@@ -7,10 +7,14 @@ import os
 import sys
 import tempfile
 
-from measure import table
-from rows import ROWS
+from relubench.__main__ import yield_cores
 
-from relubench.formats import FORMATS, render
+yield_cores()  # as the command line does, before torch is imported
+
+from measure import table  # noqa: E402
+from rows import ROWS  # noqa: E402
+
+from relubench.formats import FORMATS, render  # noqa: E402
 
 
 def main() -> None:
