@@ -33,8 +33,10 @@ def main() -> None:
                 sys.stderr.write(f"row {row} left out: RELUBENCH_DATA names no MNIST\n")
                 continue
             for figure in ROWS[row](chosen.rounds):
-                sys.stderr.write(f"row {row}: {figure.task}, {figure.against}\n")
                 figures.append(figure)
+                median = figure.as_row()["median"]
+                measured = f"{figure.task}, {figure.against}: {median:.3g} {figure.unit}"
+                sys.stderr.write(f"row {row}: {measured}\n")
     sys.stdout.write(render([table(figures, chosen.rounds)], chosen.format))
 
 
