@@ -39,10 +39,10 @@ class Posterior:
 
 def by_split(values: Mapping[tuple[int, int], float]) -> Floats:
     """(split, seed) → value, as the mean over the seeds of each split, in the order of splits."""
-    splits = sorted({split for split, _ in values})
-    return np.array(
-        [np.mean([v for (s, _), v in values.items() if s == split]) for split in splits]
-    )
+    inside: dict[int, list[float]] = {}
+    for split, seed in sorted(values):
+        inside.setdefault(split, []).append(values[split, seed])
+    return np.array([np.mean(of_split) for of_split in inside.values()])
 
 
 def caveat(folds: int, repeats: int) -> str | None:

@@ -22,6 +22,10 @@ from relubench.stats.signs import (
 )
 from relubench.stats.splits import corrected_t_above
 
+Word = Literal["better", "worse", "equivalent", "undecided"]
+Towards = Literal["difference", "equivalence"]
+Outcome = Literal["pass", "fail", "undecided"]
+
 POWER = 0.8  # with which the seeds asked for would decide, if what was seen is the truth
 CAP = 1000  # more seeds than that are no advice
 
@@ -49,13 +53,15 @@ class Design:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One comparison before any correction.
+    """One comparison before any correction: n differences under a design, and a margin or none.
 
     p         two-sided, of no difference
     p_inside  of a difference of the margin or more: the larger of the two one-sided tests (TOST;
               Schuirmann, J. Pharmacokin. Biopharm. 15, 1987); None: there is no margin
     """
 
+    design: Design
+    margin: float | None
     n: int
     difference: float | None
     spread: float | None
@@ -72,11 +78,11 @@ class Verdict:
     towards      what those would show if what was seen is the truth
     """
 
-    word: Literal["better", "worse", "equivalent", "undecided"]
+    word: Word
     p: float
     p_inside: float | None
     more: int | None = None
-    towards: Literal["difference", "equivalence"] | None = None
+    towards: Towards | None = None
 
 
 @dataclass(frozen=True)
@@ -99,54 +105,41 @@ def evidence(difference: Floats, design: Design, margin: float | None = None) ->
     """What (n,) finite differences say under this design, and whether they stay inside ±margin."""
     n = len(difference)
     if not n:
-        return Evidence(0, None, None, 1.0, None if margin is None else 1.0)
+        return Evidence(design, margin, 0, None, None, 1.0, None if margin is None else 1.0)
     p = min(1.0, 2 * min(design.above(difference), design.above(-difference)))
     inside = None
     if margin is not None:
         inside = max(design.above(margin + difference), design.above(margin - difference))
     spread = float(difference.std(ddof=1)) if n > 1 else None
-    return Evidence(n, float(difference.mean()), spread, p, inside)
+    return Evidence(design, margin, n, float(difference.mean()), spread, p, inside)
 
 
-def verdicts(
-    found: Sequence[Evidence], design: Design, margin: float | None = None, alpha: float = 0.05
-) -> list[Verdict]:
+def verdicts(found: Sequence[Evidence], alpha: float = 0.05) -> list[Verdict]:
     """A word for each of several comparisons, in order.
 
-    Two questions, each with the error rate alpha over all comparisons (Holm): is there a difference,
-    and does it stay inside the margin? Where both are shown the word is the difference's.
+    Two questions, each with the error rate alpha over all comparisons (Holm): is there a
+    difference, and does it stay inside the margin? Where both are shown the word is the first's.
     """
     p_values = holm([each.p for each in found])
-    inside = holm([each.p_inside for each in found if each.p_inside is not None])
-    adjusted = inside if margin is not None else [None] * len(found)
+    inside = holm([1.0 if each.p_inside is None else each.p_inside for each in found])
     return [
-        verdict(each, p, p_inside, len(found), design, margin, alpha)
-        for each, p, p_inside in zip(found, p_values, adjusted, strict=True)
+        verdict(each, p, None if each.p_inside is None else p_inside, alpha, len(found))
+        for each, p, p_inside in zip(found, p_values, inside, strict=True)
     ]
 
 
 def verdict(
-    found: Evidence,
-    p: float,
-    p_inside: float | None,
-    comparisons: int,
-    design: Design,
-    margin: float | None,
-    alpha: float,
+    found: Evidence, p: float, p_inside: float | None, alpha: float, comparisons: int
 ) -> Verdict:
-    """The word for one comparison whose p-values are adjusted."""
+    """The word for one comparison whose p-values are adjusted for all of them."""
     if p < alpha and found.difference is not None:
         return Verdict("better" if found.difference > 0 else "worse", p, p_inside)
     if p_inside is not None and p_inside < alpha:
         return Verdict("equivalent", p, p_inside)
-    return Verdict(
-        "undecided", p, p_inside, *seeds_missing(found, design, margin, alpha / comparisons)
-    )
+    return Verdict("undecided", p, p_inside, *seeds_missing(found, alpha / comparisons))
 
 
-def seeds_missing(
-    found: Evidence, design: Design, margin: float | None, alpha: float
-) -> tuple[int | None, Literal["difference", "equivalence"] | None]:
+def seeds_missing(found: Evidence, alpha: float) -> tuple[int | None, Towards | None]:
     """About how many more repeats would decide, and which way, with power 0.8 at level alpha.
 
     For a difference as large as the one seen, or for one that stays inside the margin at its
@@ -155,12 +148,13 @@ def seeds_missing(
     """
     if found.difference is None or found.spread is None:
         return None, None
-    size, spread = abs(found.difference), found.spread
-    ways: dict[Literal["difference", "equivalence"], float] = {
+    size, spread, design = abs(found.difference), found.spread, found.design
+    ways: dict[Towards, float] = {
         "difference": repeats_needed(size, spread, design, alpha, sides=2)
     }
-    if margin is not None:
-        ways["equivalence"] = repeats_needed(margin - size, spread, design, alpha, sides=1)
+    if found.margin is not None:
+        distance = found.margin - size
+        ways["equivalence"] = repeats_needed(distance, spread, design, alpha, sides=1)
     way = min(ways, key=lambda name: ways[name])
     if ways[way] - found.n > CAP:
         return None, None
@@ -172,11 +166,11 @@ def repeats_needed(
 ) -> float:
     """How many repeats show with power 0.8 that the mean lies off a bound at this distance.
 
-    n = 1 / ((distance / (z + z_β) / spread)² - ratio) + z² / 2, z the quantile of alpha / sides, and
+    n = 1 / ((distance / (z + z_β) / spread)² - ratio) + z² / 2, z the quantile of alpha / sides,
     z_β that of the power: the normal approximation with Guenther's term for an unknown spread (The
-    American Statistician 35, 1981). For equivalence, where both bounds must be cleared, z_β is that
-    of (1 + power) / 2. Overlapping splits stop informing at distance² = ratio (z + z_β)² spread²:
-    infinite. Never fewer than the design needs at all.
+    American Statistician 35, 1981). With one side, for equivalence, both bounds must be cleared,
+    and z_β is the quantile of (1 + power) / 2. Overlapping splits have an end: where the distance
+    is at most √ratio (z + z_β) spread no number of them will do, ∞. At least what the design needs.
     """
     from scipy.special import ndtri
 
@@ -219,9 +213,7 @@ def non_inferior_unpaired(new: Sequence[float], base: Sequence[float], margin: f
     return Gated(min(n, m), mean, above, below, False, smallest_p_unpaired(n, m, 1))
 
 
-def outcomes(
-    rows: Sequence[Gated], alpha: float = 0.05
-) -> list[Literal["pass", "fail", "undecided"]]:
+def outcomes(rows: Sequence[Gated], alpha: float = 0.05) -> list[Outcome]:
     """What a gate says of its rows.
 
     pass: less than the margin is lost, at alpha for each row, or the row repeats its baseline bit
@@ -230,7 +222,11 @@ def outcomes(
     measured nothing is always that.
     """
     failures = holm([row.p_fail for row in rows])
-    return [
-        "pass" if row.identical or row.p_pass < alpha else "fail" if p_fail < alpha else "undecided"
-        for row, p_fail in zip(rows, failures, strict=True)
-    ]
+    return [outcome(row, p_fail, alpha) for row, p_fail in zip(rows, failures, strict=True)]
+
+
+def outcome(row: Gated, p_fail: float, alpha: float) -> Outcome:
+    """The outcome of one row whose p_fail is adjusted for all of them."""
+    if row.identical or row.p_pass < alpha:
+        return "pass"
+    return "fail" if p_fail < alpha else "undecided"
