@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MOST_LOOKS = 5
-GROWTH = 1.4  # at the least, from one look to the next
+GROWTH = 1.4  # about, from one look to the next, as long as that makes no more
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ def looks(first: int, last: int, alpha: float = 0.05) -> list[Look]:
     alpha, so that by Bonferroni's inequality the error rate over all looks is at most alpha
     whatever the test and however the looks depend on each other; the price is some power.
     """
-    count = min(MOST_LOOKS, 1 + int(math.log(last / first) / math.log(GROWTH)))
-    seeds = np.unique(np.geomspace(first, last, max(count, 1)).round().astype(int))
-    seeds[-1] = last
+    count = min(MOST_LOOKS, 1 + math.ceil(math.log(last / first) / math.log(GROWTH)))
+    seeds = np.unique(np.geomspace(first, last, count).round().astype(int))
     new = np.diff(seeds, prepend=0)
     return [Look(int(n), alpha * int(k) / last) for n, k in zip(seeds, new, strict=True)]
