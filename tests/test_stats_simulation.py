@@ -11,6 +11,7 @@ each, equally good ones. Datasets: independent scores.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -77,16 +78,20 @@ def share(name: str, draw: Draw, holds: Callable[[np.ndarray], bool]) -> float:
     return float(np.mean([holds(d) for d in studies(name, draw)]))
 
 
-def word(d: np.ndarray, design: stats.Design, alpha: float = ALPHA) -> str:
-    return stats.verdicts([stats.evidence(d, design, MARGIN)], alpha)[0].word
-
-
 def differs(d: np.ndarray, design: stats.Design) -> bool:
     return stats.evidence(d, design).p < ALPHA
 
 
-def gated(d: np.ndarray, design: stats.Design, margin: float = MARGIN) -> str:
-    return stats.outcomes([stats.non_inferior(d, margin, design)])[0]
+def inside(d: np.ndarray, design: stats.Design) -> bool:
+    return (stats.evidence(d, design, MARGIN).p_inside or 0) < ALPHA
+
+
+def gated(d: np.ndarray, design: stats.Design) -> str:
+    return stats.outcomes([stats.non_inferior(d, MARGIN, design)])[0]
+
+
+def skewed(n: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.exponential(size=n) - 1
 
 
 def cases() -> Iterator[tuple[str, Draw, stats.Design]]:
@@ -98,6 +103,15 @@ def cases() -> Iterator[tuple[str, Draw, stats.Design]]:
         yield f"{name} folds, correlated", functools.partial(correlated, folds, repeats), design
 
 
+def skewed_rates(n: int) -> dict[str, float]:
+    """Where differences are skewed, the tests at a margin have no claim to alpha."""
+    draw, name = functools.partial(skewed, n), f"{n} skewed"
+    return {
+        "pass at the margin": share(name, draw, lambda d: gated(d - MARGIN, SEEDS) == "pass"),
+        "fail at the margin": share(name, draw, lambda d: gated(d - MARGIN, SEEDS) == "fail"),
+    }
+
+
 CASES = {name: (draw, design) for name, draw, design in cases()}
 
 
@@ -106,9 +120,7 @@ def error_rates(name: str) -> dict[str, float]:
     draw, design = CASES[name]
     return {
         "better or worse at 0": share(name, draw, lambda d: differs(d, design)),
-        "equivalent at the margin": share(
-            name, draw, lambda d: word(d + MARGIN, design) == "equivalent"
-        ),
+        "equivalent at the margin": share(name, draw, lambda d: inside(d + MARGIN, design)),
         "pass at the margin": share(name, draw, lambda d: gated(d - MARGIN, design) == "pass"),
         "fail at the margin": share(name, draw, lambda d: gated(d - MARGIN, design) == "fail"),
     }
@@ -117,8 +129,8 @@ def error_rates(name: str) -> dict[str, float]:
 def power(name: str) -> dict[str, float]:
     draw, design = CASES[name]
     return {
-        "better at 1 spread": share(name, draw, lambda d: word(d + 1, design) == "better"),
-        "equivalent at 0": share(name, draw, lambda d: word(d, design) == "equivalent"),
+        "better or worse at 1": share(name, draw, lambda d: differs(d + 1, design)),
+        "equivalent at 0": share(name, draw, lambda d: inside(d, design)),
     }
 
 
@@ -144,7 +156,8 @@ def resampled_rates(name: str) -> dict[str, float]:
 @pytest.mark.parametrize("name", FOLDS)
 def test_folds_of_a_sample_raise_no_more_false_alarms(name: str) -> None:
     found = resampled_rates(name)
-    assert found["corrected t"] <= ABOVE < found["plain t"]
+    assert found["corrected t"] <= ABOVE
+    assert found["plain t"] > ALPHA
 
 
 # several comparisons, datasets, unpaired seeds, looks
@@ -189,10 +202,10 @@ def test_families_of_comparisons_keep_alpha() -> None:
 
 
 def grown(shift: float) -> dict[str, float]:
-    """Studies that grow from 8 to 30 seeds and stop at the first word of a difference."""
-    plan = stats.looks(8, 30, ALPHA)
+    """Studies that grow from 8 to 24 seeds and stop at the first word of a difference."""
+    plan = stats.looks(8, 24, ALPHA)
     ends = []
-    for d in studies("looks", functools.partial(normal, 30)):
+    for d in studies("looks", functools.partial(normal, 24)):
         words = (word_at(d + shift, look) for look in plan)
         ends.append(next((seeds for seeds in words if seeds), 0))
     seeds = [end or plan[-1].seeds for end in ends]
@@ -212,17 +225,16 @@ def test_looks_keep_alpha() -> None:
 
 
 def coverage(draw: Draw, name: str, mean: float, limits: Callable[..., stats.Interval]) -> float:
+    """Over half as many studies: a bootstrap takes its time."""
+
     def covers(d: np.ndarray) -> bool:
         found = limits(d)
         assert found.low is not None
         assert found.high is not None
         return found.low <= mean <= found.high
 
-    return share(name, draw, covers)
-
-
-def skewed(n: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.exponential(size=n) - 1
+    half = itertools.islice(studies(name, draw), STUDIES // 2)
+    return float(np.mean([covers(d) for d in half]))
 
 
 def covered(n: int) -> dict[str, float]:
@@ -271,8 +283,7 @@ def test_the_chance_interval_covers_on_average(n: int) -> None:
 
 
 def gate_rates(n: int, margin: float, rows: int) -> dict[str, float]:
-    """Runs of so many rows: any false alarm without a change; a loss of 2 margins in one row caught;
-    all rows passed without a change."""
+    """Runs of so many rows: false alarms, a loss in one row that is caught, runs that pass."""
     rng = np.random.default_rng(100 * n + rows)
     alarms, caught, passed = [], [], []
     for d in (rng.normal(size=(rows, n)) for _ in range(STUDIES)):
@@ -301,38 +312,32 @@ def test_the_gate_catches_twice_the_margin(rows: int, margin: float) -> None:
 # the figures
 
 
+def in_per_cent(rates: dict[str, float]) -> str:
+    return " · ".join(f"{name} {100 * rate:.1f}" for name, rate in rates.items())
+
+
 def lines() -> Iterator[str]:
-    yield f"{STUDIES} studies a figure; α = 0.05; margin {MARGIN} spreads; per cent"
+    yield f"{STUDIES} studies a figure, α = 0.05, margin {MARGIN} spreads, figures in per cent"
     for name in CASES:
-        rates = error_rates(name) | power(name)
-        yield f"{name:28}" + " · ".join(f"{key} {100 * value:.1f}" for key, value in rates.items())
+        yield f"{name:28}{in_per_cent(error_rates(name) | power(name))}"
+    for n in COUNTS:
+        yield f"{n} seeds, skewed           {in_per_cent(skewed_rates(n))}"
     for name in FOLDS:
-        rates = resampled_rates(name)
-        yield f"{name + ' folds, real':28}" + " · ".join(
-            f"{key} {100 * value:.1f}" for key, value in rates.items()
-        )
-    for name, rate in families().items():
-        yield f"{name:48}{100 * rate:.1f}"
+        yield f"{name + ' folds, real':28}{in_per_cent(resampled_rates(name))}"
+    yield from (f"{name:48}{100 * rate:.1f}" for name, rate in families().items())
     for shift in (0.0, 0.5, 1.0):
         found = grown(shift)
         yield f"looks {shift:g}: decided {100 * found['decided']:.1f}, {found['seeds']:.1f} seeds"
     for n in COUNTS:
-        rates = covered(n)
         chance, at_half = chance_coverage(n)
-        yield (
-            f"interval, {n} seeds: "
-            + " · ".join(f"{key} {100 * value:.1f}" for key, value in rates.items())
-            + f" · chance {100 * chance:.1f}, at 0.5 {100 * at_half:.1f}"
-        )
+        rates = covered(n) | {"chance": chance, "chance at 0.5": at_half}
+        yield f"interval, {n} seeds: {in_per_cent(rates)}"
     for name in FOLDS:
         yield f"interval, {name} folds: {100 * covered_by_folds(name):.1f}"
-    for n, rows, margin in [
-        (n, r, m) for n in (8, 10) for r in (1, 4, 9) for m in (1.0, 1.1, 1.5, 1.9)
-    ]:
-        rates = gate_rates(n, margin, rows)
-        yield f"gate, {n} seeds, {rows} rows, margin {margin}: " + " · ".join(
-            f"{key} {100 * value:.1f}" for key, value in rates.items()
-        )
+    for n, rows in itertools.product((8, 10), (1, 4, 9)):
+        for margin in (0.01, 1.0, 1.1, 1.5, 1.9):
+            rates = gate_rates(n, margin, rows)
+            yield f"gate, {n} seeds, {rows} rows, margin {margin}: {in_per_cent(rates)}"
 
 
 if __name__ == "__main__":

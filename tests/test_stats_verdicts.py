@@ -31,6 +31,7 @@ def test_swapping_the_two_turns_the_verdict(
 ) -> None:
     d = np.array(values)
     there, back = stats.evidence(d, design, margin), stats.evidence(-d, design, margin)
+    assert 0 < there.p <= 1
     assert there.p == pytest.approx(back.p)
     assert there.p_inside == pytest.approx(back.p_inside)
     assert word(-d, design, margin) == OPPOSITE.get(found := word(d, design, margin), found)

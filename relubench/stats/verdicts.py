@@ -220,6 +220,9 @@ def outcomes(rows: Sequence[Gated], alpha: float = 0.05) -> list[Outcome]:
     for bit, which needs no test. fail: more than the margin is lost, at alpha over all rows (Holm),
     so that a gate with many rows raises no more false alarms than one. Else undecided; a row that
     measured nothing is always that.
+    With ten paired seeds a loss of twice the margin in one row is a fail in nine runs of ten if the
+    margin is at least the spread of the paired differences (of four rows: 1.5 spreads; of nine:
+    1.9), and a row without a change passes as often as that if it is at least one spread.
     """
     failures = holm([row.p_fail for row in rows])
     return [outcome(row, p_fail, alpha) for row, p_fail in zip(rows, failures, strict=True)]
