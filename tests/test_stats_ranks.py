@@ -90,6 +90,7 @@ def test_last_bits_are_no_difference_in_rank() -> None:
     assert stats.wilcoxon(np.array([0.1 + 0.2, -0.3, 1.0])) == stats.wilcoxon(
         np.array([0.3, -0.3, 1.0])
     )
+    assert stats.mann_whitney_above([0.1 + 0.2], [0.3]) == 1.0
 
 
 @pytest.mark.parametrize(("n", "m"), [(3, 3), (5, 8), (12, 10)])

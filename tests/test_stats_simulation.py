@@ -139,6 +139,22 @@ def test_no_word_is_false_more_often_than_alpha(name: str) -> None:
     assert max(error_rates(name).values()) <= ABOVE
 
 
+def advised(effect: float, sides: int, design: stats.Design) -> tuple[int, float]:
+    """The seeds asked for at this distance, and how often they decide."""
+    n = math.ceil(stats.repeats_needed(effect, 1.0, design, ALPHA, sides))
+    hits = {
+        2: lambda d: stats.evidence(d + effect, design).p < ALPHA,
+        1: lambda d: (stats.evidence(d, design, effect).p_inside or 0) < ALPHA,
+    }
+    return n, share(f"advice {effect}", functools.partial(normal, n), hits[sides])
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+@pytest.mark.parametrize("effect", [0.7, 1.0])
+def test_the_seeds_asked_for_decide_four_times_in_five(effect: float, sides: int) -> None:
+    assert advised(effect, sides, SEEDS)[1] == pytest.approx(0.8, abs=0.06)
+
+
 # splits of a real sample
 
 
@@ -324,6 +340,9 @@ def lines() -> Iterator[str]:
         yield f"{n} seeds, skewed           {in_per_cent(skewed_rates(n))}"
     for name in FOLDS:
         yield f"{name + ' folds, real':28}{in_per_cent(resampled_rates(name))}"
+    for sides, effect in itertools.product((2, 1), (0.7, 1.0)):
+        n, rate = advised(effect, sides, SEEDS)
+        yield f"advice, {sides}-sided, distance {effect}: {n} seeds decide in {100 * rate:.1f}"
     yield from (f"{name:48}{100 * rate:.1f}" for name, rate in families().items())
     for shift in (0.0, 0.5, 1.0):
         found = grown(shift)

@@ -56,18 +56,23 @@ def differences(a: Scores, b: Scores) -> Floats:
     return np.where(level, 0.0, first - np.where(level, 0.0, second))
 
 
+def mid_ranks(values: Floats) -> Floats:
+    """Ranks from 1, ties sharing their mean; values that differ in their last bits are ties."""
+    from scipy.stats import rankdata
+
+    size = np.abs(values)
+    largest = size[np.isfinite(size)].max(initial=np.finfo(float).tiny)
+    ranks: Floats = rankdata(np.round(values / (largest * SAME)))
+    return ranks
+
+
 def wilcoxon(difference: Floats) -> float:
     """Two-sided p of Wilcoxon's signed-rank test on (n,) differences; ±∞ count as the largest.
 
     Exact with ties as well: the sign-flip test on the signed mid-ranks of |difference|. Zeros are
     ranked and then dropped (Pratt, JASA 54, 1959).
     """
-    from scipy.stats import rankdata
-
-    size = np.abs(difference)
-    largest = size[np.isfinite(size)].max(initial=0.0)
-    step = max(largest, np.finfo(float).tiny) * SAME
-    return sign_flip(np.sign(difference) * rankdata(np.round(size / step)))
+    return sign_flip(np.sign(difference) * mid_ranks(np.abs(difference)))
 
 
 def mann_whitney_above(a: Scores, b: Scores) -> float:
@@ -75,10 +80,8 @@ def mann_whitney_above(a: Scores, b: Scores) -> float:
 
     Counts, rank after rank, the choices of len(a) of all values by the sum of their doubled ranks.
     """
-    from scipy.stats import rankdata
-
-    n, both = len(a), np.concatenate([losing(a), losing(b)])
-    ranks = np.round(2 * rankdata(both)).astype(int)
+    n = len(a)
+    ranks = np.round(2 * mid_ranks(np.concatenate([losing(a), losing(b)]))).astype(int)
     counts = np.zeros((n + 1, ranks.sum() + 1))  # (chosen, sum) → choices
     counts[0, 0] = 1
     for rank in ranks:
@@ -100,10 +103,9 @@ def friedman(scores: Sequence[Scores]) -> Friedman:
     The χ² approximation is conservative for few datasets. Iman and Davenport's F is not used: it is
     infinite where the datasets agree entirely.
     """
-    from scipy.stats import friedmanchisquare, rankdata
+    from scipy.stats import friedmanchisquare
 
-    table = np.array([losing(row) for row in scores])
-    ranks = rankdata(-table, axis=1)
+    ranks = np.array([mid_ranks(-losing(row)) for row in scores])
     mean_ranks = tuple(float(rank) for rank in ranks.mean(axis=0))
     if (ranks == ranks[:, :1]).all():  # level everywhere
         return Friedman(0.0, 1.0, mean_ranks)
