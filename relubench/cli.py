@@ -22,7 +22,8 @@ from relubench.errors import BadValue, RelubenchError, Stopped
 from relubench.formats import UNFOLDED
 
 if TYPE_CHECKING:
-    from relubench.commands import Console, Outcome, Request
+    from relubench.commands import Outcome, Request
+    from relubench.console import Console
     from relubench.executors import Done
 
 app = typer.Typer(
@@ -72,6 +73,12 @@ class Flags:
     threads: Annotated[Number, flag(WHERE, "CPU threads (default: what measures fastest).")] = None
     jobs: Annotated[Number, flag(WHERE, "Worker processes (default 1: none).")] = None
     stack: Annotated[str | None, flag(WHERE, "Cells in one pass (default: auto).", "N|auto")] = None
+    precision: Annotated[
+        str | None, flag(WHERE, "Default: float32.", "float32|float64|tf32|bf16")
+    ] = None
+    checkpoint: Annotated[
+        Number, flag(WHERE, "Save unfinished runs every so often (default 60).", "SECONDS")
+    ] = None
     data_dir: Annotated[
         Path | None,
         flag(WHERE, "Downloaded data (or RELUBENCH_DATA; default: the user cache).", "FOLDER"),
@@ -96,7 +103,9 @@ class OutputFlags:
     ] = None
     output: Annotated[Path | None, flag(SHOWN, "Not to stdout.", "FILE", "-o", "--output")] = None
     quiet: Annotated[bool, flag(SHOWN, "No progress and no notes.", "", "--quiet")] = False
-    verbose: Annotated[bool, flag(SHOWN, "Tracebacks of errors.", "", "--verbose")] = False
+    verbose: Annotated[
+        bool, flag(SHOWN, "What was measured; tracebacks of errors.", "", "--verbose")
+    ] = False
 
 
 Benchmark = Annotated[
@@ -285,7 +294,8 @@ def run(
     given = {key: value for key, value in flags.items() if value is not None and value != []}
     request = Request(command=name, benchmark=benchmark, flags=given, **apart)
     command = commands.dry_run if dry else command
-    return show(lambda: command(request, console(shown["quiet"])), **shown)
+    on_stderr = {key: shown[key] for key in ("quiet", "verbose")}
+    return show(lambda: command(request, console(**on_stderr)), **shown)
 
 
 def show(
@@ -346,14 +356,15 @@ def say(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
 
 
-def console(quiet: bool) -> Console:
+def console(quiet: bool, verbose: bool = False) -> Console:
     """Notes and a progress bar on stderr; the bar on a terminal only."""
-    from relubench.commands import Console
+    from relubench.console import Console
 
     terminal = sys.stderr is not None and sys.stderr.isatty()
     bar = terminal and not quiet and "CI" not in os.environ
     return Console(
         note=lambda text: None if quiet else say(text),
+        detail=lambda text: say(text) if verbose and not quiet else None,
         track=_bar if bar else lambda results, total: iter(results),
     )
 

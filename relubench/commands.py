@@ -6,29 +6,29 @@ Nothing here prints: progress and notes go through the Console that the caller b
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relubench import plan as plans
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Catalog
+from relubench.console import Console
 from relubench.datasets import DATASETS
-from relubench.errors import BadValue, Stopped, UnknownName
-from relubench.executors import EXECUTORS, Done
+from relubench.errors import BadValue, UnknownName
+from relubench.executors import EXECUTORS
 from relubench.formats import FORMATS, Table, counted
 from relubench.heads import HEADS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine, Plan, Split, Stack
-from relubench.results import ENGINE, RunResult
+from relubench.results import RunResult
 
 if TYPE_CHECKING:
-    from relubench.ledger import Context, Ledger
+    from relubench.ledger import Ledger
     from relubench.tuning import Tuning
+    from relubench.work import Work
 
 CATALOGS: dict[str, Catalog[Any]] = {
     catalog.kind: catalog
@@ -44,14 +44,6 @@ CATALOGS: dict[str, Catalog[Any]] = {
     )
 }
 FORMULAS = ("activation", "head")  # kinds whose docstring is a formula
-
-
-@dataclass(frozen=True)
-class Console:
-    """Where progress goes: a note for the user, and a bar around finished results."""
-
-    note: Callable[[str], None]
-    track: Callable[[Iterable[Done], int], Iterator[Done]]
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ def train(
     if save and len(work.plan.cells) > 1:
         count = len(work.plan.cells)
         raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")
-    results = run(work, console, save)
+    results = work.run(console, save)
     tables = [report.runs(results, work.plan)]
     for result in results:
         if confusion and result.confusion:
@@ -102,7 +94,7 @@ def cv(request: Request, console: Console) -> Outcome:
     from relubench import report
 
     work = prepare(request, console)
-    results = run(work, console)
+    results = work.run(console)
     return Outcome(
         [report.runs(results, work.plan), report.folds(results, work.plan)], _exit_code(results)
     )
@@ -113,7 +105,7 @@ def compare(request: Request, console: Console) -> Outcome:
     from relubench import report
 
     work = prepare(request, console)
-    results = run(work, console)
+    results = work.run(console)
     return Outcome([report.compare(results, work.plan)], _exit_code(results))
 
 
@@ -122,7 +114,7 @@ def deadcount(request: Request, console: Console) -> Outcome:
     from relubench import report
 
     work = prepare(request, console)
-    results = run(work, console)
+    results = work.run(console)
     return Outcome(report.deadcount(results, work.plan), _exit_code(results))
 
 
@@ -144,24 +136,10 @@ def list_kind(kind: str | None, config_file: Path | None) -> Outcome:
     return Outcome([listing.catalog(CATALOGS[singular], described)])
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a training command is to do, checked.
-
-    tuned  the plan's set-ups, each with the stack width and the threads to train it with
-    """
-
-    plan: Plan
-    machine: Machine
-    tuned: Sequence[tuple[Sequence[Cell], Tuning]]
-    ledger: Ledger | None = None
-    rerun: bool = False
-    jobs: int = 1
-
-
 def prepare(request: Request, console: Console) -> Work:
     """The work; whatever can be refused is refused here, before training."""
     from relubench import config
+    from relubench.work import Work
 
     benchmarks = config.Benchmarks("", {})
     if request.benchmark is not None or request.config or request.command == "compare":
@@ -175,16 +153,25 @@ def prepare(request: Request, console: Console) -> Work:
         data_dir=str(request.data_dir or data_dir()),
         device=device(settings.device, console),
         threads=settings.threads or max(1, threads() // settings.jobs),
+        dtype=settings.precision,
     )
+    _check_precision(machine)
     check(plan, machine)
     width = None if settings.stack == "auto" else int(settings.stack)
     ledger = open_ledger(request.ledger) if request.ledger else None
-    tuned = tune(plan, machine, settings.threads, width)
-    return Work(plan, machine, tuned, ledger, request.rerun, settings.jobs)
+    return Work(
+        plan=plan,
+        machine=machine,
+        tuned=tune(plan, machine, settings.threads, width, console),
+        ledger=ledger,
+        rerun=request.rerun,
+        jobs=settings.jobs,
+        checkpoint=settings.checkpoint,
+    )
 
 
 def tune(
-    plan: Plan, machine: Machine, pinned: int | None, width: int | None
+    plan: Plan, machine: Machine, pinned: int | None, width: int | None, console: Console
 ) -> list[tuple[list[Cell], Tuning]]:
     """How to train each set-up; what `--threads` or `--stack` do not fix is measured."""
     from relubench import tuning
@@ -199,6 +186,7 @@ def tune(
         alike = replace(cells[0], activation="", head="", seed=0, split=Split(), recipe=recipe)
         if alike not in known:
             known[alike] = tuning.tune(cells, machine, counts, width)
+            console.detail(f"{alike.dataset}, {alike.model}: {known[alike]}")
         tuned.append((cells, known[alike]))
     return tuned
 
@@ -210,7 +198,7 @@ def dry_run(request: Request, console: Console) -> Outcome:
     work, rows = prepare(request, console), []
     for cells, tuned in work.tuned:
         unit = Stack(tuple(cells), tuned.threads)
-        known = taken(work, unit)
+        known = work.known(unit)
         left = len(cells) - len(known)
         steps = tuning.steps(cells[0], datasets.load(cells[0].dataset, work.machine.data_dir))
         rows.append(
@@ -225,68 +213,6 @@ def dry_run(request: Request, console: Console) -> Outcome:
             }
         )
     return Outcome([report.dry_run(rows)])
-
-
-def taken(work: Work, stack: Stack) -> dict[Cell, RunResult]:
-    """What the ledger has of a stack."""
-    if work.ledger is None or work.rerun:
-        return {}
-    return work.ledger.find(stack.cells, context(stack, work.machine))
-
-
-def run(work: Work, console: Console, save: Path | None = None) -> list[RunResult]:
-    """The results of the plan's cells, in its order: from the ledger, the rest trained.
-
-    With `save` everything is trained, since the ledger keeps no weights.
-    """
-    from relubench import engine
-
-    ledger, machine = work.ledger, work.machine
-    done: dict[Cell, RunResult] = {}
-
-    def untaken(stacks: Iterable[Stack]) -> Iterator[Stack]:
-        """The stacks without what the ledger has by then."""
-        for stack in stacks:
-            known = {} if save else taken(work, stack)
-            done.update(known)
-            rest = tuple(cell for cell in stack.cells if cell not in known)
-            if rest:
-                yield replace(stack, cells=rest)
-
-    units = [(cells, tuned.stack, tuned.threads) for cells, tuned in work.tuned]
-    left = list(untaken(plans.stacks(units)))
-    total = counted(len(work.plan.cells), "run")
-    if ledger and done:
-        taken_from = f"{len(done)} of {total} taken from {ledger.path}"
-        console.note(f"{taken_from} (--rerun trains again)")
-    fit = partial(engine.fit, machine=machine, save=save)
-    executor = EXECUTORS.choose("serial" if work.jobs == 1 else f"pool:jobs={work.jobs}")
-    try:
-        finished = executor(untaken(left), fit)
-        for stack, results in console.track(finished, sum(len(stack.cells) for stack in left)):
-            done.update({result.cell: result for result in results})
-            if ledger:
-                ledger.write([r for r in results if r.finished], context(stack, machine))
-    except KeyboardInterrupt:
-        kept = f"; they are in {ledger.path}" if ledger else ""
-        raise Stopped(f"interrupted after {len(done)} of {total}{kept}") from None
-    return [done[cell] for cell in work.plan.cells]
-
-
-def context(stack: Stack, machine: Machine) -> Context:
-    """What else decides the numbers of a stack's cells."""
-    import torch
-
-    from relubench.ledger import Context
-
-    return Context(
-        engine=ENGINE,
-        torch=torch.__version__,
-        device=machine.device.split(":")[0],
-        threads=stack.threads or machine.threads,
-        dtype=machine.dtype,
-        data=DATASETS.choose(stack.cells[0].dataset).entry.digest,
-    )
 
 
 def ledger_show(path: Path) -> Outcome:
@@ -352,6 +278,14 @@ def device(wanted: str, console: Console) -> str:
     if wanted not in known:
         raise BadValue(f"--device {wanted}: this machine has {', '.join(known)} (or --device auto)")
     return wanted
+
+
+def _check_precision(machine: Machine) -> None:
+    kind = machine.device.split(":")[0]
+    if machine.dtype == "tf32" and kind != "cuda":
+        raise BadValue(f"--precision tf32: only CUDA devices have it, and this is {kind}")
+    if machine.dtype == "float64" and kind == "mps":
+        raise BadValue("--precision float64: mps does not have it")
 
 
 def threads() -> int:

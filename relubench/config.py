@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -91,6 +91,8 @@ class Settings(BaseModel):
     threads: int | None = Field(None, ge=1, le=1024)
     stack: Annotated[str, BeforeValidator(_width)] = "auto"
     jobs: int = Field(1, ge=1, le=1024)
+    precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
+    checkpoint: float = Field(60.0, ge=0, allow_inf_nan=False)
 
     @field_validator("dataset", "model", "activation", "head", "optimizer", mode="after")
     @classmethod
@@ -196,6 +198,8 @@ def _problems(
 def _explain(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
+    if error["type"] == "literal_error":
+        return f"got {error['input']}, must be {error['ctx']['expected']}"
     message = error["msg"].replace("Input should be", "must be").split(",")[0]
     return f"got {error['input']}, {message[0].lower()}{message[1:]}"
 

@@ -9,19 +9,21 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from relubench import __version__, datasets, layers, seeds
 from relubench.activations import ACTIVATIONS
+from relubench.checkpoints import Checkpoint, State, Unfinished
 from relubench.datasets import Dataset
 from relubench.errors import BadValue
 from relubench.examples import Examples, Tensors, tensors
+from relubench.graphs import Replayed
 from relubench.heads import HEADS
 from relubench.metrics import METRICS, Prediction
 from relubench.models import MODELS
@@ -29,48 +31,87 @@ from relubench.networks import CannotStack, Networks
 from relubench.neurons import Counter, exact
 from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine, Stack, grouped
-from relubench.results import Environment, Epoch, RunResult
+from relubench.results import Environment, Epoch, RunResult, lost
 
 EVALUATION_BATCH = 2048  # examples that a forward pass holds at once when nothing is learned
 
 
-def fit(stack: Stack, machine: Machine, save: Path | None = None) -> list[RunResult]:
+Passed = Callable[[Sequence[Cell]], list[RunResult]]
+
+
+def fit(
+    stack: Stack,
+    machine: Machine,
+    save: Path | None = None,
+    unfinished: Unfinished | None = None,
+) -> list[RunResult]:
     """Train every cell of the stack; a result each, in the same order.
 
-    Cells that take equally many steps per epoch train in one pass; networks that cannot be stacked
-    are trained one after the other. `save` is where the weights of the last cell go, as a state
-    dict that torch.load(weights_only=True) reads. Raises DataError where the data cannot be had.
+    Cells that take equally many steps per epoch train in one pass, or in several where their
+    networks cannot be stacked or memory does not hold them all. `save` is where the weights of
+    the last cell go, as a state dict that torch.load(weights_only=True) reads; what is kept in
+    `unfinished` is gone on with. Raises DataError where the data cannot be had.
     """
     threads = stack.threads or machine.threads
     machine = dataclasses.replace(machine, threads=threads)
     torch.set_num_threads(threads)
+    tf32 = machine.dtype == "tf32"
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
     warm_up(machine.device, stack.cells[0].recipe.optimizer)
     data = {cell: tensors(cell, machine) for cell in stack.cells}
     batch_size = stack.cells[0].recipe.batch_size
     alike = grouped(stack.cells, lambda cell: math.ceil(len(data[cell].y_train) / batch_size))
-    found = {}
-    for cells in alike.values():
-        try:
-            results = _fit(cells, data, machine, save)
-        except CannotStack:
-            results = [r for cell in cells for r in _fit([cell], data, machine, save)]
-        found.update({result.cell: result for result in results})
+
+    def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
+        checkpoint = Checkpoint(None)
+        if unfinished:
+            name = f"{Stack(tuple(cells)).key}.pt"
+            checkpoint = Checkpoint(unfinished.of(stack) / name, unfinished.every)
+        return _fit(cells, data, machine, save, checkpoint)
+
+    results = [result for cells in alike.values() for result in passes(cells, one_pass)]
+    found = {result.cell: result for result in results}
     return [found[cell] for cell in stack.cells]
 
 
+def passes(cells: Sequence[Cell], one_pass: Passed) -> list[RunResult]:
+    """Train the cells in one pass; singly where they do not stack, in halves where memory ends."""
+    try:
+        return one_pass(cells)
+    except CannotStack:
+        smaller = [[cell] for cell in cells]
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        if len(cells) == 1:
+            return [lost(cells[0], "out of memory")]
+        smaller = [list(cells[: len(cells) // 2]), list(cells[len(cells) // 2 :])]
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return [result for part in smaller for result in passes(part, one_pass)]
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def _fit(
-    cells: Sequence[Cell], data: Mapping[Cell, Tensors], machine: Machine, save: Path | None
+    cells: Sequence[Cell],
+    data: Mapping[Cell, Tensors],
+    machine: Machine,
+    save: Path | None,
+    checkpoint: Checkpoint,
 ) -> list[RunResult]:
-    shape = tuple(data[cells[0]].x_train.shape[1:])
-    networks = Networks([build(cell, shape, machine) for cell in cells])
+    shape, bf16 = tuple(data[cells[0]].x_train.shape[1:]), machine.dtype == "bf16"
+    networks = Networks([build(cell, shape, machine) for cell in cells], bf16)
     examples = Examples.of([data[c].x_train for c in cells], [data[c].y_train for c in cells])
     if networks.stacked:
         if networks.buffers and examples.weights() is not None:
             raise CannotStack("padding would count in the statistics of batch normalisation")
         networks.probe(examples.x[:2].expand(len(cells), *examples.x[:2].shape))
-    start = time.perf_counter()
-    curves = train(cells, networks, examples)
-    seconds = (time.perf_counter() - start) / len(cells)
+    curves = train(cells, networks, examples, checkpoint)
+    seconds = checkpoint.seconds / len(cells)
     networks.settle()
     if save:
         state = io.BytesIO()
@@ -94,14 +135,19 @@ def _fit(
     for same in grouped(done, lambda cell: (results[cell].n_train, results[cell].n_test)).values():
         evaluated = evaluate(
             [results[cell] for cell in same],
-            Networks([modules[cell] for cell in same]),
+            Networks([modules[cell] for cell in same], bf16),
             [data[cell] for cell in same],
         )
         results.update({result.cell: result for result in evaluated})
     return [results[cell] for cell in cells]
 
 
-def train(cells: Sequence[Cell], networks: Networks, examples: Examples) -> list[tuple[Epoch, ...]]:
+def train(
+    cells: Sequence[Cell],
+    networks: Networks,
+    examples: Examples,
+    checkpoint: Checkpoint | None = None,
+) -> list[tuple[Epoch, ...]]:
     """The loop: learns the networks' weights and returns each cell's learning curve.
 
     A cell whose loss is no longer finite has its curve end there; when all have, the loop ends.
@@ -113,42 +159,53 @@ def train(cells: Sequence[Cell], networks: Networks, examples: Examples) -> list
         recipe.weight_decay,
     )
     streams = [seeds.stream(cell, "batches") for cell in cells]
-    layers.draw_noise_from(
-        networks.modules[0],
-        units=seeds.stream(cells[0], "noise", str(device)),
-        dropout=seeds.stream(cells[0], "dropout", str(device)),
-    )
+    noise = [seeds.stream(cells[0], purpose, str(device)) for purpose in ("noise", "dropout")]
+    layers.draw_noise_from(networks.modules[0], *noise)
     networks.train(True)
     weights = examples.weights()
+    losses = torch.zeros(len(cells), dtype=exact(device), device=device)
+    hits = torch.zeros_like(losses)
     curves: list[list[Epoch]] = [[] for _ in cells]
-    for _ in range(recipe.epochs):
+
+    def step(rows: Tensor, *weights: Tensor) -> None:
+        """Learn from one batch: rows of `examples` and, where some pad, weights: (cells, batch)."""
+        x, y = examples.x[rows], examples.y[rows]  # (cells, batch, …)
+        log_p = head(networks(x))  # (cells, batch, classes)
+        loss = nn.functional.nll_loss(log_p.mT, y, reduction="none")  # (cells, batch)
+        hit = log_p.detach().argmax(dim=-1) == y
+        count: Any = y.shape[1]
+        for weight in weights:
+            loss, hit, count = loss * weight, hit * weight, weight.sum(dim=1)
+        mean = loss.sum(dim=1) / count
+        optimizer.zero_grad()
+        mean.sum().backward()
+        optimizer.step()
+        losses.add_(loss.detach().sum(dim=1))
+        hits.add_(hit.sum(dim=1))
+
+    take: Callable[..., None] = step
+    if device.type == "cuda":
+        take = Replayed(step, noise)
+        for group in optimizer.param_groups:
+            group.update({"capturable": True} if "capturable" in group else {})
+    state = State(networks, optimizer, [*streams, *noise], curves)
+    checkpoint = checkpoint or Checkpoint(None)
+    state.restore(checkpoint.load())
+    for _ in range(max(map(len, curves)), recipe.epochs):
         orders = [
             torch.randperm(n, generator=stream)
             for n, stream in zip(examples.sizes, streams, strict=True)
         ]
         rows = examples.rows(orders).to(device)
-        losses = torch.zeros(len(cells), dtype=exact(device), device=device)
-        hits = torch.zeros(len(cells), dtype=exact(device), device=device)
+        losses.zero_(), hits.zero_()
         for begin in range(0, rows.shape[1], recipe.batch_size):
             batch = slice(begin, begin + recipe.batch_size)
-            x, y = examples.x[rows[:, batch]], examples.y[rows[:, batch]]  # (cells, batch, …)
-            log_p = head(networks(x))  # (cells, batch, classes)
-            loss = nn.functional.nll_loss(log_p.mT, y, reduction="none")  # (cells, batch)
-            hit = log_p.detach().argmax(dim=-1) == y
-            if weights is None:
-                mean, count = loss.mean(dim=1), torch.tensor(y.shape[1])
-            else:
-                loss, hit = loss * weights[:, batch], hit * weights[:, batch]
-                count = weights[:, batch].sum(dim=1)
-                mean = loss.sum(dim=1) / count
-            optimizer.zero_grad()
-            mean.sum().backward()
-            optimizer.step()
-            losses += mean.detach() * count
-            hits += hit.sum(dim=1)
+            take(rows[:, batch], *([] if weights is None else [weights[:, batch]]))
         _extend(curves, losses, hits, examples.sizes)
         if all(diverged(curve) for curve in curves):
             break
+        if checkpoint.due:
+            checkpoint.save(state.save())
     return [tuple(curve) for curve in curves]
 
 
@@ -244,7 +301,7 @@ def defined(figure: float) -> float | None:
 def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
     """The cell's network with its initial weights, for examples of `shape`."""
     network = skeleton(cell, shape, datasets.load(cell.dataset, machine.data_dir))
-    network = network.to(getattr(torch, machine.dtype))
+    network = network.to(getattr(torch, machine.storage))
     try:
         network = network.to_empty(device="cpu")
     except RuntimeError as error:

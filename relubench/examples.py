@@ -104,7 +104,7 @@ def _tensors(
     x_train, x_test = preprocessing.prepare(dataset.x, train, test, preparation)
 
     def inputs(x: preprocessing.Inputs) -> Tensor:
-        return torch.as_tensor(x, dtype=getattr(torch, machine.dtype), device=machine.device)
+        return torch.as_tensor(x, dtype=getattr(torch, machine.storage), device=machine.device)
 
     def classes(part: folds.Rows) -> Tensor:
         return torch.as_tensor(dataset.y[part], device=machine.device)

@@ -15,10 +15,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from relubench import __version__
 from relubench.catalog import Catalog, Entry
 from relubench.plan import Stack
-from relubench.results import LOST, Environment, RunResult
+from relubench.results import RunResult, lost
 
 Fit = Callable[[Stack], list[RunResult]]
 Done = tuple[Stack, list[RunResult]]
@@ -66,7 +65,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
                     elif tries[stack] < TRIES:
                         again.append(stack)
                     else:
-                        yield stack, [_lost(cell, f"{why}, {TRIES} times") for cell in stack.cells]
+                        yield stack, [lost(cell, f"{why}, {TRIES} times") for cell in stack.cells]
     finally:
         for worker in workers:
             worker.stop()
@@ -126,17 +125,3 @@ def _work(tasks: Connection, fit: Fit) -> None:
         except Exception as error:
             outcome = error
         tasks.send(outcome)
-
-
-def _lost(cell: Any, why: str) -> RunResult:
-    nowhere = Environment(relubench=__version__, torch="", device="", threads=0, dtype="", stack=0)
-    return RunResult(
-        cell=cell,
-        environment=nowhere,
-        n_train=0,
-        n_test=0,
-        parameters=0,
-        seconds=0.0,
-        curve=(),
-        failed=f"{LOST}: {why}",
-    )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import platform
 import sqlite3
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,22 +21,34 @@ from relubench.plan import Cell
 from relubench.results import RunResult
 
 APPLICATION = 0x72656C75  # "relu", SQLite's application_id
-SCHEMA = 1
+SCHEMA = 2
 PATIENCE = 120  # seconds that a process waits for another's transaction
 BATCH = 500  # keys asked for in one query
 TOLERANCE = 1e-4  # relative: how far the same cell may differ between machines
 
 RESULT: TypeAdapter[RunResult] = TypeAdapter(RunResult)
 
-TABLES = """
+RESULTS = """
 CREATE TABLE results (
     key TEXT NOT NULL,         -- of the cell
     context TEXT NOT NULL,     -- what else decides its numbers, as JSON
     result TEXT NOT NULL,      -- the RunResult, as JSON
     finished TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
     PRIMARY KEY (key, context)
-) WITHOUT ROWID;
+) WITHOUT ROWID
 """
+CLAIMS = """
+CREATE TABLE claims (
+    key TEXT NOT NULL,         -- of a cell that a process is training
+    context TEXT NOT NULL,
+    host TEXT NOT NULL,
+    process INTEGER NOT NULL,
+    until REAL NOT NULL,       -- Unix time; the process prolongs it while it lives
+    PRIMARY KEY (key, context)
+) WITHOUT ROWID
+"""
+HOST = platform.node()
+LEASE = 60.0  # seconds that a claim holds, prolonged three times as often
 
 
 class LedgerError(RelubenchError):
@@ -72,6 +88,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.released: threading.Event | None = None  # set: claims are not prolonged any more
         with self._usable():
             path.parent.mkdir(parents=True, exist_ok=True)
             self.base = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
@@ -94,13 +111,15 @@ class Ledger:
             (schema,) = self.base.execute("PRAGMA user_version").fetchone()
             (tables,) = self.base.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if not application and not tables:
-                self.base.execute(TABLES.strip().rstrip(";"))
+                schema = 0
                 self.base.execute(f"PRAGMA application_id = {APPLICATION}")
-                self.base.execute(f"PRAGMA user_version = {SCHEMA}")
             elif application != APPLICATION:
                 raise sqlite3.DatabaseError("it belongs to another program")
-            elif schema != SCHEMA:
+            elif not 1 <= schema <= SCHEMA:
                 raise sqlite3.DatabaseError(f"its schema is {schema}, this relubench's is {SCHEMA}")
+            for table in (RESULTS, CLAIMS)[schema:]:
+                self.base.execute(table)
+            self.base.execute(f"PRAGMA user_version = {SCHEMA}")
         with suppress(sqlite3.OperationalError):  # locked: another process is doing the same
             self.base.execute("PRAGMA journal_mode = WAL")
         self.base.execute("PRAGMA synchronous = NORMAL")
@@ -129,14 +148,63 @@ class Ledger:
                 found.update({by_key[key]: RESULT.validate_json(result) for key, result in rows})
         return found
 
+    def claim(self, cells: Iterable[Cell], context: Context) -> set[Cell]:
+        """Those of the cells that this process may train: no other one that lives trains them.
+
+        A claim ends with `write`, with `release`, with its process, or when nobody prolongs it.
+        """
+        mine, now = set(), time.time()
+        with self._usable(), self._transaction():
+            for cell in cells:
+                place = (cell.key, str(context))
+                taken = self.base.execute(
+                    "SELECT host, process, until FROM claims WHERE key = ? AND context = ?", place
+                ).fetchone()
+                if taken is None or taken[2] < now or not _another(*taken[:2]):
+                    claim = (*place, HOST, os.getpid(), now + LEASE)
+                    self.base.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)", claim)
+                    mine.add(cell)
+        if self.released is None:
+            self.released = threading.Event()
+            threading.Thread(target=self._prolong, args=[self.released], daemon=True).start()
+        return mine
+
+    def _prolong(self, released: threading.Event) -> None:
+        base = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
+        while not released.wait(LEASE / 3):
+            with suppress(sqlite3.Error):  # the next time may do
+                base.execute(
+                    "UPDATE claims SET until = ? WHERE host = ? AND process = ?",
+                    (time.time() + LEASE, HOST, os.getpid()),
+                )
+        base.close()
+
+    def release(self) -> None:
+        """Give up all claims of this process."""
+        if self.released is None:
+            return
+        self.released.set()
+        self.released = None
+        with self._usable():
+            self.base.execute(
+                "DELETE FROM claims WHERE host = ? AND process = ?", (HOST, os.getpid())
+            )
+
     def write(self, results: Iterable[RunResult], context: Context) -> None:
-        """Keep finished results, all in one transaction; a cell trained again is replaced."""
+        """Keep what is finished, all in one transaction; a cell trained again is replaced."""
+        results = list(results)
         rows = [
-            (result.cell.key, str(context), RESULT.dump_json(result).decode()) for result in results
+            (result.cell.key, str(context), RESULT.dump_json(result).decode())
+            for result in results
+            if result.finished
         ]
         with self._usable(), self._transaction():
             self.base.executemany(
                 "INSERT OR REPLACE INTO results (key, context, result) VALUES (?, ?, ?)", rows
+            )
+            self.base.executemany(
+                "DELETE FROM claims WHERE key = ? AND context = ?",
+                [(result.cell.key, str(context)) for result in results],
             )
 
     def __iter__(self) -> Iterator[tuple[str, str, RunResult]]:
@@ -178,6 +246,19 @@ class Ledger:
     def close(self) -> None:
         """Let go of the file."""
         self.base.close()
+
+
+def _another(host: str, process: int) -> bool:
+    """Whether this is another process, which may be alive: one of another host always may."""
+    if host != HOST or os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return process != os.getpid()
 
 
 def _agree(first: RunResult, second: RunResult) -> bool:

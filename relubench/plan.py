@@ -72,6 +72,12 @@ class Stack:
     cells: tuple[Cell, ...]
     threads: int | None = None
 
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that stand for these cells."""
+        keys = "".join(cell.key for cell in self.cells)
+        return hashlib.sha256(keys.encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -102,12 +108,20 @@ def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None]]) -> list[Sta
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where cells are trained: a torch device, CPU threads, the float type, the data's folder."""
+    """Where cells are trained: a torch device, CPU threads, a float type, the data's folder.
+
+    dtype  what is computed in: float32, float64, tf32 or bf16
+    """
 
     data_dir: str
     device: str = "cpu"
     threads: int = 1
     dtype: str = "float32"
+
+    @property
+    def storage(self) -> str:
+        """What data and weights are kept in: tf32 and bf16 are for computing alone."""
+        return "float64" if self.dtype == "float64" else "float32"
 
 
 def grouped(items: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:

@@ -535,6 +535,7 @@ def _title(rows: Sequence[Row], names: Sequence[str]) -> str:
         "seed": seeds,
         "parameters": counted(row["parameters"], "parameter") if one_size else "",
         "device": f"{row['device']}, {counted(row['threads'], 'thread')}",
+        "dtype": "" if row["dtype"] == "float32" else row["dtype"],
     }
     return " · ".join(text for key, text in parts.items() if text and key not in names)
 

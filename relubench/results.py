@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from relubench import __version__
 from relubench.plan import Cell
 
 LOST = "lost"  # how `failed` begins where a run was not finished by its worker
-ENGINE = 1  # goes up when the same cell would get other numbers
+ENGINE = 2  # goes up when the same cell would get other numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,3 +104,18 @@ class RunResult:
     def finished(self) -> bool:
         """Whether it was trained to an end, be it divergence."""
         return not (self.failed or "").startswith(LOST)
+
+
+def lost(cell: Cell, why: str) -> RunResult:
+    """What stands for a cell that nobody could train to an end."""
+    nowhere = Environment(relubench=__version__, torch="", device="", threads=0, dtype="", stack=0)
+    return RunResult(
+        cell=cell,
+        environment=nowhere,
+        n_train=0,
+        n_test=0,
+        parameters=0,
+        seconds=0.0,
+        curve=(),
+        failed=f"{LOST}: {why}",
+    )

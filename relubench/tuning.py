@@ -24,6 +24,7 @@ from relubench import datasets, files
 from relubench.engine import build, train, warm_up
 from relubench.errors import BadValue
 from relubench.examples import Examples
+from relubench.formats import counted
 from relubench.networks import CannotStack, Networks
 from relubench.plan import Cell, Machine, Split
 
@@ -36,6 +37,11 @@ BYTES = 2**31  # of training inputs that a stack may copy
 @dataclass(frozen=True)
 class Tuning:
     """Cells in one pass, CPU threads, and seconds per step of one cell (None: not measured)."""
+
+    def __str__(self) -> str:
+        threads, cells = counted(self.threads, "thread"), counted(self.stack, "cell")
+        measured = f", {1e6 * self.seconds:.0f} µs per step and cell" if self.seconds else ""
+        return f"{cells} in a pass on {threads}{measured}"
 
     stack: int
     threads: int
@@ -118,9 +124,11 @@ def _measure(
     ]
     torch.set_num_threads(threads)
     warm_up(machine.device, recipe.optimizer)
-    networks = Networks([build(each, shape, machine) for each in cells])
+    networks = Networks([build(each, shape, machine) for each in cells], machine.dtype == "bf16")
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(STEPS * batch, *shape, generator=generator, dtype=getattr(torch, machine.dtype))
+    x = torch.randn(
+        STEPS * batch, *shape, generator=generator, dtype=getattr(torch, machine.storage)
+    )
     y = torch.zeros(STEPS * batch, dtype=torch.int64)
     examples = Examples.of([x.to(machine.device)] * width, [y.to(machine.device)] * width)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -194,6 +194,47 @@ def test_networks_that_cannot_be_stacked_are_trained_alone(
     results = engine.fit(Stack(cells), double)
     assert [result.failed for result in results] == [None, None]
     assert [result.environment.stack for result in results] == [1, 1]
+
+
+def test_what_fills_the_memory_is_trained_in_halves(machine: Machine) -> None:
+    cells = [dataclasses.replace(CELL, seed=seed) for seed in range(7)]
+    widths = []
+
+    def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
+        widths.append(len(cells))
+        if len(cells) > 2 or cells[0].seed == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [r for cell in cells for r in engine.fit(Stack((cell,)), machine)]
+
+    results = engine.passes(cells, one_pass)
+    assert [result.cell for result in results] == cells
+    assert [result.failed for result in results if not result.finished] == ["lost: out of memory"]
+    assert widths[:3] == [7, 3, 1]
+
+    def broken(cells: Sequence[Cell]) -> list[RunResult]:
+        raise RuntimeError("not for want of memory")
+
+    with pytest.raises(RuntimeError, match="not for want"):
+        engine.passes(cells, broken)
+
+
+@pytest.mark.parametrize("activation", ["relu", "prelu", "gelu"])
+def test_bf16_computes_coarsely_on_exact_weights(activation: str, machine: Machine) -> None:
+    """bfloat16 keeps 8 bits: losses agree to about that, alone and in a stack, and not to more."""
+    recipe = dataclasses.replace(CELL.recipe, epochs=5)
+    cells = tuple(
+        dataclasses.replace(CELL, activation=activation, seed=seed, recipe=recipe)
+        for seed in range(3)
+    )
+    bf16 = dataclasses.replace(machine, dtype="bf16")
+    exact, coarse = engine.fit(Stack(cells), machine), engine.fit(Stack(cells), bf16)
+    alone = engine.fit(Stack(cells[:1]), bf16)
+    for a, b in [*zip(exact, coarse, strict=True), (coarse[0], alone[0])]:
+        assert b.curve[-1].loss == pytest.approx(a.curve[-1].loss, rel=0.05)
+    assert coarse[0].curve[-1].loss != exact[0].curve[-1].loss
+    assert coarse[0].environment.dtype == "bf16"
+    network = engine.build(cells[0], (4,), bf16)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
 
 def test_seeds_differ_in_split_weights_and_batches(machine: Machine) -> None:

@@ -9,15 +9,17 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from processes import start
 
+from relubench import ledger as ledgers
 from relubench.cli import main
 from relubench.ledger import Conflict, Context, Ledger, LedgerError
 from relubench.plan import Cell, Preparation, Recipe, Split
@@ -201,16 +203,6 @@ def test_finished_runs_are_not_trained_again(
     assert main(["ledger", "show", "--ledger", "none.db"]) == 2
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "relubench", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     """Law 5: kill -9, then the same command trains only what was in flight."""
     arguments = ["train", "-d", "iris", "--epochs", "30", "--threads", "1", "--stack", "1"]
@@ -251,6 +243,74 @@ def test_processes_share_a_ledger(tmp_path: Path) -> None:
         assert "locked" not in err
         assert len(rows(out)) == 10 + number
     assert finished_runs(tmp_path / ".relubench" / "ledger.db") == 13
+
+
+@pytest.fixture
+def other() -> Iterator[int]:
+    """A process that is alive."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process.pid
+        process.kill()
+
+
+def claimed_by(process: int, cell: Cell, path: Path, host: str = ledgers.HOST) -> None:
+    base = sqlite3.connect(path)
+    claim = (cell.key, str(CONTEXT), host, process, time.time() + 60)
+    base.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)", claim)
+    base.commit()
+    base.close()
+
+
+def test_what_a_living_process_trains_is_left_to_it(
+    tmp_path: Path, other: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, cells = Ledger(tmp_path / "ledger.db"), [finished(seed).cell for seed in range(4)]
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    claimed_by(other, cells[0], ledger.path)
+    claimed_by(dead.pid, cells[1], ledger.path)
+    claimed_by(dead.pid, cells[2], ledger.path, host="elsewhere")  # who knows
+    assert ledger.claim(cells, CONTEXT) == {cells[1], cells[3]}
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + 61)  # nobody has prolonged
+    assert ledger.claim(cells, CONTEXT) == set(cells)
+    ledger.release()
+
+
+def test_claims_are_prolonged_and_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledgers, "LEASE", 0.3)
+    ledger, cell = Ledger(tmp_path / "ledger.db"), finished(0).cell
+    ledger.claim([cell], CONTEXT)
+
+    def until() -> list[float]:
+        base = sqlite3.connect(ledger.path)
+        found = [row[0] for row in base.execute("SELECT until FROM claims")]
+        base.close()
+        return found
+
+    before = until()
+    for _ in range(100):
+        time.sleep(0.05)
+        if until() > before:
+            break
+    assert until() > before
+    ledger.release()
+    assert until() == []
+    ledger.claim([cell], CONTEXT)
+    ledger.write([finished(0)], CONTEXT)
+    assert until() == []
+    ledger.release()
+
+
+def test_the_first_schema_is_migrated(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.write([finished(0)], CONTEXT)
+    ledger.base.execute("DROP TABLE claims")
+    ledger.base.execute("PRAGMA user_version = 1")
+    ledger.close()
+    migrated = Ledger(tmp_path / "ledger.db")
+    assert migrated.find([finished(0).cell], CONTEXT) == {finished(0).cell: finished(0)}
+    assert migrated.claim([finished(1).cell], CONTEXT) == {finished(1).cell}
+    migrated.release()
 
 
 def test_diverged_runs_are_finished_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

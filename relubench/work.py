@@ -1,0 +1,153 @@
+"""The work of one command: what the ledger lacks is trained, and nothing finished is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from relubench import engine, plan
+from relubench.checkpoints import Unfinished
+from relubench.console import Console
+from relubench.datasets import DATASETS
+from relubench.errors import Stopped
+from relubench.executors import EXECUTORS, Done
+from relubench.formats import counted
+from relubench.ledger import Context, Ledger
+from relubench.plan import Cell, Machine, Plan, Stack
+from relubench.results import ENGINE, RunResult
+from relubench.tuning import Tuning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a training command is to do, checked.
+
+    tuned       the plan's set-ups, each with the stack width and the threads to train it with
+    rerun       train what is finished too
+    checkpoint  seconds from one save of an unfinished training to the next
+    """
+
+    plan: Plan
+    machine: Machine
+    tuned: Sequence[tuple[Sequence[Cell], Tuning]]
+    ledger: Ledger | None = None
+    rerun: bool = False
+    jobs: int = 1
+    checkpoint: float = 60.0
+
+    def context(self, stack: Stack) -> Context:
+        """What else decides the numbers of a stack's cells."""
+        return Context(
+            engine=ENGINE,
+            torch=torch.__version__,
+            device=self.machine.device.split(":")[0],
+            threads=stack.threads or self.machine.threads,
+            dtype=self.machine.dtype,
+            data=DATASETS.choose(stack.cells[0].dataset).entry.digest,
+        )
+
+    def known(self, stack: Stack) -> dict[Cell, RunResult]:
+        """What the ledger has of a stack."""
+        if self.ledger is None or self.rerun:
+            return {}
+        return self.ledger.find(stack.cells, self.context(stack))
+
+    def run(self, console: Console, save: Path | None = None) -> list[RunResult]:
+        """The results of the plan's cells, in its order: from the ledger, the rest trained.
+
+        With `save` everything is trained, since the ledger keeps no weights.
+        """
+        work = replace(self, rerun=True) if save else self
+        units = [(cells, tuned.stack, tuned.threads) for cells, tuned in self.tuned]
+        done: dict[Cell, RunResult] = {}
+        left = []
+        for stack in plan.stacks(units):
+            known = work.known(stack)
+            done.update(known)
+            left.extend(_part(stack, [cell for cell in stack.cells if cell not in known]))
+        total = counted(len(self.plan.cells), "run")
+        if self.ledger and done:
+            taken = f"{len(done)} of {total} taken from {self.ledger.path}"
+            console.note(f"{taken} (--rerun trains again)")
+        try:
+            trained = work.train(left, console, save)
+            for stack, results in console.track(trained, sum(len(s.cells) for s in left)):
+                done.update({result.cell: result for result in results})
+                if len(stack.cells) > 1 and {r.environment.stack for r in results} == {1}:
+                    cell = stack.cells[0]
+                    console.once(
+                        f"{cell.model}, {cell.activation}: no vectorised pass, trained one by one"
+                    )
+        except KeyboardInterrupt:
+            kept = f"; they are in {self.ledger.path}" if self.ledger else ""
+            raise Stopped(f"interrupted after {len(done)} of {total}{kept}") from None
+        finally:
+            if self.ledger:
+                self.ledger.release()
+        return [done[cell] for cell in self.plan.cells]
+
+    def train(
+        self, stacks: Sequence[Stack], console: Console, save: Path | None = None
+    ) -> Iterator[Done]:
+        """Each stack with its results as it finishes; by then they are in the ledger.
+
+        What other processes train is waited for, and trained here if they give it up.
+        """
+        unfinished = None
+        if self.ledger and not save:
+            unfinished = Unfinished(
+                self.ledger.path.resolve().parent / "unfinished", self.checkpoint
+            )
+        fit = partial(engine.fit, machine=self.machine, save=save, unfinished=unfinished)
+        executor = EXECUTORS.choose("serial" if self.jobs == 1 else f"pool:jobs={self.jobs}")
+        while stacks:
+            shares = Shares(self)
+            for stack, results in executor(shares.mine(stacks), fit):
+                if self.ledger:
+                    self.ledger.write(results, self.context(stack))
+                if unfinished:
+                    unfinished.forget(stack)
+                yield stack, results
+            yield from shares.known
+            stacks = shares.theirs
+            if stacks:
+                console.once("waiting for what another process trains")
+                time.sleep(1)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Stacks divided, as late as possible, between this process and others on the same ledger.
+
+    known   what others have finished by now
+    theirs  what others are training
+    """
+
+    work: Work
+    known: list[Done] = field(default_factory=list)
+    theirs: list[Stack] = field(default_factory=list)
+
+    def mine(self, stacks: Iterable[Stack]) -> Iterator[Stack]:
+        """What this process is to train."""
+        for stack in stacks:
+            ledger, known, cells = self.work.ledger, {}, set(stack.cells)
+            if ledger and not self.work.rerun:
+                cells = ledger.claim(stack.cells, self.work.context(stack))
+                known = self.work.known(stack)
+            rest = [cell for cell in stack.cells if cell not in known]
+            self.known.extend(
+                (part, [known[c] for c in part.cells]) for part in _part(stack, known)
+            )
+            self.theirs.extend(_part(stack, [cell for cell in rest if cell not in cells]))
+            yield from _part(stack, [cell for cell in rest if cell in cells])
+
+
+def _part(stack: Stack, cells: Iterable[Cell]) -> list[Stack]:
+    """The stack with some of its cells; nothing where there are none."""
+    chosen = tuple(cells)
+    return [replace(stack, cells=chosen)] if chosen else []
