@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from relubench.activations import ACTIVATIONS
 from relubench.catalog import Catalog
 from relubench.console import Console
 from relubench.datasets import DATASETS
-from relubench.errors import BadValue, UnknownName
+from relubench.errors import BadValue, NotComparable, UnknownName
 from relubench.executors import EXECUTORS
 from relubench.formats import FORMATS, Table, counted
 from relubench.heads import HEADS
@@ -26,6 +26,7 @@ from relubench.plan import Cell, Machine, Plan, Split, Stack
 from relubench.results import RunResult
 
 if TYPE_CHECKING:
+    from relubench.baseline import Record
     from relubench.ledger import Ledger
     from relubench.tuning import Tuning
     from relubench.work import Work
@@ -48,10 +49,36 @@ FORMULAS = ("activation", "head")  # kinds whose docstring is a formula
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command ends with: tables for stdout and the exit code."""
+    """What a command ends with: tables for stdout and the exit code.
+
+    files     texts by the flag that names their file
+    problems  what stderr says even under --quiet
+    summary   Markdown for a CI step's page; None: this command has none
+    """
 
     tables: Sequence[Table]
     exit_code: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    annotations: Sequence[str] = ()
+    summary: str | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What compare is to do besides its table.
+
+    save     whether the run is to become a baseline
+    strict   undecided is not enough
+    require  a baseline must be there
+    remedy   the command that makes one
+    """
+
+    baseline: Path | None = None
+    save: bool = False
+    strict: bool = False
+    require: bool = False
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,13 +127,104 @@ def cv(request: Request, console: Console) -> Outcome:
     )
 
 
-def compare(request: Request, console: Console) -> Outcome:
-    """Train every activation on the same paired seeds and say what the differences allow."""
-    from relubench import report
+def compare(request: Request, console: Console, asked: Asked = Asked()) -> Outcome:
+    """Train every activation on the same paired seeds and say what the differences allow.
 
+    Raises NotComparable, before anything is trained, where there is a baseline of something else.
+    """
+    from relubench import baseline, report
+
+    if asked.save and request.quick:
+        raise BadValue("--save-baseline: a --quick run is a smoke run and never a baseline")
+    base = known_baseline(asked, console)
     work = prepare(request, console)
+    if base:  # what was finished before says nothing of the code that is under test now
+        work = replace(work, rerun=True)
+    new = planned_record(work)
+    if base and (differ := baseline.differences(base, new)):
+        raise NotComparable("\n".join(f"{asked.baseline}: {each}" for each in differ))
     results = work.run(console)
-    return Outcome([report.compare(results, work.plan)], _exit_code(results))
+    done = Outcome([report.compare(results, work.plan)], _exit_code(results))
+    return held(done, asked, base, baseline.measured(new, results), work.plan, console)
+
+
+def held(
+    done: Outcome,
+    asked: Asked,
+    base: Record | None,
+    new: Record,
+    plan: Plan,
+    console: Console,
+) -> Outcome:
+    """compare's outcome with the gate's table and exit code, and with the files to write."""
+    from relubench import baseline, ci, gate
+
+    (table,), setup = done.tables, list(new.rows[0].setup)
+    rows = gate.judge(base, new, plan.margins) if base else []
+    files = {
+        "--junit": ci.junit(rows) if base else ci.junit_of_runs(table.rows, setup),
+        "--export-benchmark": ci.history(table.rows, setup),
+        **({"--save-baseline": baseline.write(new)} if not baseline.unfit(new) else {}),
+    }
+    problems, codes, tables = [], [done.exit_code], [table]
+    if asked.baseline:
+        tables = [gate.with_gate(table, rows)]
+    if base:
+        tables.append(gate.table(rows, base, new, str(asked.baseline)))
+        codes.append(gate.exit_code(rows, asked.strict))
+        problems += [f"gate: {gate.summary(rows)}"] * bool(codes[-1])
+        if not codes[-1]:
+            console.note(f"gate: {gate.summary(rows)}")
+    if asked.save and (why := baseline.unfit(new)):
+        problems.append(f"--save-baseline: nothing written: {why}")
+        codes.append(4)
+    if asked.save and new.machine is None:
+        console.note("--save-baseline: without a machine, since some runs were finished before")
+    return Outcome(
+        tables,
+        next((code for code in (3, 4, 1) if code in codes), 0),
+        files,
+        problems,
+        ci.errors(rows),
+        ci.summary(tables, f"gate: {gate.summary(rows)}" if base else "compare"),
+    )
+
+
+def refused(reasons: Sequence[str]) -> Outcome:
+    """What CI is told of a run that cannot be held against its baseline."""
+    from relubench import ci
+
+    return Outcome(
+        [],
+        NotComparable.exit_code,
+        {"--junit": ci.junit_of_refusal(reasons)},
+        reasons,
+        [ci.annotation("relubench: not comparable", reason) for reason in reasons],
+        ci.summary([], "not comparable") + "".join(f"- {reason}\n" for reason in reasons),
+    )
+
+
+def known_baseline(asked: Asked, console: Console) -> Record | None:
+    """The baseline that was asked for; None, with the command that makes one, if there is none."""
+    from relubench import baseline
+
+    base = baseline.read(asked.baseline) if asked.baseline else None
+    if asked.baseline and base is None:
+        missing = f"{asked.baseline}: there is no baseline yet; this makes one: {asked.remedy}"
+        if asked.require:
+            raise NotComparable(missing)
+        console.note(missing)
+    return base
+
+
+def planned_record(work: Work) -> Record:
+    """What the work is to measure; the machine is unknown where some of it was measured before."""
+    from relubench import baseline, report
+
+    stacks = [Stack(tuple(cells), tuned.threads) for cells, tuned in work.tuned]
+    setups = [(report.setup_row(stack.cells[0]), work.context(stack)) for stack in stacks]
+    before = any(work.known(stack) for stack in stacks)
+    return baseline.planned(setups, None if before else baseline.machine_class(work.machine.device))
 
 
 def deadcount(request: Request, console: Console) -> Outcome:

@@ -29,6 +29,12 @@ class DataError(RelubenchError):
     """A dataset is not there, or is not what it should be."""
 
 
+class NotComparable(RelubenchError):
+    """A baseline that a run cannot be held against; a line for each reason."""
+
+    exit_code = 4
+
+
 class Stopped(RelubenchError):
     """The user interrupted the run."""
 
