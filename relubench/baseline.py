@@ -185,10 +185,9 @@ def differences(base: Record, new: Record) -> list[str]:
         if set(there) != set(here):
             said.append(_differs(key, there, here))
     digests = [{row.setup.get("dataset"): row.data for row in each.rows} for each in (base, new)]
-    for dataset in digests[0].keys() & digests[1].keys():
-        there, here = (digest[dataset] for digest in digests)
-        if there != here:
-            said.append(_differs(f"data of {dataset}", [there], [here]))
+    for dataset, digest in digests[0].items():
+        if digest != digests[1].get(dataset, digest):
+            said.append(_differs(f"data of {dataset}", [digest], [digests[1][dataset]]))
     return said or _missing(base, new)
 
 

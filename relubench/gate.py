@@ -143,7 +143,7 @@ def _why(gated: stats.Gated, paired: bool, new: Row, margin: float) -> str:
 
 
 def exit_code(rows: Sequence[GateRow], strict: bool) -> int:
-    """3: a row failed; 4: runs were lost, nothing was compared or, if strict, a row is undecided."""
+    """3: a row failed; 4: runs were lost, nothing was compared or, `strict`, undecided."""
     words = {row.word for row in rows}
     if "fail" in words:
         return 3
