@@ -183,7 +183,7 @@ def table(rows: Sequence[GateRow], base: Record, new: Record, path: str) -> Tabl
         Column("n", lambda row: str(row["row"].n)),
         Column("p pass", lambda row: p_value(row["row"].p_pass)),
         Column("p fail", lambda row: p_value(row["row"].p_fail)),
-        Column("gate", lambda row: _word(row["row"]), left=True),
+        Column("gate", lambda row: _word(row["row"]), left=True, wrap=True),
     ]
     title = f"gate: {path}, {summary(rows)}"
     return Table(shown, columns, title, notes(rows, base, new))
@@ -204,9 +204,9 @@ def _word(row: GateRow) -> str:
 
 
 def summary(rows: Iterable[GateRow]) -> str:
-    """'3 pass, 1 fail'."""
+    """'1 fail, 3 pass'."""
     words = [row.word for row in rows]
-    return ", ".join(f"{words.count(word)} {word}" for word in GRAVEST[::-1] if word in words)
+    return ", ".join(f"{words.count(word)} {word}" for word in GRAVEST if word in words)
 
 
 def notes(rows: Sequence[GateRow], base: Record, new: Record) -> list[str]:

@@ -28,15 +28,12 @@ class Measure:
         return 0.0 if self.better == "higher" else 1.0
 
 
+COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
 MEASURES = {
     **{name: Measure(metric.better, metric.unit) for name, metric in METRICS.items()},
-    **dict.fromkeys(
-        ("dead", "inactive", "rare", "dormant", "saturated"), Measure("lower", "fraction")
-    ),
+    **dict.fromkeys(COUNTS, Measure("lower", "fraction")),
     "seconds": Measure("lower", "s"),
 }
-
-
 DEFAULT = {"accuracy": Margin(0.01)}
 
 

@@ -92,8 +92,9 @@ def test_fewer_than_five_seeds_decide_nothing(n: int, shift: float) -> None:
     assert "5 can" in found.why
 
 
-def test_a_loss_of_the_margin_is_undecided() -> None:
-    assert word(run(), run(-0.01, noise=1)) == "undecided"
+@pytest.mark.parametrize("noise", [0, 1])
+def test_a_loss_of_the_margin_is_undecided(noise: float) -> None:
+    assert word(run(), run(-0.01, noise=noise)) == "undecided"
 
 
 def test_failures_are_corrected_over_the_rows() -> None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from relubench.stats.corrections import holm
 from relubench.stats.ranks import mann_whitney_above
 from relubench.stats.signs import (
@@ -27,6 +29,7 @@ Towards = Literal["difference", "equivalence"]
 Outcome = Literal["pass", "fail", "undecided"]
 
 POWER = 0.8  # with which the seeds asked for would decide, if what was seen is the truth
+NEAR = 1e-9  # relative: a loss so near the margin is the margin, and the rest the float's last bits
 CAP = 1000  # more seeds than that are no advice
 
 
@@ -194,7 +197,8 @@ def non_inferior(difference: Floats, margin: float, design: Design) -> Gated:
     n = len(difference)
     if not n:
         return Gated(0, None, 1.0, 1.0, False, design.smallest_p(0, 1))
-    above, below = design.above(difference + margin), design.above(-difference - margin)
+    beyond = np.where(np.isclose(difference, -margin, rtol=NEAR, atol=0), 0.0, difference + margin)
+    above, below = design.above(beyond), design.above(-beyond)
     mean, identical = float(difference.mean()), not difference.any()
     return Gated(n, mean, above, below, identical, design.smallest_p(n, 1))
 
