@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -294,7 +293,6 @@ def test_the_readmes_workflow_runs_step_by_step(tmp_path: Path) -> None:
     steps = [step for step in steps if not step.startswith("pip install")]
     assert any(step.startswith("relubench compare smoke --baseline") for step in steps)
     (making,) = re.findall(r"^\$ (relubench .*--save-baseline .+)$", readme, re.MULTILINE)
-    shutil.copy(ROOT / "benchmarks.toml", "benchmarks.toml")
     less = "-d iris -m ffnn:hidden=4 --epochs 2 --seeds 5"
     tool = Path("bin/relubench")
     tool.parent.mkdir()
