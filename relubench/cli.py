@@ -213,6 +213,7 @@ def compare(
 ) -> int:
     """Compare activations on paired seeds (the benchmark 'default' where none is named)."""
     from relubench import commands
+    from relubench.gatekeeper import Asked
 
     if (strict or require_baseline) and not baseline:
         raise BadValue(f"{'--strict' if strict else '--require-baseline'} needs --baseline FILE")
@@ -223,7 +224,7 @@ def compare(
     }
     _distinct({"--baseline": baseline, "-o": flags["output"], **written})
     remedy = _remedy(context.obj)
-    asked = commands.Asked(baseline, bool(save_baseline), strict, require_baseline, remedy)
+    asked = Asked(baseline, bool(save_baseline), strict, require_baseline, remedy)
     with _keeping(written) as parts:
         try:
             return run(

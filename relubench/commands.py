@@ -26,7 +26,7 @@ from relubench.plan import Cell, Machine, Plan, Split, Stack
 from relubench.results import RunResult
 
 if TYPE_CHECKING:
-    from relubench.baseline import Record
+    from relubench.gatekeeper import Asked
     from relubench.ledger import Ledger
     from relubench.tuning import Tuning
     from relubench.work import Work
@@ -62,23 +62,6 @@ class Outcome:
     problems: Sequence[str] = ()
     annotations: Sequence[str] = ()
     summary: str | None = None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What compare is to do besides its table.
-
-    save     whether the run is to become a baseline
-    strict   undecided is not enough
-    require  a baseline must be there
-    remedy   the command that makes one
-    """
-
-    baseline: Path | None = None
-    save: bool = False
-    strict: bool = False
-    require: bool = False
-    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,66 +110,32 @@ def cv(request: Request, console: Console) -> Outcome:
     )
 
 
-def compare(request: Request, console: Console, asked: Asked = Asked()) -> Outcome:
+def compare(request: Request, console: Console, asked: Asked) -> Outcome:
     """Train every activation on the same paired seeds and say what the differences allow.
 
     Raises NotComparable, before anything is trained, where there is a baseline of something else.
     """
-    from relubench import baseline, report
+    from relubench import ci, gatekeeper, report
 
     if asked.save and request.quick:
         raise BadValue("--save-baseline: a --quick run is a smoke run and never a baseline")
-    base = known_baseline(asked, console)
+    base = gatekeeper.known(asked, console)
     work = prepare(request, console)
     if base:  # what was finished before says nothing of the code that is under test now
         work = replace(work, rerun=True)
-    new = planned_record(work)
-    if base and (differ := baseline.differences(base, new)):
-        raise NotComparable("\n".join(f"{asked.baseline}: {each}" for each in differ))
+    new = gatekeeper.planned(work, asked, base)
     results = work.run(console)
-    done = Outcome([report.compare(results, work.plan)], _exit_code(results))
-    return held(done, asked, base, baseline.measured(new, results), work.plan, console)
-
-
-def held(
-    done: Outcome,
-    asked: Asked,
-    base: Record | None,
-    new: Record,
-    plan: Plan,
-    console: Console,
-) -> Outcome:
-    """compare's outcome with the gate's table and exit code, and with the files to write."""
-    from relubench import baseline, ci, gate
-
-    (table,), setup = done.tables, list(new.rows[0].setup)
-    rows = gate.judge(base, new, plan.margins) if base else []
-    files = {
-        "--junit": ci.junit(rows) if base else ci.junit_of_runs(table.rows, setup),
-        "--export-benchmark": ci.history(table.rows, setup),
-        **({"--save-baseline": baseline.write(new)} if not baseline.unfit(new) else {}),
-    }
-    problems, codes, tables = [], [done.exit_code], [table]
-    if asked.baseline:
-        tables = [gate.with_gate(table, rows)]
-    if base:
-        tables.append(gate.table(rows, base, new, str(asked.baseline)))
-        codes.append(gate.exit_code(rows, asked.strict))
-        problems += [f"gate: {gate.summary(rows)}"] * bool(codes[-1])
-        if not codes[-1]:
-            console.note(f"gate: {gate.summary(rows)}")
-    if asked.save and (why := baseline.unfit(new)):
-        problems.append(f"--save-baseline: nothing written: {why}")
-        codes.append(4)
-    if asked.save and new.machine is None:
-        console.note("--save-baseline: without a machine, since some runs were finished before")
+    table = report.compare(results, work.plan)
+    held = gatekeeper.held(asked, base, new, results, work.plan)
+    held.tell(console)
+    tables = held.tables(table)
     return Outcome(
         tables,
-        next((code for code in (3, 4, 1) if code in codes), 0),
-        files,
-        problems,
-        ci.errors(rows),
-        ci.summary(tables, f"gate: {gate.summary(rows)}" if base else "compare"),
+        held.exit_code(_exit_code(results)),
+        held.files(table),
+        held.problems(),
+        ci.errors(held.rows),
+        ci.summary(tables, held.heading),
     )
 
 
@@ -202,29 +151,6 @@ def refused(reasons: Sequence[str]) -> Outcome:
         [ci.annotation("relubench: not comparable", reason) for reason in reasons],
         ci.summary([], "not comparable") + "".join(f"- {reason}\n" for reason in reasons),
     )
-
-
-def known_baseline(asked: Asked, console: Console) -> Record | None:
-    """The baseline that was asked for; None, with the command that makes one, if there is none."""
-    from relubench import baseline
-
-    base = baseline.read(asked.baseline) if asked.baseline else None
-    if asked.baseline and base is None:
-        missing = f"{asked.baseline}: there is no baseline yet; this makes one: {asked.remedy}"
-        if asked.require:
-            raise NotComparable(missing)
-        console.note(missing)
-    return base
-
-
-def planned_record(work: Work) -> Record:
-    """What the work is to measure; the machine is unknown where some of it was measured before."""
-    from relubench import baseline, report
-
-    stacks = [Stack(tuple(cells), tuned.threads) for cells, tuned in work.tuned]
-    setups = [(report.setup_row(stack.cells[0]), work.context(stack)) for stack in stacks]
-    before = any(work.known(stack) for stack in stacks)
-    return baseline.planned(setups, None if before else baseline.machine_class(work.machine.device))
 
 
 def deadcount(request: Request, console: Console) -> Outcome:

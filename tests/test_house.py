@@ -24,6 +24,7 @@ FLOORS = [
     {"engine", "ci"},
     {"checks", "tuning", "console"},
     {"work"},
+    {"gatekeeper"},
     {"commands"},
     {"cli"},
     {"__main__"},
