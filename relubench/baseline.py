@@ -23,7 +23,8 @@ from relubench.report import run_row, setup_row
 from relubench.results import LOST, RunResult
 
 FORMAT = 1
-Setup = dict[str, Any]  # what names a row: dataset, model, activation, head, recipe, preparation
+# What names a row: dataset, model, activation, head, recipe, preparation.
+Setup = dict[str, str | int | float | bool | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,8 @@ class Record:
     rows: tuple[Row, ...]
 
     def __post_init__(self) -> None:
-        if any(self.rows.count(row) > 1 for row in self.rows):
+        setups = [row.setup for row in self.rows]
+        if any(setups.count(setup) > 1 for setup in setups):
             raise ValueError("a row stands twice")
 
     def row(self, setup: Mapping[str, Any]) -> Row:

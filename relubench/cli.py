@@ -22,6 +22,7 @@ from typer import Argument, Option
 from relubench import __version__
 from relubench.errors import BadValue, NotComparable, RelubenchError, Stopped
 from relubench.formats import UNFOLDED
+from relubench.plan import Asked
 
 if TYPE_CHECKING:
     from relubench.commands import Outcome, Request
@@ -213,7 +214,6 @@ def compare(
 ) -> int:
     """Compare activations on paired seeds (the benchmark 'default' where none is named)."""
     from relubench import commands
-    from relubench.gatekeeper import Asked
 
     if (strict or require_baseline) and not baseline:
         raise BadValue(f"{'--strict' if strict else '--require-baseline'} needs --baseline FILE")
@@ -286,12 +286,22 @@ def deliver(done: Outcome, parts: dict[str, Path]) -> Outcome:
             say(line)
     page = os.environ.get("GITHUB_STEP_SUMMARY")
     if page and done.summary:
-        try:
-            with open(page, "a", encoding="utf-8") as file:
-                file.write(done.summary)
-        except OSError as error:
-            say(f"relubench: GITHUB_STEP_SUMMARY: cannot write {page}: {error.strerror}")
+        _append(Path(page), done.summary)
     return done
+
+
+def _append(page: Path, text: str) -> None:
+    """Add to the page of a step as much as it has room for; a page that cannot be written is told.
+
+    It is no reason for another exit code.
+    """
+    from relubench import ci
+
+    try:
+        with page.open("a", encoding="utf-8") as file:
+            file.write(ci.cut(text, ci.SUMMARY_BYTES - page.stat().st_size))
+    except OSError as error:
+        say(f"relubench: GITHUB_STEP_SUMMARY: cannot write {page}: {error.strerror}")
 
 
 @app.command()

@@ -22,11 +22,10 @@ from relubench.heads import HEADS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
-from relubench.plan import Cell, Machine, Plan, Split, Stack
+from relubench.plan import Asked, Cell, Machine, Plan, Split, Stack
 from relubench.results import RunResult
 
 if TYPE_CHECKING:
-    from relubench.gatekeeper import Asked
     from relubench.ledger import Ledger
     from relubench.tuning import Tuning
     from relubench.work import Work

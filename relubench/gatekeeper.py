@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from relubench import baseline, ci, gate, report
 from relubench.baseline import Record
@@ -13,28 +12,11 @@ from relubench.console import Console
 from relubench.errors import NotComparable
 from relubench.formats import Table
 from relubench.gate import GateRow
-from relubench.plan import Plan, Stack
+from relubench.plan import Asked, Plan, Stack
 from relubench.results import RunResult
 from relubench.work import Work
 
 PRECEDENCE = (3, 4, 1)  # of exit codes; else 0
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What compare is to do besides its table.
-
-    save     whether the run is to become a baseline
-    strict   undecided is not enough
-    require  a baseline must be there
-    remedy   the command that makes one
-    """
-
-    baseline: Path | None = None
-    save: bool = False
-    strict: bool = False
-    require: bool = False
-    remedy: str = ""
 
 
 def known(asked: Asked, console: Console) -> Record | None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -92,6 +93,24 @@ class Margin:
     def of(self, mean: float) -> float:
         """The margin in the metric's unit, beside this mean."""
         return self.size * abs(mean) if self.relative else self.size
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What compare is to do about baselines.
+
+    baseline  what the run is held against
+    save      whether the run is to become a baseline
+    strict    undecided is not enough
+    require   a baseline must be there
+    remedy    the command that makes one
+    """
+
+    baseline: Path | None = None
+    save: bool = False
+    strict: bool = False
+    require: bool = False
+    remedy: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,6 +72,10 @@ DAMAGES = {
     "a seed too many": damaged(lambda b: b["rows"][0]["seeds"].append(9)),
     "a seed twice": damaged(lambda b: b["rows"][0].update(seeds=[1, 1, 2])),
     "a row twice": damaged(lambda b: b["rows"].append(b["rows"][0])),
+    "a row twice, with other figures": damaged(
+        lambda b: b["rows"].append(b["rows"][0] | {"threads": 5})
+    ),
+    "a list for a value": damaged(lambda b: b["rows"][0]["setup"].update(lr=[1])),
     "no number": damaged(lambda b: b["rows"][0]["values"].update(dead=["x", 0, 0])),
     "not finite": damaged(lambda b: b["rows"][0]["values"].update(dead=[float("nan"), 0, 0])),
 }

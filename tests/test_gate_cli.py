@@ -125,6 +125,17 @@ def test_what_the_ledger_has_is_no_evidence(capsys: pytest.CaptureFixture[str]) 
     assert gates(GATE, 3, capsys)["gelu"]["gate"] == "fail"
 
 
+@pytest.mark.parametrize("page", ["page.md", "none/page.md"])
+def test_a_page_that_is_full_or_missing_changes_nothing_else(
+    page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", page)
+    Path("page.md").write_text("x" * (2**20 - 200), encoding="utf-8")
+    assert main([*small(**{"--seeds": "2"}), *HELD, "--quiet"]) == 0
+    assert 2**20 - 200 < Path("page.md").stat().st_size + (page != "page.md") * 200 <= 2**20
+    assert ("cannot write none/page.md" in capsys.readouterr().err) == (page != "page.md")
+
+
 REFUSED = {
     "learning rate": ({"--lr": "0.02"}, None, "lr: 0.01 in the baseline, 0.02 here"),
     "epochs": ({"--epochs": "3"}, None, "epochs: 20 in the baseline, 3 here"),
