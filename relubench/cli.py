@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import io
 import os
+import re
+import shlex
 import shutil
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -18,8 +20,9 @@ import typer
 from typer import Argument, Option
 
 from relubench import __version__
-from relubench.errors import BadValue, RelubenchError, Stopped
+from relubench.errors import BadValue, NotComparable, RelubenchError, Stopped
 from relubench.formats import UNFOLDED
+from relubench.plan import Asked
 
 if TYPE_CHECKING:
     from relubench.commands import Outcome, Request
@@ -35,6 +38,7 @@ app = typer.Typer(
 )
 
 WHAT, HOW, WHERE, SHOWN = "What to train", "How to train it", "Where it runs", "Output"
+GATE = "Baselines and continuous integration"
 BENCHMARKS = "Benchmarks (default: ./benchmarks.toml, else the shipped ones)."
 Names = list[str] | None
 Number = str | None  # config says what is wrong with it, as it does for benchmarks.toml
@@ -198,17 +202,121 @@ def cv(
 @app.command()
 @takes(Flags, OutputFlags)
 def compare(
+    context: typer.Context,
     benchmark: Benchmark = None,
     *,
     reference: Annotated[
         str | None, flag(WHAT, "Compare with this activation (default relu).", "NAME")
+    ] = None,
+    baseline: Annotated[
+        Path | None, flag(GATE, "Is it as good as this? Exit code 3: no.", "FILE")
+    ] = None,
+    margin: Annotated[
+        Names, flag(GATE, "What may be lost (default accuracy=1%).", "METRIC=SIZE,…")
+    ] = None,
+    strict: Annotated[bool, flag(GATE, "Undecided is exit code 4.", "", "--strict")] = False,
+    require_baseline: Annotated[
+        bool, flag(GATE, "No baseline is exit code 4.", "", "--require-baseline")
+    ] = False,
+    save_baseline: Annotated[
+        Path | None, flag(GATE, "Keep what was measured, to be committed.", "FILE")
+    ] = None,
+    junit: Annotated[Path | None, flag(GATE, "A test case per row, as JUnit XML.", "FILE")] = None,
+    export_benchmark: Annotated[
+        Path | None, flag(GATE, "Figures for github-action-benchmark.", "FILE")
     ] = None,
     **flags: Any,
 ) -> int:
     """Compare activations on paired seeds (the benchmark 'default' where none is named)."""
     from relubench import commands
 
-    return run(commands.compare, "compare", benchmark, flags | {"reference": reference})
+    if (strict or require_baseline) and not baseline:
+        raise BadValue(f"{'--strict' if strict else '--require-baseline'} needs --baseline FILE")
+    written = {
+        "--save-baseline": save_baseline,
+        "--junit": junit,
+        "--export-benchmark": export_benchmark,
+    }
+    _distinct({"--baseline": baseline, "-o": flags["output"], **written})
+    remedy = _remedy(context.obj)
+    asked = Asked(baseline, bool(save_baseline), strict, require_baseline, remedy)
+    with _keeping(written) as parts:
+        try:
+            return run(
+                lambda request, console: deliver(commands.compare(request, console, asked), parts),
+                "compare",
+                benchmark,
+                flags | {"reference": reference, "margin": margin},
+            )
+        except NotComparable as refusal:
+            return deliver(commands.refused(str(refusal).splitlines()), parts).exit_code
+
+
+def _distinct(paths: dict[str, Path | None]) -> None:
+    """Refuse two flags that name one file."""
+    seen: dict[Path, str] = {}
+    for flag, path in paths.items():
+        if path and (path.is_file() or not path.exists()):
+            other = seen.setdefault(path.resolve(), flag)
+            if other != flag:
+                raise BadValue(f"{other} and {flag} both name {path}")
+
+
+def _remedy(arguments: list[str]) -> str:
+    """A command line with what makes a baseline in place of what asks for one."""
+    kept = [word for word in arguments if word not in ("--strict", "--require-baseline")]
+    text = shlex.join(["relubench", *kept])
+    return re.sub(r"(?<= )--baseline(?=[ =])", "--save-baseline", text)
+
+
+@contextmanager
+def _keeping(paths: dict[str, Path | None]) -> Iterator[dict[str, Path]]:
+    """Files that appear, each whole, if something is written to them."""
+    from relubench import files
+
+    with ExitStack() as stack:
+        parts = {
+            flag: stack.enter_context(files.replacing(path, flag))
+            for flag, path in paths.items()
+            if path
+        }
+        yield parts
+        for part in parts.values():
+            if part.is_file() and not part.stat().st_size:
+                part.unlink()
+
+
+def deliver(done: Outcome, parts: dict[str, Path]) -> Outcome:
+    """Write what an outcome has for files and for GitHub; stdout is left alone."""
+    for flag, part in parts.items():
+        if flag in done.files:
+            try:
+                part.write_text(done.files[flag], encoding="utf-8")
+            except OSError as error:
+                raise BadValue(f"{flag}: cannot write: {error.strerror}") from error
+    for problem in done.problems:
+        say(f"relubench: {problem}")
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in done.annotations:
+            say(line)
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    if page and done.summary:
+        _append(Path(page), done.summary)
+    return done
+
+
+def _append(page: Path, text: str) -> None:
+    """Add to the page of a step as much as it has room for; a page that cannot be written is told.
+
+    It is no reason for another exit code.
+    """
+    from relubench import ci
+
+    try:
+        with page.open("a", encoding="utf-8") as file:
+            file.write(ci.cut(text, ci.SUMMARY_BYTES - page.stat().st_size))
+    except OSError as error:
+        say(f"relubench: GITHUB_STEP_SUMMARY: cannot write {page}: {error.strerror}")
 
 
 @app.command()
@@ -479,7 +587,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # where ± has no code, a ? must do
     try:
-        return app(arguments, standalone_mode=False) or 0
+        return app(arguments, standalone_mode=False, obj=arguments) or 0
     except RelubenchError as error:
         return _failed(arguments, str(error), error.exit_code)
     except typer.TyperException as error:

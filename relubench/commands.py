@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from relubench.activations.unit import FAMILIES
 from relubench.catalog import Catalog
 from relubench.console import Console
 from relubench.datasets import DATASETS
-from relubench.errors import BadValue, UnknownName, suggestion
+from relubench.errors import BadValue, NotComparable, UnknownName, suggestion
 from relubench.executors import EXECUTORS
 from relubench.formats import FORMATS, Table, counted
 from relubench.heads import HEADS
@@ -25,7 +25,7 @@ from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
 from relubench.pictures import MOST
-from relubench.plan import Cell, Machine, Plan, Split, Stack
+from relubench.plan import Asked, Cell, Machine, Plan, Split, Stack
 from relubench.results import RunResult
 
 if TYPE_CHECKING:
@@ -52,10 +52,19 @@ FORMULAS = ("activation", "head")  # kinds whose docstring is a formula
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command ends with: tables for stdout and the exit code."""
+    """What a command ends with: tables for stdout and the exit code.
+
+    files     texts by the flag that names their file
+    problems  what stderr says even under --quiet
+    summary   Markdown for a CI step's page; None: this command has none
+    """
 
     tables: Sequence[Table]
     exit_code: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    annotations: Sequence[str] = ()
+    summary: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,13 +115,47 @@ def cv(request: Request, console: Console) -> Outcome:
     )
 
 
-def compare(request: Request, console: Console) -> Outcome:
-    """Train every activation on the same paired seeds and say what the differences allow."""
-    from relubench import report
+def compare(request: Request, console: Console, asked: Asked) -> Outcome:
+    """Train every activation on the same paired seeds and say what the differences allow.
 
+    Raises NotComparable, before anything is trained, where there is a baseline of something else.
+    """
+    from relubench import ci, gatekeeper, report
+
+    if asked.save and request.quick:
+        raise BadValue("--save-baseline: a --quick run is a smoke run and never a baseline")
+    base = gatekeeper.known(asked, console)
     work = prepare(request, console)
+    if base:  # what was finished before says nothing of the code that is under test now
+        work = replace(work, rerun=True)
+    new = gatekeeper.planned(work, asked, base)
     results = work.run(console)
-    return Outcome([report.compare(results, work.plan)], _exit_code(results))
+    table = report.compare(results, work.plan)
+    held = gatekeeper.held(asked, base, new, results, work.plan)
+    held.tell(console)
+    tables = held.tables(table)
+    return Outcome(
+        tables,
+        held.exit_code(_exit_code(results)),
+        held.files(table),
+        held.problems(),
+        ci.errors(held.rows),
+        ci.summary(tables, held.heading),
+    )
+
+
+def refused(reasons: Sequence[str]) -> Outcome:
+    """What CI is told of a run that cannot be held against its baseline."""
+    from relubench import ci
+
+    return Outcome(
+        [],
+        NotComparable.exit_code,
+        {"--junit": ci.junit_of_refusal(reasons)},
+        reasons,
+        [ci.annotation("relubench: not comparable", reason) for reason in reasons],
+        ci.summary([], "not comparable") + "".join(f"- {reason}\n" for reason in reasons),
+    )
 
 
 def deadcount(request: Request, console: Console) -> Outcome:

@@ -22,9 +22,10 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from relubench import margins
 from relubench.catalog import Catalog, Entry
 from relubench.errors import BadValue, UnknownName, suggestion
-from relubench.plan import Cell, Plan, Preparation, Recipe, Split
+from relubench.plan import Cell, Margin, Plan, Preparation, Recipe, Split
 
 Catalogs = Mapping[str, Catalog[Any]]
 MANY = 100_000  # seeds, folds or repeats: a slip of the finger, not a study
@@ -68,6 +69,7 @@ Decay = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
 Rates = Annotated[tuple[Rate, ...], *LISTED]
 Decays = Annotated[tuple[Decay, ...], *LISTED]
 Epochs = Annotated[tuple[Annotated[int, Field(ge=1)], ...], *LISTED]
+Margins = Annotated[dict[str, Margin], BeforeValidator(margins.read)]
 BatchSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...], *LISTED]
 
 
@@ -83,6 +85,7 @@ class Settings(BaseModel):
     head: Names = ("softmax",)
     match_parameters: bool = False
     reference: str = "relu"
+    margin: Margins = {}
     optimizer: Names = ("adam",)
     lr: Rates = (0.001,)
     epochs: Epochs = (30,)
@@ -268,7 +271,9 @@ def plan(settings: Settings, command: str, quick: bool) -> Plan:
         for seed in seeds
         for activation in names
     )
-    return Plan(cells=cells, reference=settings.reference, quick=quick)
+    return Plan(
+        cells=cells, reference=settings.reference, quick=quick, margins=dict(settings.margin)
+    )
 
 
 def _splits(settings: Settings, command: str) -> list[Split]:

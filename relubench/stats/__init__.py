@@ -1,0 +1,107 @@
+"""Tests, intervals and corrections; pure numpy and scipy.
+
+paired seeds → signs, intervals · overlapping splits → splits · datasets, unpaired seeds → ranks
+several comparisons, several looks → corrections · a word, a gate → verdicts
+"""
+
+from relubench.stats.corrections import Look, holm, looks
+from relubench.stats.intervals import (
+    Chance,
+    Interval,
+    Paired,
+    bca_interval,
+    chance,
+    interval,
+    mean_sd,
+    paired,
+    t_interval,
+)
+from relubench.stats.ranks import (
+    Friedman,
+    Pair,
+    differences,
+    friedman,
+    mann_whitney,
+    mann_whitney_above,
+    matrix,
+    wilcoxon,
+)
+from relubench.stats.signs import (
+    DRAWN,
+    EXACT_LIMIT,
+    pairs_needed,
+    sign_flip,
+    sign_flip_above,
+    smallest_p,
+    smallest_p_unpaired,
+)
+from relubench.stats.splits import (
+    Posterior,
+    Resampled,
+    by_split,
+    caveat,
+    corrected_t,
+    corrected_t_above,
+    correlated_t,
+)
+from relubench.stats.verdicts import (
+    Design,
+    Evidence,
+    Gated,
+    Verdict,
+    evidence,
+    non_inferior,
+    non_inferior_unpaired,
+    outcomes,
+    repeats_needed,
+    seeds_missing,
+    verdicts,
+)
+
+__all__ = [
+    "DRAWN",
+    "EXACT_LIMIT",
+    "Chance",
+    "Design",
+    "Evidence",
+    "Friedman",
+    "Gated",
+    "Interval",
+    "Look",
+    "Pair",
+    "Paired",
+    "Posterior",
+    "Resampled",
+    "Verdict",
+    "bca_interval",
+    "by_split",
+    "caveat",
+    "chance",
+    "corrected_t",
+    "corrected_t_above",
+    "correlated_t",
+    "differences",
+    "evidence",
+    "friedman",
+    "holm",
+    "interval",
+    "looks",
+    "mann_whitney",
+    "mann_whitney_above",
+    "matrix",
+    "mean_sd",
+    "non_inferior",
+    "non_inferior_unpaired",
+    "outcomes",
+    "paired",
+    "pairs_needed",
+    "repeats_needed",
+    "seeds_missing",
+    "sign_flip",
+    "sign_flip_above",
+    "smallest_p",
+    "smallest_p_unpaired",
+    "t_interval",
+    "verdicts",
+    "wilcoxon",
+]
