@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -241,11 +242,8 @@ def test_lost_runs_are_4_and_never_a_baseline(
         for stack in stacks:
             yield stack, [results.lost(cell, "killed") for cell in stack.cells]
 
-    class Executors(dict[str, Any]):
-        def choose(self, name: str) -> Any:
-            return loses
-
-    monkeypatch.setattr(work, "EXECUTORS", Executors(EXECUTORS))
+    serial = dataclasses.replace(EXECUTORS["serial"], function=loses)
+    monkeypatch.setitem(EXECUTORS, "serial", serial)
     assert main([*GATE, "--save-baseline", "new.json", "--quiet"]) == 4
     assert "--save-baseline: nothing written: 16 runs lost" in capsys.readouterr().err
     assert not Path("new.json").exists()
