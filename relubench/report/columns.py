@@ -1,0 +1,37 @@
+"""Columns of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from relubench.formats import Column, Row
+from relubench.metrics import METRICS
+from relubench.report.figures import percent, plus_minus
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+
+
+def text_of(key: str) -> Callable[[Row], str]:
+    """How a row's value reads as it is."""
+    return lambda row: str(row[key])
+
+
+def percent_of(key: str, decimals: int = 1) -> Callable[[Row], str]:
+    """How a row's fraction reads in per cent."""
+    return lambda row: percent(row[key], decimals)
+
+
+def head(name: str) -> str:
+    """A column head with the unit, and the arrow of a metric's better way."""
+    arrow = ARROWS[METRICS[name].better] if name in METRICS else ""
+    return f"{name.replace('_', ' ')} % {arrow}".rstrip()
+
+
+def percent_column(name: str, decimals: int = 1) -> Column:
+    """A column of fractions, in per cent."""
+    return Column(head(name), percent_of(name, decimals))
+
+
+def spread_column(name: str, decimals: int) -> Column:
+    """A column of means ± their `_sd`, in per cent."""
+    return Column(head(name), lambda row: plus_minus(row[name], row[f"{name}_sd"], decimals))
