@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 
 WHAT, HOW, WHERE, SHOWN = "What to train", "How to train it", "Where it runs", "Output"
+SAID = "What is said of it"
 BENCHMARKS = "Benchmarks (default: ./benchmarks.toml, else the shipped ones)."
 Names = list[str] | None
 Number = str | None  # config says what is wrong with it, as it does for benchmarks.toml
@@ -188,12 +189,42 @@ def compare(
     reference: Annotated[
         str | None, flag(WHAT, "Compare with this activation (default relu).", "NAME")
     ] = None,
+    folds: Annotated[Number, flag(WHAT, "Compare over folds, not seeds.")] = None,
+    repeats: Annotated[Number, flag(WHAT, "Partitions, each drawn anew (default 1).")] = None,
+    metric: Annotated[
+        str | None, flag(SAID, "What is compared (default accuracy).", "accuracy|dead|seconds|…")
+    ] = None,
+    margin: Annotated[
+        Names, flag(SAID, "Within it two are equivalent, such as accuracy=0.5%.", "METRIC=SIZE,…")
+    ] = None,
+    rope: Annotated[
+        str | None, flag(SAID, "Show P(below, inside, above ±SIZE) over splits.", "SIZE")
+    ] = None,
+    pairs: Annotated[
+        str | None, flag(SAID, "Every pair, or those with the reference.", "reference|all")
+    ] = None,
+    until_decided: Annotated[
+        bool | None,
+        flag(SAID, "Add seeds, in declared looks, until all is said.", "", "--until-decided"),
+    ] = None,
+    max_seeds: Annotated[Number, flag(SAID, "Where --until-decided ends.")] = None,
+    explain: Annotated[
+        bool, flag(SAID, "How each verdict came about, and a methods section.", "", "--explain")
+    ] = False,
     **flags: Any,
 ) -> int:
-    """Compare activations on paired seeds (the benchmark 'default' where none is named)."""
+    """Compare activations on paired seeds or folds (benchmark 'default' where none is named)."""
     from relubench import commands
 
-    return run(commands.compare, "compare", benchmark, flags | {"reference": reference})
+    flags |= {"reference": reference, "folds": folds, "repeats": repeats, "metric": metric}
+    flags |= {"margin": margin, "rope": rope, "pairs": pairs}
+    flags |= {"until_decided": until_decided, "max_seeds": max_seeds}
+    return run(
+        lambda request, console: commands.compare(request, console, explain),
+        "compare",
+        benchmark,
+        flags,
+    )
 
 
 @app.command()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relubench import measures
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Catalog
 from relubench.console import Console
@@ -26,7 +27,9 @@ from relubench.plan import Cell, Machine, Plan, Split, Stack
 from relubench.results import RunResult
 
 if TYPE_CHECKING:
+    from relubench.config import Settings
     from relubench.ledger import Ledger
+    from relubench.report import Terms
     from relubench.tuning import Tuning
     from relubench.work import Work
 
@@ -100,13 +103,57 @@ def cv(request: Request, console: Console) -> Outcome:
     )
 
 
-def compare(request: Request, console: Console) -> Outcome:
-    """Train every activation on the same paired seeds and say what the differences allow."""
-    from relubench import report
+def compare(request: Request, console: Console, explain: bool) -> Outcome:
+    """Train every activation on the same seeds or folds and say what the differences allow."""
+    from relubench import datasets, report
 
-    work = prepare(request, console)
+    settings = read(request)
+    work = assemble(settings, request, console)
+    names = {cell.dataset for cell in work.plan.cells}
+    published = {name for name in names if datasets.load(name, work.machine.data_dir).n_test}
+    terms = report.Terms(
+        measure=settings.measure,
+        margin=settings.margin.get(settings.metric),
+        rope=measures.margin(settings.rope, settings.measure) if settings.rope else None,
+        every_pair=settings.pairs == "all",
+        published=frozenset(published),
+        explain=explain,
+    )
+    if settings.until_decided and not request.quick:
+        first = settings.first_seeds(request.command)
+        return until_decided(work, terms, first, console)
+    for line in report.outlook(work.plan, terms):
+        console.note(line)
     results = work.run(console)
-    return Outcome([report.compare(results, work.plan)], _exit_code(results))
+    return Outcome(report.comparisons(results, work.plan, terms), _exit_code(results))
+
+
+def until_decided(work: Work, terms: Terms, first: int, console: Console) -> Outcome:
+    """Look after so many seeds, and after more, each look at its level of alpha, until all is said.
+
+    What an earlier look trained is not trained again.
+    """
+    from relubench import report, stats
+
+    last = 1 + max(cell.seed for cell in work.plan.cells)
+    looks = stats.looks(first, last, terms.alpha)
+    levels = ", ".join(f"{look.seeds} seeds at {look.alpha:.2g}" for look in looks)
+    console.note(f"{counted(len(looks), 'look')}: {levels}")
+    results: list[RunResult] = []
+    for number, look in enumerate(looks, start=1):
+        plan = work.seeds(range(look.seeds)).plan
+        seen = 1 + max((result.cell.seed for result in results), default=-1)
+        at_look = replace(terms, alpha=look.alpha, look=number)
+        for line in report.outlook(plan, at_look):
+            console.note(f"look {number}: {line}")
+        results += work.seeds(range(seen, look.seeds)).run(console)
+        decided = report.decided(results, plan, at_look)
+        if decided:
+            break
+    why = "every comparison is decided" if decided else "the last look; not all is decided"
+    stopped = f"Stopped at look {number} of {len(looks)}, {look.seeds} seeds: {why}."
+    tables = report.comparisons(results, plan, replace(at_look, stopped=stopped))
+    return Outcome(tables, _exit_code(results))
 
 
 def deadcount(request: Request, console: Console) -> Outcome:
@@ -136,10 +183,9 @@ def list_kind(kind: str | None, config_file: Path | None) -> Outcome:
     return Outcome([listing.catalog(CATALOGS[singular], described)])
 
 
-def prepare(request: Request, console: Console) -> Work:
-    """The work; whatever can be refused is refused here, before training."""
+def read(request: Request) -> Settings:
+    """The settings: the benchmark's table with the flags on top."""
     from relubench import config
-    from relubench.work import Work
 
     benchmarks = config.Benchmarks("", {})
     if request.benchmark is not None or request.config or request.command == "compare":
@@ -147,7 +193,19 @@ def prepare(request: Request, console: Console) -> Work:
     name = request.benchmark
     if name is None and request.command == "compare" and "default" in benchmarks.tables:
         name = "default"
-    settings = config.settings(benchmarks, name, request.flags, CATALOGS)
+    return config.settings(benchmarks, name, request.flags, CATALOGS)
+
+
+def prepare(request: Request, console: Console) -> Work:
+    """The work; whatever can be refused is refused here, before training."""
+    return assemble(read(request), request, console)
+
+
+def assemble(settings: Settings, request: Request, console: Console) -> Work:
+    """The work that these settings ask for."""
+    from relubench import config
+    from relubench.work import Work
+
     plan = config.plan(settings, request.command, request.quick)
     machine = Machine(
         data_dir=str(request.data_dir or data_dir()),

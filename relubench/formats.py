@@ -23,12 +23,18 @@ UNFOLDED = 1000  # columns: wider than any table
 
 @dataclass(frozen=True)
 class Column:
-    """What people see of a row: a head and a function from the row to text."""
+    """What people see of a row: a head and a function from the row to text.
+
+    key   by which it is chosen, as in machine rows; '': that of its head
+    mark  what a published table does to a cell: 'bold', 'underline' or nothing
+    """
 
     head: str
     show: Callable[[Row], str]
     left: bool = False
     wrap: bool = False
+    key: str = ""
+    mark: Callable[[Row], str] = lambda row: ""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ RARE = 0.01  # share of examples; Dohare's incremental CIFAR study
 DORMANT = 0.025  # tau of ReDo, arXiv:2302.12902
 FLAT, SATURATED = 0.01, 0.99  # |slope| under FLAT on at least this share of examples
 
+COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
 DEFINITIONS = {
     "dead": "slope exactly 0 on every example",
     "inactive": "output exactly 0 on every example",
@@ -62,10 +63,7 @@ class LayerCount:
 def total(layers: Sequence[LayerCount]) -> LayerCount:
     """All hidden units of a network together; sparsity and mean weigh each unit alike."""
     units = sum(layer.units for layer in layers)
-    counts = {
-        name: sum(getattr(layer, name) for layer in layers)
-        for name in ("dead", "inactive", "rare", "dormant", "saturated")
-    }
+    counts = {name: sum(getattr(layer, name) for layer in layers) for name in COUNTS}
     means = {
         name: sum(getattr(layer, name) * layer.units for layer in layers) / units
         for name in ("sparsity", "mean_activation")

@@ -381,7 +381,8 @@ def test_flags_are_the_keys_of_the_config() -> None:
         "dry_run",
         *OutputFlags.__annotations__,
     }
-    own = {"folds", "repeats", "reference"}  # of cv and compare
+    own = {"folds", "repeats", "reference", "metric", "margin", "rope", "pairs"}  # cv, compare
+    own |= {"until_decided", "max_seeds"}
     assert set(Flags.__annotations__) - apart | own == set(Settings.model_fields) - {"description"}
 
 

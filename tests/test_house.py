@@ -16,9 +16,9 @@ FLOORS = [
     {"errors", "folds", "stats"},
     {"plan", "catalog", "files"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
-    | {"formats", "results", "seeds", "config"},
-    {"layers", "executors", "report", "listing", "neurons", "examples", "ledger"} | {"graphs"},
-    {"models", "networks"},
+    | {"formats", "results", "seeds"},
+    {"layers", "executors", "listing", "neurons", "examples", "ledger", "graphs", "measures"},
+    {"models", "networks", "report", "config"},
     {"checkpoints"},
     {"engine"},
     {"checks", "tuning", "console"},

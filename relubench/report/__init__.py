@@ -1,7 +1,9 @@
 """RunResults to Tables: what to show. A file per command, and the pieces they share."""
 
-from relubench.report.comparison import compare
+from relubench.report.claims import outlook
+from relubench.report.comparison import compare, comparisons, decided
 from relubench.report.deadcount import deadcount
+from relubench.report.evidence import ALPHA, Terms
 from relubench.report.figures import deserved
 from relubench.report.inventory import dry_run, ledger
 from relubench.report.naming import setup_row
@@ -9,15 +11,20 @@ from relubench.report.notes import QUICK_NOTE
 from relubench.report.runs import confusion, curve, folds, runs
 
 __all__ = [
+    "ALPHA",
     "QUICK_NOTE",
+    "Terms",
     "compare",
+    "comparisons",
     "confusion",
     "curve",
     "deadcount",
+    "decided",
     "deserved",
     "dry_run",
     "folds",
     "ledger",
+    "outlook",
     "runs",
     "setup_row",
 ]

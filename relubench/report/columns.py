@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relubench.formats import Column, Row
+from relubench.measures import MEASURES, Measure
 from relubench.metrics import METRICS
 from relubench.report.figures import percent, plus_minus
 
 ARROWS = {"higher": "↑", "lower": "↓"}
+UNITS = {"fraction": "%", "parameters": ""}
 
 
 def text_of(key: str) -> Callable[[Row], str]:
@@ -24,14 +26,20 @@ def percent_of(key: str, decimals: int = 1) -> Callable[[Row], str]:
 def head(name: str) -> str:
     """A column head with the unit, and the arrow of a metric's better way."""
     arrow = ARROWS[METRICS[name].better] if name in METRICS else ""
-    return f"{name.replace('_', ' ')} % {arrow}".rstrip()
+    unit = MEASURES[name].unit if name in MEASURES else "fraction"
+    return f"{name.replace('_', ' ')} {UNITS.get(unit, unit)} {arrow}".rstrip()
 
 
 def percent_column(name: str, decimals: int = 1) -> Column:
     """A column of fractions, in per cent."""
-    return Column(head(name), percent_of(name, decimals))
+    return Column(head(name), percent_of(name, decimals), key=name)
 
 
-def spread_column(name: str, decimals: int) -> Column:
-    """A column of means ± their `_sd`, in per cent."""
-    return Column(head(name), lambda row: plus_minus(row[name], row[f"{name}_sd"], decimals))
+def spread_column(name: str, decimals: int, measure: Measure | None = None) -> Column:
+    """A column of means ± their `_sd`; fractions in per cent."""
+    scale = measure.scale if measure else 100
+
+    def show(row: Row) -> str:
+        return plus_minus(row[name], row[f"{name}_sd"], decimals, scale)
+
+    return Column(head(measure.name if measure else name), show, key=name)

@@ -13,8 +13,8 @@ from relubench.report.columns import percent_column, percent_of
 from relubench.report.figures import count_text, significant
 from relubench.report.naming import SETUP, name_column, setup_row, title, varying
 from relubench.report.notes import failures, quick
-from relubench.report.runs import COUNTS, shares
-from relubench.results import COUNTED_ON, DEFINITIONS, LayerCount, RunResult, total
+from relubench.report.runs import shares
+from relubench.results import COUNTED_ON, COUNTS, DEFINITIONS, LayerCount, RunResult, total
 
 
 def deadcount(results: Sequence[RunResult], plan: Plan) -> list[Table]:

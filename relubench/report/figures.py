@@ -6,19 +6,23 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import mean, median
 
+from relubench.measures import Measure
+
 UNDEFINED = "–"
 
 
-def percent(share: float | None, decimals: int = 1) -> str:
+def percent(share: float | None, decimals: int = 1, scale: int = 100) -> str:
     """A fraction as a percentage without its sign."""
-    return UNDEFINED if share is None else f"{100 * share:.{decimals}f}"
+    return UNDEFINED if share is None else f"{scale * share:.{decimals}f}"
 
 
-def plus_minus(center: float | None, spread: float | None, decimals: int = 1) -> str:
-    """Mean ± standard deviation of fractions, in per cent."""
+def plus_minus(
+    center: float | None, spread: float | None, decimals: int = 1, scale: int = 100
+) -> str:
+    """Mean ± standard deviation, of fractions in per cent."""
     if center is None or spread is None:
-        return percent(center, decimals)
-    return f"{percent(center, decimals)} ± {percent(spread, decimals)}"
+        return percent(center, decimals, scale)
+    return f"{percent(center, decimals, scale)} ± {percent(spread, decimals, scale)}"
 
 
 def significant(value: float | None, digits: int = 2) -> str:
@@ -31,13 +35,19 @@ def significant(value: float | None, digits: int = 2) -> str:
     return f"{value:.{max(0, places)}f}"
 
 
-def deserved(spreads: Iterable[float | None]) -> int:
-    """How many decimals of a percentage these spreads (fractions) leave meaning to: 0, 1 or 2.
+def deserved(spreads: Iterable[float | None], scale: int = 100) -> int:
+    """How many decimals of a figure × scale these spreads leave meaning to, of per cent at most 2.
 
     One significant digit of the median spread, two where the first is a 1.
     """
     known = [spread for spread in spreads if spread]
-    return min(2, max(0, -math.floor(math.log10(50 * median(known))))) if known else 1
+    most = 2 if scale == 100 else 6
+    return min(most, max(0, -math.floor(math.log10(scale / 2 * median(known))))) if known else 1
+
+
+def signed(difference: float | None, measure: Measure, decimals: int) -> str:
+    """A difference with its sign, in the unit that people read."""
+    return UNDEFINED if difference is None else f"{measure.scale * difference:+z.{decimals}f}"
 
 
 def p_value(p: float | None) -> str:

@@ -43,9 +43,7 @@ def title(rows: Sequence[Row], names: Sequence[str]) -> str:
     if not rows:
         return ""
     row = rows[0]
-    seeds = f"seed {row['seed']}" if "seed" in row else counted(run_count(row), "paired seed")
-    if row.get("seeds") and row["seeds"] != list(range(len(row["seeds"]))):
-        seeds += f" ({', '.join(map(str, row['seeds']))})"
+    seeds = f"seed {row['seed']}" if "seed" in row else repeated(row)
     one_size = not varying(rows, "parameters")
     parts = {
         "dataset": row["dataset"],
@@ -68,6 +66,15 @@ def title(rows: Sequence[Row], names: Sequence[str]) -> str:
     return " · ".join(text for key, text in parts.items() if text and key not in names)
 
 
+def repeated(row: Row) -> str:
+    """What a comparison repeats: its paired seeds, or folds."""
+    seeds = counted(len(row["seeds"]), "seed" if row["folds"] else "paired seed")
+    if row["seeds"] != list(range(len(row["seeds"]))):
+        seeds += f" ({', '.join(map(str, row['seeds']))})"
+    folds = f"{row['folds']} folds × {counted(row['repeats'], 'repeat')} × " if row["folds"] else ""
+    return folds + seeds
+
+
 def run_count(row: Row) -> int:
     """All runs behind a row, those that diverged with them."""
     count: int = row["n"] + row["diverged"]
@@ -86,6 +93,6 @@ def run_name(result: RunResult) -> str:
 def name_column(name: str) -> Column:
     """A column of names, or of what sets runs apart."""
     if name in ("lr", "weight_decay"):
-        return Column(name.replace("_", " "), lambda row: f"{row[name]:g}")
+        return Column(name.replace("_", " "), lambda row: f"{row[name]:g}", key=name)
     number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "batch_size")
-    return Column(name.replace("_", " "), lambda row: str(row[name]), left=not number)
+    return Column(name.replace("_", " "), lambda row: str(row[name]), left=not number, key=name)

@@ -22,10 +22,9 @@ from relubench.report.naming import (
     varying,
 )
 from relubench.report.notes import definitions, failures, quick, undefined
-from relubench.results import LayerCount, RunResult, total
+from relubench.results import COUNTS, LayerCount, RunResult, total
 
 SCORES = (*METRICS, "train_accuracy", "train_loss")
-COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
 
 
 def run_row(result: RunResult, quick: bool = False) -> dict[str, Any]:
