@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from relubench.commands import Outcome, Request
     from relubench.console import Console
     from relubench.executors import Done
+    from relubench.formats import Table
+    from relubench.report import Arrangement
 
 app = typer.Typer(
     name="relubench",
@@ -102,7 +104,15 @@ class OutputFlags:
         str | None,
         flag(SHOWN, "Default: what -o's suffix means, else text.", "text|github|csv|json|jsonl|…"),
     ] = None
-    output: Annotated[Path | None, flag(SHOWN, "Not to stdout.", "FILE", "-o", "--output")] = None
+    output: Annotated[
+        list[Path] | None,
+        flag(SHOWN, "Not to stdout (-); several by suffix.", "FILE", "-o", "--output"),
+    ] = None
+    columns: Annotated[Names, flag(SHOWN, "These keys of the rows only.", "KEY,…")] = None
+    sort: Annotated[str | None, flag(SHOWN, "Sort by a key; -KEY: largest first.", "KEY")] = None
+    group: Annotated[
+        Names, flag(SHOWN, "Keep rows together that share these; none: all.", "KEY,…")
+    ] = None
     quiet: Annotated[bool, flag(SHOWN, "No progress and no notes.", "", "--quiet")] = False
     verbose: Annotated[
         bool, flag(SHOWN, "What was measured; tracebacks of errors.", "", "--verbose")
@@ -155,7 +165,7 @@ def train(
     """Train each cell once and print its scores on the test part."""
     from relubench import commands, files
 
-    if save and save == flags["output"]:
+    if save and save in (flags["output"] or ()):
         raise BadValue(f"--save and -o both name {save}")
     with files.replacing(save, "--save") if save else nullcontext() as part:
         return run(
@@ -323,6 +333,8 @@ def run(
     dry, ledger = flags.pop("dry_run"), flags.pop("ledger")
     apart["ledger"] = None if flags.pop("no_ledger") else _ledger(ledger)
     given = {key: value for key, value in flags.items() if value is not None and value != []}
+    arranged = [shown[key] for key in ("columns", "sort", "group")]
+    apart["arranged"] = _arrangement(*arranged) if any(arranged) else None
     request = Request(command=name, benchmark=benchmark, flags=given, **apart)
     command = commands.dry_run if dry else command
     on_stderr = {key: shown[key] for key in ("quiet", "verbose")}
@@ -332,36 +344,74 @@ def run(
 def show(
     outcome: Callable[[], Outcome],
     format: str | None,
-    output: Path | None,
+    output: list[Path] | None,
+    columns: Names,
+    sort: str | None,
+    group: Names,
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Do the work and print its tables; a file is checked before the work and written after."""
+    """Do the work and print its tables; files are checked before the work and written after."""
     from relubench import files, formats
 
-    output = None if output == Path("-") else output
-    name = format or ("text" if output is None else formats.by_suffix(output.name))
-    if name is None:
-        known = ", ".join(entry.suffix for entry in formats.FORMATS.values())
-        raise BadValue(f"-o {output}: no format has this suffix; give --format, or one of {known}")
-    entry = formats.FORMATS[name]
-    if output is None and sys.stdout is None:
+    targets = _targets(output, format)
+    if None in targets and sys.stdout is None:
         raise BadValue("stdout is closed: give -o FILE")
+    path: Path | None = None
     try:
-        with files.replacing(output, "-o") if output else nullcontext() as part:
+        with ExitStack() as stack:
+            parts = {p: stack.enter_context(files.replacing(p, "-o")) for p in targets if p}
             done = outcome()
-            if part:
-                part.write_text(formats.render(done.tables, entry.name), encoding="utf-8")
-            else:
-                text = formats.render(done.tables, entry.name, *_terminal())
-                _print(text, "backslashreplace" if entry.machine else "replace")
+            tables = [_arranged(done.tables[0], columns, sort, group), *done.tables[1:]]
+            for path, name in targets.items():
+                if path:
+                    parts[path].write_text(formats.render(tables, name), encoding="utf-8")
+                else:
+                    text = formats.render(tables, name, *_terminal())
+                    _print(text, "backslashreplace" if formats.FORMATS[name].machine else "replace")
     except KeyboardInterrupt:
         raise Stopped("interrupted") from None
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise BadValue(f"cannot write {output or 'to stdout'}: {error.strerror}") from error
+        raise BadValue(f"cannot write {path or 'to stdout'}: {error.strerror}") from error
     return done.exit_code
+
+
+def _targets(output: list[Path] | None, format: str | None) -> dict[Path | None, str]:
+    """Where the tables go, each place with its format; None is stdout."""
+    from relubench import formats
+
+    places = [None if path == Path("-") else path for path in output or [Path("-")]]
+    if format and len(set(places)) > 1:
+        raise BadValue("--format is for one output: of several, the suffixes say the format")
+    targets = {}
+    for place in places:
+        name = format or ("text" if place is None else formats.by_suffix(place.name))
+        if name is None:
+            known = ", ".join(entry.suffix for entry in formats.FORMATS.values())
+            raise BadValue(
+                f"-o {place}: no format has this suffix; give --format, or one of {known}"
+            )
+        targets[place] = formats.FORMATS[name].name
+    return targets
+
+
+def _arranged(table: Table, columns: Names, sort: str | None, group: Names) -> Table:
+    """The table as --columns, --sort and --group want it."""
+    if not (columns or sort or group):
+        return table
+    return _arrangement(columns, sort, group).apply(table)
+
+
+def _arrangement(columns: Names, sort: str | None, group: Names) -> Arrangement:
+    from relubench.report import Arrangement
+
+    split = [
+        tuple(part.strip() for item in keys or () for part in item.split(","))
+        for keys in (columns, group)
+    ]
+    return Arrangement(split[0], sort, split[1])
 
 
 def _terminal() -> tuple[int, bool]:

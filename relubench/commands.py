@@ -6,7 +6,7 @@ Nothing here prints: progress and notes go through the Console that the caller b
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,12 @@ from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine, Plan, Split, Stack
-from relubench.results import RunResult
+from relubench.results import RunResult, lost
 
 if TYPE_CHECKING:
     from relubench.config import Settings
     from relubench.ledger import Ledger
-    from relubench.report import Terms
+    from relubench.report import Arrangement, Terms
     from relubench.tuning import Tuning
     from relubench.work import Work
 
@@ -69,6 +69,12 @@ class Request:
     quick: bool = False
     ledger: Path | None = None
     rerun: bool = False
+    arranged: Arrangement | None = None
+
+    def check(self, plan: Plan, table: Callable[[Sequence[RunResult]], Table]) -> None:
+        """Refuse keys that the command's rows will not have, before anything is trained."""
+        if self.arranged:
+            self.arranged.apply(table([lost(cell, "") for cell in plan.cells]))
 
 
 def train(
@@ -81,6 +87,7 @@ def train(
     if save and len(work.plan.cells) > 1:
         count = len(work.plan.cells)
         raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")
+    request.check(work.plan, lambda results: report.runs(results, work.plan))
     results = work.run(console, save)
     tables = [report.runs(results, work.plan)]
     for result in results:
@@ -97,6 +104,7 @@ def cv(request: Request, console: Console) -> Outcome:
     from relubench import report
 
     work = prepare(request, console)
+    request.check(work.plan, lambda results: report.runs(results, work.plan))
     results = work.run(console)
     return Outcome(
         [report.runs(results, work.plan), report.folds(results, work.plan)], _exit_code(results)
@@ -119,6 +127,7 @@ def compare(request: Request, console: Console, explain: bool) -> Outcome:
         published=frozenset(published),
         explain=explain,
     )
+    request.check(work.plan, lambda results: report.compare(results, work.plan, terms))
     if settings.until_decided and not request.quick:
         first = settings.first_seeds(request.command)
         return until_decided(work, terms, first, console)
@@ -161,6 +170,7 @@ def deadcount(request: Request, console: Console) -> Outcome:
     from relubench import report
 
     work = prepare(request, console)
+    request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
     results = work.run(console)
     return Outcome(report.deadcount(results, work.plan), _exit_code(results))
 

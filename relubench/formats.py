@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from relubench.catalog import Catalog, Entry
+from relubench.latex import escape
 
 Row = Mapping[str, Any]
-LATEX_SIGNS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "·": r"$\cdot$"}
+MARKS = {"bold": r"\textbf{}", "underline": r"\underline{}"}  # of LaTeX
+PLUS_MINUS = " ± "
 UNFOLDED = 1000  # columns: wider than any table
 
 
@@ -42,6 +44,7 @@ class Table:
     """Rows for machines, columns for people, a title above and notes below.
 
     group   a blank line goes between rows where this key changes
+    keys    what machines get of a row, in this order; (): everything
     """
 
     rows: Sequence[Row]
@@ -49,6 +52,14 @@ class Table:
     title: str = ""
     notes: Sequence[str] = ()
     group: Callable[[Row], object] = lambda row: None
+    keys: Sequence[str] = ()
+
+    @property
+    def records(self) -> list[Row]:
+        """The rows as machines get them."""
+        if not self.keys:
+            return list(self.rows)
+        return [{key: row[key] for key in self.keys if key in row} for row in self.rows]
 
     @property
     def texts(self) -> list[list[str]]:
@@ -137,12 +148,41 @@ def github(table: Table) -> str:
 
 @FORMATS.add(suffix=".tex")
 def latex(table: Table) -> str:
-    """A booktabs table"""
-    comments = [f"% {line}" for line in (table.title, *table.notes) if line]
-    grid = _tabulate(table, "latex_booktabs")
-    for sign, command in LATEX_SIGNS.items():
-        grid = grid.replace(sign, command)
-    return "\n".join([*comments, grid, ""])
+    """A booktabs table: the best in bold, what no test tells from it underlined, ± aligned"""
+    notes = [table.title, *table.notes]
+    if any(column.mark(row) for column in table.columns for row in table.rows):
+        notes.append("bold: the best mean; underlined: no test tells it from the best (Holm)")
+    split = [
+        any(PLUS_MINUS in texts[i] for texts in table.texts) for i in range(len(table.columns))
+    ]
+    kinds = zip(table.columns, split, strict=True)
+    spec = [r"r@{${}\pm{}$}l" if two else "l" if c.left else "r" for c, two in kinds]
+    heads = [
+        rf"\multicolumn{{2}}{{c}}{{{escape(column.head)}}}" if two else escape(column.head)
+        for column, two in zip(table.columns, split, strict=True)
+    ]
+    lines = [f"% {line}" for note in notes for line in note.splitlines()]
+    lines += [rf"\begin{{tabular}}{{{''.join(spec)}}}", r"\toprule", _latex_row(heads), r"\midrule"]
+    for number, row in enumerate(table.rows):
+        if number and table.group(row) != table.group(table.rows[number - 1]):
+            lines.append(r"\addlinespace")
+        cells = zip(table.columns, split, strict=True)
+        lines.append(_latex_row([_latex_cell(column, two, row) for column, two in cells]))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_cell(column: Column, two: bool, row: Row) -> str:
+    """One cell, marked; a figure with ± stands in two columns, so that the signs are aligned."""
+    center, sign, spread = column.show(row).partition(PLUS_MINUS)
+    mark = MARKS.get(column.mark(row), "{}")
+    figure = mark.replace("{}", "{" + escape(center) + "}") if mark != "{}" else escape(center)
+    if sign:
+        return f"{figure} & {escape(spread)}"
+    return rf"\multicolumn{{2}}{{c}}{{{figure}}}" if two else figure
 
 
 @FORMATS.add(suffix=".html")
@@ -168,10 +208,10 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str] = str) -> s
 def csv(table: Table) -> str:
     """Comma-separated values with a header; an empty field is not defined, lists are JSON"""
     out = io.StringIO()
-    header = list(dict.fromkeys(key for row in table.rows for key in row))
+    header = list(dict.fromkeys(key for row in table.records for key in row))
     writer = csv_writer.DictWriter(out, header, lineterminator="\n")
     writer.writeheader()
-    for row in table.rows:
+    for row in table.records:
         writer.writerow({key: _field(value) for key, value in row.items()})
     return out.getvalue()
 
@@ -183,13 +223,13 @@ def _field(value: Any) -> Any:
 @FORMATS.add(suffix=".json", machine=True)
 def json(table: Table) -> str:
     """One array of rows"""
-    return "[\n" + ",\n".join(_json(row) for row in table.rows) + "\n]\n"
+    return "[\n" + ",\n".join(_json(row) for row in table.records) + "\n]\n"
 
 
 @FORMATS.add(suffix=".jsonl", machine=True)
 def jsonl(table: Table) -> str:
     """A row a line"""
-    return "".join(_json(row) + "\n" for row in table.rows)
+    return "".join(_json(row) + "\n" for row in table.records)
 
 
 def _json(value: Any) -> str:

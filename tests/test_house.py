@@ -13,7 +13,7 @@ import relubench
 
 PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
-    {"errors", "folds", "stats"},
+    {"errors", "folds", "stats", "latex"},
     {"plan", "catalog", "files"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds"},

@@ -1,5 +1,6 @@
 """RunResults to Tables: what to show. A file per command, and the pieces they share."""
 
+from relubench.report.arrangement import Arrangement
 from relubench.report.claims import outlook
 from relubench.report.comparison import compare, comparisons, decided
 from relubench.report.deadcount import deadcount
@@ -13,6 +14,7 @@ from relubench.report.runs import confusion, curve, folds, runs
 __all__ = [
     "ALPHA",
     "QUICK_NOTE",
+    "Arrangement",
     "Terms",
     "compare",
     "comparisons",

@@ -26,7 +26,7 @@ def deadcount(results: Sequence[RunResult], plan: Plan) -> list[Table]:
         Column("layer", lambda row: row["layer"], left=True),
         Column("units", lambda row: count_text(row["units"])),
         *(percent_column(name) for name in (*COUNTS, "sparsity")),
-        Column("mean", lambda row: significant(row["mean_activation"])),
+        Column("mean", lambda row: significant(row["mean_activation"]), key="mean_activation"),
     ]
     examples = next((f" ({row['examples']} examples here)" for row in rows if row["examples"]), "")
     notes = [

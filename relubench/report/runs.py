@@ -68,8 +68,8 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table:
         *map(name_column, names),
         *(Column(name.replace("_", " "), percent_of(name, decimals)) for name in shares),
         Column("loss", lambda row: significant(row["loss"], 3)),
-        Column("train", percent_of("train_accuracy", decimals)),
-        Column("s", lambda row: significant(row["seconds"])),
+        Column("train", percent_of("train_accuracy", decimals), key="train_accuracy"),
+        Column("s", lambda row: significant(row["seconds"]), key="seconds"),
     ]
     notes = [
         *failures(results),
