@@ -40,7 +40,7 @@ LATIN = dict(  # capitals without a command of their own
     ALPHA="A", BETA="B", EPSILON="E", ZETA="Z", ETA="H", IOTA="I", KAPPA="K", MU="M", NU="N",
     OMICRON="O", RHO="P", TAU="T", CHI="X",
 )  # fmt: skip
-BETWEEN = re.compile(r"(?<!\\)\$\$")  # two formulas in a row are one
+BETWEEN = re.compile(r"(?<!\\)\$\$(?![\^_])")  # two formulas in a row are one
 MINUS = re.compile(r"(?<![\w.-])-(?=[\d.])")
 
 

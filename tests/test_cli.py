@@ -128,15 +128,16 @@ def test_a_growing_comparison_trains_each_seed_once_and_stops(
 
     monkeypatch.setattr("relubench.engine.fit", counting)
     arguments = ["compare", *TINY, "-a", "relu,gelu", "--stack", "2", "--threads", "1"]
-    arguments += ["--no-ledger", "--until-decided"]
-    assert main([*arguments, *"--seeds 3 --max-seeds 5 --margin accuracy=1e-9".split()]) == 0
+    arguments += ["--no-ledger", *GROW]
+    assert main([*arguments, "5", "--seeds", "3", "--margin", "accuracy=1e-9"]) == 0
     assert "5 seeds: the last look; not all is decided." in capsys.readouterr().out
     assert sorted(trained) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     trained.clear()
-    found = rows([*arguments, *"--seeds 6 --max-seeds 12 --metric parameters".split()], capsys)
+    found = rows([*arguments, "12", "--seeds", "6", "--metric", "parameters"], capsys)
     assert len(trained) == 2 * 6  # equal counts are equivalent at the first look
     assert {row["verdict"] for row in found} == {"reference", "equivalent"}
-    assert {(row["look"], row["alpha"]) for row in found} == {(1, 0.025)}
+    assert {row["look"] for row in found} == {1}
+    assert found[0]["alpha"] == pytest.approx(0.025)
 
 
 def test_several_files_at_once_in_the_chosen_columns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,6 +181,7 @@ def test_fractions_are_not_rounded(capsys: pytest.CaptureFixture[str]) -> None:
     assert row["accuracy"] == hits / 45
 
 
+GROW = ["--until-decided", "--max-seeds"]
 BAD = {
     "unknown command": (["trian"], "trian"),
     "unknown flag": (["train", "--epoch", "1"], "--epoch"),
@@ -220,20 +222,14 @@ BAD = {
         ["train", *TINY, "-o", "a.csv", "-o", "b.md", "--format", "csv"],
         "--format is for one",
     ),
-        ["train", *TINY, *["-o", "a.csv", "-o", "b.md", "--format", "csv"]],
-        "--format is",
-    ),
     "an unknown measure": (["compare", "--metric", "acuracy"], "did you mean 'accuracy'"),
     "a margin of nothing": (["compare", "--margin", "1%"], "--margin: got 1%"),
     "a rope of 0": (["compare", "--rope", "0"], "--rope: got 0"),
     "some pairs": (["compare", "--pairs", "some"], "must be 'reference' or 'all'"),
     "no end": (["compare", "--until-decided"], "--max-seeds N"),
     "an end alone": (["compare", "--max-seeds", "9"], "--until-decided ends"),
-    "an end too early": (["compare", *["--until-decided", "--max-seeds", "3"]], "above --seeds 10"),
-    "growing folds": (
-        ["compare", *["--folds", "3", "--until-decided", "--max-seeds", "30"]],
-        "--repeats",
-    ),
+    "an end too early": (["compare", *GROW, "3"], "above --seeds 10"),
+    "growing folds": (["compare", "--folds", "3", *GROW, "30"], "--repeats"),
     "-o of no format": (["train", *TINY, "-o", "x.xml"], "no format has this suffix"),
     "--save and -o alike": (["train", *TINY, "--save", "x.csv", "-o", "x.csv"], "both name x.csv"),
     "a parameter twice": (["train", "-m", "ffnn:hidden=8:hidden=9"], "given twice"),
