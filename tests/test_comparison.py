@@ -258,7 +258,14 @@ def test_the_explanation_names_test_margin_and_versions() -> None:
     explained = dataclasses.replace(FIXED, explain=True)
     notes = report.compare(results, plan(results), explained).notes
     (methods,) = [note for note in notes if note.startswith("Methods: ")]
-    for word in ("exact sign-flip", "10 paired seeds", "Holm", "±1 points", "relubench", "torch 2"):
+    for word in (
+        "exact sign-flip",
+        "10 paired seeds",
+        "Holm",
+        "±1 point by",
+        "relubench",
+        "torch 2",
+    ):
         assert word in methods
     assert any(note.startswith("gelu: p 0.0020") for note in notes)
 

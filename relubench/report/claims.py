@@ -117,7 +117,8 @@ def _margin(rows: Sequence[Row], measure: Measure) -> str:
     """The margin as people read it; where it differs from row to row, from … to."""
     margins = sorted({row["margin"] * measure.scale for row in rows if row["margin"] is not None})
     ends = dict.fromkeys(f"{margin:.3g}" for margin in (margins[0], margins[-1]))
-    return f"±{' to '.join(ends)} {measure.noun}"
+    noun = "point" if list(ends) == ["1"] and measure.unit == "fraction" else measure.noun
+    return f"±{' to '.join(ends)} {noun}"
 
 
 def _method(rows: Sequence[Row], terms: Terms) -> list[str]:
