@@ -16,6 +16,7 @@ from relubench.report.claims import said, tested_by
 from relubench.report.columns import percent_column, spread_column
 from relubench.report.evidence import (
     Comparison,
+    Recorded,
     Scores,
     Terms,
     comparison,
@@ -96,27 +97,17 @@ def decided(results: Sequence[RunResult], plan: Plan, terms: Terms) -> bool:
 
 def _setup_rows(members: Sequence[RunResult], plan: Plan, terms: Terms) -> list[dict[str, Any]]:
     """The rows of one set-up, the best mean first."""
-    runs = {dict(key)["activation"]: same for key, same in by_setup(members, "activation").items()}
+    runs = grouped(members, lambda result: result.cell.activation)
     found = {name: scores(same, terms.measure) for name, same in runs.items()}
     over = recorded(members, terms.published)
     compared = [
         comparison(first, second, found, over, terms)
         for first, second in pairs(list(runs), plan.reference, terms.every_pair)
     ]
-    verdicts = judge(compared, terms.alpha)
-    judged = list(zip(compared, verdicts, strict=True))
+    judged = list(zip(compared, judge(compared, terms.alpha), strict=True))
     with_reference = {c.first: (c, v) for c, v in judged if c.second == plan.reference}
     best = standings(found, over, terms)
-    tested = {
-        "comparisons": len(compared),
-        "design": over.name,
-        "ratio": over.design.ratio,
-        "test": tested_by(
-            over.design, max((c.evidence.n for c in compared), default=0), len(compared)
-        ),
-        "alpha": terms.alpha,
-        "look": terms.look,
-    }
+    tested = _tested(compared, over, terms)
     rows = [
         {
             **_summary(same, found[name], terms.measure),
@@ -131,6 +122,19 @@ def _setup_rows(members: Sequence[RunResult], plan: Plan, terms: Terms) -> list[
     ]
     sign = terms.measure.sign
     return sorted(rows, key=lambda row: math.inf if row["mean"] is None else -sign * row["mean"])
+
+
+def _tested(compared: Sequence[Comparison], over: Recorded, terms: Terms) -> dict[str, Any]:
+    """How a set-up's activations were compared."""
+    units = max((each.evidence.n for each in compared), default=0)
+    return {
+        "comparisons": len(compared),
+        "design": over.name,
+        "ratio": over.design.ratio,
+        "test": tested_by(over.design, units, len(compared)),
+        "alpha": terms.alpha,
+        "look": terms.look,
+    }
 
 
 def _claim(
