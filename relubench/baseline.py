@@ -17,7 +17,7 @@ from relubench import __version__
 from relubench.errors import NotComparable
 from relubench.formats import counted
 from relubench.ledger import Context
-from relubench.margins import MEASURES
+from relubench.measures import MEASURES
 from relubench.plan import grouped
 from relubench.report import run_row, setup_row
 from relubench.results import LOST, RunResult

@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from relubench.commands import Outcome, Request
     from relubench.console import Console
     from relubench.executors import Done
+    from relubench.formats import Table
+    from relubench.report import Arrangement
 
 app = typer.Typer(
     name="relubench",
@@ -38,7 +40,7 @@ app = typer.Typer(
 )
 
 WHAT, HOW, WHERE, SHOWN = "What to train", "How to train it", "Where it runs", "Output"
-GATE = "Baselines and continuous integration"
+SAID, GATE = "What is said of it", "Baselines and continuous integration"
 BENCHMARKS = "Benchmarks (default: ./benchmarks.toml, else the shipped ones)."
 Names = list[str] | None
 Number = str | None  # config says what is wrong with it, as it does for benchmarks.toml
@@ -120,7 +122,15 @@ class OutputFlags:
         str | None,
         flag(SHOWN, "Default: what -o's suffix means, else text.", "text|github|csv|json|jsonl|…"),
     ] = None
-    output: Annotated[Path | None, flag(SHOWN, "Not to stdout.", "FILE", "-o", "--output")] = None
+    output: Annotated[
+        list[Path] | None,
+        flag(SHOWN, "Not to stdout (-); several by suffix.", "FILE", "-o", "--output"),
+    ] = None
+    columns: Annotated[Names, flag(SHOWN, "These keys of the rows only.", "KEY,…")] = None
+    sort: Annotated[str | None, flag(SHOWN, "Sort by a key; -KEY: largest first.", "KEY")] = None
+    group: Annotated[
+        Names, flag(SHOWN, "Keep rows together that share these; none: all.", "KEY,…")
+    ] = None
     quiet: Annotated[bool, flag(SHOWN, "No progress and no notes.", "", "--quiet")] = False
     verbose: Annotated[
         bool, flag(SHOWN, "What was measured; tracebacks of errors.", "", "--verbose")
@@ -173,7 +183,7 @@ def train(
     """Train each cell once and print its scores on the test part."""
     from relubench import commands, files
 
-    if save and save == flags["output"]:
+    if save and save in (flags["output"] or ()):
         raise BadValue(f"--save and -o both name {save}")
     with files.replacing(save, "--save") if save else nullcontext() as part:
         return run(
@@ -208,11 +218,30 @@ def compare(
     reference: Annotated[
         str | None, flag(WHAT, "Compare with this activation (default relu).", "NAME")
     ] = None,
-    baseline: Annotated[
-        Path | None, flag(GATE, "Is it as good as this? Exit code 3: no.", "FILE")
+    folds: Annotated[Number, flag(WHAT, "Compare over folds, not seeds.")] = None,
+    repeats: Annotated[Number, flag(WHAT, "Partitions, each drawn anew (default 1).")] = None,
+    metric: Annotated[
+        str | None, flag(SAID, "What is compared (default accuracy).", "accuracy|dead|seconds|…")
     ] = None,
     margin: Annotated[
-        Names, flag(GATE, "What may be lost (default accuracy=1%).", "METRIC=SIZE,…")
+        Names, flag(SAID, "What counts as alike (default accuracy=1%).", "METRIC=SIZE,…")
+    ] = None,
+    rope: Annotated[
+        str | None, flag(SAID, "Show P(below, inside, above ±SIZE) over splits.", "SIZE")
+    ] = None,
+    pairs: Annotated[
+        str | None, flag(SAID, "Every pair, or those with the reference.", "reference|all")
+    ] = None,
+    until_decided: Annotated[
+        bool | None,
+        flag(SAID, "Add seeds, in declared looks, until all is said.", "", "--until-decided"),
+    ] = None,
+    max_seeds: Annotated[Number, flag(SAID, "Where --until-decided ends.")] = None,
+    explain: Annotated[
+        bool, flag(SAID, "How each verdict came about, and a methods section.", "", "--explain")
+    ] = False,
+    baseline: Annotated[
+        Path | None, flag(GATE, "Is it as good as this, up to --margin? Exit code 3: no.", "FILE")
     ] = None,
     strict: Annotated[bool, flag(GATE, "Undecided is exit code 4.", "", "--strict")] = False,
     require_baseline: Annotated[
@@ -227,7 +256,7 @@ def compare(
     ] = None,
     **flags: Any,
 ) -> int:
-    """Compare activations on paired seeds (the benchmark 'default' where none is named)."""
+    """Compare activations on paired seeds or folds (benchmark 'default' where none is named)."""
     from relubench import commands
 
     if (strict or require_baseline) and not baseline:
@@ -237,25 +266,28 @@ def compare(
         "--junit": junit,
         "--export-benchmark": export_benchmark,
     }
-    _distinct({"--baseline": baseline, "-o": flags["output"], **written})
+    outputs = [("-o", path) for path in flags["output"] or ()]
+    _distinct([("--baseline", baseline), *outputs, *written.items()])
+    flags |= {"reference": reference, "folds": folds, "repeats": repeats, "metric": metric}
+    flags |= {"margin": margin, "rope": rope, "pairs": pairs}
+    flags |= {"until_decided": until_decided, "max_seeds": max_seeds}
     remedy = _remedy(context.obj)
     asked = Asked(baseline, bool(save_baseline), strict, require_baseline, remedy)
+
+    def work(request: Request, console: Console) -> Outcome:
+        return deliver(commands.compare(request, console, explain, asked), parts)
+
     with _keeping(written) as parts:
         try:
-            return run(
-                lambda request, console: deliver(commands.compare(request, console, asked), parts),
-                "compare",
-                benchmark,
-                flags | {"reference": reference, "margin": margin},
-            )
+            return run(work, "compare", benchmark, flags)
         except NotComparable as refusal:
             return deliver(commands.refused(str(refusal).splitlines()), parts).exit_code
 
 
-def _distinct(paths: dict[str, Path | None]) -> None:
+def _distinct(paths: Iterable[tuple[str, Path | None]]) -> None:
     """Refuse two flags that name one file."""
     seen: dict[Path, str] = {}
-    for flag, path in paths.items():
+    for flag, path in paths:
         if path and (path.is_file() or not path.exists()):
             other = seen.setdefault(path.resolve(), flag)
             if other != flag:
@@ -459,6 +491,8 @@ def run(
     dry, ledger = flags.pop("dry_run"), flags.pop("ledger")
     apart["ledger"] = None if flags.pop("no_ledger") else _ledger(ledger)
     given = {key: value for key, value in flags.items() if value is not None and value != []}
+    arranged = [shown[key] for key in ("columns", "sort", "group")]
+    apart["arranged"] = _arrangement(*arranged) if any(arranged) else None
     request = Request(command=name, benchmark=benchmark, flags=given, **apart)
     command = commands.dry_run if dry else command
     on_stderr = {key: shown[key] for key in ("quiet", "verbose")}
@@ -468,32 +502,48 @@ def run(
 def show(
     outcome: Callable[[], Outcome],
     format: str | None,
-    output: Path | None,
+    output: list[Path] | None,
+    columns: Names,
+    sort: str | None,
+    group: Names,
     quiet: bool,
     verbose: bool,
     pictured: bool = False,
 ) -> int:
-    """Do the work and print its tables; a file is checked before the work and written after.
+    """Do the work and print its tables; files are checked before the work and written after.
 
-    With `pictured` the file may be one of pictures.SUFFIXES.
+    With `pictured` a file may be one of pictures.SUFFIXES.
     """
     from relubench import files
 
-    output = None if output == Path("-") else output
-    name = _format(format, output, pictured)
-    if output is None and sys.stdout is None:
+    targets = _targets(output, format, pictured)
+    if None in targets and sys.stdout is None:
         raise BadValue("stdout is closed: give -o FILE")
+    path: Path | None = None
     try:
-        with files.replacing(output, "-o") if output else nullcontext() as part:
+        with ExitStack() as stack:
+            parts = {p: stack.enter_context(files.replacing(p, "-o")) for p in targets if p}
             done = outcome()
-            _print(done, name) if part is None else _write(done, name, part)
+            tables = [_arranged(done.tables[0], columns, sort, group), *done.tables[1:]]
+            for path, name in targets.items():
+                _write(tables, name, parts[path]) if path else _print(tables, name)
     except KeyboardInterrupt:
         raise Stopped("interrupted") from None
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise BadValue(f"cannot write {output or 'to stdout'}: {error.strerror}") from error
+        raise BadValue(f"cannot write {path or 'to stdout'}: {error.strerror}") from error
     return done.exit_code
+
+
+def _targets(
+    output: list[Path] | None, format: str | None, pictured: bool
+) -> dict[Path | None, str]:
+    """Where the tables go, each place with its format or a picture's suffix; None is stdout."""
+    places = [None if path == Path("-") else path for path in output or [Path("-")]]
+    if format and len(set(places)) > 1:
+        raise BadValue("--format is for one output: of several, the suffixes say the format")
+    return {place: _format(format, place, pictured) for place in places}
 
 
 def _format(given: str | None, output: Path | None, pictured: bool) -> str:
@@ -511,28 +561,45 @@ def _format(given: str | None, output: Path | None, pictured: bool) -> str:
     return name
 
 
-def _write(done: Outcome, name: str, path: Path) -> None:
+def _write(tables: Sequence[Table], name: str, path: Path) -> None:
     """To a file: the tables, or the picture where `name` is a picture's suffix."""
     from relubench import formats
 
     if name in formats.FORMATS:
-        path.write_text(formats.render(done.tables, name), encoding="utf-8")
-    elif picture := done.tables[0].picture:
+        path.write_text(formats.render(tables, name), encoding="utf-8")
+    elif picture := tables[0].picture:
         from relubench import plots
 
         plots.save(picture, path, name.removeprefix("."))
 
 
-def _print(done: Outcome, name: str) -> None:
+def _print(tables: Sequence[Table], name: str) -> None:
     """The tables to stdout; what its encoding cannot say is escaped for machines, else a ?."""
     from relubench import formats
 
-    text = formats.render(done.tables, name, *_terminal())
+    text = formats.render(tables, name, *_terminal())
     if isinstance(sys.stdout, io.TextIOWrapper):
         machine = formats.FORMATS[name].machine
         sys.stdout.reconfigure(errors="backslashreplace" if machine else "replace")
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _arranged(table: Table, columns: Names, sort: str | None, group: Names) -> Table:
+    """The table as --columns, --sort and --group want it."""
+    if not (columns or sort or group):
+        return table
+    return _arrangement(columns, sort, group).apply(table)
+
+
+def _arrangement(columns: Names, sort: str | None, group: Names) -> Arrangement:
+    from relubench.report import Arrangement
+
+    split = [
+        tuple(part.strip() for item in keys or () for part in item.split(","))
+        for keys in (columns, group)
+    ]
+    return Arrangement(split[0], sort, split[1])
 
 
 def _terminal() -> tuple[int, bool]:

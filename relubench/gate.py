@@ -15,11 +15,12 @@ import numpy as np
 from relubench import stats
 from relubench.baseline import Record, Row, Setup, clock, surroundings
 from relubench.formats import Column, Table, counted
-from relubench.margins import DEFAULT, MEASURES
+from relubench.measures import MEASURES
 from relubench.plan import Margin
 from relubench.report import UNDEFINED, p_value, significant
 
 ALPHA = 0.05
+DEFAULT = {"accuracy": MEASURES["accuracy"].margin}
 SEEDS = stats.Design()
 FEWEST = stats.pairs_needed(1, ALPHA, sides=1)  # paired seeds that can decide anything
 Word = Literal["pass", "fail", "undecided", "not compared", "incomplete"]

@@ -5,18 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from relubench import baseline, ci, gate, report
 from relubench.baseline import Record
 from relubench.console import Console
-from relubench.errors import NotComparable
+from relubench.errors import BadValue, NotComparable
 from relubench.formats import Table
 from relubench.gate import GateRow
 from relubench.plan import Asked, Plan, Stack
 from relubench.results import RunResult
 from relubench.work import Work
 
+if TYPE_CHECKING:
+    from relubench.config import Settings
+    from relubench.report import Terms
+
 PRECEDENCE = (3, 4, 1)  # of exit codes; else 0
+
+
+def check(asked: Asked, settings: Settings, quick: bool) -> None:
+    """Refuse what is no baseline and cannot be held against one: it is figures of known seeds."""
+    if asked.save and quick:
+        raise BadValue("--save-baseline: a --quick run is a smoke run and never a baseline")
+    flag = "--baseline" if asked.baseline else "--save-baseline"
+    if asked.records:
+        if settings.until_decided:
+            raise BadValue(f"{flag}: the seeds are fixed beforehand, so not with --until-decided")
+        if settings.folds:
+            raise BadValue(f"{flag}: a baseline is paired by seed, so not with --folds")
 
 
 def known(asked: Asked, console: Console) -> Record | None:
@@ -46,6 +63,12 @@ def planned(work: Work, asked: Asked, base: Record | None) -> Record:
     if base and (differ := baseline.differences(base, new)):
         raise NotComparable("\n".join(f"{asked.baseline}: {each}" for each in differ))
     return new
+
+
+def shown(asked: Asked, results: Sequence[RunResult], plan: Plan, terms: Terms) -> Table:
+    """compare's table with the keys that its rows will have."""
+    table = report.compare(results, plan, terms)
+    return gate.with_gate(table, []) if asked.baseline else table
 
 
 @dataclass(frozen=True)
@@ -82,11 +105,12 @@ class Held:
         codes = (self.gate_code, 4 if self.unsaved else 0, runs)
         return next((code for code in PRECEDENCE if code in codes), 0)
 
-    def tables(self, table: Table) -> list[Table]:
-        """compare's table, its rows with the gate's words, and the gate's."""
+    def tables(self, compared: Sequence[Table]) -> list[Table]:
+        """compare's tables, the rows of the first with the gate's words; then the gate's."""
         if not self.asked.baseline:
-            return [table]
-        tables = [gate.with_gate(table, self.rows)]
+            return list(compared)
+        first, *others = compared
+        tables = [gate.with_gate(first, self.rows), *others]
         if self.base:
             tables.append(gate.table(self.rows, self.base, self.new, str(self.asked.baseline)))
         return tables
@@ -118,5 +142,5 @@ class Held:
 def held(
     asked: Asked, base: Record | None, new: Record, results: Sequence[RunResult], plan: Plan
 ) -> Held:
-    """The planned record filled with results, beside its baseline."""
-    return Held(asked, base, baseline.measured(new, results), plan)
+    """The planned record filled with results, where one is wanted, beside its baseline."""
+    return Held(asked, base, baseline.measured(new, results) if asked.records else new, plan)

@@ -86,7 +86,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Margin:
-    """So much of a metric may be lost: of a share as a fraction, else in the metric's unit.
+    """How far two means may lie apart: of a share as a fraction, else in the metric's unit.
 
     relative  as a share of the mean that it is compared with
     """
@@ -116,12 +116,17 @@ class Asked:
     require: bool = False
     remedy: str = ""
 
+    @property
+    def records(self) -> bool:
+        """Whether the figures of each seed are wanted."""
+        return self.save or self.baseline is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The cells that one command trains, in the order in which they run.
 
-    margins  how much of a metric a comparison with a baseline may lose, where it was said
+    margins  within which two means of a metric are as good as each other, where it was said
     """
 
     cells: tuple[Cell, ...]

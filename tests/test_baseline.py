@@ -13,7 +13,7 @@ import pytest
 from relubench import baseline
 from relubench.baseline import Record, Row
 from relubench.errors import NotComparable
-from relubench.margins import MEASURES
+from relubench.measures import MEASURES
 from relubench.plan import Cell
 from relubench.report import setup_row
 

@@ -15,7 +15,7 @@ from relubench import gate
 from relubench.baseline import Record
 from relubench.formats import Table, render
 from relubench.gate import GateRow
-from relubench.margins import DEFAULT, MEASURES
+from relubench.measures import MEASURES
 from relubench.plan import Margin
 
 SPREAD = (0.001, -0.002, 0.0, 0.002, -0.001, 0.0015, -0.0015, 0.0005, -0.0005, 0.0)
@@ -55,7 +55,7 @@ def test_twice_the_margin_in_the_worse_direction_fails_in_every_metric(metric: s
 def test_accuracy_is_always_in_the_gate() -> None:
     rows = gate.judge(run(), run(-0.1), {"dead": Margin(0.01)})
     assert [(each.metric, each.word) for each in rows] == [("accuracy", "fail"), ("dead", "pass")]
-    assert one(run(), run()).margin == DEFAULT["accuracy"].size == 0.01
+    assert one(run(), run()).margin == gate.DEFAULT["accuracy"].size == 0.01
     assert word(run(), run(-0.1), accuracy=Margin(0.2)) == "pass"
 
 

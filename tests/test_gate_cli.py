@@ -126,6 +126,27 @@ def test_what_the_ledger_has_is_no_evidence(capsys: pytest.CaptureFixture[str]) 
     assert gates(GATE, 3, capsys)["gelu"]["gate"] == "fail"
 
 
+OWN = {"-a": "./unit.py:f"}
+
+
+@pytest.fixture
+def own() -> None:
+    """A unit of one's own, and a baseline with it."""
+    Path("unit.py").write_text("def f(x):\n    return x.tanh()\n", encoding="utf-8")
+    assert main([*small(**OWN), "--save-baseline", "base.json", "--quiet"]) == 0
+
+
+@pytest.mark.usefixtures("own")
+def test_a_unit_of_ones_own_fails_when_its_code_is_made_worse(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = [*small(**OWN), *HELD]
+    assert gates(arguments, 0, capsys)["./unit.py:f"]["gate"] == "pass"
+    Path("unit.py").write_text("def f(x):\n    return x.tanh() / 1000\n", encoding="utf-8")
+    rows = gates(arguments, 3, capsys)
+    assert (rows["relu"]["gate"], rows["./unit.py:f"]["gate"]) == ("pass", "fail")
+
+
 @pytest.mark.parametrize("page", ["page.md", "none/page.md"])
 def test_a_page_that_is_full_or_missing_changes_nothing_else(
     page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -173,6 +194,16 @@ def test_what_cannot_be_compared_exits_4_untrained_and_names_the_field(
     assert f"relubench: base.json: {says}" in err
     (suite,) = ElementTree.parse("junit.xml").getroot()
     assert int(suite.get("errors", 0)) == len(err.splitlines())
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("case", ["learning rate", "dataset", "precision"])
+def test_a_unit_of_ones_own_is_not_held_against_another_set_up(
+    case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, _, says = REFUSED[case]
+    assert main([*small(**OWN, **other), *HELD, "--quiet"]) == 4
+    assert f"relubench: base.json: {says}" in capsys.readouterr().err
 
 
 def test_no_baseline_yet_tells_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,8 +285,13 @@ USAGE = {
     "quick": (["--save-baseline", "x.json", "--quick"], "never a baseline"),
     "strict": (["--strict"], "--strict needs --baseline FILE"),
     "require": (["--require-baseline"], "--require-baseline needs --baseline FILE"),
-    "margin": (["--margin", "accuracy=0.5"], "--margin: got accuracy=0.5"),
+    "margin": (["--margin", "accuracy=0.5"], "--margin: got 0.5: accuracy is a share"),
     "metric": (["--margin", "acuracy=1%"], "did you mean 'accuracy'"),
+    "folds": ([*HELD, "--folds", "2"], "--baseline: a baseline is paired by seed"),
+    "looks": (
+        ["--save-baseline", "x.json", "--until-decided", "--max-seeds", "20"],
+        "--save-baseline: the seeds are fixed beforehand",
+    ),
     "itself": (["--baseline", "x.json", "--save-baseline", "./x.json"], "both name"),
     "junit": (["--junit", "x.json", "-o", "x.json"], "both name"),
     "folder": (["--junit", "none/x.xml"], "--junit none/x.xml: cannot be written"),
@@ -287,6 +323,21 @@ def test_seconds_of_an_earlier_run_are_no_baseline(capsys: pytest.CaptureFixture
     assert main([*SMALL, "--save-baseline", "new.json"]) == 0
     assert "finished before" in capsys.readouterr().err
     assert json.loads(Path("new.json").read_text(encoding="utf-8"))["machine"] is None
+
+
+@pytest.mark.parametrize(
+    "design", [["--folds", "2"], ["--seeds", "2", "--until-decided", "--max-seeds", "3"]]
+)
+def test_without_a_baseline_ci_is_told_of_every_design(design: list[str]) -> None:
+    arguments = ["compare", *FIXED, "-d", "iris", "-a", "gelu", "--epochs", "1", *design]
+    assert main([*arguments, "--junit", "j.xml", "--export-benchmark", "b.json", "--quiet"]) == 0
+    (suite,) = ElementTree.parse("j.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "0")
+    assert len(json.loads(Path("b.json").read_text(encoding="utf-8"))) == 6
+
+
+def test_the_gates_words_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gates([*GATE, "--columns", "activation,gate"], 0, capsys)["gelu"]["gate"] == "pass"
 
 
 def test_a_dry_run_writes_nothing() -> None:

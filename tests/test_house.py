@@ -13,13 +13,13 @@ import relubench
 
 PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
-    {"errors", "folds", "stats"},
+    {"errors", "folds", "stats", "latex"},
     {"own_code"},
     {"plan", "catalog", "files", "pictures"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds"},
     {"layers", "cluster", "listing", "neurons", "examples", "ledger", "advice", "plots", "graphs"}
-    | {"margins"},
+    | {"measures"},
     {"models", "networks", "report", "portrait", "executors", "config"},
     {"checkpoints", "matching", "baseline"},
     {"engine", "cost", "gate"},

@@ -236,3 +236,11 @@ def test_seeds_inside_a_split_are_averaged_first() -> None:
     assert list(stats.by_split(values)) == [1.5, 6.0]
     assert "heuristic" in (stats.caveat(10, 1) or "")
     assert stats.caveat(5, 2) is None
+
+
+@pytest.mark.parametrize(("n", "ratio"), [(2, 0.5), (10, 3 / 7), (30, 1 / 9)])
+def test_the_smallest_difference_is_where_p_reaches_alpha(n: int, ratio: float) -> None:
+    least = stats.smallest_difference(n, ratio, 0.05)
+    values = np.linspace(-1, 1, n)
+    spread = values / values.std(ddof=1)
+    assert stats.corrected_t(spread + least, ratio).p == pytest.approx(0.05)

@@ -3,7 +3,7 @@ prints the figures.
 
 Paired seeds: independent differences of unit spread; normal, heavy-tailed (t with 3 degrees of
 freedom), or differences of two accuracies on 171 rows, with ties. Splits: normal differences with
-the correlation n_test / n_total between any two (Nadeau & Bengio's model), and real K folds of a
+the correlation n_test / n_total between any two (Nadeau & Bengio's model), and real splits of a
 synthetic sample, a new one for each study, on which two least-squares classifiers see five features
 each, equally good ones. Datasets: independent scores.
 """
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 ALPHA, STUDIES = 0.05, 2000
 ABOVE = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / STUDIES)  # within the simulation's error
 MARGIN = 1.5  # in spreads
+ROWS = 120  # of a synthetic sample
 SEEDS = stats.Design()
 FOLDS = {"10×1": (10, 1), "5×2": (5, 2)}
 COUNTS = [5, 6, 10, 20]
@@ -52,17 +53,24 @@ def correlated(folds: int, repeats: int, rng: np.random.Generator) -> np.ndarray
 
 
 def resampled(folds: int, repeats: int, rng: np.random.Generator) -> np.ndarray:
-    rows, wide = 120, 5
-    y = rng.choice([-1.0, 1.0], rows)
-    x = rng.normal(size=(2, rows, wide)) + 0.4 * y[:, None]
+    orders = [rng.permutation(ROWS) for _ in range(repeats)]
+    return scored([order[fold::folds] for order in orders for fold in range(folds)], rng)
+
+
+def held_out(n: int, rng: np.random.Generator) -> np.ndarray:
+    return scored([rng.permutation(ROWS)[: ROWS * 3 // 10] for _ in range(n)], rng)
+
+
+def scored(tests: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    y = rng.choice([-1.0, 1.0], ROWS)
+    x = rng.normal(size=(2, ROWS, 5)) + 0.4 * y[:, None]
     found = []
-    for order in (rng.permutation(rows) for _ in range(repeats)):
-        for fold in range(folds):
-            test, train = order[fold::folds], np.delete(order, np.s_[fold::folds])
-            gram = x[:, train].transpose(0, 2, 1)
-            weights = np.linalg.solve(gram @ x[:, train], gram @ y[train, None])
-            right = (x[:, test] @ weights)[..., 0] * y[test] > 0
-            found.append(right[0].mean() - right[1].mean())
+    for test in tests:
+        train = np.setdiff1d(np.arange(ROWS), test)
+        gram = x[:, train].transpose(0, 2, 1)
+        weights = np.linalg.solve(gram @ x[:, train], gram @ y[train, None])
+        right = (x[:, test] @ weights)[..., 0] * y[test] > 0
+        found.append(right[0].mean() - right[1].mean())
     return np.array(found)
 
 
@@ -174,6 +182,22 @@ def test_folds_of_a_sample_raise_no_more_false_alarms(name: str) -> None:
     found = resampled_rates(name)
     assert found["corrected t"] <= ABOVE
     assert found["plain t"] > ALPHA
+
+
+def held_out_rates(n: int) -> dict[str, float]:
+    """False differences where each seed holds out its own 30 %."""
+    name, draw = f"{n} drawn hold-outs", functools.partial(held_out, n)
+    return {
+        "corrected t": share(name, draw, lambda d: differs(d, stats.Design(ratio=3 / 7))),
+        "sign-flip": share(name, draw, lambda d: differs(d, SEEDS)),
+    }
+
+
+@pytest.mark.parametrize("n", [5, 10, 20])
+def test_drawn_hold_outs_need_the_correction(n: int) -> None:
+    rates = held_out_rates(n)
+    assert rates["corrected t"] <= ABOVE
+    assert n == 5 or rates["sign-flip"] > 2 * ABOVE  # what it says of these rows only
 
 
 # several comparisons, datasets, unpaired seeds, looks
@@ -340,6 +364,8 @@ def lines() -> Iterator[str]:
         yield f"{n} seeds, skewed           {in_per_cent(skewed_rates(n))}"
     for name in FOLDS:
         yield f"{name + ' folds, real':28}{in_per_cent(resampled_rates(name))}"
+    for n in (5, 10, 20):
+        yield f"{f'{n} drawn hold-outs, real':28}{in_per_cent(held_out_rates(n))}"
     for sides, effect in itertools.product((2, 1), (0.7, 1.0)):
         n, rate = advised(effect, sides, SEEDS)
         yield f"advice, {sides}-sided, distance {effect}: {n} seeds decide in {100 * rate:.1f}"

@@ -24,11 +24,13 @@ from relubench.stats.ranks import (
     mann_whitney,
     mann_whitney_above,
     matrix,
+    mean_ranks,
     wilcoxon,
 )
 from relubench.stats.signs import (
     DRAWN,
     EXACT_LIMIT,
+    Floats,
     pairs_needed,
     sign_flip,
     sign_flip_above,
@@ -43,6 +45,7 @@ from relubench.stats.splits import (
     corrected_t,
     corrected_t_above,
     correlated_t,
+    smallest_difference,
 )
 from relubench.stats.verdicts import (
     Design,
@@ -64,6 +67,7 @@ __all__ = [
     "Chance",
     "Design",
     "Evidence",
+    "Floats",
     "Friedman",
     "Gated",
     "Interval",
@@ -89,6 +93,7 @@ __all__ = [
     "mann_whitney",
     "mann_whitney_above",
     "matrix",
+    "mean_ranks",
     "mean_sd",
     "non_inferior",
     "non_inferior_unpaired",
@@ -99,6 +104,7 @@ __all__ = [
     "seeds_missing",
     "sign_flip",
     "sign_flip_above",
+    "smallest_difference",
     "smallest_p",
     "smallest_p_unpaired",
     "t_interval",

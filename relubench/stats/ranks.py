@@ -97,6 +97,11 @@ def mann_whitney(a: Scores, b: Scores) -> float:
     return min(1.0, 2 * min(mann_whitney_above(a, b), mann_whitney_above(b, a)))
 
 
+def mean_ranks(scores: Sequence[Scores]) -> tuple[float, ...]:
+    """The mean rank of each candidate, 1 the best, over (datasets) rows of scores."""
+    return tuple(map(float, np.mean([mid_ranks(-losing(row)) for row in scores], axis=0)))
+
+
 def friedman(scores: Sequence[Scores]) -> Friedman:
     """Friedman's test (JASA 32, 1937) on (datasets) rows of (candidates ≥ 3) scores.
 
@@ -106,11 +111,10 @@ def friedman(scores: Sequence[Scores]) -> Friedman:
     from scipy.stats import friedmanchisquare
 
     ranks = np.array([mid_ranks(-losing(row)) for row in scores])
-    mean_ranks = tuple(float(rank) for rank in ranks.mean(axis=0))
     if (ranks == ranks[:, :1]).all():  # level everywhere
-        return Friedman(0.0, 1.0, mean_ranks)
+        return Friedman(0.0, 1.0, mean_ranks(scores))
     found = friedmanchisquare(*ranks.T)
-    return Friedman(float(found.statistic), float(found.pvalue), mean_ranks)
+    return Friedman(float(found.statistic), float(found.pvalue), mean_ranks(scores))
 
 
 def matrix(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]]) -> list[Pair]:

@@ -73,6 +73,13 @@ def corrected_t_above(difference: Floats, ratio: float) -> float:
     return float(stdtr(n - 1, -difference.mean() / error))
 
 
+def smallest_difference(n: int, ratio: float, alpha: float) -> float:
+    """The mean difference, in spreads, under which n ≥ 2 splits give no two-sided p below alpha."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n - 1, 1 - alpha / 2)) * math.sqrt(1 / n + ratio)
+
+
 def corrected_t(difference: Floats, ratio: float, confidence: float = 0.95) -> Resampled:
     """The corrected resampled t test, two-sided, with its interval."""
     if not len(difference):
