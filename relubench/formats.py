@@ -10,7 +10,7 @@ import csv as csv_writer
 import html as html_escapes
 import io
 import json as json_writer
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -170,6 +170,9 @@ def text(table: Table, width: int = UNFOLDED, colour: bool = False) -> str:
             console.print()
         if heading:
             console.print(Text(heading, style="bold"), width=width)
+        if not folds:
+            out.writelines(_lines(table, rows, widths, fits, header=not number, bold=colour))
+            continue
         grid = (
             _stacked(table, rows, widths[0])
             if stacked
@@ -191,6 +194,32 @@ def _blocks(table: Table) -> list[tuple[str, list[list[str]]]]:
     pairs = zip(table.rows, table.texts, strict=True)
     groups = groupby(pairs, key=lambda pair: (table.heading(pair[0]), table.group(pair[0])))
     return [(key[0], [texts for _, texts in block]) for key, block in groups] or [("", [])]
+
+
+def _lines(
+    table: Table,
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    fits: bool,
+    header: bool,
+    bold: bool,
+) -> Iterator[str]:
+    """Rows without a column that folds: thousands of them in a moment."""
+    from rich.cells import cell_len
+
+    gap = " " * (2 if fits else 1)
+    sides = [column.left for column in table.columns]
+
+    def line(cells: Sequence[str]) -> str:
+        blanks = [" " * (width - cell_len(t)) for t, width in zip(cells, widths, strict=True)]
+        padded = (t + b if left else b + t for t, b, left in zip(cells, blanks, sides, strict=True))
+        return f"  {gap.join(padded)}"
+
+    if header:
+        heads = line([column.head for column in table.columns])
+        yield f"\x1b[1m{heads}\x1b[0m\n" if bold else f"{heads}\n"
+    for cells in rows:
+        yield f"{line(cells)}\n"
 
 
 def _aligned(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from relubench.formats import Column, Row, counted
@@ -23,16 +22,19 @@ def setup_row(cell: Cell) -> dict[str, Any]:
         "activation": cell.activation,
         "head": cell.head,
         "match_parameters": cell.match_parameters,
-        **asdict(cell.recipe),
-        **asdict(cell.preparation),
+        **vars(cell.recipe),
+        **vars(cell.preparation),
     }
 
 
 def by_setup(results: Sequence[RunResult], *keys: str) -> dict[Any, list[RunResult]]:
     """Results by the values of these keys, as (key, value) pairs."""
-    return grouped(
-        results, lambda result: tuple((key, setup_row(result.cell)[key]) for key in keys)
-    )
+
+    def named(result: RunResult) -> tuple[tuple[str, Any], ...]:
+        row = setup_row(result.cell)
+        return tuple((key, row[key]) for key in keys)
+
+    return grouped(results, named)
 
 
 def varying(rows: Sequence[Row], *keys: str) -> list[str]:
