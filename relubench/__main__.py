@@ -34,12 +34,12 @@ def run() -> None:
 
 
 def yield_cores() -> None:
-    """On a busy machine OpenMP's threads sleep while they wait for each other, before it is loaded.
+    """OpenMP's threads soon sleep where they wait for each other; set before it is loaded.
 
-    They would spin: two threads were slower than one, several times over, beside another process.
+    By default GNU's spin for milliseconds: beside another busy process two threads then took twice
+    the time that they take so, and three times that of one. Alone they are as fast.
     """
-    if hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1) / 2:
-        os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 def interrupt(signum: int, frame: object) -> None:

@@ -102,7 +102,11 @@ class Checkpoint:
         self.saved = time.perf_counter()
 
     def load(self) -> dict[str, Any] | None:
-        """What is saved; None where there is nothing, or nothing that can be read."""
+        """What is saved; None where there is nothing, or nothing that can be read.
+
+        The training, and the clock, begin here.
+        """
+        self.start = time.perf_counter()
         if self.path is None or not self.path.is_file():
             return None
         try:

@@ -6,8 +6,8 @@ Nothing here prints: progress and notes go through the Console that the caller b
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from relubench.augmentations import AUGMENTATIONS
 from relubench.catalog import Catalog
 from relubench.console import Console
 from relubench.datasets import DATASETS
-from relubench.errors import BadValue, UnknownName, suggestion
+from relubench.errors import BadValue, NotComparable, UnknownName, suggestion
 from relubench.executors import EXECUTORS
 from relubench.formats import FORMATS, Table, counted
 from relubench.heads import HEADS
@@ -27,12 +27,13 @@ from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
 from relubench.perturbations import PERTURBATIONS
 from relubench.pictures import MOST
-from relubench.plan import Cell, Machine, Plan, Split, Stack
-from relubench.results import RunResult
+from relubench.plan import Asked, Cell, Machine, Plan, Split, Stack
+from relubench.results import RunResult, lost
 
 if TYPE_CHECKING:
     from relubench.config import Settings
     from relubench.ledger import Ledger
+    from relubench.report import Arrangement, Terms
     from relubench.tuning import Tuning
     from relubench.work import Work
 
@@ -57,10 +58,19 @@ FORMULAS = ("activation", "head")  # kinds whose docstring is a formula
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command ends with: tables for stdout and the exit code."""
+    """What a command ends with: tables for stdout and the exit code.
+
+    files     texts by the flag that names their file
+    problems  what stderr says even under --quiet
+    summary   Markdown for a CI step's page; None: this command has none
+    """
 
     tables: Sequence[Table]
     exit_code: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    annotations: Sequence[str] = ()
+    summary: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,12 @@ class Request:
     quick: bool = False
     ledger: Path | None = None
     rerun: bool = False
+    arranged: Arrangement | None = None
+
+    def check(self, plan: Plan, table: Callable[[Sequence[RunResult]], Table]) -> None:
+        """Refuse keys that the command's rows will not have, before anything is trained."""
+        if self.arranged:
+            self.arranged.apply(table([lost(cell, "") for cell in plan.cells]))
 
 
 def train(
@@ -89,6 +105,7 @@ def train(
         raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")
     if save and work.executor.entry.name == "dask":
         raise BadValue("--save would write on a dask worker's disk: train this run with --jobs 1")
+    request.check(work.plan, lambda results: report.runs(results, work.plan))
     results = work.run(console, save)
     tables = [report.runs(results, work.plan)]
     for result in results:
@@ -105,27 +122,117 @@ def cv(request: Request, console: Console) -> Outcome:
     from relubench import report
 
     work = prepare(request, console)
+    request.check(work.plan, lambda results: report.runs(results, work.plan))
     results = work.run(console)
     return Outcome(
         [report.runs(results, work.plan), report.folds(results, work.plan)], _exit_code(results)
     )
 
 
-def compare(request: Request, console: Console) -> Outcome:
-    """Train every activation on the same paired seeds and say what the differences allow.
+def compare(request: Request, console: Console, explain: bool, asked: Asked) -> Outcome:
+    """Train every activation on the same seeds or folds and say what the differences allow.
 
-    A benchmark's published figures stand beside the measured ones in a second table.
+    A benchmark's published figures stand beside the measured ones in a table of their own. Raises
+    NotComparable, before anything is trained, where there is a baseline of something else.
     """
-    from relubench import config, published, report
+    from relubench import ci, config, gatekeeper, published
 
     settings = read(request)
+    gatekeeper.check(asked, settings, request.quick)
+    base = gatekeeper.known(asked, console)
     work = assemble(settings, request, console)
-    results = work.run(console)
-    tables = [report.compare(results, work.plan)]
+    if base:  # what was finished before says nothing of the code that is under test now
+        work = replace(work, rerun=True)
+    terms = _terms(settings, work, explain)
+    request.check(work.plan, lambda results: gatekeeper.shown(asked, results, work.plan, terms))
+    new = gatekeeper.planned(work, asked, base)
+    if settings.until_decided and not request.quick:
+        results, compared = until_decided(work, terms, settings.first_seeds("compare"), console)
+    else:
+        results, compared = at_once(work, terms, console)
+    held = gatekeeper.held(asked, base, new, results, work.plan)
+    held.tell(console)
     if settings.published:
         why_not = config.changed(request.flags, request.quick)
-        tables.append(published.table(settings.published, tables[0].rows, why_not))
-    return Outcome(tables, _exit_code(results))
+        compared.append(published.table(settings.published, compared[0].rows, why_not))
+    tables = held.tables(compared)
+    return Outcome(
+        tables,
+        held.exit_code(_exit_code(results)),
+        held.files(compared[0]),
+        held.problems(),
+        ci.errors(held.rows),
+        ci.summary(tables, held.heading),
+    )
+
+
+def _terms(settings: Settings, work: Work, explain: bool) -> Terms:
+    """What the comparison is asked."""
+    from relubench import datasets, report
+
+    names = {cell.dataset for cell in work.plan.cells}
+    published = {name for name in names if datasets.load(name, work.machine.data_dir).n_test}
+    return report.Terms(
+        measure=settings.measure,
+        margin=settings.margin.get(settings.metric),
+        rope=settings.region,
+        every_pair=settings.pairs == "all",
+        published=frozenset(published),
+        explain=explain,
+    )
+
+
+def at_once(work: Work, terms: Terms, console: Console) -> tuple[list[RunResult], list[Table]]:
+    """Train the whole plan and compare; what its design can show at best is said before."""
+    from relubench import report
+
+    for line in report.outlook(work.plan, terms):
+        console.note(line)
+    results = work.run(console)
+    return results, report.comparisons(results, work.plan, terms)
+
+
+def until_decided(
+    work: Work, terms: Terms, first: int, console: Console
+) -> tuple[list[RunResult], list[Table]]:
+    """Look after so many seeds, and after more, each look at its level of alpha, until all is said.
+
+    What an earlier look trained is not trained again.
+    """
+    from relubench import report, stats
+
+    last = 1 + max(cell.seed for cell in work.plan.cells)
+    looks = stats.looks(first, last, terms.alpha)
+    levels = ", ".join(f"{look.seeds} seeds at {look.alpha:.2g}" for look in looks)
+    console.note(f"{counted(len(looks), 'look')}: {levels}")
+    results: list[RunResult] = []
+    for number, look in enumerate(looks, start=1):
+        plan = work.seeds(range(look.seeds)).plan
+        seen = 1 + max((result.cell.seed for result in results), default=-1)
+        at_look = replace(terms, alpha=look.alpha, look=number)
+        for line in report.outlook(plan, at_look):
+            console.note(f"look {number}: {line}")
+        results += work.seeds(range(seen, look.seeds)).run(console)
+        decided = report.decided(results, plan, at_look)
+        if decided:
+            break
+    why = "every comparison is decided" if decided else "the last look; not all is decided"
+    stopped = f"Stopped at look {number} of {len(looks)}, {look.seeds} seeds: {why}."
+    return results, report.comparisons(results, plan, replace(at_look, stopped=stopped))
+
+
+def refused(reasons: Sequence[str]) -> Outcome:
+    """What CI is told of a run that cannot be held against its baseline."""
+    from relubench import ci
+
+    return Outcome(
+        [],
+        NotComparable.exit_code,
+        {"--junit": ci.junit_of_refusal(reasons)},
+        reasons,
+        [ci.annotation("relubench: not comparable", reason) for reason in reasons],
+        ci.summary([], "not comparable") + "".join(f"- {reason}\n" for reason in reasons),
+    )
 
 
 def deadcount(request: Request, console: Console) -> Outcome:
@@ -133,6 +240,7 @@ def deadcount(request: Request, console: Console) -> Outcome:
     from relubench import report
 
     work = prepare(request, console)
+    request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
     results = work.run(console)
     return Outcome(report.deadcount(results, work.plan), _exit_code(results))
 
@@ -248,13 +356,8 @@ def _split(names: Sequence[str]) -> list[str]:
     return [part for name in names for part in name.split(",")]
 
 
-def prepare(request: Request, console: Console) -> Work:
-    """The work; whatever can be refused is refused here, before training."""
-    return assemble(read(request), request, console)
-
-
 def read(request: Request) -> Settings:
-    """The benchmark's table, or none, with the flags on top."""
+    """The settings: the benchmark's table with the flags on top."""
     from relubench import config
 
     benchmarks = config.Benchmarks("", {})
@@ -266,8 +369,13 @@ def read(request: Request) -> Settings:
     return config.settings(benchmarks, name, request.flags, CATALOGS, request.quick)
 
 
+def prepare(request: Request, console: Console) -> Work:
+    """The work; whatever can be refused is refused here, before training."""
+    return assemble(read(request), request, console)
+
+
 def assemble(settings: Settings, request: Request, console: Console) -> Work:
-    """The work that the settings say, checked."""
+    """The work that these settings ask for."""
     from relubench import config
     from relubench.work import Work
 

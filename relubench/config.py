@@ -22,9 +22,11 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from relubench import measures
 from relubench.catalog import Catalog, Entry
 from relubench.errors import BadValue, UnknownName, suggestion
-from relubench.plan import Cell, Plan, Preparation, Recipe, Split
+from relubench.measures import Measure
+from relubench.plan import Cell, Margin, Plan, Preparation, Recipe, Split
 
 Catalogs = Mapping[str, Catalog[Any]]
 MANY = 100_000  # seeds, folds or repeats: a slip of the finger, not a study
@@ -68,6 +70,7 @@ Decay = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
 Rates = Annotated[tuple[Rate, ...], *LISTED]
 Decays = Annotated[tuple[Decay, ...], *LISTED]
 Epochs = Annotated[tuple[Annotated[int, Field(ge=1)], ...], *LISTED]
+Margins = Annotated[dict[str, Margin], BeforeValidator(measures.margins)]
 BatchSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...], *LISTED]
 
 
@@ -146,8 +149,14 @@ class Settings(BaseModel):
     perturb: Names = ()
     seed: int | None = Field(None, ge=0)
     seeds: int | None = Field(None, ge=1, le=MANY)
-    folds: int = Field(10, ge=2, le=MANY)
+    folds: int | None = Field(None, ge=2, le=MANY)
     repeats: int = Field(1, ge=1, le=MANY)
+    metric: str = "accuracy"
+    margin: Margins = {}
+    rope: str | None = None
+    pairs: Literal["reference", "all"] = "reference"
+    until_decided: bool = False
+    max_seeds: int | None = Field(None, ge=2, le=MANY)
     device: str = "auto"
     threads: int | None = Field(None, ge=1, le=1024)
     stack: Annotated[str, BeforeValidator(_width)] = "auto"
@@ -182,6 +191,35 @@ class Settings(BaseModel):
     @classmethod
     def _known_one(cls, name: str, info: ValidationInfo) -> str:
         return str(_catalog(info).choose(name))
+
+    @field_validator("metric", mode="after")
+    @classmethod
+    def _known_measure(cls, name: str) -> str:
+        return measures.measure(name).name
+
+    @field_validator("rope", mode="after")
+    @classmethod
+    def _size(cls, text: str) -> str:
+        if not measures.margin(text, measures.MEASURES["seconds"]).size:
+            raise BadValue(f"got {text}, must be above 0")
+        return text
+
+    @property
+    def measure(self) -> Measure:
+        """What is compared."""
+        return measures.MEASURES[self.metric]
+
+    @property
+    def region(self) -> Margin | None:
+        """Half the region of practical equivalence, in terms of what is compared."""
+        try:
+            return measures.margin(self.rope, self.measure) if self.rope else None
+        except BadValue as problem:
+            raise BadValue(f"--rope: {problem}") from None
+
+    def first_seeds(self, command: str) -> int:
+        """How many seeds a command begins with."""
+        return self.seeds or (1 if self.folds else SEEDS.get(command, 1))
 
 
 KINDS = {"reference": "activation", "augment": "augmentation", "perturb": "perturbation"}
@@ -318,6 +356,7 @@ def _explain(error: ErrorDetails) -> str:
 SEEDS = {"compare": 10}  # how many, where neither a flag nor the table says; else seed 0 alone
 QUICK_EPOCHS = 2
 QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
+FOLDS = 10  # of cv, where nothing says how many
 
 
 def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
@@ -326,12 +365,16 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
     A benchmark's own quick form stays as it is.
     models  say which activation is their own, where none is chosen
     """
-    settings = settings.model_copy(update={"seeds": settings.seeds or SEEDS.get(command, 1)})
+    _check_growth(settings)
+    seeds = settings.max_seeds or settings.first_seeds(command)
+    folds = settings.folds or (FOLDS if command == "cv" else None)
+    settings = settings.model_copy(update={"seeds": seeds, "folds": folds})
     if quick and not settings.quick:
         shrunk = {key: min(getattr(settings, key) or most, most) for key, most in QUICK.items()}
+        shrunk["folds"] = folds and shrunk["folds"]
         shrunk["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
         settings = settings.model_copy(update=shrunk)
-    seeds = [settings.seed] if settings.seed is not None else range(settings.seeds or 1)
+    every_seed = [settings.seed] if settings.seed is not None else range(settings.seeds or 1)
     names = {model: _activations(settings, command, models, model) for model in settings.model}
     augment, perturb = (",".join(found) or None for found in (settings.augment, settings.perturb))
     recipes = [
@@ -371,10 +414,29 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
             settings.dataset, settings.model, settings.head, recipes
         )
         for split in _splits(settings, command)
-        for seed in seeds
+        for seed in every_seed
         for activation in names[model]
     )
-    return Plan(cells=cells, reference=settings.reference, quick=quick)
+    return Plan(
+        cells=cells, reference=settings.reference, quick=quick, margins=dict(settings.margin)
+    )
+
+
+def _check_growth(settings: Settings) -> None:
+    """Refuse --until-decided without an end, or where more seeds would not be more units."""
+    if not settings.until_decided:
+        if settings.max_seeds:
+            raise BadValue("--max-seeds says where --until-decided ends: give both")
+        return
+    if settings.max_seeds is None:
+        raise BadValue("--until-decided: say where it ends with --max-seeds N")
+    if settings.folds:
+        raise BadValue("--until-decided adds seeds, and over folds a seed is no unit: --repeats")
+    if settings.seed is not None:
+        raise BadValue("--until-decided begins with --seeds N, not with one --seed")
+    if settings.max_seeds <= settings.first_seeds("compare"):
+        first = settings.first_seeds("compare")
+        raise BadValue(f"--max-seeds: got {settings.max_seeds}, must be above --seeds {first}")
 
 
 def _activations(
@@ -388,7 +450,7 @@ def _activations(
 
 
 def _splits(settings: Settings, command: str) -> list[Split]:
-    if command != "cv":
+    if command not in ("cv", "compare") or settings.folds is None:
         return [Split()]
     return [
         Split(folds=settings.folds, fold=fold, repeat=repeat)

@@ -343,9 +343,8 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
         layers.reset_norms(network)
     bias = HEADS.choose(cell.head).entry.bias
     layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias)
-    # a user's own module may come in another type; channels last makes convolutions faster
-    kind = getattr(torch, machine.storage)
-    return network.to(machine.device, kind).to(memory_format=torch.channels_last)
+    network = network.to(machine.device, getattr(torch, machine.storage))  # a user's own module too
+    return network.to(memory_format=torch.channels_last)  # faster convolutions
 
 
 def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:

@@ -38,6 +38,12 @@ class ClusterError(RelubenchError):
     """A cluster that was lost while it trained."""
 
 
+class NotComparable(RelubenchError):
+    """A baseline that a run cannot be held against; a line for each reason."""
+
+    exit_code = 4
+
+
 class Stopped(RelubenchError):
     """The user interrupted the run."""
 

@@ -15,6 +15,8 @@ from relubench.errors import BadValue
 def replacing(path: Path, flag: str) -> Iterator[Path]:
     """A path to write to that becomes `path` when the block ends well, and vanishes otherwise.
 
+    A block that removes it leaves `path` as it was.
+
     Raises BadValue, naming the flag, at once where `path` cannot be written. What is not a regular
     file, such as /dev/null, is written to directly.
     """
@@ -37,8 +39,9 @@ def replacing(path: Path, flag: str) -> Iterator[Path]:
         return
     try:
         yield part
-        if target.exists():
-            part.chmod(stat.S_IMODE(target.stat().st_mode))
-        part.replace(target)
+        if part.exists():
+            if target.exists():
+                part.chmod(stat.S_IMODE(target.stat().st_mode))
+            part.replace(target)
     finally:
         part.unlink(missing_ok=True)

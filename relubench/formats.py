@@ -10,32 +10,40 @@ import csv as csv_writer
 import html as html_escapes
 import io
 import json as json_writer
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from relubench.catalog import Catalog, Entry
+from relubench.latex import escape
 from relubench.pictures import PIPED, Picture, draw
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 Row = Mapping[str, Any]
-LATEX_SIGNS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "·": r"$\cdot$"}
+MARKS = {"bold": r"\textbf{}", "underline": r"\underline{}"}  # of LaTeX
+PLUS_MINUS = " ± "
 UNFOLDED = 1000  # columns: wider than any table
 HEADS, LEAST = 18, 30  # columns of a turned table: for its heads, and at least for each row
 
 
 @dataclass(frozen=True)
 class Column:
-    """What people see of a row: a head and a function from the row to text."""
+    """What people see of a row: a head and a function from the row to text.
+
+    key   by which it is chosen, as in machine rows; '': that of its head
+    mark  what a published table does to a cell: 'bold', 'underline' or nothing
+    """
 
     head: str
     show: Callable[[Row], str]
     left: bool = False
     wrap: bool = False
+    key: str = ""
+    mark: Callable[[Row], str] = lambda row: ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Table:
     """Rows for machines, columns for people, a title above and notes below.
 
     group    a blank line goes between rows where this key changes
+    keys     what machines get of a row, in this order; (): everything
     heading  a line above the rows that share it, in text; it groups them too
     stacks   where the width does not hold it, a row stands on lines of its own, in text
     turned   people read a row from top to bottom, under what its first column shows
@@ -54,10 +63,18 @@ class Table:
     title: str = ""
     notes: Sequence[str] = ()
     group: Callable[[Row], object] = lambda row: None
+    keys: Sequence[str] = ()
     heading: Callable[[Row], str] = lambda row: ""
     stacks: bool = False
     turned: bool = False
     picture: Picture | None = None
+
+    @property
+    def records(self) -> list[Row]:
+        """The rows as machines get them."""
+        if not self.keys:
+            return list(self.rows)
+        return [{key: row[key] for key in self.keys if key in row} for row in self.rows]
 
     @property
     def texts(self) -> list[list[str]]:
@@ -153,6 +170,9 @@ def text(table: Table, width: int = UNFOLDED, colour: bool = False) -> str:
             console.print()
         if heading:
             console.print(Text(heading, style="bold"), width=width)
+        if not folds:
+            out.writelines(_lines(table, rows, widths, fits, header=not number, bold=colour))
+            continue
         grid = (
             _stacked(table, rows, widths[0])
             if stacked
@@ -174,6 +194,32 @@ def _blocks(table: Table) -> list[tuple[str, list[list[str]]]]:
     pairs = zip(table.rows, table.texts, strict=True)
     groups = groupby(pairs, key=lambda pair: (table.heading(pair[0]), table.group(pair[0])))
     return [(key[0], [texts for _, texts in block]) for key, block in groups] or [("", [])]
+
+
+def _lines(
+    table: Table,
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    fits: bool,
+    header: bool,
+    bold: bool,
+) -> Iterator[str]:
+    """Rows without a column that folds: thousands of them in a moment."""
+    from rich.cells import cell_len
+
+    gap = " " * (2 if fits else 1)
+    sides = [column.left for column in table.columns]
+
+    def line(cells: Sequence[str]) -> str:
+        blanks = [" " * (width - cell_len(t)) for t, width in zip(cells, widths, strict=True)]
+        padded = (t + b if left else b + t for t, b, left in zip(cells, blanks, sides, strict=True))
+        return f"  {gap.join(padded)}"
+
+    if header:
+        heads = line([column.head for column in table.columns])
+        yield f"\x1b[1m{heads}\x1b[0m\n" if bold else f"{heads}\n"
+    for cells in rows:
+        yield f"{line(cells)}\n"
 
 
 def _aligned(
@@ -227,12 +273,41 @@ def github(table: Table) -> str:
 
 @FORMATS.add(suffix=".tex")
 def latex(table: Table) -> str:
-    """A booktabs table"""
-    comments = [f"% {line}" for line in (table.title, *table.notes) if line]
-    grid = _tabulate(table, "latex_booktabs")
-    for sign, command in LATEX_SIGNS.items():
-        grid = grid.replace(sign, command)
-    return "\n".join([*comments, grid, ""])
+    """A booktabs table: the best in bold, what no test tells from it underlined, ± aligned"""
+    notes = [table.title, *table.notes]
+    if any(column.mark(row) for column in table.columns for row in table.rows):
+        notes.append("bold: the best mean; underlined: no test tells it from the best (Holm)")
+    split = [
+        any(PLUS_MINUS in texts[i] for texts in table.texts) for i in range(len(table.columns))
+    ]
+    kinds = zip(table.columns, split, strict=True)
+    spec = [r"r@{${}\pm{}$}l" if two else "l" if c.left else "r" for c, two in kinds]
+    heads = [
+        rf"\multicolumn{{2}}{{c}}{{{escape(column.head)}}}" if two else escape(column.head)
+        for column, two in zip(table.columns, split, strict=True)
+    ]
+    lines = [f"% {line}" for note in notes for line in note.splitlines()]
+    lines += [rf"\begin{{tabular}}{{{''.join(spec)}}}", r"\toprule", _latex_row(heads), r"\midrule"]
+    for number, row in enumerate(table.rows):
+        if number and table.group(row) != table.group(table.rows[number - 1]):
+            lines.append(r"\addlinespace")
+        cells = zip(table.columns, split, strict=True)
+        lines.append(_latex_row([_latex_cell(column, two, row) for column, two in cells]))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_cell(column: Column, two: bool, row: Row) -> str:
+    """One cell, marked; a figure with ± stands in two columns, so that the signs are aligned."""
+    center, sign, spread = column.show(row).partition(PLUS_MINUS)
+    mark = MARKS.get(column.mark(row), "{}")
+    figure = mark.replace("{}", "{" + escape(center) + "}") if mark != "{}" else escape(center)
+    if sign:
+        return f"{figure} & {escape(spread)}"
+    return rf"\multicolumn{{2}}{{c}}{{{figure}}}" if two else figure
 
 
 @FORMATS.add(suffix=".html")
@@ -258,10 +333,10 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str] = str) -> s
 def csv(table: Table) -> str:
     """Comma-separated values with a header; an empty field is not defined, lists are JSON"""
     out = io.StringIO()
-    header = list(dict.fromkeys(key for row in table.rows for key in row))
+    header = list(dict.fromkeys(key for row in table.records for key in row))
     writer = csv_writer.DictWriter(out, header, lineterminator="\n")
     writer.writeheader()
-    for row in table.rows:
+    for row in table.records:
         writer.writerow({key: _field(value) for key, value in row.items()})
     return out.getvalue()
 
@@ -273,13 +348,13 @@ def _field(value: Any) -> Any:
 @FORMATS.add(suffix=".json", machine=True)
 def json(table: Table) -> str:
     """One array of rows"""
-    return "[\n" + ",\n".join(_json(row) for row in table.rows) + "\n]\n"
+    return "[\n" + ",\n".join(_json(row) for row in table.records) + "\n]\n"
 
 
 @FORMATS.add(suffix=".jsonl", machine=True)
 def jsonl(table: Table) -> str:
     """A row a line"""
-    return "".join(_json(row) + "\n" for row in table.rows)
+    return "".join(_json(row) + "\n" for row in table.records)
 
 
 def _json(value: Any) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -103,13 +104,55 @@ class Stack:
         return hashlib.sha256(keys.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Margin:
+    """How far two means may lie apart: of a share as a fraction, else in the metric's unit.
+
+    relative  as a share of the mean that it is compared with
+    """
+
+    size: float
+    relative: bool = False
+
+    def of(self, mean: float) -> float:
+        """The margin in the metric's unit, beside this mean."""
+        return self.size * abs(mean) if self.relative else self.size
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What compare is to do about baselines.
+
+    baseline  what the run is held against
+    save      whether the run is to become a baseline
+    strict    undecided is not enough
+    require   a baseline must be there
+    remedy    the command that makes one
+    """
+
+    baseline: Path | None = None
+    save: bool = False
+    strict: bool = False
+    require: bool = False
+    remedy: str = ""
+
+    @property
+    def records(self) -> bool:
+        """Whether the figures of each seed are wanted."""
+        return self.save or self.baseline is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The cells that one command trains, in the order in which they run."""
+    """The cells that one command trains, in the order in which they run.
+
+    margins  within which two means of a metric are as good as each other, where it was said
+    """
 
     cells: tuple[Cell, ...]
     reference: str = "relu"
     quick: bool = False
+    margins: Mapping[str, Margin] = field(default_factory=dict)
 
     def setups(self) -> list[list[Cell]]:
         """The cells that one pass could train together, in the plan's order."""

@@ -28,6 +28,8 @@ RARE = 0.01  # share of examples; Dohare's incremental CIFAR study
 DORMANT = 0.025  # tau of ReDo, arXiv:2302.12902
 FLAT, SATURATED = 0.01, 0.99  # |slope| under FLAT on at least this share of examples
 
+COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
+MOMENTS = ("sparsity", "mean_activation", "sd_activation")
 DEFINITIONS = {
     "dead": "slope exactly 0 on every example",
     "inactive": "output exactly 0 on every example",
@@ -67,10 +69,7 @@ def total(layers: Sequence[LayerCount]) -> LayerCount:
     known = [
         layer.sd_activation * layer.units for layer in layers if layer.sd_activation is not None
     ]
-    counts = {
-        name: sum(getattr(layer, name) for layer in layers)
-        for name in ("dead", "inactive", "rare", "dormant", "saturated")
-    }
+    counts = {name: sum(getattr(layer, name) for layer in layers) for name in COUNTS}
     means = {
         name: sum(getattr(layer, name) * layer.units for layer in layers) / units
         for name in ("sparsity", "mean_activation")

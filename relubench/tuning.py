@@ -29,8 +29,8 @@ from relubench.networks import CannotStack, Networks
 from relubench.plan import Cell, Machine, Split
 
 WIDTHS = (1, 8, 32, 128)
-WIDE, SMALL = 32, 2e-3  # cells; seconds of a step under which so many may pay
-STEPS = 4  # timed per measurement
+STEPS = 8  # of a timed epoch
+TIMED, ENOUGH = 3, 0.15  # epochs at least, and seconds after which there are no more
 WORTH_MEASURING = 500  # steps of a set-up: fewer are trained before stacks are measured
 BYTES = 2**31  # of training inputs that a stack may copy
 
@@ -54,9 +54,8 @@ def tune(
 ) -> Tuning:
     """How to train cells of one set-up; `stack` fixes the width.
 
-    threads  the counts to choose from: the fastest for one cell or, if its network is small, for
-             WIDE of them. The choice decides the last bits of a result, so it does not depend on
-             how many cells there are.
+    threads  the counts to choose from: the fastest for a single cell, so that the choice, which
+             decides the last bits of a result, does not depend on how many cells there are
     """
     cell = cells[0]
     dataset = datasets.load(cell.dataset, machine.data_dir)
@@ -66,9 +65,7 @@ def tune(
 
     count = threads[0]
     if len(threads) > 1:
-        small = min(seconds(1, count) for count in threads) < SMALL
-        tried = (1, WIDE) if small and stack != 1 else (1,)
-        count = min(threads, key=lambda count: min(seconds(width, count) for width in tried))
+        count = min(threads, key=lambda count: seconds(1, count))
     widths = [stack] if stack else _widths(cells, len(dataset.y) * math.prod(dataset.shape))
     if len(widths) > 1 and len(cells) * steps(cell, dataset) < WORTH_MEASURING:
         widths = [1]
@@ -139,8 +136,8 @@ def _measure(
             networks.probe(examples.x[:2].expand(width, *examples.x[:2].shape))
     except CannotStack:
         return math.inf
-    taken = []
-    for _ in range(3):  # the first warms up
+    taken: list[float] = []
+    while len(taken) < TIMED or sum(taken) < ENOUGH:  # the first warms up
         start = time.perf_counter()
         train(cells, networks, examples)
         taken.append(time.perf_counter() - start)

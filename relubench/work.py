@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,12 @@ class Work:
     rerun: bool = False
     executor: Choice[Entry] = field(default_factory=lambda: EXECUTORS.choose("serial"))
     checkpoint: float = 60.0
+
+    def seeds(self, wanted: Container[int]) -> Work:
+        """The same work on some of its seeds."""
+        cells = tuple(cell for cell in self.plan.cells if cell.seed in wanted)
+        tuned = [([c for c in unit if c.seed in wanted], how) for unit, how in self.tuned]
+        return replace(self, plan=replace(self.plan, cells=cells), tuned=tuned)
 
     def context(self, stack: Stack) -> Context:
         """What else decides the numbers of a stack's cells."""

@@ -100,3 +100,10 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("RELUBENCH_DATA names no folder with the real files")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def no_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the CI that runs the tests."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)

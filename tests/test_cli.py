@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-from relubench import listing
+from relubench import engine, listing
 from relubench.activations import ACTIVATIONS
 from relubench.activations.unit import FAMILIES
 from relubench.cli import Flags, OutputFlags, main
 from relubench.commands import CATALOGS
 from relubench.config import Settings
+from relubench.errors import BadValue
 from relubench.formats import FORMATS, render
 
 TINY = ["-d", "iris", "-m", "ffnn:hidden=4", "--epochs", "1"]
@@ -99,6 +100,60 @@ def test_compare_has_a_row_per_activation(capsys: pytest.CaptureFixture[str]) ->
             assert (row[key] is None) == reference
 
 
+def test_compare_over_folds_averages_the_seeds_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*TINY, "-a", "relu,tanh", "--folds", "3", "--repeats", "2", "--seeds", "2"]
+    found = rows(["compare", *arguments], capsys)
+    assert {(r["design"], r["n"], r["pairs"]) for r in found} == {("folds", 12, 6)}
+    assert {(r["folds"], r["repeats"], len(r["seeds"])) for r in found} == {(3, 2, 2)}
+    assert all("corrected resampled t (n_test/n_train 0.5)" in r["test"] for r in found)
+
+
+def test_compare_says_what_it_can_show_before_it_trains(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **keywords: Any) -> Any:
+        raise BadValue("not today")
+
+    monkeypatch.setattr("relubench.engine.fit", refuse)
+    assert main(["compare", *TINY, "-a", "relu,gelu", "--seeds", "5"]) == 2
+    err = capsys.readouterr().err
+    assert err.index("5 drawn hold-outs: no mean difference under") < err.index("not today")
+
+
+def test_a_growing_comparison_trains_each_seed_once_and_stops(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+    fit = engine.fit
+
+    def counting(stack: Any, *arguments: Any, **keywords: Any) -> Any:
+        trained.extend(cell.seed for cell in stack.cells)
+        return fit(stack, *arguments, **keywords)
+
+    monkeypatch.setattr("relubench.engine.fit", counting)
+    arguments = ["compare", *TINY, "-a", "relu,gelu", "--stack", "2", "--threads", "1"]
+    arguments += ["--no-ledger", *GROW]
+    assert main([*arguments, "5", "--seeds", "3", "--margin", "accuracy=0.0000001%"]) == 0
+    assert "5 seeds: the last look; not all is decided." in capsys.readouterr().out
+    assert sorted(trained) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    trained.clear()
+    found = rows([*arguments, "12", "--seeds", "6", "--metric", "parameters"], capsys)
+    assert len(trained) == 2 * 6  # equal counts are equivalent at the first look
+    assert {row["verdict"] for row in found} == {"reference", "equivalent"}
+    assert {row["look"] for row in found} == {1}
+    assert found[0]["alpha"] == pytest.approx(0.025)
+
+
+def test_several_files_at_once_in_the_chosen_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", *TINY, "--lr", "0.1,0.01", "--columns", "lr,macro_f1", "--sort", "lr"]
+    assert main([*arguments, "-o", "a.json", "-o", "b.tex", "-o", "-"]) == 0
+    assert [list(row) for row in json.loads(Path("a.json").read_text())] == [["lr", "macro_f1"]] * 2
+    assert [row["lr"] for row in json.loads(Path("a.json").read_text())] == [0.01, 0.1]
+    assert "\\toprule\nlr & macro f1" in Path("b.tex").read_text()
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert printed[2][:3] == ["lr", "macro", "f1"]
+
+
 def test_deadcount_has_a_row_per_layer_and_a_total(capsys: pytest.CaptureFixture[str]) -> None:
     found = rows(["deadcount", "-d", "iris", "-m", "ffnn:hidden=4x3", "--epochs", "1"], capsys)
     assert [(row["layer"], row["units"]) for row in found] == [
@@ -130,6 +185,7 @@ def test_fractions_are_not_rounded(capsys: pytest.CaptureFixture[str]) -> None:
     assert row["accuracy"] == hits / 45
 
 
+GROW = ["--until-decided", "--max-seeds"]
 BAD = {
     "unknown command": (["trian"], "trian"),
     "unknown flag": (["train", "--epoch", "1"], "--epoch"),
@@ -166,6 +222,21 @@ BAD = {
     "cnn on a table": (["train", "-d", "iris", "-m", "cnn"], "too small"),
     "-o in no folder": (["train", *TINY, "-o", "none/x.json"], "-o none/x.json: cannot be written"),
     "-o is a folder": (["train", *TINY, "--format", "csv", "-o", "."], "it is a folder"),
+    "an unknown column": (["train", *TINY, "--columns", "acuracy"], "did you mean 'accuracy'"),
+    "an unknown sort key": (["compare", *TINY, "--sort", "-when"], "--sort: unknown key 'when'"),
+    "an unknown group": (["deadcount", *TINY, "--group", "layr"], "did you mean 'layer'"),
+    "a format for two": (
+        ["train", *TINY, "-o", "a.csv", "-o", "b.md", "--format", "csv"],
+        "--format is for one",
+    ),
+    "an unknown measure": (["compare", "--metric", "acuracy"], "did you mean 'accuracy'"),
+    "a margin of nothing": (["compare", "--margin", "1%"], "--margin: got '1%'"),
+    "a rope of 0": (["compare", "--rope", "0"], "--rope: got 0"),
+    "some pairs": (["compare", "--pairs", "some"], "must be 'reference' or 'all'"),
+    "no end": (["compare", "--until-decided"], "--max-seeds N"),
+    "an end alone": (["compare", "--max-seeds", "9"], "--until-decided ends"),
+    "an end too early": (["compare", *GROW, "3"], "above --seeds 10"),
+    "growing folds": (["compare", "--folds", "3", *GROW, "30"], "--repeats"),
     "-o of no format": (["train", *TINY, "-o", "x.xml"], "no format has this suffix"),
     "--save and -o alike": (["train", *TINY, "--save", "x.csv", "-o", "x.csv"], "both name x.csv"),
     "a parameter twice": (["train", "-m", "ffnn:hidden=8:hidden=9"], "given twice"),
@@ -444,7 +515,8 @@ def test_flags_are_the_keys_of_the_config() -> None:
         "dry_run",
         *OutputFlags.__annotations__,
     }
-    own = {"folds", "repeats", "reference"}  # of cv and compare
+    own = {"folds", "repeats", "reference", "metric", "margin", "rope", "pairs"}  # cv, compare
+    own |= {"until_decided", "max_seeds"}
     assert set(Flags.__annotations__) - apart | own == set(Settings.model_fields) - {"description"}
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
+import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from relubench.formats import FORMATS, Column, Table, by_suffix, render
+from relubench.latex import escape
 
 ROWS = [
     {"name": "a|b & c_d", "score": 0.98765, "none": None, "lists": [[1, 2], [3, 4]], "ok": True},
@@ -54,6 +60,57 @@ def test_csv_reads_back() -> None:
     assert [float(row["score"]) for row in rows] == [row["score"] for row in ROWS]
     assert [row["none"] for row in rows] == ["", "", "3"]
     assert [json.loads(row["lists"]) for row in rows] == [row["lists"] for row in ROWS]
+
+
+def latex_cells(text: str) -> list[list[str]]:
+    body = text.split("\\midrule\n")[1].split("\\bottomrule")[0]
+    return [re.split(r"(?<!\\) & ", line[:-3]) for line in body.splitlines() if " & " in line]
+
+
+SIGNS = "\\&%$#_{}~^<>|[] –−±·×√∞≤≥≠≈∈→↑↓●…αβδελμσφωΓΔΣΩ²³ˣ₁ünï"
+
+
+def test_latex_escapes_what_it_would_read_as_a_command() -> None:
+    left = re.sub(r"\\(?:[a-zA-Z]+|.)", "", escape(SIGNS))  # commands and escaped signs are gone
+    assert not set(left) & set("\\&%#~")
+    assert left.count("$") % 2 == 0
+    assert left.count("{") == left.count("}")
+    assert "".join(sign for sign in left if not sign.isascii()) == "üï"
+    assert escape("[a] -1.5 to relu-6") == "{[}a] $-$1.5 to relu-6"
+    assert escape("x²³") == "x$^{2}$$^{3}$"  # one formula would have two exponents
+    assert escape("α·β") == r"$\alpha\cdot\beta$"
+
+
+def test_latex_aligns_the_signs_and_marks_the_best() -> None:
+    column = Column("score %", lambda row: row["text"], mark=lambda row: row["mark"])
+    name = Column("a_b", lambda row: row["mark"], left=True)
+    texts = {"bold": "97.6 ± 0.3", "underline": "8 ± 10", "": "–"}
+    rows = [{"text": text, "mark": mark} for mark, text in texts.items()]
+    printed = render([Table(rows, [name, column])], "latex")
+    assert r"\begin{tabular}{lr@{${}\pm{}$}l}" in printed
+    assert r"a\_b & \multicolumn{2}{c}{score \%} \\" in printed
+    assert latex_cells(printed) == [
+        ["bold", r"\textbf{97.6}", "0.3"],
+        ["underline", r"\underline{8}", "10"],
+        ["", r"\multicolumn{2}{c}{--}"],
+    ]
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex here")
+def test_latex_compiles(tmp_path: Path) -> None:
+    head = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs}"
+    signs = Table([{"a": SIGNS}], [Column(SIGNS, lambda row: row["a"])])
+    text = f"{head}\\begin{{document}}\n{render([AWKWARD, signs], 'latex')}\n\\end{{document}}\n"
+    (tmp_path / "t.tex").write_text(text, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+
+
+def test_machines_get_the_keys_that_were_chosen() -> None:
+    chosen = dataclasses.replace(AWKWARD, keys=["score", "name"])
+    expected = [{"score": row["score"], "name": row["name"]} for row in ROWS]
+    assert json.loads(render([chosen], "json")) == expected
+    assert render([chosen], "csv").startswith("score,name\n")
 
 
 def test_html_shows_the_texts_and_is_escaped() -> None:

@@ -132,3 +132,13 @@ def test_a_picture_is_written_where_one_is_asked_for(
     assert path.read_bytes().startswith(begins)
     assert capsys.readouterr().out == ""
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_picture_and_chosen_columns_are_written_at_once(tmp_path: Path) -> None:
+    picture, rows = tmp_path / "units.svg", tmp_path / "units.json"
+    command = ["show", "activation", "relu,gelu", "--columns", "gain", "--sort", "-gain"]
+    assert main([*command, "-o", str(picture), "-o", str(rows)]) == 0
+    assert picture.read_bytes().startswith(b"<?xml")
+    found = json.loads(rows.read_text(encoding="utf-8"))
+    assert [list(row) for row in found] == [["gain"]] * 2
+    assert found[0]["gain"] > found[1]["gain"] == pytest.approx(2**0.5)

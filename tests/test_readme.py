@@ -49,7 +49,8 @@ def test_its_commands_run(
 
 def untimed(text: str) -> str:
     """Without the column of seconds, the one before the last."""
-    return re.sub(r"\d+\.\d+(  (?:better|worse|undecided|reference))", r"\1", text)
+    words = "better|worse|equivalent|undecided|reference|verdict"
+    return re.sub(rf" +(?:\d+\.\d+|s/run)(?=  (?:{words}))", "", text)
 
 
 @pytest.mark.slow

@@ -3,72 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
+from fabricated import BASE, FIXED, plan, result, runs
 
 from relubench import report
 from relubench.formats import Table, render
-from relubench.metrics import METRICS
-from relubench.plan import Cell, Plan, Recipe, Split
-from relubench.results import Environment, Epoch, LayerCount, RunResult
-
-HERE = Environment(relubench="1", torch="2", device="cpu", threads=2, dtype="float32", stack=1)
-LAYERS = (
-    LayerCount(
-        layer="dense1", units=8, dead=1, inactive=1, rare=2, dormant=3, saturated=1,
-        sparsity=0.5, mean_activation=0.25, examples=100,
-    ),
-    LayerCount(
-        layer="dense2", units=4, dead=4, inactive=4, rare=4, dormant=4, saturated=4,
-        sparsity=1.0, mean_activation=0.0, examples=100,
-    ),
-)  # fmt: skip
-
-
-def result(
-    activation: str, seed: int, accuracy: float | None, split: Split | None = None, lr: float = 0.1
-) -> RunResult:
-    """A finished run with this accuracy, or one that diverged."""
-    cell = Cell(
-        dataset="iris",
-        model="ffnn",
-        activation=activation,
-        recipe=Recipe(lr=lr),
-        split=split or Split(),
-        seed=seed,
-    )
-    done = accuracy is not None
-    scores = {**dict.fromkeys(METRICS, accuracy), "train_accuracy": accuracy, "train_loss": 0.1}
-    return RunResult(
-        cell=cell,
-        environment=HERE,
-        n_train=100,
-        n_test=50,
-        parameters=123,
-        seconds=0.5 if done else 0.01,
-        curve=(Epoch(loss=1.5, accuracy=0.4), Epoch(loss=0.25, accuracy=0.75)),
-        scores={**scores, "silent": None} if done else {},
-        confusion=((3, 1), (0, 4)) if done else None,
-        layers=LAYERS if done else (),
-        failed=None if done else "diverged: the loss is not finite in epoch 2",
-    )
-
-
-def plan(results: Sequence[RunResult], quick: bool = False) -> Plan:
-    return Plan(cells=tuple(r.cell for r in results), quick=quick)
-
-
-BASE = [0.90, 0.91, 0.92, 0.90, 0.91, 0.93, 0.92, 0.90, 0.91, 0.92]
-
-
-def runs(activation: str, shift: float, n: int = 10) -> list[RunResult]:
-    """`n` seeds, better than the base by `shift`, with a small spread of the difference."""
-    return [
-        result(activation, s, accuracy + shift + 0.001 * (s % 3))
-        for s, accuracy in enumerate(BASE[:n])
-    ]
-
+from relubench.plan import Split
 
 COMPARED = [
     *runs("relu", 0.0),
@@ -93,8 +35,8 @@ def test_tables_read_as_they_should(golden: Callable[[str, str], None]) -> None:
     few = [*runs("relu", 0.0, n=3), *runs("gelu", 0.02, n=3)]
     sweep = [result("relu", 0, 0.9, lr=lr) for lr in (0.1, 0.3)] + [result("relu", 0, None, lr=1.0)]
     tables = [
-        report.compare(COMPARED, plan(COMPARED)),
-        report.compare(few, plan(few, quick=True)),
+        report.compare(COMPARED, plan(COMPARED), FIXED),
+        report.compare(few, plan(few, quick=True), FIXED),
         report.runs(COMPARED[18:22], plan(COMPARED)),
         report.runs(folds, plan(folds)),
         report.folds(folds, plan(folds)),
@@ -106,7 +48,7 @@ def test_tables_read_as_they_should(golden: Callable[[str, str], None]) -> None:
 
 
 def test_verdicts_say_what_the_numbers_allow() -> None:
-    found = rows(report.compare(COMPARED, plan(COMPARED)))
+    found = rows(report.compare(COMPARED, plan(COMPARED), FIXED))
     verdicts = {activation: row["verdict"] for activation, row in found.items()}
     assert verdicts == {
         "relu": "reference",
@@ -122,7 +64,7 @@ def test_verdicts_say_what_the_numbers_allow() -> None:
 
 
 def test_diverged_runs_are_counted_and_never_averaged() -> None:
-    found = rows(report.compare(COMPARED, plan(COMPARED)))
+    found = rows(report.compare(COMPARED, plan(COMPARED), FIXED))
     assert (found["selu"]["n"], found["selu"]["diverged"], found["selu"]["pairs"]) == (8, 2, 8)
     assert found["selu"]["difference"] == pytest.approx(
         -0.001 * (2 + 0 + 1 + 2 + 0 + 1 + 2 + 0) / 8
@@ -136,10 +78,10 @@ def test_diverged_runs_are_counted_and_never_averaged() -> None:
 def test_survivors_prove_nothing() -> None:
     """Neither an activation nor the reference wins by the runs it did not lose."""
     lucky = [result("gelu", s, a + 0.05 if s > 1 else None) for s, a in enumerate(BASE)]
-    table = report.compare([*runs("relu", 0.0), *lucky], plan(lucky))
+    table = report.compare([*runs("relu", 0.0), *lucky], plan(lucky), FIXED)
     assert rows(table)["gelu"]["verdict"] == "diverged"
     unsteady = [result("relu", s, a if s > 1 else None) for s, a in enumerate(BASE)]
-    table = report.compare([*unsteady, *runs("gelu", 0.05)], plan(unsteady))
+    table = report.compare([*unsteady, *runs("gelu", 0.05)], plan(unsteady), FIXED)
     assert rows(table)["gelu"]["verdict"] == "undecided"
     assert not any(note.startswith("better") for note in table.notes)
 
@@ -147,7 +89,7 @@ def test_survivors_prove_nothing() -> None:
 def test_a_mean_of_undefined_figures_is_undefined() -> None:
     results = runs("relu", 0.0)
     results[3] = dataclasses.replace(results[3], scores={**results[3].scores, "precision": None})
-    (row,) = report.compare(results, plan(results)).rows
+    (row,) = report.compare(results, plan(results), FIXED).rows
     assert row["precision"] is None
     assert row["accuracy"] is not None
 
@@ -155,15 +97,15 @@ def test_a_mean_of_undefined_figures_is_undefined() -> None:
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_few_seeds_decide_nothing_and_the_table_says_so(n: int) -> None:
     few = [*runs("relu", 0.0, n), *runs("gelu", 0.05, n)]
-    table = report.compare(few, plan(few))
+    table = report.compare(few, plan(few), FIXED)
     assert rows(table)["gelu"]["verdict"] == "undecided"
-    assert any(f"{n} paired seeds can decide nothing here" in note for note in table.notes)
+    assert any(f"{n} paired seeds can show no difference here" in note for note in table.notes)
 
 
 def test_quick_runs_are_marked() -> None:
     few = runs("relu", 0.0, 2)
     for table in (
-        report.compare(few, plan(few, quick=True)),
+        report.compare(few, plan(few, quick=True), FIXED),
         report.runs(few, plan(few, quick=True)),
         report.deadcount(few, plan(few, quick=True))[0],
     ):

@@ -55,15 +55,6 @@ def test_threads_do_not_depend_on_the_number_of_cells(
     assert found == {2}
 
 
-def test_small_networks_get_the_threads_that_a_stack_wants(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pretend(monkeypatch, {(1, 1): 1e-3, (1, 2): 1.5e-3, (tuning.WIDE, 2): 1e-4})
-    found = {tune(CELLS[:count], machine, [1, 2], None).threads for count in (1, 2, 9, 20)}
-    assert found == {2}
-    assert tune(CELLS, machine, [1, 2], 1).threads == 1  # --stack 1
-
-
 def test_flags_overrule(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = pretend(monkeypatch, {(8, 1): 0.1})
     assert tune(CELLS, machine, [1], 5) == Tuning(5, 1)

@@ -7,10 +7,14 @@ import os
 import sys
 import tempfile
 
-from measure import table
-from rows import ROWS
+from relubench.__main__ import yield_cores
 
-from relubench.formats import FORMATS, render
+yield_cores()  # as the command line does, before torch is imported
+
+from measure import table  # noqa: E402
+from rows import ROWS  # noqa: E402
+
+from relubench.formats import FORMATS, render  # noqa: E402
 
 
 def main() -> None:
@@ -29,8 +33,10 @@ def main() -> None:
                 sys.stderr.write(f"row {row} left out: RELUBENCH_DATA names no MNIST\n")
                 continue
             for figure in ROWS[row](chosen.rounds):
-                sys.stderr.write(f"row {row}: {figure.task}, {figure.against}\n")
                 figures.append(figure)
+                median = figure.as_row()["median"]
+                measured = f"{figure.task}, {figure.against}: {median:.3g} {figure.unit}"
+                sys.stderr.write(f"row {row}: {measured}\n")
     sys.stdout.write(render([table(figures, chosen.rounds)], chosen.format))
 
 

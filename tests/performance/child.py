@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from pathlib import Path
 from unittest.mock import patch
 
 import torch
@@ -35,7 +34,7 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def untrained(stack: Stack, machine: Machine, save: Path | None) -> list[RunResult]:
+def untrained(stack: Stack, machine: Machine, **rest: object) -> list[RunResult]:
     """A result per cell, as large as a real one."""
     here = Environment(
         relubench="1", torch="2", device="cpu", threads=1, dtype="float32", stack=len(stack.cells)
@@ -80,7 +79,7 @@ def cells(count: int) -> list[float]:
     most = peak()
     alike = [Cell(dataset="iris", model="ffnn", activation="relu", seed=n) for n in range(1000)]
     tracemalloc.start()
-    kept = untrained(Stack(tuple(alike)), Machine(data_dir=""), None)
+    kept = untrained(Stack(tuple(alike)), Machine(data_dir=""))
     return [seconds, most, tracemalloc.get_traced_memory()[0] / len(kept) / 1024]
 
 

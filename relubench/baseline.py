@@ -1,0 +1,253 @@
+"""Baselines: what a run measured, seed by seed, in a small file that is meant to be committed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from relubench import __version__
+from relubench.errors import NotComparable
+from relubench.formats import counted
+from relubench.ledger import Context
+from relubench.measures import MEASURES
+from relubench.plan import grouped
+from relubench.report import run_row, setup_row
+from relubench.results import LOST, RunResult
+
+FORMAT = 1
+# What names a row: dataset, model, activation, head, recipe, preparation.
+Setup = dict[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One activation in one set-up: its figures by metric, in the order of its seeds.
+
+    data    digest of the dataset
+    stack   cells that shared a pass, the most: what shares a pass was timed together
+    failed  why a run diverged or was lost; None: it was finished
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    setup: Setup
+    data: str
+    threads: int
+    stack: int = 0
+    seeds: tuple[int, ...] = ()
+    failed: tuple[str | None, ...] = ()
+    values: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        columns = (self.failed, *self.values.values())
+        if any(len(column) != len(self.seeds) for column in columns):
+            raise ValueError("there is not one figure per seed")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("a seed stands twice")
+
+    @property
+    def finished(self) -> bool:
+        """Whether any run came to its end."""
+        return None in self.failed
+
+    @property
+    def lost(self) -> int:
+        """How many runs nobody could train: they say nothing of the activation."""
+        return sum((why or "").startswith(LOST) for why in self.failed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run measured and on what; the same for a baseline and for what is held against it.
+
+    machine  CPU model and cores, or the GPU's name; None: not all seconds are of one machine
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    format: int
+    relubench: str
+    engine: int
+    torch: str
+    device: str
+    precision: str
+    machine: str | None
+    rows: tuple[Row, ...]
+
+    def __post_init__(self) -> None:
+        setups = [row.setup for row in self.rows]
+        if any(setups.count(setup) > 1 for setup in setups):
+            raise ValueError("a row stands twice")
+
+    def row(self, setup: Mapping[str, Any]) -> Row:
+        """The row of a set-up, which must be there."""
+        return next(row for row in self.rows if row.setup == setup)
+
+
+RECORD: TypeAdapter[Record] = TypeAdapter(Record)
+
+
+def planned(setups: Iterable[tuple[Setup, Context]], machine: str | None) -> Record:
+    """The record of what is still to be trained: rows without figures."""
+    setups = list(setups)
+    here = setups[0][1]
+    return Record(
+        format=FORMAT,
+        relubench=__version__,
+        engine=here.engine,
+        torch=here.torch,
+        device=here.device,
+        precision=here.dtype,
+        machine=machine,
+        rows=tuple(
+            Row(setup=setup, data=context.data, threads=context.threads)
+            for setup, context in setups
+        ),
+    )
+
+
+def measured(plan: Record, results: Sequence[RunResult]) -> Record:
+    """The planned record with what came out."""
+    runs = grouped(results, lambda result: _key(setup_row(result.cell)))
+    return replace(plan, rows=tuple(_filled(row, runs[_key(row.setup)]) for row in plan.rows))
+
+
+def _filled(row: Row, results: Sequence[RunResult]) -> Row:
+    runs = [run_row(result) for result in results]
+    return replace(
+        row,
+        stack=max((run["stack"] for run in runs), default=0),
+        seeds=tuple(run["seed"] for run in runs),
+        failed=tuple(run["failed"] for run in runs),
+        values={name: tuple(run[name] for run in runs) for name in MEASURES},
+    )
+
+
+def _key(setup: Setup) -> str:
+    return json.dumps(setup, sort_keys=True)
+
+
+def write(record: Record) -> str:
+    """The text of a baseline's file: JSON, keys sorted, a metric's figures on one line."""
+    text = json.dumps(asdict(record), indent=1, sort_keys=True, allow_nan=False)
+    return re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", _on_one_line, text) + "\n"
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return f"[{' '.join(line.strip() for line in found[1].splitlines())}]"
+
+
+def read(path: Path) -> Record | None:
+    """The record in a file; None where there is no file.
+
+    Raises NotComparable where it is damaged or of another format.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise NotComparable(f"{path}: cannot be read: {reason}") from None
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != FORMAT:
+        raise NotComparable(f"{path}: format: {_said([version])} in the baseline, {FORMAT} here")
+    try:
+        return RECORD.validate_python(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "rows"
+        raise NotComparable(f"{path}: damaged: {where}: {first['msg']}") from None
+
+
+def unfit(record: Record) -> str | None:
+    """Why a record is no baseline; None: it is one."""
+    if lost := sum(row.lost for row in record.rows):
+        return f"{counted(lost, 'run')} lost"
+    if not any(row.finished for row in record.rows):
+        return "every run diverged"
+    return None
+
+
+def differences(base: Record, new: Record) -> list[str]:
+    """Each field in which two records cannot be compared, with both values."""
+    said = []
+    if base.precision != new.precision:
+        said.append(_differs("precision", [base.precision], [new.precision]))
+    for key in dict.fromkeys(key for row in (*base.rows, *new.rows) for key in row.setup):
+        there, here = ([row.setup.get(key) for row in each.rows] for each in (base, new))
+        if set(there) != set(here):
+            said.append(_differs(key, there, here))
+    digests = [{row.setup.get("dataset"): row.data for row in each.rows} for each in (base, new)]
+    for dataset, digest in digests[0].items():
+        if digest != digests[1].get(dataset, digest):
+            said.append(_differs(f"data of {dataset}", [digest], [digests[1][dataset]]))
+    return said or _missing(base, new)
+
+
+def _missing(base: Record, new: Record) -> list[str]:
+    """Rows that only one of two records has, where each of their fields stands in both."""
+    said = []
+    for name, one, other in (("the baseline", base, new), ("this run", new, base)):
+        known = [row.setup for row in other.rows]
+        for row in one.rows:
+            if row.setup not in known:
+                said.append(f"row: {_said(row.setup.values())}: only in {name}")
+    return said
+
+
+def surroundings(base: Record, new: Record) -> list[str]:
+    """What else is not as it was in the baseline, and need not be."""
+    names = ("relubench", "engine", "torch", "device", "machine")
+    pairs = {name: (getattr(base, name), getattr(new, name)) for name in names}
+    return [_differs(name, [a], [b]) for name, (a, b) in pairs.items() if a != b]
+
+
+def clock(base: Record, new: Record, setup: Setup) -> str | None:
+    """Why the seconds of two rows cannot be compared; None: they can."""
+    there, here = base.row(setup), new.row(setup)
+    if base.machine is None:
+        return "the baseline's runs were not all timed when it was made"
+    if base.machine != new.machine:
+        return _differs("machine", [base.machine], [new.machine])
+    if there.threads != here.threads:
+        return _differs("threads", [there.threads], [here.threads])
+    if max(there.stack, here.stack) > 1:
+        return "seeds that share a pass are not timed apart (--stack 1, in both)"
+    return None
+
+
+def _differs(name: str, there: Iterable[Any], here: Iterable[Any]) -> str:
+    return f"{name}: {_said(there)} in the baseline, {_said(here)} here"
+
+
+def _said(values: Iterable[Any]) -> str:
+    return ", ".join(dict.fromkeys("none" if value is None else str(value) for value in values))
+
+
+def machine_class(device: str) -> str:
+    """What seconds depend on: the GPU's name, or the CPU's with its cores."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cpu = f"{_cpu()}, {cores} cores"
+    return cpu if device == "cpu" else f"{device} of {cpu}"
+
+
+def _cpu() -> str:
+    try:
+        known = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        known = ""
+    found = re.search(r"^model name\s*: (.+)$", known, re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()

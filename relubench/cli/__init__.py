@@ -1,0 +1,53 @@
+"""Flags in, exit code out: the only room that knows Typer, and the only one that prints."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import traceback
+
+import typer
+
+from relubench.cli.app import app
+from relubench.cli.flags import Flags, OutputFlags
+from relubench.cli.terminal import say
+from relubench.errors import RelubenchError
+
+__all__ = ["Flags", "OutputFlags", "main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where ± has no code, a ? must do
+    try:
+        return app(arguments, standalone_mode=False, obj=arguments) or 0
+    except RelubenchError as error:
+        return _failed(arguments, str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _failed(arguments, error.format_message(), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _failed(arguments, "interrupted", 130)
+    except SystemExit as stop:
+        if stop.code != 1:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Typer's 1: nobody reads stdout any more
+        return 141  # what a shell reports of a process that SIGPIPE ended
+    except OSError as error:
+        return _failed(arguments, f"cannot write to stdout: {error.strerror}", 2)
+    except Exception as error:
+        return _failed(arguments, f"bug in relubench: {type(error).__name__}: {error}", 70)
+
+
+def _failed(arguments: list[str], message: str, exit_code: int) -> int:
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)  # an interrupt has been heard
+    if "--verbose" in arguments:
+        traceback.print_exc()
+    for line in message.splitlines():
+        say(f"relubench: {line}")
+    return exit_code

@@ -1,0 +1,123 @@
+"""An outcome's tables to stdout and to files, in the formats that are asked for."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relubench.cli.flags import Names
+from relubench.cli.terminal import width_and_colour
+from relubench.errors import BadValue, Stopped
+
+if TYPE_CHECKING:
+    from relubench.commands import Outcome
+    from relubench.formats import Table
+    from relubench.report import Arrangement
+
+
+def show(
+    outcome: Callable[[], Outcome],
+    format: str | None,
+    output: list[Path] | None,
+    columns: Names,
+    sort: str | None,
+    group: Names,
+    quiet: bool,
+    verbose: bool,
+    pictured: bool = False,
+) -> int:
+    """Do the work and print its tables; files are checked before the work and written after.
+
+    With `pictured` a file may be one of pictures.SUFFIXES.
+    """
+    from relubench import files
+
+    targets = _targets(output, format, pictured)
+    if None in targets and sys.stdout is None:
+        raise BadValue("stdout is closed: give -o FILE")
+    path: Path | None = None
+    try:
+        with ExitStack() as stack:
+            parts = {p: stack.enter_context(files.replacing(p, "-o")) for p in targets if p}
+            done = outcome()
+            tables = [_arranged(done.tables[0], columns, sort, group), *done.tables[1:]]
+            for path, name in targets.items():
+                _write(tables, name, parts[path]) if path else _print(tables, name)
+    except KeyboardInterrupt:
+        raise Stopped("interrupted") from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise BadValue(f"cannot write {path or 'to stdout'}: {error.strerror}") from error
+    return done.exit_code
+
+
+def _targets(
+    output: list[Path] | None, format: str | None, pictured: bool
+) -> dict[Path | None, str]:
+    """Where the tables go, each place with its format or a picture's suffix; None is stdout."""
+    places = [None if path == Path("-") else path for path in output or [Path("-")]]
+    if format and len(set(places)) > 1:
+        raise BadValue("--format is for one output: of several, the suffixes say the format")
+    return {place: _format(format, place, pictured) for place in places}
+
+
+def _format(given: str | None, output: Path | None, pictured: bool) -> str:
+    """The format's name, or the suffix of a picture's file."""
+    from relubench import formats, pictures
+
+    if given or output is None:
+        return formats.FORMATS[given or "text"].name
+    drawn = pictures.SUFFIXES if pictured else ()
+    suffix = output.suffix.lower()
+    name = suffix if suffix in drawn else formats.by_suffix(output.name)
+    if name is None:
+        known = ", ".join([*(entry.suffix for entry in formats.FORMATS.values()), *drawn])
+        raise BadValue(f"-o {output}: no format has this suffix; give --format, or one of {known}")
+    return name
+
+
+def _write(tables: Sequence[Table], name: str, path: Path) -> None:
+    """To a file: the tables, or the picture where `name` is a picture's suffix."""
+    from relubench import formats
+
+    if name in formats.FORMATS:
+        path.write_text(formats.render(tables, name), encoding="utf-8")
+    elif picture := tables[0].picture:
+        from relubench import plots
+
+        plots.save(picture, path, name.removeprefix("."))
+
+
+def _print(tables: Sequence[Table], name: str) -> None:
+    """The tables to stdout; what its encoding cannot say is escaped for machines, else a ?."""
+    from relubench import formats
+
+    text = formats.render(tables, name, *width_and_colour())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        machine = formats.FORMATS[name].machine
+        sys.stdout.reconfigure(errors="backslashreplace" if machine else "replace")
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _arranged(table: Table, columns: Names, sort: str | None, group: Names) -> Table:
+    """The table as --columns, --sort and --group want it."""
+    if not (columns or sort or group):
+        return table
+    return arrangement(columns, sort, group).apply(table)
+
+
+def arrangement(columns: Names, sort: str | None, group: Names) -> Arrangement:
+    """What --columns, --sort and --group say, their comma lists split."""
+    from relubench.report import Arrangement
+
+    split = [
+        tuple(part.strip() for item in keys or () for part in item.split(","))
+        for keys in (columns, group)
+    ]
+    return Arrangement(split[0], sort, split[1])

@@ -1,0 +1,61 @@
+"""Lines to stderr, a progress bar, and what kind of terminal stdout is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from relubench.formats import UNFOLDED
+
+if TYPE_CHECKING:
+    from relubench.console import Console
+    from relubench.executors import Done
+
+
+def say(text: str) -> None:
+    """A line to stderr, if it is open; a line that cannot be written stops nothing."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+
+
+def console(quiet: bool, verbose: bool = False) -> Console:
+    """Notes and a progress bar on stderr; the bar on a terminal only."""
+    from relubench.console import Console
+
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    bar = terminal and not quiet and "CI" not in os.environ
+    return Console(
+        note=lambda text: None if quiet else say(text),
+        detail=lambda text: say(text) if verbose and not quiet else None,
+        track=_bar if bar else lambda results, total: iter(results),
+    )
+
+
+def _bar(finished: Iterable[Done], total: int) -> Iterator[Done]:
+    from rich import progress
+    from rich.console import Console as Terminal
+
+    columns = (
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.description}"),
+    )
+    with progress.Progress(*columns, console=Terminal(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=total)
+        for stack, results in finished:
+            bars.update(task, advance=len(results), description=stack.cells[0].activation)
+            yield stack, results
+
+
+def width_and_colour() -> tuple[int, bool]:
+    """How wide stdout is, and whether it shows colours."""
+    if not sys.stdout.isatty():
+        return UNFOLDED, False
+    plain = os.environ.get("NO_COLOR") or "CI" in os.environ
+    return shutil.get_terminal_size().columns, not plain

@@ -1,0 +1,146 @@
+"""What compare does about baselines: one is read, refused or held against the run, one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from relubench import baseline, ci, gate, report
+from relubench.baseline import Record
+from relubench.console import Console
+from relubench.errors import BadValue, NotComparable
+from relubench.formats import Table
+from relubench.gate import GateRow
+from relubench.plan import Asked, Plan, Stack
+from relubench.results import RunResult
+from relubench.work import Work
+
+if TYPE_CHECKING:
+    from relubench.config import Settings
+    from relubench.report import Terms
+
+PRECEDENCE = (3, 4, 1)  # of exit codes; else 0
+
+
+def check(asked: Asked, settings: Settings, quick: bool) -> None:
+    """Refuse what is no baseline and cannot be held against one: it is figures of known seeds."""
+    if asked.save and quick:
+        raise BadValue("--save-baseline: a --quick run is a smoke run and never a baseline")
+    flag = "--baseline" if asked.baseline else "--save-baseline"
+    if asked.records:
+        if settings.until_decided:
+            raise BadValue(f"{flag}: the seeds are fixed beforehand, so not with --until-decided")
+        if settings.folds:
+            raise BadValue(f"{flag}: a baseline is paired by seed, so not with --folds")
+
+
+def known(asked: Asked, console: Console) -> Record | None:
+    """The baseline that was asked for; None, with the command that makes one, if there is none.
+
+    Raises NotComparable where it is damaged, or must be there and is not.
+    """
+    base = baseline.read(asked.baseline) if asked.baseline else None
+    if asked.baseline and base is None:
+        missing = f"{asked.baseline}: there is no baseline yet; this makes one: {asked.remedy}"
+        if asked.require:
+            raise NotComparable(missing)
+        console.note(missing)
+    return base
+
+
+def planned(work: Work, asked: Asked, base: Record | None) -> Record:
+    """The record that the work is to fill; its machine is unknown if part of it was filled before.
+
+    Raises NotComparable, with a line for each field, where the baseline is of something else.
+    """
+    stacks = [Stack(tuple(cells), tuned.threads) for cells, tuned in work.tuned]
+    setups = [(report.setup_row(stack.cells[0]), work.context(stack)) for stack in stacks]
+    before = any(work.known(stack) for stack in stacks)
+    machine = None if before else baseline.machine_class(work.machine.device)
+    new = baseline.planned(setups, machine)
+    if base and (differ := baseline.differences(base, new)):
+        raise NotComparable("\n".join(f"{asked.baseline}: {each}" for each in differ))
+    return new
+
+
+def shown(asked: Asked, results: Sequence[RunResult], plan: Plan, terms: Terms) -> Table:
+    """compare's table with the keys that its rows will have."""
+    table = report.compare(results, plan, terms)
+    return gate.with_gate(table, []) if asked.baseline else table
+
+
+@dataclass(frozen=True)
+class Held:
+    """A run beside its baseline, if it has one: what compare adds to its table."""
+
+    asked: Asked
+    base: Record | None
+    new: Record
+    plan: Plan
+
+    @cached_property
+    def rows(self) -> list[GateRow]:
+        """The gate's rows; none without a baseline."""
+        return gate.judge(self.base, self.new, self.plan.margins) if self.base else []
+
+    @property
+    def heading(self) -> str:
+        """The gate in one line."""
+        return f"gate: {gate.summary(self.rows)}" if self.base else "compare"
+
+    @property
+    def unsaved(self) -> str | None:
+        """Why this is not the baseline that it was to be."""
+        return baseline.unfit(self.new) if self.asked.save else None
+
+    @property
+    def gate_code(self) -> int:
+        """0, 3 or 4: what the gate says."""
+        return gate.exit_code(self.rows, self.asked.strict) if self.base else 0
+
+    def exit_code(self, runs: int) -> int:
+        """The code of the whole, `runs` being that of the runs alone."""
+        codes = (self.gate_code, 4 if self.unsaved else 0, runs)
+        return next((code for code in PRECEDENCE if code in codes), 0)
+
+    def tables(self, compared: Sequence[Table]) -> list[Table]:
+        """compare's tables, the rows of the first with the gate's words; then the gate's."""
+        if not self.asked.baseline:
+            return list(compared)
+        first, *others = compared
+        tables = [gate.with_gate(first, self.rows), *others]
+        if self.base:
+            tables.append(gate.table(self.rows, self.base, self.new, str(self.asked.baseline)))
+        return tables
+
+    def files(self, table: Table) -> dict[str, str]:
+        """Texts by the flag that asks for them."""
+        setup = list(self.new.rows[0].setup)
+        return {
+            "--junit": ci.junit(self.rows) if self.base else ci.junit_of_runs(table.rows, setup),
+            "--export-benchmark": ci.history(table.rows, setup),
+            **({} if baseline.unfit(self.new) else {"--save-baseline": baseline.write(self.new)}),
+        }
+
+    def problems(self) -> list[str]:
+        """What must be heard even under --quiet."""
+        said = [self.heading] if self.gate_code else []
+        if self.unsaved:
+            said.append(f"--save-baseline: nothing written: {self.unsaved}")
+        return said
+
+    def tell(self, console: Console) -> None:
+        """What may be left unheard."""
+        if self.base and not self.gate_code:
+            console.note(self.heading)
+        if self.asked.save and self.new.machine is None:
+            console.note("--save-baseline: no seconds to compare, some runs were finished before")
+
+
+def held(
+    asked: Asked, base: Record | None, new: Record, results: Sequence[RunResult], plan: Plan
+) -> Held:
+    """The planned record filled with results, where one is wanted, beside its baseline."""
+    return Held(asked, base, baseline.measured(new, results) if asked.records else new, plan)

@@ -1,0 +1,128 @@
+"""What can be compared: a figure of each run, its better way, and how near counts as alike."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from relubench.errors import BadValue, UnknownName
+from relubench.metrics import METRICS
+from relubench.plan import Margin
+from relubench.results import COUNTS, RunResult, total
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of a run: which way is better ("higher" or "lower"), its unit, its margin."""
+
+    name: str
+    better: str
+    unit: str
+    margin: Margin
+
+    @property
+    def sign(self) -> int:
+        """What turns it so that more is better."""
+        return 1 if self.better == "higher" else -1
+
+    @property
+    def scale(self) -> int:
+        """What people read is this times the figure: fractions in per cent."""
+        return 100 if self.unit == "fraction" else 1
+
+    @property
+    def noun(self) -> str:
+        """The unit of a difference as people read it."""
+        return "points" if self.unit == "fraction" else self.unit
+
+    @property
+    def worst(self) -> float | None:
+        """The figure of a run that diverged, in a gate; None: there is no end to what is bad."""
+        if self.unit != "fraction":
+            return None
+        return 0.0 if self.better == "higher" else 1.0
+
+    def of(self, result: RunResult) -> float | None:
+        """The figure of one run; None where it has none."""
+        if result.failed:
+            return None
+        if self.name in COUNTS:
+            if not result.layers:
+                return None
+            count = total(result.layers)
+            share: float = getattr(count, self.name) / count.units
+            return share
+        if self.name in ("seconds", "parameters"):
+            return float(getattr(result, self.name))
+        return result.scores.get(self.name)
+
+
+POINT = Margin(0.01)
+TENTH = Margin(0.1, relative=True)
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        *(
+            Measure(name, metric.better, metric.unit, POINT if metric.unit == "fraction" else TENTH)
+            for name, metric in METRICS.items()
+        ),
+        Measure("train_accuracy", "higher", "fraction", POINT),
+        Measure("train_loss", "lower", "nats", TENTH),
+        *(Measure(name, "lower", "fraction", POINT) for name in COUNTS),
+        Measure("seconds", "lower", "s", TENTH),
+        Measure("parameters", "lower", "parameters", TENTH),
+    )
+}
+
+
+def measure(name: str) -> Measure:
+    """The measure of that name."""
+    if name not in MEASURES:
+        raise UnknownName("metric", name, known=MEASURES)
+    return MEASURES[name]
+
+
+def margins(value: Any) -> dict[str, Margin]:
+    """Margins from 'accuracy=0.5%,dead=1%', from a list of such texts, or from a table.
+
+    Raises BadValue or UnknownName.
+    """
+    pairs = value.items() if isinstance(value, Mapping) else map(_pair, _items(value))
+    found: dict[str, Margin] = {}
+    for name, size in pairs:
+        if name in found:
+            raise BadValue(f"{name} is given twice")
+        known = measure(name)
+        found[name] = size if isinstance(size, Margin) else margin(str(size), known)
+    return found
+
+
+def _items(value: Any) -> list[str]:
+    items = value if isinstance(value, list | tuple) else [value]
+    return [part.strip() for item in items for part in str(item).split(",")]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, size = text.partition("=")
+    if not equals:
+        raise BadValue(f"got {text!r}: write METRIC=SIZE, such as accuracy=0.5%")
+    return name.strip(), size
+
+
+def margin(text: str, of: Measure) -> Margin:
+    """'0.5%' are points of a share and per cent of any other mean; '0.1' is in the measure's unit.
+
+    A share takes points only: 0.5 could be either. Raises BadValue.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
+    if not found or not math.isfinite(float(found[1])):
+        raise BadValue(f"got {text}: must be a number from 0, such as 1%")
+    size, share = float(found[1]), of.unit == "fraction"
+    if share and not found[2]:
+        raise BadValue(f"got {text}: {of.name} is a share, say how many points: 1%")
+    if share and size > 100:
+        raise BadValue(f"got {text}: {of.name} has 100 points in all")
+    return Margin(size / 100, relative=not share) if found[2] else Margin(size)

@@ -1,0 +1,95 @@
+"""--columns, --sort and --group: what of a table is shown, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from relubench.errors import BadValue, suggestion
+from relubench.formats import Column, Row, Table
+from relubench.measures import MEASURES
+from relubench.plan import grouped
+from relubench.report.columns import percent_column
+from relubench.report.figures import UNDEFINED, significant
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Keys of rows, as machines see them; nothing changes where nothing is given.
+
+    sort   one key, with '-' for descending; inside each group
+    group  rows with the same values of these stand together; ('none',): one group
+    """
+
+    columns: tuple[str, ...] = ()
+    sort: str | None = None
+    group: tuple[str, ...] = ()
+
+    def apply(self, table: Table) -> Table:
+        """The table in this arrangement; raises BadValue for a key that no row has."""
+        if self == Arrangement() or not table.rows:
+            return table
+        shown = {column.key or column.head.replace(" ", "_"): column for column in table.columns}
+        keys = dict.fromkeys([*table.rows[0], *shown])
+        table = self._grouped(table, keys)
+        if self.sort:
+            table = replace(table, rows=self._sorted(table, keys))
+        if not self.columns:
+            return table
+        for key in self.columns:
+            _check("--columns", key, keys)
+        columns = [shown.get(key) or _plain(key) for key in self.columns]
+        if table.turned:  # what each row is called stands above it
+            columns = [table.columns[0], *(c for c in columns if c is not table.columns[0])]
+        return replace(table, columns=columns, keys=self.columns)
+
+    def _grouped(self, table: Table, keys: Collection[str]) -> Table:
+        if not self.group:
+            return table
+        wanted = () if self.group == ("none",) else self.group
+        for key in wanted:
+            _check("--group", key, keys)
+
+        def group(row: Row) -> tuple[str, ...]:
+            return tuple(str(row.get(key)) for key in wanted)
+
+        together = [row for rows in grouped(table.rows, group).values() for row in rows]
+        return replace(table, rows=together, group=group, heading=lambda row: "")
+
+    def _sorted(self, table: Table, keys: Collection[str]) -> list[Row]:
+        """The rows by one key inside each group; those without a value last."""
+        down, key = (self.sort or "").startswith("-"), (self.sort or "").removeprefix("-")
+        _check("--sort", key, keys)
+        ordered: list[Row] = []
+        blocks = grouped(table.rows, lambda row: (table.heading(row), table.group(row)))
+        for rows in blocks.values():
+            known = [row for row in rows if row.get(key) is not None]
+            ordered += sorted(known, key=lambda row: _order(row[key]), reverse=down)
+            ordered += [row for row in rows if row.get(key) is None]
+        return ordered
+
+
+def _check(flag: str, key: str, known: Collection[str]) -> None:
+    if key not in known:
+        near = suggestion(key, known)
+        hint = f"{near} " if near else ""
+        raise BadValue(f"{flag}: unknown key {key!r}: {hint}known: {', '.join(known)}")
+
+
+def _order(value: Any) -> tuple[float, str]:
+    """Numbers by size, words by letter."""
+    return (value, "") if isinstance(value, int | float) else (0.0, str(value))
+
+
+def _plain(key: str) -> Column:
+    """A column for a key that the table for people leaves out."""
+    if key in MEASURES and MEASURES[key].unit == "fraction":
+        return percent_column(key)
+    return Column(key.replace("_", " "), lambda row: _text(row[key]), key=key)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return UNDEFINED
+    return significant(value, 3) if isinstance(value, float) else str(value)

@@ -1,0 +1,205 @@
+"""Sentences about a comparison: what its figures allow to be said, by which test, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from relubench import __version__, advice, stats
+from relubench.formats import Row, counted
+from relubench.measures import Measure
+from relubench.plan import Cell, Plan, grouped
+from relubench.report.evidence import Terms, pairs, unit
+from relubench.report.figures import deserved, p_value, signed
+from relubench.report.naming import repeated
+from relubench.stats import Design
+
+HOLDOUT = 3 / 7  # n_test / n_train of a drawn hold-out
+NEW_DATA = "Both speak of new data from the same source, as far as one sample can"
+SPEAKS = {
+    "paired seeds": "Both speak of these rows under other seeds, not of new data.",
+    "drawn hold-outs": f"{NEW_DATA}; P(better) speaks of these rows under other seeds.",
+    "folds": f"{NEW_DATA}.",
+}
+NOUNS = {"paired seeds": "paired seed", "drawn hold-outs": "drawn hold-out", "folds": "split"}
+
+
+def said(rows: Sequence[Row], names: Sequence[str], terms: Terms) -> list[str]:
+    """A sentence per set-up, the tests, their limits; how each verdict came about, on request."""
+    tested = [row for row in rows if row["p"] is not None]
+    by_design = list(grouped(tested, lambda row: (row["design"], row["test"])).values())
+    lines = [terms.stopped] if terms.stopped else []
+    lines += [*_sentences(rows, names, terms.measure), *advice.advise(rows, names)]
+    lines += [line for members in by_design for line in _method(members, terms)]
+    lines += _shared(rows, terms.measure)
+    if terms.explain:
+        lines += [_methods_section(members, terms) for members in by_design]
+        lines += [_reason(row, names, terms) for row in tested]
+    return lines
+
+
+def tested_by(design: Design, units: int, comparisons: int) -> str:
+    """The test and its correction in a few words."""
+    if design.ratio is not None:
+        name = f"corrected resampled t (n_test/n_train {design.ratio:.2g})"
+    elif units > stats.EXACT_LIMIT:
+        name = f"sign-flip, {stats.DRAWN} drawn patterns"
+    else:
+        name = "exact sign-flip"
+    return f"{name}, Holm over {counted(comparisons, 'comparison')}"
+
+
+def outlook(plan: Plan, terms: Terms) -> list[str]:
+    """What the designs of a plan can show at best, to be said before it is trained."""
+    designs = grouped(plan.cells, lambda cell: _design(cell, terms)).items()
+    return [_at_best(name, ratio, cells, plan, terms) for (name, ratio), cells in designs]
+
+
+def _design(cell: Cell, terms: Terms) -> tuple[str, float | None]:
+    if folds := cell.split.folds:
+        return "folds", 1 / (folds - 1)
+    fixed = cell.dataset in terms.published
+    return ("paired seeds", None) if fixed else ("drawn hold-outs", HOLDOUT)
+
+
+def _at_best(
+    name: str, ratio: float | None, cells: Sequence[Cell], plan: Plan, terms: Terms
+) -> str:
+    units = len({unit(cell) for cell in cells})
+    activations = list(dict.fromkeys(cell.activation for cell in cells))
+    count = len(pairs(activations, plan.reference, terms.every_pair))
+    over = f"Holm over {counted(count, 'comparison')}"
+    what = counted(units, NOUNS[name])
+    if not count:
+        return f"{what}: nothing is compared with {plan.reference}"
+    if ratio is None:
+        least = stats.smallest_p(units)
+        corrected = f", after {over} none below {min(1.0, count * least):.3g}" if count > 1 else ""
+        return f"{what}: no two-sided p below {least:.3g}{corrected}"
+    if units < 2:
+        return f"{what}: no test; it has no spread"
+    least = stats.smallest_difference(units, ratio, terms.alpha / count)
+    folds = stats.smallest_difference(30, 1 / 9, terms.alpha / count)
+    advice = f"; with --folds 10 --repeats 3 {folds:.2g}" if name == "drawn hold-outs" else ""
+    return f"{what}: no mean difference under {least:.2g} spreads can be shown ({over}){advice}"
+
+
+def _sentences(rows: Sequence[Row], names: Sequence[str], measure: Measure) -> list[str]:
+    """What the figures allow to say, a sentence per set-up and word."""
+    lines = []
+    decimals = deserved([_width(row) for row in rows], measure.scale)
+    for setup, members in grouped(rows, lambda row: tuple(str(row[n]) for n in names)).items():
+        where = f"{', '.join(setup)}: " if setup else ""
+        reference = members[0]["reference"]
+        for verdict in ("better", "worse"):
+            found = [
+                f"{r['activation']} ({signed(r['difference'], measure, decimals)} {measure.noun})"
+                for r in members
+                if r["verdict"] == verdict
+            ]
+            if found:
+                lines.append(f"{where}{verdict} than {reference}: {', '.join(found)}.")
+        alike = [row["activation"] for row in members if row["verdict"] == "equivalent"]
+        if alike:
+            margin = _margin(members, measure)
+            lines.append(f"{where}equivalent to {reference} (inside {margin}): {', '.join(alike)}.")
+        verdicts = {row["verdict"] for row in members}
+        if "undecided" in verdicts and not verdicts & {"better", "worse", "equivalent"}:
+            lines.append(f"{where}undecided: nothing here tells an activation from {reference}.")
+    return lines
+
+
+def _width(row: Row) -> float | None:
+    low, high = row["difference_low"], row["difference_high"]
+    return None if low is None or high is None else (high - low) / 2
+
+
+def _margin(rows: Sequence[Row], measure: Measure) -> str:
+    """The margin as people read it; where it differs from row to row, from … to."""
+    margins = sorted({row["margin"] * measure.scale for row in rows if row["margin"] is not None})
+    ends = dict.fromkeys(f"{margin:.3g}" for margin in (margins[0], margins[-1]))
+    noun = "point" if list(ends) == ["1"] and measure.unit == "fraction" else measure.noun
+    return f"±{' to '.join(ends)} {noun}"
+
+
+def _method(rows: Sequence[Row], terms: Terms) -> list[str]:
+    """How p was found, of what it speaks, and what so few repeats can never show."""
+    first, most = rows[0], max(row["pairs"] for row in rows)
+    fewest = min(row["pairs"] for row in rows)
+    count = str(most) if fewest == most else f"{fewest} to {most}"
+    overlap = "" if first["ratio"] is None else "for the overlap of the splits but "
+    not_for = f"corrected {overlap}not for" if overlap else "not corrected for"
+    methods = " or ".join(dict.fromkeys(row["interval"] for row in rows))
+    lines = [
+        f"p: {first['test']}, over {count} {NOUNS[first['design']]}s; interval: 95 % {methods} of "
+        f"the mean paired difference, {not_for} the comparisons. {SPEAKS[first['design']]}"
+    ]
+    if first["folds"] and (warning := stats.caveat(first["folds"], first["repeats"])):
+        lines.append(warning)
+    least = min(1.0, stats.smallest_p(most) * first["comparisons"])
+    if first["ratio"] is None and least >= terms.alpha:
+        lines.append(
+            f"{counted(most, 'paired seed')} can show no difference here: over "
+            f"{counted(first['comparisons'], 'comparison')} no corrected p is below {least:.3g}; "
+            f"--seeds {stats.pairs_needed(first['comparisons'], terms.alpha)} could."
+        )
+    return lines
+
+
+def _shared(rows: Sequence[Row], measure: Measure) -> list[str]:
+    """Why seconds may decide nothing."""
+    if measure.name == "seconds" and any(row["stack"] > 1 for row in rows):
+        return [
+            "Runs of one pass share its seconds, which is one measurement: --stack 1 times each."
+        ]
+    return []
+
+
+def _methods_section(rows: Sequence[Row], terms: Terms) -> str:
+    """The sentence that a paper's methods section would use."""
+    first, measure = rows[0], terms.measure
+    test, correction = first["test"].split(", Holm ")
+    source = "Nadeau & Bengio 2003" if first["ratio"] is not None else "Fisher 1935"
+    bayes = ""
+    if terms.rope and first["ratio"] is not None:
+        bayes = (
+            " Posterior probabilities are those of the Bayesian correlated t test (Corani & "
+            f"Benavoli 2015) with a region of practical equivalence of ±{first['rope_limit']:.3g}."
+        )
+    drawn = (
+        ", each with its own stratified hold-out" if first["design"] == "drawn hold-outs" else ""
+    )
+    pair = "All pairs of activations" if terms.every_pair else "Activations"
+    beside = "" if terms.every_pair else f" with {first['reference']}"
+    return (
+        f"Methods: {pair} were compared{beside} on {measure.name} by the {test} test ({source}), "
+        f"two-sided, over {repeated(first)}{drawn}, with Holm's correction {correction} "
+        f"at alpha = {terms.alpha:.3g}; equivalence was tested inside {_margin(rows, measure)} by "
+        "two one-sided tests (Schuirmann 1987), corrected likewise; intervals are 95 % intervals "
+        f"of the mean paired difference, uncorrected.{bayes} relubench {__version__}, "
+        f"torch {first['torch']}."
+    )
+
+
+def _reason(row: Row, names: Sequence[str], terms: Terms) -> str:
+    """How one verdict came about."""
+    who = ", ".join(str(row[name]) for name in (*names, "activation"))
+    alone = f"p {p_value(row['p'])} ({p_value(row['p_unadjusted'])} alone)"
+    inside = f"of equivalence {p_value(row['p_equivalent'])}"
+    chance = ""
+    if row["probability"] is not None:
+        low, high = row["probability_low"], row["probability_high"]
+        chance = f"; P(better) {row['probability']:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{who}: {alone}, {inside}, level {terms.alpha:.3g}{chance}: {_because(row)}."
+
+
+def _because(row: Row) -> str:
+    verdict: str = row["verdict"]
+    if verdict == "diverged":
+        return "diverged runs leave nothing to decide"
+    if verdict != "undecided":
+        return verdict
+    for noun in ("seed", "repeat"):
+        if more := row[f"more_{noun}s"]:
+            about = counted(more, f"more {noun}")
+            return f"undecided; about {about} would decide if what was seen is the truth"
+    return "undecided, and no number of further runs is foreseen to change that"

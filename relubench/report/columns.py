@@ -1,0 +1,60 @@
+"""Columns of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from relubench.formats import Column, Row
+from relubench.measures import MEASURES, Measure
+from relubench.metrics import METRICS
+from relubench.report.figures import percent, plus_minus
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+UNITS = {"fraction": "%", "parameters": ""}
+
+
+def text_of(key: str) -> Callable[[Row], str]:
+    """How a row's value reads as it is."""
+    return lambda row: str(row[key])
+
+
+def percent_of(key: str, decimals: int = 1) -> Callable[[Row], str]:
+    """How a row's fraction reads in per cent."""
+    return lambda row: percent(row[key], decimals)
+
+
+def head(name: str) -> str:
+    """A column head with the unit, and the arrow of a metric's better way."""
+    arrow = ARROWS[METRICS[name].better] if name in METRICS else ""
+    unit = MEASURES[name].unit if name in MEASURES else "fraction"
+    return f"{name.replace('_', ' ')} {UNITS.get(unit, unit)} {arrow}".rstrip()
+
+
+def percent_column(name: str, decimals: int = 1) -> Column:
+    """A column of fractions, in per cent."""
+    return Column(head(name), percent_of(name, decimals), key=name)
+
+
+def perturbations(rows: Sequence[Row]) -> list[str]:
+    """Every perturbation of some row, in order of appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row["perturbed"]))
+
+
+def withstood(name: str, decimals: int) -> Callable[[Row], str]:
+    """The accuracy under a perturbation, ± its spread where the row is a mean."""
+
+    def show(row: Row) -> str:
+        spread = row.get("perturbed_sd", {}).get(name)
+        return plus_minus(row["perturbed"].get(name), spread, decimals)
+
+    return show
+
+
+def spread_column(name: str, decimals: int, measure: Measure | None = None) -> Column:
+    """A column of means ± their `_sd`; fractions in per cent."""
+    scale = measure.scale if measure else 100
+
+    def show(row: Row) -> str:
+        return plus_minus(row[name], row[f"{name}_sd"], decimals, scale)
+
+    return Column(head(measure.name if measure else name), show, key=name)

@@ -1,0 +1,68 @@
+"""Figures as text, and means of what may not be defined."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import mean, median
+
+from relubench.measures import Measure
+
+UNDEFINED = "–"
+
+
+def percent(share: float | None, decimals: int = 1, scale: int = 100) -> str:
+    """A fraction as a percentage without its sign."""
+    return UNDEFINED if share is None else f"{scale * share:.{decimals}f}"
+
+
+def plus_minus(
+    center: float | None, spread: float | None, decimals: int = 1, scale: int = 100
+) -> str:
+    """Mean ± standard deviation, of fractions in per cent."""
+    if center is None or spread is None:
+        return percent(center, decimals, scale)
+    return f"{percent(center, decimals, scale)} ± {percent(spread, decimals, scale)}"
+
+
+def significant(value: float | None, digits: int = 2) -> str:
+    """A number with so many significant digits and no exponent."""
+    if value is None:
+        return UNDEFINED
+    if abs(value) >= 1e6:
+        return f"{value:.{digits - 1}e}"
+    places = digits - 1 - math.floor(math.log10(abs(value))) if value else digits - 1
+    return f"{value:.{max(0, places)}f}"
+
+
+def deserved(spreads: Iterable[float | None], scale: int = 100) -> int:
+    """How many decimals of a figure × scale these spreads leave meaning to, of per cent at most 2.
+
+    One significant digit of the median spread, two where the first is a 1.
+    """
+    known = [spread for spread in spreads if spread]
+    most = 2 if scale == 100 else 6
+    return min(most, max(0, -math.floor(math.log10(scale / 2 * median(known))))) if known else 1
+
+
+def signed(difference: float | None, measure: Measure, decimals: int) -> str:
+    """A difference with its sign, in the unit that people read."""
+    return UNDEFINED if difference is None else f"{measure.scale * difference:+z.{decimals}f}"
+
+
+def p_value(p: float | None) -> str:
+    """A p as papers print it."""
+    if p is None:
+        return UNDEFINED
+    return "<0.001" if p < 0.001 else significant(p)
+
+
+def count_text(count: int | None) -> str:
+    """A count, or – where there is none."""
+    return UNDEFINED if count is None else str(count)
+
+
+def mean_of(figures: Sequence[float | None]) -> float | None:
+    """The mean, which is undefined where a figure is."""
+    known = [figure for figure in figures if figure is not None]
+    return mean(known) if known and len(known) == len(figures) else None

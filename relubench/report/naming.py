@@ -1,0 +1,117 @@
+"""What names a row: the keys that vary become columns, the others the title."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from relubench.formats import Column, Row, counted
+from relubench.plan import Cell, grouped
+from relubench.results import RunResult
+
+RECIPE = ("optimizer", "lr", "epochs", "batch_size", "weight_decay", "augment")
+SETUP = (
+    *("dataset", "model", "head", "match_parameters", *RECIPE),
+    *("standardise", "pca", "limit", "perturb"),
+)
+ONE_SIZE = 1.03  # counts of parameters within a set-up that a table takes for the same
+
+
+def setup_row(cell: Cell) -> dict[str, Any]:
+    """What names a set-up."""
+    return {
+        "dataset": cell.dataset,
+        "model": cell.model,
+        "activation": cell.activation,
+        "head": cell.head,
+        "match_parameters": cell.match_parameters,
+        **vars(cell.recipe),
+        **vars(cell.preparation),
+        "perturb": cell.perturb,
+    }
+
+
+def by_setup(results: Sequence[RunResult], *keys: str) -> dict[Any, list[RunResult]]:
+    """Results by the values of these keys, as (key, value) pairs."""
+
+    def named(result: RunResult) -> tuple[tuple[str, Any], ...]:
+        row = setup_row(result.cell)
+        return tuple((key, row[key]) for key in keys)
+
+    return grouped(results, named)
+
+
+def varying(rows: Sequence[Row], *keys: str) -> list[str]:
+    """The keys that differ between rows."""
+    return [key for key in keys if len({row.get(key) for row in rows}) > 1]
+
+
+def title(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Every dimension that is not a column, in one line."""
+    if not rows:
+        return ""
+    row = rows[0]
+    seeds = f"seed {row['seed']}" if "seed" in row else repeated(row)
+    one_size = not varying(rows, "parameters")
+    parts = {
+        "dataset": row["dataset"],
+        "model": row["model"],
+        "activation": row["activation"],
+        "head": row["head"],
+        "match_parameters": "parameters as with relu" if row["match_parameters"] else "",
+        "pca": f"pca {row['pca']}" if row["pca"] else "",
+        "standardise": "" if row["standardise"] else "not standardised",
+        "limit": f"limit {row['limit']}" if row["limit"] else "",
+        "augment": f"augment {row['augment']}" if row["augment"] else "",
+        "optimizer": row["optimizer"],
+        "lr": f"lr {row['lr']:g}",
+        "weight_decay": f"weight decay {row['weight_decay']:g}" if row["weight_decay"] else "",
+        "batch_size": f"batch {row['batch_size']}",
+        "epochs": counted(row["epochs"], "epoch"),
+        "seed": seeds,
+        "parameters": counted(row["parameters"], "parameter") if one_size else "",
+        "device": f"{row['device']}, {counted(row['threads'], 'thread')}",
+        "dtype": "" if row["dtype"] == "float32" else row["dtype"],
+    }
+    return " · ".join(text for key, text in parts.items() if text and key not in names)
+
+
+def repeated(row: Row) -> str:
+    """What a comparison repeats: its paired seeds, or folds."""
+    seeds = counted(len(row["seeds"]), "seed" if row["folds"] else "paired seed")
+    if row["seeds"] != list(range(len(row["seeds"]))):
+        seeds += f" ({', '.join(map(str, row['seeds']))})"
+    folds = f"{row['folds']} folds × {counted(row['repeats'], 'repeat')} × " if row["folds"] else ""
+    return folds + seeds
+
+
+def run_count(row: Row) -> int:
+    """All runs behind a row, those that diverged with them."""
+    count: int = row["n"] + row["diverged"]
+    return count
+
+
+def run_name(result: RunResult) -> str:
+    """One run in a line."""
+    cell, split = result.cell, result.cell.split
+    parts = [cell.dataset, cell.model, cell.activation, cell.head, f"seed {cell.seed}"]
+    if split.fold is not None:
+        parts += [f"repeat {split.repeat}", f"fold {split.fold}"]
+    return " · ".join(parts)
+
+
+def name_column(name: str) -> Column:
+    """A column of names, or of what sets runs apart."""
+    if name in ("lr", "weight_decay"):
+        return Column(name.replace("_", " "), lambda row: f"{row[name]:g}", key=name)
+    number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "batch_size")
+    return Column(name.replace("_", " "), lambda row: str(row[name]), left=not number, key=name)
+
+
+def sizes(rows: Sequence[Row]) -> list[Column]:
+    """A column of parameters, where the activations of a set-up have different numbers of them."""
+    setups = grouped(rows, lambda row: tuple(row[key] for key in SETUP)).values()
+    counts = [[row["parameters"] for row in members] for members in setups]
+    if all(max(members) <= ONE_SIZE * min(members) for members in counts):
+        return []
+    return [Column("parameters", lambda row: str(row["parameters"]))]

@@ -1,0 +1,44 @@
+"""What many comparisons, and many looks at the same one, do to a p-value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+MOST_LOOKS = 5
+GROWTH = 1.4  # about, from one look to the next, as long as that makes no more
+
+
+@dataclass(frozen=True)
+class Look:
+    """One declared look: after so many seeds, at this level."""
+
+    seeds: int
+    alpha: float
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Scandinavian Journal of Statistics 6, 1979), in input order."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted, largest = [0.0] * len(order), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def looks(first: int, last: int, alpha: float = 0.05) -> list[Look]:
+    """The looks at which a run that grows from `first` to `last` seeds may stop, and their levels.
+
+    At most five, in equal ratios. Each look spends the share of alpha that its new seeds are of all
+    (linear spending, Lan & DeMets, Biometrika 70, 1983) as a level of its own. The levels add up to
+    alpha, so that by Bonferroni's inequality the error rate over all looks is at most alpha
+    whatever the test and however the looks depend on each other; the price is some power.
+    """
+    count = min(MOST_LOOKS, 1 + math.ceil(math.log(last / first) / math.log(GROWTH)))
+    seeds = np.unique(np.geomspace(first, last, count).round().astype(int))
+    new = np.diff(seeds, prepend=0)
+    return [Look(int(n), alpha * int(k) / last) for n, k in zip(seeds, new, strict=True)]

@@ -1,0 +1,150 @@
+"""How large a difference is: means, intervals, and the probability of being better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from relubench.stats.signs import SAME, Floats, sign_flip
+
+BCA_FROM = 20  # pairs; with fewer the bootstrap covers too little, and Student's t is used
+RESAMPLES = 9999
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The limits of a mean, and how they were found; None: not defined."""
+
+    low: float | None
+    high: float | None
+    method: str
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A mean paired difference with its confidence interval and two-sided p; None: not defined."""
+
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Chance:
+    """The probability that a run of A scores above its pair of B, ties counted as half."""
+
+    wins: int
+    ties: int
+    losses: int
+    probability: float | None
+    low: float | None
+    high: float | None
+
+
+def paired(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Paired:
+    """What the pairs (a[i], b[i]) say of mean(a) - mean(b).
+
+    Student's t interval of the mean difference, and the exact sign-flip test. One pair has no
+    interval, and its p is 1.
+    """
+    difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    if not len(difference):
+        return Paired(None, None, None, None, 0)
+    limits = t_interval(difference, confidence)
+    p = sign_flip(difference)
+    return Paired(float(difference.mean()), limits.low, limits.high, p, len(difference))
+
+
+def interval(difference: Floats, confidence: float = 0.95) -> Interval:
+    """The interval of the mean of (n,) independent differences that fits their number.
+
+    Student's t below 20, the expanded BCa bootstrap from there on. For normal differences the plain
+    BCa interval that says 95 % covers 85 % with five and 93 % with 20; the expanded one covers 93 %
+    with five, where no interval that ends at the extremes can reach 94 %, and 95 % with 20.
+    """
+    few = len(difference) < BCA_FROM
+    return (t_interval if few else bca_interval)(difference, confidence)
+
+
+def t_interval(difference: Floats, confidence: float = 0.95, ratio: float = 0.0) -> Interval:
+    """mean ± t · s · √(1/n + ratio), with n - 1 degrees of freedom; None for fewer than two.
+
+    ratio  n_test / n_train of overlapping splits (Nadeau & Bengio, Machine Learning 52, 2003); 0:
+           independent differences
+    """
+    n = len(difference)
+    if n < 2:
+        return Interval(None, None, "none")
+    from scipy.stats import t  # slow to import, and `list` does not need it
+
+    mean = float(difference.mean())
+    error = float(difference.std(ddof=1)) * math.sqrt(1 / n + ratio)
+    margin = float(t.ppf((1 + confidence) / 2, n - 1)) * error
+    return Interval(mean - margin, mean + margin, "t")
+
+
+def bca_interval(difference: Floats, confidence: float = 0.95) -> Interval:
+    """The BCa bootstrap interval of the mean (Efron, JASA 82, 1987), expanded for few values.
+
+    9999 resamples from a fixed stream. Expanded (Hesterberg, arXiv:1411.5279, section 3.3): the
+    tails are Φ(-√(n/(n - 1)) t), not Φ(-z), so that symmetric data get an interval about as wide as
+    Student's. Where all values are equal, or fewer than three, that of Student.
+    """
+    n = len(difference)
+    if n < 3 or all_equal(difference):
+        return t_interval(difference, confidence)
+    from scipy.stats import bootstrap, norm, t
+
+    mean, spread = float(difference.mean()), float(difference.std(ddof=1))
+    tail = norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf((1 + confidence) / 2, n - 1))
+    found = bootstrap(
+        ((difference - mean) / spread,),
+        lambda z, axis: np.round(np.mean(z, axis=axis), 10),  # equal means must be ties
+        confidence_level=1 - 2 * tail,
+        n_resamples=RESAMPLES,
+        method="BCa",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Interval(mean + spread * float(found.low), mean + spread * float(found.high), "BCa")
+
+
+def all_equal(values: Floats) -> bool:
+    """Whether (n,) values differ by no more than their last bits."""
+    return bool(np.ptp(values) <= SAME * np.abs(values).max())
+
+
+def chance(difference: Floats, confidence: float = 0.95) -> Chance:
+    """P(A above B) from (n,) independent paired differences, with Wilson's interval.
+
+    (wins + ties / 2) / n; the score interval (Wilson, JASA 22, 1927) with that as its count, which
+    ties make wider than it need be. Not for folds: their wins are not independent.
+    """
+    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
+    n = len(difference)
+    ties = n - wins - losses
+    if not n:
+        return Chance(0, 0, 0, None, None, None)
+    share = (wins + ties / 2) / n
+    return Chance(wins, ties, losses, share, *wilson(share, n, confidence))
+
+
+def wilson(share: float, n: int, confidence: float) -> tuple[float, float]:
+    """Wilson's score interval of a share of n."""
+    from scipy.special import ndtri
+
+    z2 = float(ndtri((1 + confidence) / 2)) ** 2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mean_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Mean and sample standard deviation (n - 1); None where there are too few values."""
+    if not values:
+        return None, None
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -1,0 +1,137 @@
+"""Tests on ranks: several datasets, each one a unit; and seeds that are not paired.
+
+Scores may hold None for a run that diverged: it ranks below every score, level with others of its
+kind. Larger scores are better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from relubench.stats.corrections import holm
+from relubench.stats.signs import SAME, Floats, sign_flip
+
+Scores = Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Friedman:
+    """The omnibus test over datasets: χ² corrected for ties, its p, each mean rank (1 is best)."""
+
+    chi2: float
+    p: float
+    mean_ranks: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One cell of the comparison matrix: first against second over all datasets.
+
+    difference  mean of first - second; None where a run diverged
+    p           two-sided Wilcoxon; `p_holm` corrected over the pairs that were asked for
+    """
+
+    first: int
+    second: int
+    difference: float | None
+    wins: int
+    ties: int
+    losses: int
+    p: float
+    p_holm: float
+
+
+def losing(scores: Scores) -> Floats:
+    """The scores with -∞ for a run that diverged."""
+    return np.array([-np.inf if score is None else score for score in scores], dtype=float)
+
+
+def differences(a: Scores, b: Scores) -> Floats:
+    """a - b by pairs; 0 where both diverged."""
+    first, second = losing(a), losing(b)
+    level = first == second
+    return np.where(level, 0.0, first - np.where(level, 0.0, second))
+
+
+def mid_ranks(values: Floats) -> Floats:
+    """Ranks from 1, ties sharing their mean; values that differ in their last bits are ties."""
+    from scipy.stats import rankdata
+
+    size = np.abs(values)
+    largest = size[np.isfinite(size)].max(initial=np.finfo(float).tiny)
+    ranks: Floats = rankdata(np.round(values / (largest * SAME)))
+    return ranks
+
+
+def wilcoxon(difference: Floats) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test on (n,) differences; ±∞ count as the largest.
+
+    Exact with ties as well: the sign-flip test on the signed mid-ranks of |difference|. Zeros are
+    ranked and then dropped (Pratt, JASA 54, 1959).
+    """
+    return sign_flip(np.sign(difference) * mid_ranks(np.abs(difference)))
+
+
+def mann_whitney_above(a: Scores, b: Scores) -> float:
+    """One-sided p of the exact Mann-Whitney test that a tends to be above b; ties as mid-ranks.
+
+    Counts, rank after rank, the choices of len(a) of all values by the sum of their doubled ranks.
+    """
+    n = len(a)
+    ranks = np.round(2 * mid_ranks(np.concatenate([losing(a), losing(b)]))).astype(int)
+    counts = np.zeros((n + 1, ranks.sum() + 1))  # (chosen, sum) → choices
+    counts[0, 0] = 1
+    for rank in ranks:
+        counts[1:, rank:] += counts[:-1, : counts.shape[1] - rank].copy()
+    return float(counts[n, ranks[:n].sum() :].sum() / counts[n].sum())
+
+
+def mann_whitney(a: Scores, b: Scores) -> float:
+    """Two-sided p of the exact Mann-Whitney test on unpaired values: twice the smaller side.
+
+    Two values beside two tell nothing: `smallest_p_unpaired` says how little a design can show.
+    """
+    return min(1.0, 2 * min(mann_whitney_above(a, b), mann_whitney_above(b, a)))
+
+
+def mean_ranks(scores: Sequence[Scores]) -> tuple[float, ...]:
+    """The mean rank of each candidate, 1 the best, over (datasets) rows of scores."""
+    return tuple(map(float, np.mean([mid_ranks(-losing(row)) for row in scores], axis=0)))
+
+
+def friedman(scores: Sequence[Scores]) -> Friedman:
+    """Friedman's test (JASA 32, 1937) on (datasets) rows of (candidates ≥ 3) scores.
+
+    The χ² approximation is conservative for few datasets. Iman and Davenport's F is not used: it is
+    infinite where the datasets agree entirely.
+    """
+    from scipy.stats import friedmanchisquare
+
+    ranks = np.array([mid_ranks(-losing(row)) for row in scores])
+    if (ranks == ranks[:, :1]).all():  # level everywhere
+        return Friedman(0.0, 1.0, mean_ranks(scores))
+    found = friedmanchisquare(*ranks.T)
+    return Friedman(float(found.statistic), float(found.pvalue), mean_ranks(scores))
+
+
+def matrix(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]]) -> list[Pair]:
+    """The comparison matrix: pairs of candidates over (datasets) rows of (candidates) scores.
+
+    pairs  those with the reference, or all; Holm's correction is over them
+    A verdict on two candidates depends on these two alone, which mean ranks do not promise
+    (Benavoli, Corani & Mangili, JMLR 17, 2016).
+    """
+    by_pair = [differences([r[i] for r in scores], [r[j] for r in scores]) for i, j in pairs]
+    p_values = [wilcoxon(difference) for difference in by_pair]
+    rows = zip(pairs, by_pair, p_values, holm(p_values), strict=True)
+    return [pair(i, j, difference, p, p_holm) for (i, j), difference, p, p_holm in rows]
+
+
+def pair(first: int, second: int, difference: Floats, p: float, p_holm: float) -> Pair:
+    """One cell of the matrix from the differences of two candidates, a dataset each."""
+    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
+    mean = float(difference.mean()) if np.isfinite(difference).all() else None
+    return Pair(first, second, mean, wins, len(difference) - wins - losses, losses, p, p_holm)

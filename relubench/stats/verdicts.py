@@ -1,0 +1,239 @@
+"""From differences to a word: better, worse, equivalent, undecided; pass or fail.
+
+All of it is one one-sided test, `Design.above`, asked in several directions. Differences are
+oriented by the caller so that more is better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from relubench.stats.corrections import holm
+from relubench.stats.ranks import mann_whitney_above
+from relubench.stats.signs import (
+    Floats,
+    pairs_needed,
+    sign_flip_above,
+    smallest_p,
+    smallest_p_unpaired,
+)
+from relubench.stats.splits import corrected_t_above
+
+Word = Literal["better", "worse", "equivalent", "undecided"]
+Towards = Literal["difference", "equivalence"]
+Outcome = Literal["pass", "fail", "undecided"]
+
+POWER = 0.8  # with which the seeds asked for would decide, if what was seen is the truth
+NEAR = 1e-9  # relative: a loss so near the margin is the margin, and the rest the float's last bits
+CAP = 1000  # more seeds than that are no advice
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is repeated, and so which test there is.
+
+    ratio  n_test / n_train of splits that share rows: the corrected t test; None: paired seeds,
+           independent given the rows: the exact sign-flip test
+    """
+
+    ratio: float | None = None
+
+    def above(self, difference: Floats) -> float:
+        """One-sided p that the mean of (n,) differences is above 0."""
+        if self.ratio is None:
+            return sign_flip_above(difference)
+        return corrected_t_above(difference, self.ratio)
+
+    def smallest_p(self, n: int, sides: int = 2) -> float | None:
+        """The smallest p that n repeats can show; None: the t test has no such bound."""
+        return smallest_p(n, sides) if self.ratio is None else None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One comparison before any correction: n differences under a design, and a margin or none.
+
+    p         two-sided, of no difference
+    p_inside  of a difference of the margin or more: the larger of the two one-sided tests (TOST;
+              Schuirmann, J. Pharmacokin. Biopharm. 15, 1987); None: there is no margin
+    """
+
+    design: Design
+    margin: float | None
+    n: int
+    difference: float | None
+    spread: float | None
+    p: float
+    p_inside: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The word for one comparison, its p-values over all comparisons, and what would decide it.
+
+    p, p_inside  Holm-adjusted, each over the comparisons
+    more         about so many further seeds or splits; None: decided, or more than 1000
+    towards      what those would show if what was seen is the truth
+    """
+
+    word: Word
+    p: float
+    p_inside: float | None
+    more: int | None = None
+    towards: Towards | None = None
+
+
+@dataclass(frozen=True)
+class Gated:
+    """One row of a gate: one-sided p of having lost less than the margin, and of more than it.
+
+    identical  the new values are those of the baseline, bit for bit
+    smallest   the smallest p that the design can show; None: no bound
+    """
+
+    n: int
+    difference: float | None
+    p_pass: float
+    p_fail: float
+    identical: bool
+    smallest: float | None
+
+
+def evidence(difference: Floats, design: Design, margin: float | None = None) -> Evidence:
+    """What (n,) finite differences say under this design, and whether they stay inside ±margin."""
+    n = len(difference)
+    if not n:
+        return Evidence(design, margin, 0, None, None, 1.0, None if margin is None else 1.0)
+    p = min(1.0, 2 * min(design.above(difference), design.above(-difference)))
+    inside = None
+    if margin is not None:
+        inside = max(design.above(margin + difference), design.above(margin - difference))
+    spread = float(difference.std(ddof=1)) if n > 1 else None
+    return Evidence(design, margin, n, float(difference.mean()), spread, p, inside)
+
+
+def verdicts(found: Sequence[Evidence], alpha: float = 0.05) -> list[Verdict]:
+    """A word for each of several comparisons, in order.
+
+    Two questions, each with the error rate alpha over all comparisons (Holm): is there a
+    difference, and does it stay inside the margin? Where both are shown the word is the first's.
+    """
+    p_values = holm([each.p for each in found])
+    inside = holm([1.0 if each.p_inside is None else each.p_inside for each in found])
+    return [
+        verdict(each, p, None if each.p_inside is None else p_inside, alpha, len(found))
+        for each, p, p_inside in zip(found, p_values, inside, strict=True)
+    ]
+
+
+def verdict(
+    found: Evidence, p: float, p_inside: float | None, alpha: float, comparisons: int
+) -> Verdict:
+    """The word for one comparison whose p-values are adjusted for all of them."""
+    if p < alpha and found.difference is not None:
+        return Verdict("better" if found.difference > 0 else "worse", p, p_inside)
+    if p_inside is not None and p_inside < alpha:
+        return Verdict("equivalent", p, p_inside)
+    return Verdict("undecided", p, p_inside, *seeds_missing(found, alpha / comparisons))
+
+
+def seeds_missing(found: Evidence, alpha: float) -> tuple[int | None, Towards | None]:
+    """About how many more repeats would decide, and which way, with power 0.8 at level alpha.
+
+    For a difference as large as the one seen, or for one that stays inside the margin at its
+    distance from it, whichever takes fewer. As rough as the spread and the difference it takes for
+    the truth; (None, None) where neither would do with 1000.
+    """
+    if found.difference is None or found.spread is None:
+        return None, None
+    size, spread, design = abs(found.difference), found.spread, found.design
+    ways: dict[Towards, float] = {
+        "difference": repeats_needed(size, spread, design, alpha, sides=2)
+    }
+    if found.margin is not None:
+        distance = found.margin - size
+        ways["equivalence"] = repeats_needed(distance, spread, design, alpha, sides=1)
+    way = min(ways, key=lambda name: ways[name])
+    if ways[way] - found.n > CAP:
+        return None, None
+    return max(1, math.ceil(ways[way]) - found.n), way
+
+
+def repeats_needed(
+    distance: float, spread: float, design: Design, alpha: float, sides: int
+) -> float:
+    """How many repeats show with power 0.8 that the mean lies off a bound at this distance.
+
+    n = 1 / ((distance / (z + z_β) / spread)² - ratio) + z² / 2, z the quantile of alpha / sides,
+    z_β that of the power: the normal approximation with Guenther's term for an unknown spread (The
+    American Statistician 35, 1981). With one side, for equivalence, both bounds must be cleared,
+    and z_β is the quantile of (1 + power) / 2. Overlapping splits have an end: where the distance
+    is at most √ratio (z + z_β) spread no number of them will do, ∞. At least what the design needs.
+    """
+    from scipy.special import ndtri
+
+    if distance <= 0:
+        return math.inf
+    z = float(ndtri(1 - alpha / sides))
+    z_power = float(ndtri(POWER if sides == 2 else (1 + POWER) / 2))
+    least = 2 if design.ratio is not None else pairs_needed(1, alpha, sides)
+    if spread == 0:
+        return least
+    information = (distance / (z + z_power) / spread) ** 2 - (design.ratio or 0.0)
+    return max(least, 1 / information + z * z / 2) if information > 0 else math.inf
+
+
+def non_inferior(difference: Floats, margin: float, design: Design) -> Gated:
+    """Has the new run lost the margin or more? Two one-sided tests of (n,) new - baseline, paired.
+
+    Pairs share a seed, so a split, initial weights and batches. The differences are taken to be
+    symmetric about their mean (sign-flip), or near normal (splits).
+    """
+    n = len(difference)
+    if not n:
+        return Gated(0, None, 1.0, 1.0, False, design.smallest_p(0, 1))
+    beyond = np.where(np.isclose(difference, -margin, rtol=NEAR, atol=0), 0.0, difference + margin)
+    above, below = design.above(beyond), design.above(-beyond)
+    mean, identical = float(difference.mean()), not difference.any()
+    return Gated(n, mean, above, below, identical, design.smallest_p(n, 1))
+
+
+def non_inferior_unpaired(new: Sequence[float], base: Sequence[float], margin: float) -> Gated:
+    """The same for seeds that are not the baseline's: Mann-Whitney on values shifted by the margin.
+
+    Assumes that a change moves the values without altering their spread.
+    """
+    n, m = len(new), len(base)
+    if not n or not m:
+        return Gated(0, None, 1.0, 1.0, False, 1.0)
+    raised = [value + margin for value in new]
+    above, below = mann_whitney_above(raised, base), mann_whitney_above(base, raised)
+    mean = math.fsum(new) / n - math.fsum(base) / m
+    return Gated(min(n, m), mean, above, below, False, smallest_p_unpaired(n, m, 1))
+
+
+def outcomes(rows: Sequence[Gated], alpha: float = 0.05) -> list[Outcome]:
+    """What a gate says of its rows.
+
+    pass: less than the margin is lost, at alpha for each row, or the row repeats its baseline bit
+    for bit, which needs no test. fail: more than the margin is lost, at alpha over all rows (Holm),
+    so that a gate with many rows raises no more false alarms than one. Else undecided; a row that
+    measured nothing is always that.
+    With ten paired seeds a loss of twice the margin in one row is a fail in nine runs of ten if the
+    margin is at least the spread of the paired differences (of four rows: 1.5 spreads; of nine:
+    1.9), and a row without a change passes as often as that if it is at least one spread.
+    """
+    failures = holm([row.p_fail for row in rows])
+    return [outcome(row, p_fail, alpha) for row, p_fail in zip(rows, failures, strict=True)]
+
+
+def outcome(row: Gated, p_fail: float, alpha: float) -> Outcome:
+    """The outcome of one row whose p_fail is adjusted for all of them."""
+    if row.identical or row.p_pass < alpha:
+        return "pass"
+    return "fail" if p_fail < alpha else "undecided"

@@ -1,0 +1,174 @@
+"""Baseline files: they survive, they are stable, and what cannot be compared is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relubench import baseline
+from relubench.baseline import Record, Row
+from relubench.errors import NotComparable
+from relubench.measures import MEASURES
+from relubench.plan import Cell
+from relubench.report import setup_row
+
+SETUP = setup_row(Cell(dataset="iris", model="ffnn", activation="relu"))
+
+
+def row(activation: str = "relu", figure: float | None = 0.9, n: int = 3, **facts: Any) -> Row:
+    """A row whose metrics all have this figure."""
+    values = {name: (figure,) * n for name in MEASURES}
+    plain = {"data": "d1", "threads": 1, "stack": 1, "failed": (None,) * n, "values": values}
+    own = {"setup": SETUP | {"activation": activation}, "seeds": tuple(range(n))}
+    return Row(**(plain | own | facts))
+
+
+def record(*rows: Row, **facts: Any) -> Record:
+    plain = {"format": 1, "relubench": "1", "engine": 2, "torch": "2", "device": "cpu"}
+    return Record(
+        **(plain | {"precision": "float32", "machine": "M, 2 cores", "rows": rows}) | facts
+    )
+
+
+BASE = record(row(), row("gelu", failed=(None, "diverged: [1]", None)), row("tanh", None))
+
+
+def test_a_record_survives_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    path.write_text(baseline.write(BASE), encoding="utf-8")
+    assert baseline.read(path) == BASE
+    assert baseline.read(tmp_path / "none.json") is None
+
+
+def test_a_file_is_sorted_and_has_a_line_per_metric() -> None:
+    text = baseline.write(BASE)
+    assert json.dumps(json.loads(text), sort_keys=True) == json.dumps(json.loads(text))
+    assert '"accuracy": [0.9, 0.9, 0.9]' in text
+    assert text.endswith("}\n")
+
+
+def damaged(change: Callable[[dict[str, Any]], Any]) -> str:
+    found = json.loads(baseline.write(BASE))
+    change(found)
+    return json.dumps(found)
+
+
+DAMAGES = {
+    "cut": baseline.write(BASE)[:-40],
+    "empty": "",
+    "not JSON": "a baseline",
+    "a list": "[]",
+    "a row is no row": damaged(lambda b: b.update(rows=[3])),
+    "no version": damaged(lambda b: b.pop("format")),
+    "another version": damaged(lambda b: b.update(format=2)),
+    "no torch": damaged(lambda b: b.pop("torch")),
+    "an unknown key": damaged(lambda b: b["rows"][0].update(sedes=[1])),
+    "a figure too few": damaged(lambda b: b["rows"][0]["values"]["dead"].pop()),
+    "a seed too many": damaged(lambda b: b["rows"][0]["seeds"].append(9)),
+    "a seed twice": damaged(lambda b: b["rows"][0].update(seeds=[1, 1, 2])),
+    "a row twice": damaged(lambda b: b["rows"].append(b["rows"][0])),
+    "a row twice, with other figures": damaged(
+        lambda b: b["rows"].append(b["rows"][0] | {"threads": 5})
+    ),
+    "a list for a value": damaged(lambda b: b["rows"][0]["setup"].update(lr=[1])),
+    "no number": damaged(lambda b: b["rows"][0]["values"].update(dead=["x", 0, 0])),
+    "not finite": damaged(lambda b: b["rows"][0]["values"].update(dead=[float("nan"), 0, 0])),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_a_damaged_file_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    path.write_text(DAMAGES[case], encoding="utf-8")
+    with pytest.raises(NotComparable) as caught:
+        baseline.read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_another_version_is_named_with_both(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    path.write_text('{"format": 7}', encoding="utf-8")
+    with pytest.raises(NotComparable, match="format: 7 in the baseline, 1 here"):
+        baseline.read(path)
+
+
+def test_a_folder_is_no_baseline(tmp_path: Path) -> None:
+    with pytest.raises(NotComparable, match="cannot be read"):
+        baseline.read(tmp_path)
+
+
+@pytest.mark.parametrize("key", SETUP)
+def test_a_changed_field_is_named_with_both_values(key: str) -> None:
+    other = replace(BASE, rows=tuple(replace(r, setup=r.setup | {key: "x"}) for r in BASE.rows[:1]))
+    one = replace(BASE, rows=BASE.rows[:1])
+    old = "none" if SETUP[key] is None else SETUP[key]
+    assert baseline.differences(one, other) == [f"{key}: {old} in the baseline, x here"]
+    assert baseline.differences(one, one) == []
+
+
+def test_precision_and_data_are_named_with_both_values() -> None:
+    other = record(*(replace(each, data="d2") for each in BASE.rows), precision="bf16")
+    assert baseline.differences(BASE, other) == [
+        "precision: float32 in the baseline, bf16 here",
+        "data of iris: d1 in the baseline, d2 here",
+    ]
+
+
+def test_a_missing_row_is_named() -> None:
+    wine = SETUP | {"dataset": "wine"}
+    both = [row(), row(setup=wine), row("gelu", setup=wine | {"activation": "gelu"})]
+    whole = record(*both, row("gelu"))
+    (said,) = baseline.differences(whole, record(*both))
+    assert said.startswith("row: iris, ffnn, gelu, ")
+    assert said.endswith(": only in the baseline")
+    (said,) = baseline.differences(record(*both), whole)
+    assert said.endswith(": only in this run")
+
+
+def test_what_need_not_be_the_same_is_told() -> None:
+    other = replace(BASE, torch="3", machine="N")
+    assert baseline.differences(BASE, other) == []
+    assert baseline.surroundings(BASE, other) == [
+        "torch: 2 in the baseline, 3 here",
+        "machine: M, 2 cores in the baseline, N here",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "says"),
+    [
+        ({}, {}, None),
+        ({}, {"machine": "N"}, "machine: M, 2 cores in the baseline, N here"),
+        ({"machine": None}, {}, "not all timed"),
+        ({"threads": 2}, {}, "threads: 2 in the baseline, 1 here"),
+        ({"stack": 8}, {}, "--stack 1"),
+        ({}, {"stack": 8}, "--stack 1"),
+    ],
+)
+def test_seconds_need_one_machine_and_passes_of_their_own(
+    there: dict[str, Any], here: dict[str, Any], says: str | None
+) -> None:
+    def timed(facts: dict[str, Any]) -> Record:
+        own = {key: facts[key] for key in facts.keys() & {"threads", "stack"}}
+        return record(row(**own), **{key: facts[key] for key in facts.keys() & {"machine"}})
+
+    why = baseline.clock(timed(there), timed(here), SETUP)
+    assert (why is None) == (says is None)
+    assert says is None or says in str(why)
+
+
+def test_lost_and_unfinished_runs_make_no_baseline() -> None:
+    assert baseline.unfit(BASE) is None
+    assert baseline.unfit(record(row(failed=(None, "lost: killed", None)))) == "1 run lost"
+    assert baseline.unfit(record(row(failed=("diverged",) * 3))) == "every run diverged"
+
+
+def test_the_machine_is_named_with_its_cores() -> None:
+    assert baseline.machine_class("cpu").endswith(" cores")
+    assert not baseline.machine_class("cpu").startswith(",")
