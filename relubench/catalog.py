@@ -59,7 +59,7 @@ class Entry:
         """Each parameter's default, in the order of the signature."""
         return {p.name: p.default for p in self._keywords if p.default is not p.empty}
 
-    @cached_property
+    @property
     def first(self) -> dict[str, Any]:
         """The parameter that must be given, if there is one, with a value of its type."""
         like = {"str": "", "float": 0.0}

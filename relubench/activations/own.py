@@ -37,6 +37,11 @@ class OwnActivation(Activation):
         found = [p for p in _arguments(self.function) if p.kind in kinds]
         return {p.name: p.default for p in found if type(p.default) in KINDS}
 
+    @property
+    def first(self) -> dict[str, Any]:
+        """None: what must be given is refused by the checks."""
+        return {}
+
     def settle(self, given: Mapping[str, Any]) -> Choice[Any]:
         """The unit with these parameters, checked; raises OwnCodeError that names the check."""
         return Choice(replace(self, mixes=_mixes(self, tuple(given.items()))), given)
