@@ -34,19 +34,19 @@ def run_row(result: RunResult, quick: bool = False) -> dict[str, Any]:
     return {
         **setup_row(result.cell),
         "seed": cell.seed,
-        **asdict(cell.split),
+        **vars(cell.split),
         "n_train": result.n_train,
         "n_test": result.n_test,
         "parameters": result.parameters,
         **{name: result.scores.get(name) for name in SCORES},
         **shares(total(result.layers) if result.layers else None),
         "seconds": result.seconds,
-        **asdict(result.environment),
+        **vars(result.environment),
         "key": cell.key,
         "quick": quick,
         "failed": result.failed,
         "confusion": result.confusion and [list(row) for row in result.confusion],
-        "curve": [asdict(epoch) for epoch in result.curve],
+        "curve": [dict(vars(epoch)) for epoch in result.curve],
     }
 
 
