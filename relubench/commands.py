@@ -264,9 +264,11 @@ def list_kind(
 
 
 def _listed(singular: str, config_file: Path | None) -> Table:
-    from relubench import config, listing
+    from relubench import listing
 
     if singular == "benchmark":
+        from relubench import config
+
         return listing.benchmarks(config.read(config_file, CATALOGS).tables)
     described = "formula" if singular in FORMULAS else "description"
     return listing.catalog(CATALOGS[singular], described)
