@@ -272,9 +272,11 @@ def list_kind(
 
 
 def _listed(singular: str, config_file: Path | None) -> Table:
-    from relubench import config, listing
+    from relubench import listing
 
     if singular == "benchmark":
+        from relubench import config
+
         found = config.read(config_file, CATALOGS)
         settings = {name: config.settings(found, name, {}, CATALOGS) for name in found.tables}
         runs = {

@@ -40,7 +40,7 @@ def run_row(result: RunResult, quick: bool = False) -> dict[str, Any]:
     return {
         **setup_row(result.cell),
         "seed": cell.seed,
-        **asdict(cell.split),
+        **vars(cell.split),
         "n_train": result.n_train,
         "n_test": result.n_test,
         "parameters": result.parameters,
@@ -48,12 +48,12 @@ def run_row(result: RunResult, quick: bool = False) -> dict[str, Any]:
         "perturbed": {n: result.scores.get(f"accuracy {n}") for n in cell.perturbations},
         **shares(total(result.layers) if result.layers else None),
         "seconds": result.seconds,
-        **asdict(result.environment),
+        **vars(result.environment),
         "key": cell.key,
         "quick": quick,
         "failed": result.failed,
         "confusion": result.confusion and [list(row) for row in result.confusion],
-        "curve": [asdict(epoch) for epoch in result.curve],
+        "curve": [dict(vars(epoch)) for epoch in result.curve],
     }
 
 
