@@ -57,8 +57,8 @@ def _fetch(part: str, folder: Path, remove: tuple[str, ...]) -> Any:
             )
     except (OSError, LookupError, EOFError) as error:
         raise DataError(
-            f"20newsgroups: not in {folder / '20news-bydate_py3.pkz'}, and the download failed: put "
-            "scikit-learn's file there, or say where it is with --data-dir or RELUBENCH_DATA"
+            f"20newsgroups: not in {folder / '20news-bydate_py3.pkz'}, and the download failed: "
+            "put scikit-learn's file there, or say where it is with --data-dir or RELUBENCH_DATA"
         ) from error
 
 
