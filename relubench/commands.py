@@ -489,6 +489,8 @@ def check(plan: Plan, machine: Machine) -> None:
     """Refuse a plan with a network that cannot be built or a split that cannot be cut."""
     from relubench import checks
 
+    for model in dict.fromkeys(cell.model for cell in plan.cells):
+        MODELS.choose(model).entry.check()  # before data are fetched
     first_splits = (
         replace(cell.split, repeat=0, fold=cell.split.folds and 0) for cell in plan.cells
     )
