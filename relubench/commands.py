@@ -236,13 +236,14 @@ def refused(reasons: Sequence[str]) -> Outcome:
 
 
 def deadcount(request: Request, console: Console) -> Outcome:
-    """Train, then count dead units over the whole training set."""
+    """Count dead units over the whole training set, before training and after it."""
     from relubench import report
 
     work = prepare(request, console)
     request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
-    results = work.run(console)
-    return Outcome(report.deadcount(results, work.plan), _exit_code(results))
+    results = work.with_untrained().run(console)
+    trained = results[: len(work.plan.cells)]
+    return Outcome(report.deadcount(trained, work.plan, results), _exit_code(results))
 
 
 def list_kind(
@@ -433,6 +434,8 @@ def dry_run(request: Request, console: Console) -> Outcome:
     from relubench import report, tuning
 
     work, rows = prepare(request, console), []
+    if request.command == "deadcount":
+        work = work.with_untrained()
     for cells, tuned in work.tuned:
         unit = Stack(tuple(cells), tuned.threads)
         known = work.known(unit)

@@ -42,7 +42,7 @@ class Flags:
     seeds: Annotated[Number, flag(WHAT, "The seeds 0 … N-1.")] = None
     optimizer: Annotated[Names, flag(HOW, "Such as sgd:momentum=0.9.", "NAME,…")] = None
     lr: Annotated[Names, flag(HOW, "Learning rates.", "RATE,…")] = None
-    epochs: Annotated[Names, flag(HOW, "Passes over the training part.", "N,…")] = None
+    epochs: Annotated[Names, flag(HOW, "Passes over the training part (0: none).", "N,…")] = None
     batch_size: Annotated[Names, flag(HOW, "Examples per step.", "N,…")] = None
     weight_decay: Annotated[Names, flag(HOW, "Pull of the weights to 0.", "RATE,…")] = None
     standardise: Annotated[
