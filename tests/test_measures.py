@@ -11,6 +11,7 @@ from relubench import config
 from relubench.commands import CATALOGS
 from relubench.errors import BadValue, UnknownName
 from relubench.measures import MEASURES, margins
+from relubench.models import MODELS
 from relubench.plan import Margin
 
 
@@ -66,5 +67,6 @@ def test_a_benchmark_has_margins_and_the_flag_replaces_them(tmp_path: Path) -> N
     table = config.settings(read, "a", {}, CATALOGS)
     assert table.margin == {"accuracy": Margin(0.005), "loss": Margin(0.1)}
     flags = {"margin": ["dead=1%"]}
-    plan = config.plan(config.settings(read, "a", flags, CATALOGS), "compare", quick=False)
+    settings = config.settings(read, "a", flags, CATALOGS)
+    plan = config.plan(settings, "compare", False, MODELS)
     assert plan.margins == {"dead": Margin(0.01)}
