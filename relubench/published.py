@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from relubench.config import Published
@@ -15,32 +16,76 @@ NAMES = ("dataset", "model", "activation", "head", "lr")
 RULE = (
     "agrees: the published figure lies within ± of the measured mean, the 95 % prediction interval "
     "of as many runs as were published, from the spread of the runs measured here (and the "
-    "published one, where it is known). All but seconds in %."
+    "published one, where it is known)."
 )
+UNITS = {"seconds": "s", "loss": "nats", "train_loss": "nats"}  # all else in %
 
 
 def table(entries: Sequence[Published], measured: Sequence[Row], why_not: str) -> Table:
     """A row for each published figure and each measured row that it is about.
 
+    What all rows share, a reason why nothing can be compared or a source, stands below them.
     measured  a row per set-up and activation, as compare has them
     why_not   why these runs are not the published ones; "" where they are
     """
     rows = [
         _row(entry, row, why_not) for entry in entries for row in measured if _about(entry, row)
     ]
-    varying = [name for name in NAMES if len({row[name] for row in rows}) > 1]
-    columns = [
-        *(Column(name, _text_of(name), left=True) for name in varying),
-        Column("figure", lambda row: row["metric"].replace("_", " "), left=True),
+    metric = _shared(rows, _unit)
+    title = counted(len(rows), "published figure") + (f", {metric}" if metric else "")
+    return Table(rows, _columns(rows), title, _notes(rows))
+
+
+def _columns(rows: Sequence[Row]) -> list[Column]:
+    figures = [
         Column("measured", lambda row: _figure(row, "measured", "measured_sd")),
         Column("published", lambda row: _figure(row, "published", "published_sd")),
         Column("difference", lambda row: _figure(row, "difference")),
+    ]
+    verdicts = [
         Column("within ±", lambda row: _figure(row, "margin")),
         Column("verdict", _text_of("verdict"), left=True, wrap=True),
-        Column("source", _source, left=True, wrap=True),
     ]
-    notes = [*dict.fromkeys(row["note"] for row in rows if row["note"]), RULE]
-    return Table(rows, columns, counted(len(rows), "published figure"), notes)
+    sure = Column("confirmed", lambda row: "yes" if row["confirmed"] else "no", left=True)
+    place = Column("source", _source, left=True, wrap=True)
+    return [
+        *(Column(name, _text_of(name), left=True) for name in NAMES if _varies(rows, name)),
+        *([Column("figure", _unit, left=True)] if _varies(rows, "metric") else []),
+        *figures,
+        *([] if _shared(rows, _reason) else verdicts),
+        *([place] if _varies(rows, "source") else [sure] if _varies(rows, "confirmed") else []),
+    ]
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """What stands for a column that would say the same of every row, and what else there is."""
+    source = _shared(rows, _source) or _shared(rows, itemgetter("source"))
+    return [
+        *filter(None, [_shared(rows, _reason)]),
+        *([f"published: {source}"] if source else []),
+        *dict.fromkeys(row["note"] for row in rows if row["note"]),
+        *([] if _shared(rows, _reason) else [RULE]),
+    ]
+
+
+def _varies(rows: Sequence[Row], name: str) -> bool:
+    return len({row[name] for row in rows}) > 1
+
+
+def _shared(rows: Sequence[Row], show: Callable[[Row], str]) -> str:
+    """What every row shows; "" where they differ."""
+    texts = {show(row) for row in rows}
+    return texts.pop() if len(texts) == 1 else ""
+
+
+def _reason(row: Row) -> str:
+    """Why nothing can be compared; "" where something can."""
+    verdict: str = row["verdict"]
+    return verdict if ":" in verdict else ""
+
+
+def _unit(row: Row) -> str:
+    return f"{row['metric'].replace('_', ' ')} {UNITS.get(row['metric'], '%')}"
 
 
 def _about(entry: Published, row: Row) -> bool:
@@ -100,7 +145,7 @@ def margin(sd: float, n: int, runs: int = 1, published_sd: float | None = None) 
 def _figure(row: Row, key: str, spread: str = "") -> str:
     if row[key] is None:
         return UNDEFINED
-    scale = 1 if row["metric"] == "seconds" else 100
+    scale = 1 if row["metric"] in UNITS else 100
     sign = "+z" if key == "difference" else ""
     text = f"{scale * row[key]:{sign}.2f}"
     return f"{text} ± {scale * row[spread]:.2f}" if spread and row[spread] is not None else text
