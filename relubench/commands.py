@@ -139,7 +139,7 @@ def leak(
 
     known  results of this command that are not to be trained again
     """
-    from relubench import config, published
+    from relubench import config, protocols
 
     plan = config.protocols(settings, request.command, request.quick, MODELS)
     found = {result.cell: result for result in known}
@@ -147,7 +147,7 @@ def leak(
     work = assemble(settings, request, console, left)
     found.update({result.cell: result for result in work.run(console)})
     results = [found[cell] for cell in plan.cells]
-    return [*found.values()], published.protocols(results, plan, settings.published)
+    return [*found.values()], protocols.table(results, plan, settings.published)
 
 
 def compare(request: Request, console: Console, explain: bool, asked: Asked) -> Outcome:
@@ -173,12 +173,13 @@ def compare(request: Request, console: Console, explain: bool, asked: Asked) -> 
         results, compared = at_once(work, terms, console)
     held = gatekeeper.held(asked, base, new, results, work.plan)
     held.tell(console)
-    if settings.protocol == "published":
+    if carried := settings.protocol == "published":
         results, told = leak(settings, request, console, results)
         compared.append(told)
     if settings.published:
         why_not = config.changed(request.flags, request.quick)
-        compared.append(published.table(settings.published, compared[0].rows, why_not))
+        entries = [e for e in settings.published if e.metric != "cv_accuracy" or not carried]
+        compared.append(published.table(entries, compared[0].rows, why_not))
     tables = held.tables(compared)
     return Outcome(
         tables,
@@ -260,13 +261,14 @@ def refused(reasons: Sequence[str]) -> Outcome:
 
 
 def deadcount(request: Request, console: Console) -> Outcome:
-    """Train, then count dead units over the whole training set."""
+    """Count dead units over the whole training set, before training and after it."""
     from relubench import report
 
     work = prepare(request, console)
     request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
-    results = work.run(console)
-    return Outcome(report.deadcount(results, work.plan), _exit_code(results))
+    results = work.with_untrained().run(console)
+    trained = results[: len(work.plan.cells)]
+    return Outcome(report.deadcount(trained, work.plan, results), _exit_code(results))
 
 
 def list_kind(
@@ -464,6 +466,8 @@ def dry_run(request: Request, console: Console) -> Outcome:
         more = config.protocols(settings, request.command, request.quick, MODELS)
         both = tuple(dict.fromkeys((*work.plan.cells, *more.cells)))
         work = assemble(settings, request, console, replace(more, cells=both))
+    if request.command == "deadcount":
+        work = work.with_untrained()
     for cells, tuned in work.tuned:
         unit = Stack(tuple(cells), tuned.threads)
         known = work.known(unit)
@@ -520,6 +524,8 @@ def check(plan: Plan, machine: Machine) -> None:
     """Refuse a plan with a network that cannot be built or a split that cannot be cut."""
     from relubench import checks
 
+    for model in dict.fromkeys(cell.model for cell in plan.cells):
+        MODELS.choose(model).entry.check()  # before data are fetched
     first_splits = (
         replace(cell.split, repeat=0, fold=None if cell.split.fold is None else 0)
         for cell in plan.cells

@@ -83,7 +83,7 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
 Rates = Annotated[tuple[Rate, ...], *LISTED]
 Decays = Annotated[tuple[Decay, ...], *LISTED]
-Epochs = Annotated[tuple[Annotated[int, Field(ge=1)], ...], *LISTED]
+Epochs = Annotated[tuple[Annotated[int, Field(ge=0)], ...], *LISTED]  # 0: untrained
 Margins = Annotated[dict[str, Margin], BeforeValidator(measures.margins)]
 BatchSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...], *LISTED]
 

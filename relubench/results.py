@@ -33,6 +33,7 @@ COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
 MOMENTS = ("sparsity", "mean_activation", "sd_activation")
 DEFINITIONS = {
     "dead": "slope exactly 0 on every example",
+    "born_dead": "dead before any training",
     "inactive": "output exactly 0 on every example",
     "rare": f"output not 0 on under {RARE:.0%} of the examples (of a channel: and positions)",
     "dormant": f"mean |output| at most {DORMANT} of its layer's mean",

@@ -54,6 +54,21 @@ def test_a_figure_agrees_differs_or_has_a_reason() -> None:
     assert all(reason.startswith("cannot be compared: ") for reason in reasons)
 
 
+def test_what_all_figures_share_stands_below_them() -> None:
+    other = ENTRY.model_copy(update={"source": "another", "metric": "seconds", "confirmed": False})
+    rows = [ROW | {"seconds": 2.5, "seconds_sd": 0.1}]
+    alone, apart = (published.table(entries, rows, "") for entries in ([other], [ENTRY, other]))
+    assert [column.head for column in alone.columns][-2:] == ["within ±", "verdict"]
+    assert alone.texts[0][:2] == ["2.50 ± 0.10", "0.90"]  # no per cent
+    assert "published: another (not confirmed)" in alone.notes
+    assert [column.head for column in apart.columns][-2:] == ["verdict", "source"]
+    assert [texts[0] for texts in apart.texts] == ["accuracy %", "seconds s"]
+    assert [texts[-1] for texts in apart.texts] == ["a paper", "another (not confirmed)"]
+    quick = published.table([ENTRY, ENTRY], rows, "it was quick")
+    assert quick.columns[-1].head == "difference"
+    assert quick.notes == ["cannot be compared: it was quick", "published: a paper"]
+
+
 def test_a_figure_stands_beside_the_rows_that_it_is_about() -> None:
     rows = [ROW, ROW | {"activation": "elu"}, ROW | {"lr": 0.2}]
     unsure = ENTRY.model_copy(update={"confirmed": False, "metric": "dead", "lr": 0.2})
@@ -64,7 +79,8 @@ def test_a_figure_stands_beside_the_rows_that_it_is_about() -> None:
         (0.2, "dead"),
     ]
     assert table.rows[0]["difference"] == pytest.approx(-0.01)
-    assert [("not confirmed" in texts[-1]) for texts in table.texts] == [False, False, True]
+    assert [texts[-1] for texts in table.texts] == ["yes", "yes", "no"]
+    assert "published: a paper" in table.notes
 
 
 @pytest.mark.parametrize(
@@ -122,7 +138,7 @@ def test_compare_prints_measured_and_published(
     )
     assert main(["compare", "b", "--quiet"]) == 0
     out = capsys.readouterr().out
-    assert "1 published figure\n" in out
+    assert "1 published figure, accuracy %\n" in out
     assert "a paper (not confirmed)" in out
     assert "An old one." in out
     assert main(["compare", "b", "--quiet", "--quick"]) == 0
