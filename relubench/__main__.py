@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import Any
 
 
 def run() -> None:
     """Run the command line.
 
-    An interrupt ends in os._exit: nothing is left to lose, and Python would otherwise turn 130 into
-    a death by SIGINT where the interrupt came inside an exec(), as dataclasses use at import.
+    An interrupt and SIGTERM end in os._exit: nothing is left to lose, Python would otherwise wait
+    for passes that train side by side, and turn 130 into a death by SIGINT where the interrupt
+    came inside an exec(), as dataclasses use at import.
     """
-    code = 130
+    code: Any = 130
     yield_cores()
     try:
         signal.signal(signal.SIGINT, interrupt)
@@ -24,7 +26,9 @@ def run() -> None:
     except KeyboardInterrupt:
         if sys.stderr is not None:
             sys.stderr.write("relubench: interrupted\n")
-    if code == 130:
+    except SystemExit as stop:
+        code = stop.code
+    if code in (130, 143):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:

@@ -11,6 +11,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from relubench import __version__, datasets, layers, matching, perturbations, rates, seeds
+from relubench.abreast import abreast, divided
 from relubench.activations import ACTIVATIONS
 from relubench.augmentations import Augment
 from relubench.checkpoints import Checkpoint, State, Unfinished
@@ -31,7 +33,8 @@ from relubench.models import MODELS
 from relubench.networks import CannotStack, Networks
 from relubench.neurons import Counter, exact
 from relubench.optimizers import OPTIMIZERS
-from relubench.plan import Cell, Machine, Stack, grouped
+from relubench.paces import Paces
+from relubench.plan import Cell, Machine, Recipe, Stack, grouped
 from relubench.results import Environment, Epoch, RunResult, lost
 
 EVALUATION_BATCH = 2048  # examples that a forward pass holds at once when nothing is learned
@@ -49,10 +52,10 @@ def fit(
 ) -> list[RunResult]:
     """Train every cell of the stack; a result each, in the same order.
 
-    Cells that take equally many steps per epoch train in one pass, or in several where their
-    networks cannot be stacked or memory does not hold them all. `save` is where the weights of
-    the last cell go, as a state dict that torch.load(weights_only=True) reads; what is kept in
-    `unfinished` is gone on with. Raises DataError where the data cannot be had.
+    They train in one pass, or in several where the stack says so, their networks cannot be stacked
+    or memory does not hold them all. `save` is where the weights of the last cell go, as a state
+    dict that torch.load(weights_only=True) reads; what is kept in `unfinished` is gone on with.
+    Raises DataError where the data cannot be had.
     """
     if stack.cells[0].recipe.rates:
         nested = unfinished and Unfinished(unfinished.of(stack), unfinished.every)
@@ -66,8 +69,7 @@ def fit(
     torch.backends.cudnn.allow_tf32 = tf32
     warm_up(machine.device, stack.cells[0].recipe.optimizer)
     data = {cell: tensors(cell, machine) for cell in stack.cells}
-    batch_size = stack.cells[0].recipe.batch_size
-    alike = grouped(stack.cells, lambda cell: math.ceil(len(data[cell].y_train) / batch_size))
+    ordered = sorted(stack.cells, key=lambda cell: -steps(len(data[cell].y_train), cell.recipe))
 
     def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
         checkpoint = Checkpoint(None)
@@ -76,23 +78,25 @@ def fit(
             checkpoint = Checkpoint(unfinished.of(stack) / name, unfinished.every)
         return _fit(cells, data, machine, save, checkpoint)
 
-    results = [result for cells in alike.values() for result in passes(cells, one_pass)]
-    found = {result.cell: result for result in results}
+    even = grouped(ordered, lambda cell: cell.split.validation and len(data[cell].y_test))
+    together = [part for alike in even.values() for part in divided(alike, stack.abreast)]
+    trained = abreast(lambda part: passes(part, one_pass), together, stack.abreast, threads)
+    found = {result.cell: result for results in trained for result in results}
     return [found[cell] for cell in stack.cells]
 
 
 def passes(cells: Sequence[Cell], one_pass: Passed) -> list[RunResult]:
-    """Train the cells in one pass; singly where they do not stack, in halves where memory ends."""
+    """Train the cells in one pass; in smaller ones where they do not stack or memory ends."""
     try:
         return one_pass(cells)
-    except CannotStack:
-        smaller = [[cell] for cell in cells]
+    except CannotStack as error:
+        smaller = error.parts or [[cell] for cell in cells]
     except RuntimeError as error:
         if not _out_of_memory(error):
             raise
         if len(cells) == 1:
             return [lost(cells[0], "out of memory")]
-        smaller = [list(cells[: len(cells) // 2]), list(cells[len(cells) // 2 :])]
+        smaller = divided(cells, 2)
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     return [result for part in smaller for result in passes(part, one_pass)]
@@ -113,15 +117,18 @@ def _fit(
     networks = Networks([build(cell, shape, machine) for cell in cells], bf16)
     examples = Examples.of([data[c].x_train for c in cells], [data[c].y_train for c in cells])
     if networks.stacked:
-        if networks.buffers and examples.weights() is not None:
-            raise CannotStack("padding would count in the statistics of batch normalisation")
+        if networks.buffers and len(set(examples.sizes)) > 1:
+            even = grouped(cells, lambda cell: len(data[cell].y_train)).values()
+            why = "padding would count in the statistics of batch normalisation"
+            raise CannotStack(why, list(even))
         networks.probe(examples.x[:2].expand(len(cells), *examples.x[:2].shape))
     curves = train(cells, networks, parts({cell: data[cell] for cell in cells}), checkpoint)
     seconds = checkpoint.seconds / len(cells)
     networks.settle()
-    if save:
+    last = list(data)[-1]
+    if save and last in cells:
         state = io.BytesIO()
-        torch.save(networks.modules[-1].state_dict(), state)
+        torch.save(networks.modules[cells.index(last)].state_dict(), state)
         save.write_bytes(state.getvalue())
     results = {
         cell: RunResult(
@@ -156,13 +163,16 @@ def train(
 ) -> list[tuple[Epoch, ...]]:
     """The loop: learns the networks' weights and returns each cell's learning curve.
 
-    Every part is learned from for as many epochs as the recipe has. A cell whose loss is no longer
-    finite has its curve end there; when all have, the loop ends.
+    Cells with more steps per epoch come before those with fewer. Every part is learned from for as
+    many epochs as the recipe has. A cell whose loss is no longer finite has its curve end there;
+    when all have, the loop ends.
     """
-    recipe, head = cells[0].recipe, HEADS.choose(cells[0].head)
+    recipe, head, parts = cells[0].recipe, HEADS.choose(cells[0].head), iter(parts)
     device = next(iter(networks.parameters.values())).device
+    first = next(parts)
+    paces = Paces(networks, [steps(n, recipe) for n in first.examples.sizes])
     optimizer = OPTIMIZERS.choose(recipe.optimizer)(
-        layers.parameter_groups(networks.parameters, recipe.weight_decay),
+        layers.parameter_groups(paces.parameters, recipe.weight_decay),
         recipe.lr,
         recipe.weight_decay,
     )
@@ -177,23 +187,25 @@ def train(
     def step(rows: Tensor, draws: Tensor, *weights: Tensor) -> None:
         """Learn from one batch: rows of `examples`, what its augmentation draws, weights if padded.
 
-        rows, weights  (cells, batch)
+        rows, weights  (cells, batch), of the first cells
         draws          (cells, batch, augmentations, 2)
         """
         x, y = examples.at(rows)  # (cells, batch, …)
-        log_p = head(networks(augment(x, draws)))  # (cells, batch, classes)
+        leading = paces.leading[len(rows)]
+        log_p = head(leading(augment(x, draws)))  # (cells, batch, classes)
         loss = nn.functional.nll_loss(log_p.mT, y, reduction="none")  # (cells, batch)
         hit = log_p.detach().argmax(dim=-1) == y
         count: Any = y.shape[1]
         for weight in weights:
             loss, hit, count = loss * weight, hit * weight, weight.sum(dim=1)
         sums = loss.sum(dim=1)
-        for parameter in networks.parameters.values():
+        for parameter in leading.parameters.values():
             parameter.grad = None  # optimizer.zero_grad costs 30 µs more
         (sums / count).sum().backward()
+        paces.graded(len(rows))
         optimizer.step()
-        losses.add_(sums.detach())
-        hits.add_(hit.sum(dim=1))
+        losses[: len(rows)].add_(sums.detach())
+        hits[: len(rows)].add_(hit.sum(dim=1))
 
     if device.type == "cuda":
         for group in optimizer.param_groups:
@@ -201,7 +213,7 @@ def train(
     state = State(networks, optimizer, [*streams, *augment.streams, *noise], curves)
     checkpoint = checkpoint or Checkpoint(None)
     state.restore(checkpoint.load())
-    for number, part in enumerate(parts, 1):
+    for number, part in enumerate(chain([first], parts), 1):
         examples = part.examples
         weights = examples.weights()
         take = Replayed(step, noise) if device.type == "cuda" else step
@@ -214,9 +226,11 @@ def train(
             draws = augment.draw(examples.sizes).to(device)
             losses.zero_(), hits.zero_()
             for begin in range(0, rows.shape[1], recipe.batch_size):
-                batch = slice(begin, begin + recipe.batch_size)
-                padded = [] if weights is None else [weights[:, batch]]
-                take(rows[:, batch], draws[:, batch], *padded)
+                learning = [n for n in examples.sizes if n > begin]
+                end = begin + recipe.batch_size
+                batch = slice(len(learning)), slice(begin, end)
+                padded = [] if weights is None or end <= min(learning) else [weights[batch]]
+                take(rows[batch], draws[batch], *padded)
             held_out = _accuracies(networks, head, part.held_out)
             _extend(curves, losses, hits, examples.sizes, held_out)
             if all(diverged(curve) for curve in curves):
@@ -224,6 +238,11 @@ def train(
             if checkpoint.due:
                 checkpoint.save(state.save())
     return [tuple(curve) for curve in curves]
+
+
+def steps(examples: int, recipe: Recipe) -> int:
+    """How many steps an epoch takes."""
+    return math.ceil(examples / recipe.batch_size)
 
 
 def _accuracies(

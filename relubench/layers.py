@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ def lecun(fan_in: int, fan_out: int) -> float:
 SCHEMES: dict[str, Callable[[int, int], float]] = {
     scheme.__name__: scheme for scheme in (he, glorot, lecun)
 }
+DRAWING = RLock()  # passes abreast share torch's global generator
 OUTPUT_SCHEME = "glorot"  # no activation follows the last layer
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that begin by a scheme
 
@@ -105,7 +107,7 @@ class Act(Noisy):
 @contextmanager
 def drawing_from(stream: torch.Generator | None) -> Iterator[None]:
     """What is drawn here from torch's global generator comes from `stream`, or leaves no trace."""
-    with torch.random.fork_rng(devices=[]):
+    with DRAWING, torch.random.fork_rng(devices=[]):
         if stream is None:
             yield
             return

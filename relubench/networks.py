@@ -7,9 +7,11 @@ Every tensor that goes in or comes out has the cells in its first dimension.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
-from typing import Any, cast
+from threading import Lock
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +19,24 @@ from torch.func import functional_call, vjp
 from torch.utils import _pytree as pytree
 
 from relubench.layers import Act, Dropout, activations
+from relubench.plan import Cell
 
+Layer = tuple[nn.Module, dict[str, str]]  # and its parameters: its name of each, the network's
 Pulled = Callable[[Callable[[Tensor], Tensor], Tensor], Any]  # as torch.func.vjp
 
 
 class CannotStack(Exception):
-    """These networks have no vectorised pass: an op without a rule, padded batch normalisation."""
+    """These networks have no vectorised pass: an op without a rule, padded batch normalisation.
+
+    parts  which of their cells may have one; empty: none with another
+    """
+
+    def __init__(self, why: str, parts: Sequence[Sequence[Cell]] = ()) -> None:
+        super().__init__(why)
+        self.parts = parts
 
 
+PROBING = Lock()  # warnings' filters are those of all threads
 SLOW = "There is a performance drop"  # how torch says that an op has no batching rule
 
 
@@ -38,7 +50,8 @@ class Networks:
 
     def __init__(self, modules: Sequence[nn.Module], bf16: bool = False) -> None:
         self.modules, self.bf16 = list(modules), bf16
-        self.stacked, self.by_layer = len(self.modules) > 1, False
+        self.stacked = len(self.modules) > 1
+        self.layers: list[Layer] = []
         self.parameters: dict[str, Any] = dict(self.modules[0].named_parameters())
         self.buffers = dict(self.modules[0].named_buffers())
         if self.stacked:
@@ -54,8 +67,8 @@ class Networks:
     def __call__(self, x: Tensor) -> Tensor:
         """(cells, batch, …) to (cells, batch, classes)."""
         parameters, x = self._cast(x)
-        if self.by_layer:
-            outputs = self._layer(self.modules[0], "", parameters, x)
+        if self.layers:
+            outputs = self._layered(parameters, x)
         else:
             outputs = self._map(lambda call, x: call(x), parameters, x)
         return outputs.float() if self.bf16 else outputs
@@ -70,28 +83,20 @@ class Networks:
         }
         return parameters, x.bfloat16()
 
-    def _layer(
-        self, module: nn.Module, path: str, parameters: Mapping[str, Tensor], x: Tensor
-    ) -> Tensor:
-        """One layer of all networks: with vmap, or without its overhead where that is as good.
+    def _layered(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """All networks, layer by layer."""
+        for layer, names in self.layers:
+            x = _side_by_side(layer, {own: parameters[name] for own, name in names.items()}, x)
+        return x
 
-        Dense layers are one batched product; a layer without weights takes the examples of all
-        cells as one batch. `path` goes before the names of its parameters.
-        """
+    def _leaves(self, module: nn.Module, path: str = "") -> Iterator[Layer]:
+        """The layers of the network; `path` goes before the names of their parameters."""
         if type(module) is nn.Sequential:
             for name, child in module.named_children():
-                x = self._layer(child, f"{path}{name}.", parameters, x)
-            return x
-        own = {k.removeprefix(path): p for k, p in parameters.items() if k.startswith(path)}
-        if type(module) is nn.Linear and x.ndim == 3 and len(own) == 2:
-            return torch.baddbmm(own["bias"].unsqueeze(1), x, own["weight"].mT)
-        together = nn.Flatten | nn.Identity | Dropout
-        catalogued = isinstance(module, Act) and not module.activation.entry.sha256
-        if (catalogued or isinstance(module, together)) and not own:
-            outputs: Tensor = module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-            return outputs
-        call = torch.vmap(partial(functional_call, module), randomness="different")
-        return cast(Tensor, call(own, x))
+                yield from self._leaves(child, f"{path}{name}.")
+        else:
+            names = {name: path + name for name, _ in module.named_parameters()}
+            yield module, {own: name for own, name in names.items() if name in self.parameters}
 
     def observe(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """The outputs, and for every Act its values and slopes, (cells, batch, units, …)."""
@@ -126,10 +131,10 @@ class Networks:
         Where a pass layer by layer gives the same, it is taken from here on. The statistics of
         batch normalisation stay as they were.
         """
-        self.by_layer = False
+        self.layers = []
         kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
         try:
-            with warnings.catch_warnings():
+            with PROBING, warnings.catch_warnings():
                 warnings.filterwarnings("error", message=SLOW)
                 self(x).sum().backward()
                 with torch.no_grad():
@@ -145,9 +150,21 @@ class Networks:
         with torch.no_grad():
             self.train(False)  # no noise
             vectorised = self._map(lambda call, x: call(x), self.parameters, x)
-            layered = self._layer(self.modules[0], "", self.parameters, x)
-            alike = torch.allclose(layered, vectorised, rtol=1e-4, atol=1e-5, equal_nan=True)
-        self.by_layer = alike
+            self.layers = list(self._leaves(self.modules[0]))
+            layered = self._layered(self.parameters, x)
+            if not torch.allclose(layered, vectorised, rtol=1e-4, atol=1e-5, equal_nan=True):
+                self.layers = []
+
+    def first(self, count: int) -> Networks:
+        """The first networks of a stack, in the same memory."""
+        networks = copy(self)
+        networks.modules = self.modules[:count]
+        networks.parameters = {
+            name: tensor.detach()[:count].requires_grad_(tensor.requires_grad)
+            for name, tensor in self.parameters.items()
+        }
+        networks.buffers = {name: buffer[:count] for name, buffer in self.buffers.items()}
+        return networks
 
     def settle(self) -> None:
         """Write what was learned back into the single networks."""
@@ -162,6 +179,26 @@ class Networks:
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and buffers by name."""
         return self.parameters | self.buffers
+
+
+def _side_by_side(layer: nn.Module, own: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """One layer of all networks: with vmap, or without its overhead where that is as good.
+
+    Dense layers are one batched product; a layer without weights takes the examples of all cells
+    as one batch, and where every number goes its own way, as they come.
+    """
+    if type(layer) is nn.Linear and x.ndim == 3 and len(own) == 2:
+        return torch.baddbmm(own["bias"].unsqueeze(1), x, own["weight"].mT)
+    entry = layer.activation.entry if isinstance(layer, Act) and not own else None
+    catalogued = entry is not None and not entry.sha256
+    outputs: Tensor
+    if entry and catalogued and entry.elementwise:
+        outputs = layer(x)
+    elif catalogued or (isinstance(layer, nn.Flatten | nn.Identity | Dropout) and not own):
+        outputs = layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    else:
+        outputs = torch.vmap(partial(functional_call, layer), randomness="different")(own, x)
+    return outputs
 
 
 def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -118,10 +118,12 @@ class Stack:
     """Cells that differ in seed and fold only: what one pass can train, the unit of work.
 
     threads  CPU threads to train it on; None leaves it to the machine
+    abreast  passes to train it in, side by side on so many threads each
     """
 
     cells: tuple[Cell, ...]
     threads: int | None = None
+    abreast: int = 1
 
     @property
     def key(self) -> str:
@@ -190,14 +192,17 @@ class Plan:
         return list(grouped(self.cells, setup).values())
 
 
-def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None]]) -> list[Stack]:
-    """Units of work from set-ups, each with its cells, its width and its threads.
+def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> list[Stack]:
+    """Units of work from set-ups: cells, how many a pass takes, its threads, passes abreast.
 
     They take turns, so that a study that is interrupted is balanced over its set-ups.
     """
     chunks = [
-        [Stack(tuple(cells[i : i + width]), threads) for i in range(0, len(cells), width)]
-        for cells, width, threads in setups
+        [
+            Stack(tuple(cells[i : i + width * abreast]), threads, abreast)
+            for i in range(0, len(cells), width * abreast)
+        ]
+        for cells, width, threads, abreast in setups
     ]
     rounds = itertools.zip_longest(*chunks)
     return [stack for turn in rounds for stack in turn if stack is not None]

@@ -1,7 +1,8 @@
-"""How many cells to train in one pass and on how many threads: measured here, once, and kept.
+"""How many cells to train in one pass, on how many threads, and how many passes side by side.
 
-Stacking wins for small networks on a CPU and loses for convolutions; nothing but a measurement
-tells where the border lies. The few timed steps of an architecture are kept in the user's cache.
+It is measured here, once, and kept. Stacking wins for small networks on a CPU and loses for
+convolutions; nothing but a measurement tells where the border lies. The few timed steps of an
+architecture are kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import math
 import os
 import platform
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ import platformdirs
 import torch
 
 from relubench import datasets, files
+from relubench.abreast import abreast
 from relubench.engine import build, train, warm_up
 from relubench.errors import BadValue
 from relubench.examples import Examples, Part
@@ -37,31 +40,37 @@ BYTES = 2**31  # of training inputs that a stack may copy
 
 @dataclass(frozen=True)
 class Tuning:
-    """Cells in one pass, CPU threads, and seconds per step of one cell (None: not measured)."""
+    """Cells in one pass, its CPU threads, and how many passes train side by side.
+
+    seconds  per step and cell; None: not measured
+    """
 
     stack: int
     threads: int
     seconds: float | None = None
+    abreast: int = 1
 
     def __str__(self) -> str:
         threads, cells = counted(self.threads, "thread"), counted(self.stack, "cell")
         measured = f", {1e6 * self.seconds:.0f} µs per step and cell" if self.seconds else ""
-        return f"{cells} in a pass on {threads}{measured}"
+        side = f", {self.abreast} passes side by side" if self.abreast > 1 else ""
+        return f"{cells} in a pass on {threads}{side}{measured}"
 
 
 def tune(
     cells: Sequence[Cell], machine: Machine, threads: Sequence[int], stack: int | None
 ) -> Tuning:
-    """How to train cells of one set-up; `stack` fixes the width.
+    """How to train cells of one set-up; `stack` fixes the width, one pass at a time.
 
     threads  the counts to choose from: the fastest for a single cell, so that the choice, which
-             decides the last bits of a result, does not depend on how many cells there are
+             decides the last bits of a result, does not depend on how many cells there are;
+             threads that a stack leaves idle train a part of it, where that pays
     """
     cell = cells[0]
     dataset = datasets.load(cell.dataset, machine.data_dir)
 
-    def seconds(width: int, count: int) -> float:
-        return _seconds(cell, dataset, width, count, machine)
+    def seconds(width: int, count: int, side: int = 1) -> float:
+        return _seconds(cell, dataset, (width, count, side), machine)
 
     count = threads[0]
     if len(threads) > 1:
@@ -72,7 +81,16 @@ def tune(
     if len(widths) == len(threads) == 1:
         return Tuning(widths[0], count)
     width = min(widths, key=lambda width: seconds(width, count))
-    return Tuning(width, count, seconds(width, count))
+    best = seconds(width, count)
+    tuned = Tuning(width, count, best)
+    most = 0 if stack else min(max(threads) // count, width // 2)
+    for side in (2**power for power in range(1, most.bit_length())):
+        narrower = min(width, math.ceil(len(cells) / side))
+        taken = seconds(narrower, count, side)
+        if taken >= best:
+            break
+        best, tuned = taken, Tuning(narrower, count, taken, side)
+    return tuned
 
 
 def steps(cell: Cell, dataset: datasets.Dataset) -> int:
@@ -91,21 +109,24 @@ def _widths(cells: Sequence[Cell], size: int) -> list[int]:
 
 
 def _seconds(
-    cell: Cell, dataset: datasets.Dataset, width: int, threads: int, machine: Machine
+    cell: Cell, dataset: datasets.Dataset, how: tuple[int, int, int], machine: Machine
 ) -> float:
-    """Seconds per step and cell, from the cache or from a few timed steps."""
+    """Seconds per step and cell, from the cache or from a few timed steps.
+
+    how  cells in a pass, its threads, passes side by side
+    """
     shape = (cell.preparation.pca,) if cell.preparation.pca else dataset.shape
     batch = min(cell.recipe.batch_size, dataset.n_train)
     key = json.dumps(
         [
             *(platform.processor() or platform.machine(), os.cpu_count(), torch.__version__),
             *(machine.device, machine.dtype, cell.model, shape, len(dataset.classes)),
-            *(batch, cell.recipe.optimizer, width, threads),
+            *(batch, cell.recipe.optimizer, *how),
         ]
     )
     known = _cache()
     if key not in known:
-        known[key] = _measure(cell, shape, batch, width, threads, machine)
+        known[key] = _measure(cell, shape, batch, how, machine)
         path = _cache_file()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,31 +139,42 @@ def _seconds(
 
 
 def _measure(
-    cell: Cell, shape: tuple[int, ...], batch: int, width: int, threads: int, machine: Machine
+    cell: Cell, shape: tuple[int, ...], batch: int, how: tuple[int, int, int], machine: Machine
 ) -> float:
+    width, threads, count = how
     recipe = dataclasses.replace(cell.recipe, epochs=1, batch_size=batch)
     plain = dataclasses.replace(cell, activation="relu", split=Split(), recipe=recipe)
     cells = [dataclasses.replace(plain, seed=seed) for seed in range(width)]
     torch.set_num_threads(threads)
     warm_up(machine.device, recipe.optimizer)
-    networks = Networks([build(each, shape, machine) for each in cells], machine.dtype == "bf16")
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(
         STEPS * batch, *shape, generator=generator, dtype=getattr(torch, machine.storage)
     )
     y = torch.zeros(STEPS * batch, dtype=torch.int64)
     examples = Examples.of([x.to(machine.device)] * width, [y.to(machine.device)] * width)
-    try:
+
+    def ready() -> Networks:
+        bf16 = machine.dtype == "bf16"
+        networks = Networks([build(each, shape, machine) for each in cells], bf16)
         if networks.stacked:
             networks.probe(examples.x[:2].expand(width, *examples.x[:2].shape))
+        return networks
+
+    try:
+        passes = [ready() for _ in range(count)]
     except CannotStack:
         return math.inf
-    taken: list[float] = []
-    while len(taken) < TIMED or sum(taken) < ENOUGH:  # the first warms up
-        start = time.perf_counter()
-        train(cells, networks, [Part(examples)])
-        taken.append(time.perf_counter() - start)
-    return min(taken[1:]) / STEPS / width
+
+    def epoch(networks: Networks) -> float:
+        taken: list[float] = []
+        while len(taken) < TIMED or sum(taken) < ENOUGH:
+            start = time.perf_counter()
+            train(cells, networks, [Part(examples)])
+            taken.append(time.perf_counter() - start)
+        return statistics.median(taken[1:])  # the first warms up; the least may have been alone
+
+    return max(abreast(epoch, passes, count, threads)) / STEPS / width / count
 
 
 def _cache_file() -> Path:

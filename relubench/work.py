@@ -85,7 +85,7 @@ class Work:
         With `save` everything is trained, since the ledger keeps no weights.
         """
         work = replace(self, rerun=True) if save else self
-        units = [(cells, tuned.stack, tuned.threads) for cells, tuned in self.tuned]
+        units = [(cells, how.stack, how.threads, how.abreast) for cells, how in self.tuned]
         done: dict[Cell, RunResult] = {}
         left = []
         for stack in plan.stacks(units):
@@ -100,7 +100,9 @@ class Work:
             trained = work.train(left, console, save)
             for stack, results in console.track(trained, sum(len(s.cells) for s in left)):
                 done.update({result.cell: result for result in results})
-                if len(stack.cells) > 1 and {r.environment.stack for r in results} == {1}:
+                if len(stack.cells) > stack.abreast and {r.environment.stack for r in results} == {
+                    1
+                }:
                     cell = stack.cells[0]
                     console.once(
                         f"{cell.model}, {cell.activation}: no vectorised pass, trained one by one"

@@ -100,6 +100,8 @@ def test_every_activation_trains_and_the_same_cell_gives_the_same_bits(
     assert (first.curve[-1].loss or 9) < (first.curve[0].loss or 0)
 
 
+NORMED = f"{Path(__file__).parent / 'normed.py'}:net"
+
 MIXED = [
     *(dataclasses.replace(CELL, seed=seed) for seed in (3, 1)),
     *(
@@ -113,8 +115,14 @@ MIXED = [
 
 def test_a_stack_of_mixed_folds_and_seeds_is_its_cells_alone(double: Machine) -> None:
     """Law 3, in float64."""
-    together = as_alone(MIXED, double)
-    assert max(result.environment.stack for result in together) >= 7  # 105 beside 112 examples
+    together = as_alone(Stack(tuple(MIXED)), double)
+    assert {result.environment.stack for result in together} == {17}  # of 7, 8 and 9 steps
+
+
+def test_a_stack_in_passes_side_by_side_is_its_cells_alone(double: Machine) -> None:
+    """Law 3, in float64."""
+    together = as_alone(Stack(tuple(MIXED), abreast=3), double)
+    assert {result.environment.stack for result in together} == {5, 6}
 
 
 @pytest.mark.parametrize("activation", [a.name for a in ACTIVATIONS.values() if not a.noisy])
@@ -125,13 +133,17 @@ def test_a_stack_is_its_cells_alone(activation: str, double: Machine) -> None:
     fold = Split(folds=4, fold=0)  # 112 examples beside 105: padded
     parts = [{"seed": 3}, {"split": fold, "seed": 0}, {"split": fold, "seed": 2}]
     cells = [dataclasses.replace(cell, **changes) for changes in parts]
-    assert [result.environment.stack for result in as_alone(cells, double)] == [3, 3, 3]
+    assert [result.environment.stack for result in as_alone(Stack(tuple(cells)), double)] == [
+        3,
+        3,
+        3,
+    ]
 
 
-def as_alone(cells: Sequence[Cell], machine: Machine) -> list[RunResult]:
+def as_alone(stack: Stack, machine: Machine) -> list[RunResult]:
     """The results of one stack, each equal to that of its cell alone."""
-    together = engine.fit(Stack(tuple(cells)), machine)
-    assert [result.cell for result in together] == list(cells)
+    together = engine.fit(stack, machine)
+    assert [result.cell for result in together] == list(stack.cells)
     for stacked in together:
         alone = fit(stacked.cell, machine)
         assert numbers(stacked) == pytest.approx(numbers(alone), rel=1e-9, abs=1e-9)
@@ -210,6 +222,13 @@ def test_networks_that_cannot_be_stacked_are_trained_alone(
     assert [result.environment.stack for result in results] == [1, 1]
 
 
+def test_batch_normalisation_stacks_with_as_many_examples(double: Machine) -> None:
+    cell = dataclasses.replace(CELL, model=NORMED, recipe=Recipe(epochs=2, batch_size=50))
+    parts = [Split(folds=7, fold=fold) for fold in (0, 5, 6)]  # 128, 129 and 129 examples
+    cells = tuple(dataclasses.replace(cell, split=part) for part in parts)
+    assert [r.environment.stack for r in as_alone(Stack(cells), double)] == [1, 2, 2]
+
+
 def test_what_fills_the_memory_is_trained_in_halves(machine: Machine) -> None:
     cells = [dataclasses.replace(CELL, seed=seed) for seed in range(7)]
     widths = []
@@ -230,9 +249,6 @@ def test_what_fills_the_memory_is_trained_in_halves(machine: Machine) -> None:
 
     with pytest.raises(RuntimeError, match="not for want"):
         engine.passes(cells, broken)
-
-
-NORMED = f"{Path(__file__).parent / 'normed.py'}:net"
 
 
 @pytest.mark.parametrize(

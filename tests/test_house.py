@@ -15,14 +15,14 @@ PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
     {"errors", "folds", "stats", "latex"},
     {"own_code", "libraries"},
-    {"plan", "catalog", "files", "pictures"},
+    {"plan", "catalog", "files", "pictures", "abreast"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds"},
     {"layers", "cluster", "listing", "neurons", "examples", "ledger", "advice", "plots", "graphs"}
     | {"measures", "rates"},
     {"models", "networks", "report", "portrait", "executors", "config"}
     | {"augmentations", "perturbations"},
-    {"checkpoints", "matching", "baseline", "published"},
+    {"checkpoints", "matching", "paces", "baseline", "published"},
     {"engine", "cost", "gate", "protocols"},
     {"checks", "tuning", "bill", "console", "ci"},
     {"work"},

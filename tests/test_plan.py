@@ -18,15 +18,17 @@ cells = st.builds(
 )
 
 
-@given(st.lists(cells, unique=True, max_size=30), st.integers(1, 5))
-def test_stacks_hold_every_cell_once_and_only_alike_ones(found: list[Cell], width: int) -> None:
+@given(st.lists(cells, unique=True, max_size=30), st.integers(1, 5), st.integers(1, 3))
+def test_stacks_hold_every_cell_once_and_only_alike_ones(
+    found: list[Cell], width: int, abreast: int
+) -> None:
     plan = Plan(cells=tuple(found))
-    units = stacks([(setup, width, None) for setup in plan.setups()])
+    units = stacks([(setup, width, None, abreast) for setup in plan.setups()])
     assert sorted(cell.key for unit in units for cell in unit.cells) == sorted(
         cell.key for cell in found
     )
     for unit in units:
-        assert 1 <= len(unit.cells) <= width
+        assert 1 <= len(unit.cells) <= width * abreast == width * unit.abreast
         assert len({(c.dataset, c.activation, c.recipe) for c in unit.cells}) == 1
 
 
@@ -38,7 +40,7 @@ def test_set_ups_take_turns() -> None:
             for seed in range(4)
         )
     )
-    units = stacks([(setup, 2, 1) for setup in plan.setups()])
+    units = stacks([(setup, 2, 1, 1) for setup in plan.setups()])
     assert [unit.cells[0].activation for unit in units] == ["relu", "gelu", "relu", "gelu"]
     assert [[cell.seed for cell in unit.cells] for unit in units] == [
         [0, 1],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,14 +25,15 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "relubench" / "tuning.json"
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, seconds: dict[tuple[int, int], float]) -> list[object]:
-    """Replace the stopwatch; returns the list of what was measured."""
+def pretend(monkeypatch: pytest.MonkeyPatch, seconds: dict[tuple[int, ...], float]) -> list[object]:
+    """Replace the stopwatch, by width, threads and passes abreast if several; returns its calls."""
     measured: list[object] = []
 
-    def measure(*arguments: object) -> float:
-        *_, width, threads, _ = arguments
-        measured.append((width, threads))
-        return seconds.get((int(str(width)), int(str(threads))), 1.0)
+    def measure(*arguments: Any) -> float:
+        *_, (width, threads, abreast), _ = arguments
+        how = (width, threads) if abreast == 1 else (width, threads, abreast)
+        measured.append(how)
+        return seconds.get(how, 1.0)
 
     monkeypatch.setattr(tuning, "_measure", measure)
     return measured
@@ -53,6 +55,18 @@ def test_threads_do_not_depend_on_the_number_of_cells(
     pretend(monkeypatch, {(1, 2): 0.9, (8, 1): 0.1, (20, 1): 0.01})
     found = {tune(CELLS[:count], machine, [1, 2], None).threads for count in (1, 2, 9, 20)}
     assert found == {2}
+
+
+def test_idle_threads_train_further_passes_where_that_pays(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many cells in all, so that a pass takes fewer; only as long as it gets faster."""
+    measured = pretend(monkeypatch, {(1, 1): 0.5, (20, 1): 0.1, (10, 1, 2): 0.06, (5, 1, 4): 0.09})
+    assert tune(CELLS, machine, [1, 8], None) == Tuning(10, 1, 0.06, abreast=2)
+    assert measured[-3:] == [(20, 1), (10, 1, 2), (5, 1, 4)]
+    assert tune(CELLS, machine, [1], None).abreast == 1
+    assert tune(CELLS, machine, [1, 8], 20).abreast == 1
+    assert tune(CELLS[:3], machine, [1, 8], None).abreast == 1
 
 
 def test_flags_overrule(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

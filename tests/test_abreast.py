@@ -1,0 +1,37 @@
+"""Passes side by side: what comes back, and what is raised."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relubench.abreast import abreast, divided
+
+
+@given(st.lists(st.integers()), st.integers(1, 9))
+def test_parts_are_neighbours_and_as_long_as_each_other(items: list[int], count: int) -> None:
+    parts = divided(items, count)
+    assert [item for part in parts for item in part] == items
+    lengths = {len(part) for part in parts}
+    assert len(parts) == min(count, len(items))
+    assert not lengths or max(lengths) - min(lengths) <= 1
+
+
+def test_parts_run_at_once_on_their_threads_and_come_back_in_order() -> None:
+    together = threading.Barrier(3, timeout=60)
+
+    def run(part: int) -> tuple[int, int]:
+        together.wait()
+        return part, torch.get_num_threads()
+
+    assert abreast(run, [5, 3, 4], 3, 1) == [(5, 1), (3, 1), (4, 1)]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_a_part_raises_is_raised(count: int) -> None:
+    with pytest.raises(ZeroDivisionError):
+        abreast(lambda part: 1 // part, [1, 0, 1], count, 1)
