@@ -156,6 +156,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     description: str = ""
+    minutes: float | None = Field(None, gt=0, allow_inf_nan=False)  # about, on two CPU cores
     dataset: Names = ("digits",)
     model: Names = ("ffnn:hidden=128x64x32",)
     activation: Names | None = None  # each model's own

@@ -119,6 +119,8 @@ def test_every_study_has_a_quick_form_and_every_figure_a_row() -> None:
         fewer = config.plan(quick, "compare", True, CATALOGS["model"]).cells
         work = [sum(cell.recipe.epochs for cell in each) for each in (cells, fewer)]
         assert work[1] * 3 <= work[0], name
+        assert full.minutes
+        assert found.tables[name]["quick"]["minutes"] <= min(5, full.minutes)
         for entry in full.published:
             about = {key: getattr(entry, key) for key in published.NAMES if key != "lr"}
             assert any(
