@@ -181,7 +181,7 @@ def benchmarks(tables: Mapping[str, Row], runs: Mapping[str, int]) -> Table:
         Column("runs", lambda row: str(row["runs"])),
         Column("minutes", lambda row: _minutes(row["minutes"])),
         Column("quick", lambda row: _minutes(row["quick_minutes"]), key="quick_minutes"),
-        Column("published", lambda row: str(len(row.get("published", ())) or "")),
+        Column("published", lambda row: str(len(row["published"]) or "")),
         Column("description", lambda row: str(row.get("description", "")), left=True, wrap=True),
     ]
     notes = [

@@ -90,6 +90,8 @@ def test_a_figure_stands_beside_the_rows_that_it_is_about() -> None:
         ("valeu = 0.9", "entry 1, valeu: unknown key: known: dataset"),
         ('activation = "mihs"', "entry 1: unknown activation 'mihs': did you mean 'mish'?"),
         ('metric = "taste"', "entry 1, metric: got taste, must be 'accuracy'"),
+        ("figures = [0.9]", "must be tables"),
+        ("figures = [{ value = 0.9 }, { valeu = 0.8 }]", "entry 2, valeu: unknown key"),
     ],
 )
 def test_a_figure_that_cannot_be_read_is_refused(line: str, says: str, tmp_path: Path) -> None:
@@ -99,6 +101,18 @@ def test_a_figure_that_cannot_be_read_is_refused(line: str, says: str, tmp_path:
     with pytest.raises(BadValue, match="published: ") as caught:
         config.read(file, CATALOGS)
     assert says in str(caught.value)
+
+
+def test_figures_share_what_stands_above_them(tmp_path: Path) -> None:
+    file = tmp_path / "b.toml"
+    shared = '[[benchmark.b.published]]\nsource = "s"\nconfirmed = true\nmetric = "dead"\n'
+    inner = 'figures = [{ activation = "elu", value = 0.1 }, { value = 0.2, metric = "loss" }]\n'
+    file.write_text(f"[benchmark.b]\n{shared}{inner}", encoding="utf-8")
+    found = config.settings(config.read(file, CATALOGS), "b", {}, CATALOGS).published
+    assert found == (
+        Published(activation="elu", value=0.1, metric="dead", source="s", confirmed=True),
+        Published(value=0.2, metric="loss", source="s", confirmed=True),
+    )
 
 
 def test_a_figure_without_a_source_is_refused(tmp_path: Path) -> None:

@@ -60,7 +60,11 @@ def _listed(singular: str, config_file: Path | None) -> Table:
             name: len(config.plan(each, "compare", False, MODELS).cells)
             for name, each in settings.items()
         }
-        return listing.benchmarks(found.tables, runs)
+        tables = {
+            name: {**table, "published": config.figures(table.get("published", ()))}
+            for name, table in found.tables.items()
+        }
+        return listing.benchmarks(tables, runs)
     described = "formula" if singular in FORMULAS else "description"
     return listing.catalog(CATALOGS[singular], described)
 
