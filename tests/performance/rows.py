@@ -80,7 +80,7 @@ def own_epoch(cell: Cell, machine: Machine) -> tuple[Callable[[], object], examp
     data = engine.tensors(cell, machine)
     networks = Networks([engine.build(cell, tuple(data.x_train.shape[1:]), machine)])
     found = examples.Examples.of([data.x_train], [data.y_train])
-    return lambda: engine.train([cell], networks, found), found
+    return lambda: engine.train([cell], networks, [examples.Part(found)]), found
 
 
 def mnist(model: str, limit: int | None) -> tuple[Cell, Machine]:
