@@ -53,7 +53,7 @@ class State:
             "tensors": {name: tensor.detach() for name, tensor in self.networks.tensors.items()},
             "optimizer": self.optimizer.state_dict(),
             "streams": [stream.get_state() for stream in self.streams],
-            "curves": [[(epoch.loss, epoch.accuracy) for epoch in curve] for curve in self.curves],
+            "curves": [[vars(epoch) for epoch in curve] for curve in self.curves],
         }
 
     def restore(self, saved: dict[str, Any] | None) -> None:
@@ -67,7 +67,7 @@ class State:
         for stream, saved_state in zip(self.streams, saved["streams"], strict=True):
             stream.set_state(saved_state)
         for curve, epochs in zip(self.curves, saved["curves"], strict=True):
-            curve[:] = [Epoch(loss=loss, accuracy=accuracy) for loss, accuracy in epochs]
+            curve[:] = [Epoch(**epoch) for epoch in epochs]
 
 
 class Checkpoint:

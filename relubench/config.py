@@ -6,7 +6,7 @@ import itertools
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,6 +56,20 @@ def _address(text: str) -> str:
     return text
 
 
+def _target(value: Any) -> str:
+    """'train_error=0.25' or 'train_error=25%', as cells and rows have it: the first."""
+    name, equals, text = str(value).partition("=")
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
+    if not equals or name.strip() not in ("train_error", "train_loss") or not found:
+        raise BadValue(f"got {value}, must be such as train_error=0.25 or train_loss=0.1")
+    name, size = name.strip(), float(found[1]) / (100 if found[2] else 1)
+    if name == "train_error" and size >= 1:
+        raise BadValue(f"got {value}: an error is a share below 1, such as 0.25 or 25%")
+    if name == "train_loss" and found[2]:
+        raise BadValue(f"got {value}: a loss is in nats, such as 0.1")
+    return f"{name}={size!r}"
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(min_length=1)]
 
 
@@ -74,6 +88,19 @@ Margins = Annotated[dict[str, Margin], BeforeValidator(measures.margins)]
 BatchSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...], *LISTED]
 
 
+Figure = Literal[
+    "accuracy",
+    "cv_accuracy",
+    "loss",
+    "train_accuracy",
+    "train_loss",
+    "dead",
+    "seconds",
+    "epochs_until_ratio",
+    "seconds_until_ratio",
+]
+
+
 class Published(BaseModel):
     """A published figure, and the rows of compare that it is about: all with these names.
 
@@ -90,9 +117,7 @@ class Published(BaseModel):
     activation: str | None = None
     head: str | None = None
     lr: float | None = None
-    metric: Literal["accuracy", "loss", "train_accuracy", "train_loss", "dead", "seconds"] = (
-        "accuracy"
-    )
+    metric: Figure = "accuracy"
     value: float | None = Field(None, allow_inf_nan=False)
     sd: float | None = Field(None, gt=0, allow_inf_nan=False)
     runs: int = Field(1, ge=1)
@@ -140,6 +165,7 @@ class Settings(BaseModel):
     reference: str = "relu"
     optimizer: Names = ("adam",)
     lr: Rates = (0.001,)
+    best_lr: bool = False
     epochs: Epochs = (30,)
     batch_size: BatchSizes = (64,)
     weight_decay: Decays = (0.0,)
@@ -148,11 +174,13 @@ class Settings(BaseModel):
     limit: int | None = Field(None, ge=1)
     augment: Names = ()
     perturb: Names = ()
+    until: Annotated[str, BeforeValidator(_target)] | None = None
+    protocol: Literal["fresh", "published"] = "fresh"
     seed: int | None = Field(None, ge=0)
     seeds: int | None = Field(None, ge=1, le=MANY)
     folds: int | None = Field(None, ge=2, le=MANY)
     repeats: int = Field(1, ge=1, le=MANY)
-    metric: str = "accuracy"
+    metric: str | None = None  # accuracy; with `until` epochs_until
     margin: Margins = {}
     rope: str | None = None
     pairs: Literal["reference", "all"] = "reference"
@@ -208,7 +236,7 @@ class Settings(BaseModel):
     @property
     def measure(self) -> Measure:
         """What is compared."""
-        return measures.MEASURES[self.metric]
+        return measures.MEASURES[self.metric or ("epochs_until" if self.until else "accuracy")]
 
     @property
     def region(self) -> Margin | None:
@@ -377,11 +405,13 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
         settings = settings.model_copy(update=shrunk)
     every_seed = [settings.seed] if settings.seed is not None else range(settings.seeds or 1)
     names = {model: _activations(settings, command, models, model) for model in settings.model}
+    searched = _rates(settings)
     augment, perturb = (",".join(found) or None for found in (settings.augment, settings.perturb))
     recipes = [
         Recipe(
             optimizer=optimizer,
             lr=lr,
+            rates=searched,
             epochs=epochs,
             batch_size=size,
             weight_decay=decay,
@@ -389,7 +419,7 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
         )
         for optimizer, lr, epochs, size, decay in itertools.product(
             settings.optimizer,
-            settings.lr,
+            settings.lr[:1] if searched else settings.lr,
             settings.epochs,
             settings.batch_size,
             settings.weight_decay,
@@ -410,6 +440,7 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
             split=split,
             seed=seed,
             perturb=perturb,
+            until=settings.until,
         )
         for dataset, model, head, recipe in itertools.product(
             settings.dataset, settings.model, settings.head, recipes
@@ -421,6 +452,30 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
     return Plan(
         cells=cells, reference=settings.reference, quick=quick, margins=dict(settings.margin)
     )
+
+
+def protocols(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
+    """The folds of every set-up and seed, the run that carries its weights through them, and the
+    run on the whole training part that it is held against.
+    """
+    folded = settings.model_copy(update={"seeds": settings.first_seeds(command)})
+    cells = plan(folded, "cv", quick, models).cells
+    through = (replace(cell, split=replace(cell.split, fold=None)) for cell in cells)
+    whole = (replace(cell, split=Split()) for cell in cells)
+    return Plan(cells=tuple(dict.fromkeys((*cells, *through, *whole))), quick=quick)
+
+
+def _rates(settings: Settings) -> str | None:
+    """The rates of which each run takes its best; None where every rate is a set-up of its own."""
+    if settings.best_lr and len(settings.lr) == 1:
+        raise BadValue("--best-lr chooses among several rates: give them, --lr 0.1,0.01,0.001")
+    if settings.measure.name in measures.UNTIL and not settings.until:
+        raise BadValue(f"--metric {settings.metric}: say until what, --until train_error=0.25")
+    if len(settings.lr) == 1 or not (settings.best_lr or settings.until):
+        return None
+    if settings.protocol == "published":
+        raise BadValue("--protocol published carries weights on: give one --lr, and no --best-lr")
+    return ",".join(repr(rate) for rate in sorted(settings.lr))
 
 
 def _check_growth(settings: Settings) -> None:

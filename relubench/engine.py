@@ -9,21 +9,21 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from relubench import __version__, datasets, layers, matching, perturbations, seeds
+from relubench import __version__, datasets, layers, matching, perturbations, rates, seeds
 from relubench.activations import ACTIVATIONS
 from relubench.augmentations import Augment
 from relubench.checkpoints import Checkpoint, State, Unfinished
 from relubench.datasets import Dataset
 from relubench.errors import BadValue
-from relubench.examples import Examples, Tensors, tensors
+from relubench.examples import Examples, Part, Tensors, parts, tensors
 from relubench.graphs import Replayed
 from relubench.heads import HEADS
 from relubench.metrics import METRICS, Prediction
@@ -54,6 +54,10 @@ def fit(
     the last cell go, as a state dict that torch.load(weights_only=True) reads; what is kept in
     `unfinished` is gone on with. Raises DataError where the data cannot be had.
     """
+    if stack.cells[0].recipe.rates:
+        nested = unfinished and Unfinished(unfinished.of(stack), unfinished.every)
+        fit_at = partial(fit, machine=machine, save=save, unfinished=nested)
+        return rates.fit_at_best(stack, fit_at)
     threads = stack.threads or machine.threads
     machine = dataclasses.replace(machine, threads=threads)
     torch.set_num_threads(threads)
@@ -112,7 +116,7 @@ def _fit(
         if networks.buffers and examples.weights() is not None:
             raise CannotStack("padding would count in the statistics of batch normalisation")
         networks.probe(examples.x[:2].expand(len(cells), *examples.x[:2].shape))
-    curves = train(cells, networks, examples, checkpoint)
+    curves = train(cells, networks, parts({cell: data[cell] for cell in cells}), checkpoint)
     seconds = checkpoint.seconds / len(cells)
     networks.settle()
     if save:
@@ -147,14 +151,16 @@ def _fit(
 def train(
     cells: Sequence[Cell],
     networks: Networks,
-    examples: Examples,
+    parts: Iterable[Part],
     checkpoint: Checkpoint | None = None,
 ) -> list[tuple[Epoch, ...]]:
     """The loop: learns the networks' weights and returns each cell's learning curve.
 
-    A cell whose loss is no longer finite has its curve end there; when all have, the loop ends.
+    Every part is learned from for as many epochs as the recipe has. A cell whose loss is no longer
+    finite has its curve end there; when all have, the loop ends.
     """
-    recipe, head, device = cells[0].recipe, HEADS.choose(cells[0].head), examples.x.device
+    recipe, head = cells[0].recipe, HEADS.choose(cells[0].head)
+    device = next(iter(networks.parameters.values())).device
     optimizer = OPTIMIZERS.choose(recipe.optimizer)(
         layers.parameter_groups(networks.parameters, recipe.weight_decay),
         recipe.lr,
@@ -164,7 +170,6 @@ def train(
     noise = [seeds.stream(cells[0], purpose, str(device)) for purpose in ("noise", "dropout")]
     layers.draw_noise_from(networks.modules[0], *noise)
     networks.train(True)
-    weights = examples.weights()
     losses = torch.zeros(len(cells), dtype=exact(device), device=device)
     hits = torch.zeros_like(losses)
     curves: list[list[Epoch]] = [[] for _ in cells]
@@ -190,40 +195,64 @@ def train(
         losses.add_(sums.detach())
         hits.add_(hit.sum(dim=1))
 
-    take: Callable[..., None] = step
     if device.type == "cuda":
-        take = Replayed(step, noise)
         for group in optimizer.param_groups:
             group.update({"capturable": True} if "capturable" in group else {})
     state = State(networks, optimizer, [*streams, *augment.streams, *noise], curves)
     checkpoint = checkpoint or Checkpoint(None)
     state.restore(checkpoint.load())
-    for _ in range(max(map(len, curves)), recipe.epochs):
-        orders = [
-            torch.randperm(n, generator=stream)
-            for n, stream in zip(examples.sizes, streams, strict=True)
-        ]
-        rows = examples.rows(orders).to(device)
-        draws = augment.draw(examples.sizes).to(device)
-        losses.zero_(), hits.zero_()
-        for begin in range(0, rows.shape[1], recipe.batch_size):
-            batch = slice(begin, begin + recipe.batch_size)
-            padded = [] if weights is None else [weights[:, batch]]
-            take(rows[:, batch], draws[:, batch], *padded)
-        _extend(curves, losses, hits, examples.sizes)
-        if all(diverged(curve) for curve in curves):
-            break
-        if checkpoint.due:
-            checkpoint.save(state.save())
+    for number, part in enumerate(parts, 1):
+        examples = part.examples
+        weights = examples.weights()
+        take = Replayed(step, noise) if device.type == "cuda" else step
+        for _ in range(max(map(len, curves)), number * recipe.epochs):
+            orders = [
+                torch.randperm(n, generator=stream)
+                for n, stream in zip(examples.sizes, streams, strict=True)
+            ]
+            rows = examples.rows(orders).to(device)
+            draws = augment.draw(examples.sizes).to(device)
+            losses.zero_(), hits.zero_()
+            for begin in range(0, rows.shape[1], recipe.batch_size):
+                batch = slice(begin, begin + recipe.batch_size)
+                padded = [] if weights is None else [weights[:, batch]]
+                take(rows[:, batch], draws[:, batch], *padded)
+            held_out = _accuracies(networks, head, part.held_out)
+            _extend(curves, losses, hits, examples.sizes, held_out)
+            if all(diverged(curve) for curve in curves):
+                return [tuple(curve) for curve in curves]
+            if checkpoint.due:
+                checkpoint.save(state.save())
     return [tuple(curve) for curve in curves]
 
 
-def _extend(curves: list[list[Epoch]], losses: Tensor, hits: Tensor, sizes: list[int]) -> None:
+def _accuracies(
+    networks: Networks, head: Callable[[Tensor], Tensor], examples: Examples | None
+) -> Sequence[float | None]:
+    """Every cell's accuracy on examples that it is not learning from; it goes on learning."""
+    if examples is None:
+        return [None] * len(networks.modules)
+    accuracies: Tensor = METRICS["accuracy"].function(predict(networks, head, examples, []))
+    networks.train(True)
+    found: list[float] = accuracies.tolist()
+    return found
+
+
+def _extend(
+    curves: list[list[Epoch]],
+    losses: Tensor,
+    hits: Tensor,
+    sizes: list[int],
+    held_out: Sequence[float | None],
+) -> None:
     """Add an epoch to the curve of every cell that has not diverged."""
-    for curve, loss, hit, n in zip(curves, losses.tolist(), hits.tolist(), sizes, strict=True):
+    figures = zip(losses.tolist(), hits.tolist(), sizes, held_out, strict=True)
+    for curve, (loss, hit, n, held) in zip(curves, figures, strict=True):
         if not diverged(curve):
             finite = math.isfinite(loss)
-            curve.append(Epoch(loss=loss / n, accuracy=hit / n) if finite else Epoch())
+            curve.append(
+                Epoch(loss=loss / n, accuracy=hit / n, held_out=held) if finite else Epoch()
+            )
 
 
 @lru_cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from relubench import datasets, folds, preprocessing, seeds
 from relubench.datasets import Dataset
 from relubench.plan import Cell, Machine, Preparation
+
+VALIDATION = 0.1  # share of the training part
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,48 @@ class Examples:
         return (columns < sizes).to(self.x.dtype)
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What is learned from for as many epochs as the recipe has, and what is scored after each."""
+
+    examples: Examples
+    held_out: Examples | None = None
+
+
+def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
+    """What the networks of some cells learn from, one after the other.
+
+    That is the training part; where weights are carried from fold to fold, it is cut in folds
+    after all preparation, as it was published.
+    """
+    split = next(iter(data)).split
+    if not split.carried:
+        held_out = _of([(d.x_test, d.y_test) for d in data.values()]) if split.validation else None
+        yield Part(_of([(d.x_train, d.y_train) for d in data.values()]), held_out)
+        return
+    for fold in range(split.folds or 0):
+        cuts = [_cut(cell, part, fold) for cell, part in data.items()]
+        yield Part(_of([learned for learned, _ in cuts]), _of([held for _, held in cuts]))
+
+
+Pair = tuple[Tensor, Tensor]
+
+
+def _cut(cell: Cell, part: Tensors, fold: int) -> tuple[Pair, Pair]:
+    """Inputs and classes of a fold of the training part: what is learned, what is held out."""
+    y = part.y_train.cpu().numpy()
+    rows = folds.stratified(y, cell.split.folds or 0, fold, seeds.folds(cell))
+    learned, held = (torch.as_tensor(each, device=part.y_train.device) for each in rows)
+    return (
+        (part.x_train[learned], part.y_train[learned]),
+        (part.x_train[held], part.y_train[held]),
+    )
+
+
+def _of(pairs: Sequence[Pair]) -> Examples:
+    return Examples.of([x for x, _ in pairs], [y for _, y in pairs])
+
+
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
@@ -79,6 +123,7 @@ def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
 
     Folds partition the training part of a dataset with a published test set, which they leave
     alone; without folds that test set is the test part, and a drawn 30 % where there is none.
+    A validation part is drawn from what would train, and what would test is in neither.
     """
     y = dataset.y[: dataset.n_train]
     if cell.split.folds and cell.split.fold is not None:
@@ -90,6 +135,9 @@ def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
     limit = cell.preparation.limit
     if limit and limit < len(train):
         train = train[folds.subset(y[train], limit, seeds.limit(cell))]
+    if cell.split.validation:
+        learned, held_out = folds.holdout(y[train], seeds.validation(cell), VALIDATION)
+        return train[learned], train[held_out]
     return train, test
 
 

@@ -57,9 +57,13 @@ class Measure:
             return share
         if self.name in ("seconds", "parameters"):
             return float(getattr(result, self.name))
+        if self.name in UNTIL:
+            reached: float | None = getattr(result, self.name)
+            return reached
         return result.scores.get(self.name)
 
 
+UNTIL = {"epochs_until": "epochs", "seconds_until": "s"}  # units of what a run took to a target
 POINT = Margin(0.01)
 TENTH = Margin(0.1, relative=True)
 MEASURES = {
@@ -74,6 +78,7 @@ MEASURES = {
         *(Measure(name, "lower", "fraction", POINT) for name in COUNTS),
         Measure("seconds", "lower", "s", TENTH),
         Measure("parameters", "lower", "parameters", TENTH),
+        *(Measure(name, "lower", unit, TENTH) for name, unit in UNTIL.items()),
     )
 }
 

@@ -18,15 +18,23 @@ T = TypeVar("T")
 class Recipe:
     """How the weights are found: optimiser, learning rate, passes over the data, batch size.
 
+    rates    learning rates joined by commas, of which each run takes the best on a validation
+             part; `lr` is then the first of them
     augment  names of augmentations joined by commas, applied one after the other
     """
 
     optimizer: str = "adam"
     lr: float = 0.001
+    rates: str | None = None
     epochs: int = 30
     batch_size: int = 64
     weight_decay: float = 0.0
     augment: str | None = None
+
+    @property
+    def candidates(self) -> tuple[float, ...]:
+        """The numbers in `rates`."""
+        return tuple(map(float, self.rates.split(","))) if self.rates else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +48,22 @@ class Preparation:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Which rows train and which test: fold `fold` of `folds`, or the hold-out without folds."""
+    """Which rows train and which test: fold `fold` of `folds`, or the hold-out without folds.
+
+    folds       where no fold is named: one network learns from all of them in turn, within the
+                training part of the hold-out, its weights carried from fold to fold
+    validation  a tenth of the training part takes the place of the test part
+    """
 
     folds: int | None = None
     fold: int | None = None
     repeat: int = 0
+    validation: bool = False
+
+    @property
+    def carried(self) -> bool:
+        """Whether weights are carried from fold to fold."""
+        return self.folds is not None and self.fold is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +72,7 @@ class Cell:
 
     match_parameters  whether hidden layers are narrowed to as many parameters as with relu
     perturb  names of perturbations joined by commas: each is a further score on the test part
+    until    "train_error=0.25": after how many epochs and seconds a run comes so far
     """
 
     dataset: str
@@ -65,6 +85,7 @@ class Cell:
     split: Split = Split()
     seed: int = 0
     perturb: str | None = None
+    until: str | None = None
 
     @property
     def perturbations(self) -> tuple[str, ...]:
@@ -74,7 +95,7 @@ class Cell:
     @property
     def untrained(self) -> Cell:
         """The same network as it begins, which has nothing to do with how it is trained."""
-        return replace(self, recipe=Recipe(epochs=0), perturb=None)
+        return replace(self, recipe=Recipe(epochs=0), perturb=None, until=None)
 
     @cached_property
     def key(self) -> str:
@@ -84,12 +105,12 @@ class Cell:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-LATER = ("augment", "perturb")  # fields that keys do not hold where they are None
+LATER = ("rates", "augment", "validation", "perturb", "until")  # in no key where they are not set
 
 
 def _said(facts: list[tuple[str, Any]]) -> dict[str, Any]:
     """The fields of a cell or its parts, so that a new one changes no old key."""
-    return {name: value for name, value in facts if not (name in LATER and value is None)}
+    return {name: value for name, value in facts if value or name not in LATER}
 
 
 @dataclass(frozen=True)
@@ -161,8 +182,12 @@ class Plan:
 
     def setups(self) -> list[list[Cell]]:
         """The cells that one pass could train together, in the plan's order."""
-        alike = grouped(self.cells, lambda cell: replace(cell, seed=0, split=Split()))
-        return list(alike.values())
+
+        def setup(cell: Cell) -> Cell:
+            alone = Split(folds=cell.split.folds) if cell.split.carried else Split()
+            return replace(cell, seed=0, split=alone)
+
+        return list(grouped(self.cells, setup).values())
 
 
 def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None]]) -> list[Stack]:

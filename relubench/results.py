@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -90,15 +91,28 @@ class Epoch:
     """One pass over the training set: mean loss and accuracy as the pass itself saw them.
 
     Both are None where the loss is not finite: the cell has diverged.
+
+    held_out  accuracy afterwards on a validation part or fold, where there is one
     """
 
     loss: float | None = None
     accuracy: float | None = None
+    held_out: float | None = None
+
+    def of(self, name: str) -> float:
+        """train_error or train_loss as the pass saw it; infinite where it is not finite."""
+        if self.loss is None or self.accuracy is None:
+            return math.inf
+        return self.loss if name == "train_loss" else 1 - self.accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """One trained cell. A diverged one has a reason in `failed` and no scores."""
+    """One trained cell. A diverged one has a reason in `failed` and no scores.
+
+    seconds  of its training, without the search for its rate
+    chosen   the rate that it took, where its recipe names several
+    """
 
     cell: Cell
     environment: Environment
@@ -111,6 +125,35 @@ class RunResult:
     confusion: tuple[tuple[int, ...], ...] | None = None
     layers: tuple[LayerCount, ...] = ()
     failed: str | None = None
+    chosen: float | None = None
+
+    @property
+    def lr(self) -> float:
+        """The rate that it learned at."""
+        return self.cell.recipe.lr if self.chosen is None else self.chosen
+
+    @property
+    def epochs_until(self) -> int | None:
+        """Epochs until its cell's `until` was reached; None where it was not."""
+        if self.cell.until is None or self.failed:
+            return None
+        name, _, limit = self.cell.until.partition("=")
+        reached = (n for n, epoch in enumerate(self.curve, 1) if epoch.of(name) <= float(limit))
+        return next(reached, None)
+
+    @property
+    def seconds_until(self) -> float | None:
+        """The same in seconds, of which every epoch takes as many."""
+        epochs = self.epochs_until
+        return epochs and self.seconds * epochs / len(self.curve)
+
+    @property
+    def folds(self) -> tuple[float | None, ...]:
+        """Accuracy on each fold when it had its turn, where weights are carried through them."""
+        each = self.cell.recipe.epochs
+        passed = each and self.cell.split.carried and not self.failed
+        ends = self.curve[each - 1 :: each] if passed else ()
+        return tuple(epoch.held_out for epoch in ends)
 
     @property
     def finished(self) -> bool:

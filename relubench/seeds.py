@@ -40,6 +40,12 @@ def limit(cell: Cell) -> np.random.Generator:
     return np.random.default_rng(number("limit", cell.seed, cell.split.repeat, cell.split.fold))
 
 
+def validation(cell: Cell) -> np.random.Generator:
+    """Draws the tenth of the training part on which a learning rate is chosen."""
+    split = cell.split
+    return np.random.default_rng(number("validation", cell.seed, split.repeat, split.fold))
+
+
 def stream(cell: Cell, purpose: str, device: str = "cpu") -> torch.Generator:
     """A torch generator for one purpose: "weights", "network", "batches", "augment", "noise" …
 

@@ -23,7 +23,7 @@ import torch
 from relubench import datasets, files
 from relubench.engine import build, train, warm_up
 from relubench.errors import BadValue
-from relubench.examples import Examples
+from relubench.examples import Examples, Part
 from relubench.formats import counted
 from relubench.networks import CannotStack, Networks
 from relubench.plan import Cell, Machine, Split
@@ -77,10 +77,11 @@ def tune(
 
 def steps(cell: Cell, dataset: datasets.Dataset) -> int:
     """About how many steps the cell's training takes."""
-    folds = cell.split.folds
-    share = 1 - 1 / folds if folds else 1 if dataset.n_test else 0.7
+    folds, whole = cell.split.folds, 1 if dataset.n_test else 0.7
+    share = whole if folds is None else 1 - 1 / folds
     examples = min(dataset.n_train * share, cell.preparation.limit or math.inf)
-    return cell.recipe.epochs * math.ceil(examples / cell.recipe.batch_size)
+    passes = (cell.split.folds or 1) if cell.split.carried else 1 + len(cell.recipe.candidates)
+    return passes * cell.recipe.epochs * math.ceil(examples / cell.recipe.batch_size)
 
 
 def _widths(cells: Sequence[Cell], size: int) -> list[int]:
@@ -139,7 +140,7 @@ def _measure(
     taken: list[float] = []
     while len(taken) < TIMED or sum(taken) < ENOUGH:  # the first warms up
         start = time.perf_counter()
-        train(cells, networks, examples)
+        train(cells, networks, [Part(examples)])
         taken.append(time.perf_counter() - start)
     return min(taken[1:]) / STEPS / width
 

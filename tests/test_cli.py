@@ -74,7 +74,7 @@ def test_train_has_a_row_per_cell(capsys: pytest.CaptureFixture[str]) -> None:
         assert set(row) >= RUN_KEYS
         undefined = {key for key, value in row.items() if value is None}
         assert undefined <= {"pca", "limit", "folds", "fold", "failed", "silent"} | {
-            *("augment", "perturb"),
+            *("augment", "perturb", "rates", "until", "epochs_until", "seconds_until"),
             "precision",
             "macro_precision",
         }
@@ -537,7 +537,7 @@ def test_flags_are_the_keys_of_the_config() -> None:
         *OutputFlags.__annotations__,
     }
     own = {"folds", "repeats", "reference", "metric", "margin", "rope", "pairs"}  # cv, compare
-    own |= {"until_decided", "max_seeds"}
+    own |= {"until_decided", "max_seeds", "protocol"}
     only_in_files = {"description", "minutes", "quick", "published"}
     assert set(Flags.__annotations__) - apart | own == set(Settings.model_fields) - only_in_files
 

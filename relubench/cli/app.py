@@ -27,6 +27,7 @@ from relubench.cli.flags import (
     Names,
     Number,
     OutputFlags,
+    Protocol,
     Where,
     flag,
     takes,
@@ -80,12 +81,14 @@ def cv(
     *,
     folds: Annotated[Number, flag(WHAT, "Parts of a partition (default 10).")] = None,
     repeats: Annotated[Number, flag(WHAT, "Partitions, each drawn anew (default 1).")] = None,
+    protocol: Protocol = None,
     **flags: Any,
 ) -> int:
     """Cross-validate: stratified K-fold, nothing carried from fold to fold."""
     from relubench import commands
 
-    return run(commands.cv, "cv", benchmark, flags | {"folds": folds, "repeats": repeats})
+    chosen = {"folds": folds, "repeats": repeats, "protocol": protocol}
+    return run(commands.cv, "cv", benchmark, flags | chosen)
 
 
 @app.command()
@@ -99,6 +102,7 @@ def compare(
     ] = None,
     folds: Annotated[Number, flag(WHAT, "Compare over folds, not seeds.")] = None,
     repeats: Annotated[Number, flag(WHAT, "Partitions, each drawn anew (default 1).")] = None,
+    protocol: Protocol = None,
     metric: Annotated[
         str | None, flag(SAID, "What is compared (default accuracy).", "accuracy|dead|seconds|…")
     ] = None,
@@ -148,6 +152,7 @@ def compare(
     outputs = [("-o", path) for path in flags["output"] or ()]
     distinct([("--baseline", baseline), *outputs, *written.items()])
     flags |= {"reference": reference, "folds": folds, "repeats": repeats, "metric": metric}
+    flags |= {"protocol": protocol}
     flags |= {"margin": margin, "rope": rope, "pairs": pairs}
     flags |= {"until_decided": until_decided, "max_seeds": max_seeds}
     asked = Asked(baseline, bool(save_baseline), strict, require_baseline, remedy(context.obj))

@@ -42,6 +42,10 @@ class Flags:
     seeds: Annotated[Number, flag(WHAT, "The seeds 0 … N-1.")] = None
     optimizer: Annotated[Names, flag(HOW, "Such as sgd:momentum=0.9.", "NAME,…")] = None
     lr: Annotated[Names, flag(HOW, "Learning rates.", "RATE,…")] = None
+    best_lr: Annotated[
+        bool | None,
+        flag(HOW, "Each run at its own best of the --lr given.", "", "--best-lr/--no-best-lr"),
+    ] = None
     epochs: Annotated[Names, flag(HOW, "Passes over the training part (0: none).", "N,…")] = None
     batch_size: Annotated[Names, flag(HOW, "Examples per step.", "N,…")] = None
     weight_decay: Annotated[Names, flag(HOW, "Pull of the weights to 0.", "RATE,…")] = None
@@ -58,6 +62,10 @@ class Flags:
     augment: Annotated[Names, flag(HOW, "Change training images: flip, crop.", "NAME,…")] = None
     perturb: Annotated[
         Names, flag(WHAT, "Score under gaussian:SD, dropout:SHARE, shift:SD too.", "NAME,…")
+    ] = None
+    until: Annotated[
+        str | None,
+        flag(SAID, "Epochs and seconds to this, each run at its best --lr.", "train_error=0.25"),
     ] = None
     device: Annotated[str | None, flag(WHERE, "Torch device.", "auto|cpu|cuda[:i]|mps|xpu")] = None
     threads: Annotated[Number, flag(WHERE, "CPU threads (default: what measures fastest).")] = None
@@ -112,6 +120,11 @@ class OutputFlags:
         bool, flag(SHOWN, "What was measured; tracebacks of errors.", "", "--verbose")
     ] = False
 
+
+Protocol = Annotated[
+    str | None,
+    flag(WHAT, "published: beside it, weights carried from fold to fold.", "fresh|published"),
+]
 
 Benchmark = Annotated[
     str | None, Argument(metavar="[BENCHMARK]", help="A table of benchmarks.toml.")

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from relubench.formats import Column, Row
 from relubench.measures import MEASURES, Measure
 from relubench.metrics import METRICS
-from relubench.report.figures import percent, plus_minus
+from relubench.report.figures import percent, plus_minus, significant
 
 ARROWS = {"higher": "↑", "lower": "↓"}
-UNITS = {"fraction": "%", "parameters": ""}
+UNITS = {"fraction": "%", "parameters": "", "epochs": ""}
 
 
 def text_of(key: str) -> Callable[[Row], str]:
@@ -23,10 +23,16 @@ def percent_of(key: str, decimals: int = 1) -> Callable[[Row], str]:
     return lambda row: percent(row[key], decimals)
 
 
+def figure_of(key: str) -> Callable[[Row], str]:
+    """How a row's number reads with two significant digits."""
+    return lambda row: significant(row[key])
+
+
 def head(name: str) -> str:
     """A column head with the unit, and the arrow of a metric's better way."""
     arrow = ARROWS[METRICS[name].better] if name in METRICS else ""
     unit = MEASURES[name].unit if name in MEASURES else "fraction"
+    name = name.removeprefix("seconds_") if unit == "s" else name
     return f"{name.replace('_', ' ')} {UNITS.get(unit, unit)} {arrow}".rstrip()
 
 

@@ -12,6 +12,7 @@ from relubench import stats
 from relubench.formats import Column, Row, Table, counted
 from relubench.measures import MEASURES, Measure
 from relubench.plan import Plan, grouped
+from relubench.report import convergence
 from relubench.report.claims import said, tested_by
 from relubench.report.columns import (
     percent_column,
@@ -79,6 +80,7 @@ def comparisons(results: Sequence[RunResult], plan: Plan, terms: Terms) -> list[
             *said(rows, names[:-1], terms),
             *failures(results),
             *definitions(["dead", *silent]),
+            *convergence.notes(rows),
             *withstanding(perturbations(rows)),
             *quick(plan),
         ],
@@ -118,6 +120,7 @@ def _setup_rows(members: Sequence[RunResult], plan: Plan, terms: Terms) -> list[
     rows = [
         {
             **_summary(same, found[name], terms.measure),
+            **convergence.arrival(same, runs.get(plan.reference, ())),
             "reference": plan.reference,
             "quick": plan.quick,
             **_claim(with_reference.get(name), found[name], members[0].cell.split.folds),
@@ -242,7 +245,8 @@ def _columns(rows: Sequence[Row], plan: Plan, terms: Terms, silent: Sequence[str
     measure = terms.measure
     decimals = deserved(map(_half_width, rows), measure.scale)
     spreads = deserved(row["accuracy_sd"] for row in rows)
-    others = [name for name in ("accuracy", "dead", *silent) if name != measure.name]
+    short = any(row["until"] for row in rows)  # its own columns take the room of these
+    others = ["accuracy"] if short else ["accuracy", "dead", *silent]
     chance = Column("P(better)", _chance, key="probability")
     rope = Column("P(below, in, above rope)", _posterior, key="rope")
     seconds = Column("s/run", lambda row: significant(row["seconds"]), key="seconds")
@@ -256,10 +260,11 @@ def _columns(rows: Sequence[Row], plan: Plan, terms: Terms, silent: Sequence[str
         Column("p", lambda row: p_value(row["p"])),
         *([chance] if any(row["probability"] is not None for row in rows) else []),
         *([rope] if terms.rope and any(row["rope"] is not None for row in rows) else []),
+        *convergence.columns(rows, plan.reference, measure.name),
         *(Column(f"{name} %", withstood(name, spreads)) for name in perturbations(rows)),
-        *map(percent_column, others),
+        *(percent_column(name) for name in others if name != measure.name),
         *(sizes(rows) if measure.name != "parameters" else []),
-        *([seconds] if measure.name != "seconds" else []),
+        *([] if short or measure.name == "seconds" else [seconds]),
         Column("verdict", _verdict_text, left=True),
     ]
 

@@ -112,7 +112,7 @@ def scores(runs: Sequence[RunResult], measure: Measure) -> Scores:
             undefined += 1
         else:
             known[repeated] = float(np.mean(figures))
-    shared = measure.name == "seconds" and any(run.environment.stack > 1 for run in runs)
+    shared = measure.unit == "s" and any(run.environment.stack > 1 for run in runs)
     return Scores(known, frozenset(diverged), undefined, shared)
 
 

@@ -7,18 +7,19 @@ from typing import Any
 
 from relubench.formats import Column, Row, counted
 from relubench.plan import Cell, grouped
+from relubench.report.figures import UNDEFINED
 from relubench.results import RunResult
 
-RECIPE = ("optimizer", "lr", "epochs", "batch_size", "weight_decay", "augment")
+RECIPE = ("optimizer", "lr", "rates", "epochs", "batch_size", "weight_decay", "augment")
 SETUP = (
     *("dataset", "model", "head", "match_parameters", *RECIPE),
-    *("standardise", "pca", "limit", "perturb"),
+    *("standardise", "pca", "limit", "perturb", "until"),
 )
 ONE_SIZE = 1.03  # counts of parameters within a set-up that a table takes for the same
 
 
 def setup_row(cell: Cell) -> dict[str, Any]:
-    """What names a set-up."""
+    """What names a set-up; it has no rate where each run chooses its own."""
     return {
         "dataset": cell.dataset,
         "model": cell.model,
@@ -26,8 +27,10 @@ def setup_row(cell: Cell) -> dict[str, Any]:
         "head": cell.head,
         "match_parameters": cell.match_parameters,
         **vars(cell.recipe),
+        "lr": None if cell.recipe.rates else cell.recipe.lr,
         **vars(cell.preparation),
         "perturb": cell.perturb,
+        "until": cell.until,
     }
 
 
@@ -64,10 +67,12 @@ def title(rows: Sequence[Row], names: Sequence[str]) -> str:
         "limit": f"limit {row['limit']}" if row["limit"] else "",
         "augment": f"augment {row['augment']}" if row["augment"] else "",
         "optimizer": row["optimizer"],
-        "lr": f"lr {row['lr']:g}",
+        "lr": "" if row["rates"] else f"lr {row['lr']:g}",
+        "rates": f"best lr of {row['rates'].replace(',', ', ')}" if row["rates"] else "",
         "weight_decay": f"weight decay {row['weight_decay']:g}" if row["weight_decay"] else "",
         "batch_size": f"batch {row['batch_size']}",
         "epochs": counted(row["epochs"], "epoch"),
+        "until": f"until {row['until'].replace('_', ' ')}" if row["until"] else "",
         "seed": seeds,
         "parameters": counted(row["parameters"], "parameter") if one_size else "",
         "device": f"{row['device']}, {counted(row['threads'], 'thread')}",
@@ -103,7 +108,11 @@ def run_name(result: RunResult) -> str:
 def name_column(name: str) -> Column:
     """A column of names, or of what sets runs apart."""
     if name in ("lr", "weight_decay"):
-        return Column(name.replace("_", " "), lambda row: f"{row[name]:g}", key=name)
+        return Column(
+            name.replace("_", " "),
+            lambda row: UNDEFINED if row[name] is None else f"{row[name]:g}",
+            key=name,
+        )
     number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "batch_size")
     return Column(name.replace("_", " "), lambda row: str(row[name]), left=not number, key=name)
 

@@ -8,9 +8,12 @@ from typing import Any
 
 from relubench import stats
 from relubench.formats import Column, Table
+from relubench.measures import UNTIL
 from relubench.metrics import METRICS
 from relubench.plan import Plan, grouped
 from relubench.report.columns import (
+    figure_of,
+    head,
     percent_of,
     perturbations,
     spread_column,
@@ -39,8 +42,9 @@ def run_row(result: RunResult, quick: bool = False) -> dict[str, Any]:
     cell = result.cell
     return {
         **setup_row(result.cell),
+        "lr": result.lr,
         "seed": cell.seed,
-        **vars(cell.split),
+        **{name: getattr(cell.split, name) for name in ("folds", "fold", "repeat")},
         "n_train": result.n_train,
         "n_test": result.n_test,
         "parameters": result.parameters,
@@ -48,6 +52,7 @@ def run_row(result: RunResult, quick: bool = False) -> dict[str, Any]:
         "perturbed": {n: result.scores.get(f"accuracy {n}") for n in cell.perturbations},
         **shares(total(result.layers) if result.layers else None),
         "seconds": result.seconds,
+        **{name: getattr(result, name) for name in UNTIL},
         **vars(result.environment),
         "key": cell.key,
         "quick": quick,
@@ -70,14 +75,17 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table:
     rows = [run_row(result, plan.quick) for result in results]
     decimals = 2 if min((row["n_test"] for row in rows), default=0) >= 2000 else 1
     names = varying(rows, "activation", *SETUP, "seed", "repeat", "fold") or ["activation"]
+    names += ["lr"] if "lr" not in names and any(row["rates"] for row in rows) else []
     silent = ["silent"] if any(row["silent"] is not None for row in rows) else []
     shares = ["accuracy", "precision", "recall", "f1", "macro_f1", *silent, "dead"]
+    until = UNTIL if any(row["until"] for row in rows) else ()
     columns = [
         *map(name_column, names),
         *(Column(name.replace("_", " "), percent_of(name, decimals)) for name in shares),
         *(Column(name, withstood(name, decimals)) for name in perturbations(rows)),
         Column("loss", lambda row: significant(row["loss"], 3)),
         Column("train", percent_of("train_accuracy", decimals), key="train_accuracy"),
+        *(Column(head(name), figure_of(name), key=name) for name in until),
         *sizes(rows),
         Column("s", lambda row: significant(row["seconds"]), key="seconds"),
     ]
