@@ -95,7 +95,7 @@ class Cell:
     @property
     def untrained(self) -> Cell:
         """The same network as it begins, which has nothing to do with how it is trained."""
-        return replace(self, recipe=Recipe(epochs=0), perturb=None)
+        return replace(self, recipe=Recipe(epochs=0), perturb=None, until=None)
 
     @cached_property
     def key(self) -> str:

@@ -9,17 +9,19 @@ from typing import Any
 
 from relubench.config import Published
 from relubench.formats import Column, Row, Table, counted
+from relubench.report.columns import text_of
+from relubench.report.figures import UNDEFINED
+from relubench.report.naming import varying
 
 CONFIDENCE = 0.95
-UNDEFINED = "–"
+SHARES = ("accuracy", "cv_accuracy", "train_accuracy", "dead")
+UNITS = {"seconds": "s", "loss": "nats", "train_loss": "nats"}
 NAMES = ("dataset", "model", "activation", "head", "lr")
 RULE = (
     "agrees: the published figure lies within ± of the measured mean, the 95 % prediction interval "
     "of as many runs as were published, from the spread of the runs measured here (and the "
     "published one, where it is known)."
 )
-UNITS = {"seconds": "s", "loss": "nats", "train_loss": "nats"}
-UNITS |= {"epochs_until_ratio": "×", "seconds_until_ratio": "×"}  # all else in %
 
 
 def table(entries: Sequence[Published], measured: Sequence[Row], why_not: str) -> Table:
@@ -36,23 +38,20 @@ def table(entries: Sequence[Published], measured: Sequence[Row], why_not: str) -
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
-    figures = [
-        Column("measured", lambda row: figure(row, "measured", "measured_sd")),
-        Column("published", lambda row: figure(row, "published", "published_sd")),
-        Column("difference", lambda row: figure(row, "difference")),
-    ]
     verdicts = [
         Column("within ±", lambda row: figure(row, "margin")),
-        Column("verdict", _text_of("verdict"), left=True, wrap=True),
+        Column("verdict", text_of("verdict"), left=True, wrap=True),
     ]
     sure = Column("confirmed", lambda row: "yes" if row["confirmed"] else "no", left=True)
     place = Column("source", _source, left=True, wrap=True)
     return [
-        *(Column(name, _text_of(name), left=True) for name in NAMES if _varies(rows, name)),
-        *([Column("figure", _unit, left=True)] if _varies(rows, "metric") else []),
-        *figures,
+        *(Column(name, text_of(name), left=True) for name in varying(rows, *NAMES)),
+        *([Column("figure", _unit, left=True)] if varying(rows, "metric") else []),
+        Column("measured", lambda row: figure(row, "measured", "measured_sd")),
+        Column("published", lambda row: figure(row, "published", "published_sd")),
+        Column("difference", lambda row: figure(row, "difference")),
         *([] if _shared(rows, _reason) else verdicts),
-        *([place] if _varies(rows, "source") else [sure] if _varies(rows, "confirmed") else []),
+        *([place] if varying(rows, "source") else [sure] if varying(rows, "confirmed") else []),
     ]
 
 
@@ -65,10 +64,6 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         *dict.fromkeys(row["note"] for row in rows if row["note"]),
         *([] if _shared(rows, _reason) else [RULE]),
     ]
-
-
-def _varies(rows: Sequence[Row], name: str) -> bool:
-    return len({row[name] for row in rows}) > 1
 
 
 def _shared(rows: Sequence[Row], show: Callable[[Row], str]) -> str:
@@ -84,7 +79,9 @@ def _reason(row: Row) -> str:
 
 
 def _unit(row: Row) -> str:
-    return f"{row['metric'].replace('_', ' ')} {UNITS.get(row['metric'], '%')}"
+    metric = row["metric"]
+    unit = "%" if metric in SHARES else UNITS.get(metric, "")
+    return f"{metric.replace('_', ' ')} {unit}".rstrip()
 
 
 def about(entry: Published, row: Row) -> bool:
@@ -117,7 +114,7 @@ def verdict(
     entry: Published, mean: float | None, sd: float | None, n: int, why_not: str = ""
 ) -> str:
     """agrees, differs, or why neither can be said; `mean` and `sd` are of n runs."""
-    reason = entry.incomparable or why_not
+    reason = why_not or entry.incomparable
     if entry.value is None:
         reason = reason or "no figure was published"
     if mean is None:
@@ -146,14 +143,10 @@ def figure(row: Row, key: str, spread: str = "") -> str:
     """A row's figure as people read it, ± its spread where that is named and known."""
     if row[key] is None:
         return UNDEFINED
-    scale = 1 if row["metric"] in UNITS else 100
+    scale = 100 if row["metric"] in SHARES else 1
     sign = "+z" if key == "difference" else ""
     text = f"{scale * row[key]:{sign}.2f}"
     return f"{text} ± {scale * row[spread]:.2f}" if spread and row[spread] is not None else text
-
-
-def _text_of(key: str) -> Callable[[Row], str]:
-    return lambda row: str(row[key])
 
 
 def _source(row: Row) -> str:

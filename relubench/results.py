@@ -151,7 +151,8 @@ class RunResult:
     def folds(self) -> tuple[float | None, ...]:
         """Accuracy on each fold when it had its turn, where weights are carried through them."""
         each = self.cell.recipe.epochs
-        ends = self.curve[each - 1 :: each] if self.cell.split.carried and not self.failed else ()
+        passed = each and self.cell.split.carried and not self.failed
+        ends = self.curve[each - 1 :: each] if passed else ()
         return tuple(epoch.held_out for epoch in ends)
 
     @property

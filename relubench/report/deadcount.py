@@ -97,13 +97,13 @@ def _means(rows: Sequence[Row]) -> Table:
         row: dict[str, Any] = {key: members[0][key] for key in setup}
         row["born dead"] = _mean(members, "born_dead")
         for rate in rates:
-            row[f"dead at {rate:g}"] = _mean([r for r in members if r["lr"] == rate], "dead")
+            row[f"dead at {rate}"] = _mean([r for r in members if r["lr"] == rate], "dead")
         means.append(row)
     columns = [name_column(name) for name in (*names, "activation")]
     columns.append(Column("born dead", percent_of("born dead")))
     for rate in rates:
         head = f"lr {rate:g}" if len(rates) > 1 else "dead"
-        columns.append(Column(head, percent_of(f"dead at {rate:g}")))
+        columns.append(Column(head, percent_of(f"dead at {rate}")))
     by_rate = ", by learning rate" if len(rates) > 1 else ""
     what = "dead units, % of all hidden units, before training (born dead) and after it"
     return Table(means, columns, f"{what}{by_rate} (mean over runs that finished)")
