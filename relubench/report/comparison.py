@@ -70,14 +70,15 @@ def comparisons(results: Sequence[RunResult], plan: Plan, terms: Terms) -> list[
     groups = by_setup(results, *SETUP).values()
     rows = [row for members in groups for row in _setup_rows(members, plan, terms)]
     rows = over_datasets(rows, terms)
-    names = [*varying(rows, *SETUP), "activation"]
+    others = varying(rows, *SETUP)
+    names = varying(rows, *SETUP, "activation") or ["activation"]
     silent = ["silent"] if any(row["silent"] is not None for row in rows) else []
     table = Table(
         rows,
         [*map(name_column, names), *_columns(rows, plan, terms, silent)],
         title(rows, names),
         [
-            *said(rows, names[:-1], terms),
+            *said(rows, others, terms),
             *failures(results),
             *definitions(["dead", *silent]),
             *convergence.notes(rows),
@@ -86,7 +87,7 @@ def comparisons(results: Sequence[RunResult], plan: Plan, terms: Terms) -> list[
         ],
         group=lambda row: tuple(row[key] for key in SETUP),
     )
-    every = [_pairs(rows, names, terms)] if terms.every_pair else []
+    every = [_pairs(rows, others, terms)] if terms.every_pair else []
     return [table, *every, *rankings(rows, terms)]
 
 
@@ -250,14 +251,17 @@ def _columns(rows: Sequence[Row], plan: Plan, terms: Terms, silent: Sequence[str
     chance = Column("P(better)", _chance, key="probability")
     rope = Column("P(below, in, above rope)", _posterior, key="rope")
     seconds = Column("s/run", lambda row: significant(row["seconds"]), key="seconds")
+    difference = Column(
+        f"vs {plan.reference} (95 % CI)",
+        lambda row: _difference(row, measure, decimals),
+        key="difference",
+    )
+    p = Column("p", lambda row: p_value(row["p"]))
+    verdict = Column("verdict", _verdict_text, left=True)
+    compared = any(row["verdict"] != "reference" or row["diverged"] for row in rows)
     return [
         _mean_column(rows, measure),
-        Column(
-            f"vs {plan.reference} (95 % CI)",
-            lambda row: _difference(row, measure, decimals),
-            key="difference",
-        ),
-        Column("p", lambda row: p_value(row["p"])),
+        *([difference, p] if compared else []),
         *([chance] if any(row["probability"] is not None for row in rows) else []),
         *([rope] if terms.rope and any(row["rope"] is not None for row in rows) else []),
         *convergence.columns(rows, plan.reference, measure.name),
@@ -265,7 +269,7 @@ def _columns(rows: Sequence[Row], plan: Plan, terms: Terms, silent: Sequence[str
         *(percent_column(name) for name in others if name != measure.name),
         *(sizes(rows) if measure.name != "parameters" else []),
         *([] if short or measure.name == "seconds" else [seconds]),
-        Column("verdict", _verdict_text, left=True),
+        *([verdict] if compared else []),
     ]
 
 
@@ -327,7 +331,7 @@ def _pairs(rows: Sequence[Row], names: Sequence[str], terms: Terms) -> Table:
         ]
     decimals = deserved(map(_half_width, found), terms.measure.scale)
     columns = [
-        *map(name_column, names[:-1]),
+        *map(name_column, names),
         Column("activation", lambda row: row["first"], left=True),
         Column("beside", lambda row: row["activation"], left=True),
         Column("difference (95 % CI)", lambda row: _difference(row, terms.measure, decimals)),
