@@ -77,7 +77,12 @@ class Prediction:
         return present.sum(dim=1) / self.support.sum(dim=1)
 
 
-METRICS: Catalog[Metric] = Catalog("metric", Metric)
+METRICS: Catalog[Metric] = Catalog(
+    "metric",
+    Metric,
+    beside="compare --metric also takes train_accuracy, train_loss, dead, inactive, rare, dormant, "
+    "saturated, seconds, parameters, and with --until epochs_until and seconds_until.",
+)
 
 
 @METRICS.add(better="higher")

@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 
 from relubench import config
+from relubench.cli import main
 from relubench.commands import CATALOGS
 from relubench.errors import BadValue, UnknownName
 from relubench.measures import MEASURES, margins
 from relubench.models import MODELS
 from relubench.plan import Margin
+
+
+def test_list_metrics_names_whatever_can_be_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "metrics"]) == 0
+    words = capsys.readouterr().out.replace(",", " ").replace(".", " ").split()
+    assert set(MEASURES) <= set(words)
 
 
 @pytest.mark.parametrize("name", MEASURES)
