@@ -109,6 +109,7 @@ def dry_run(request: Request, console: Console) -> Outcome:
         rows.append(
             report.setup_row(cells[0])
             | {
+                "weights": "carried" if cells[0].split.carried else "fresh",
                 "runs": len(cells),
                 "finished": len(known),
                 "stacks": -(-left // tuned.stack),

@@ -14,7 +14,7 @@ from relubench.results import RunResult
 
 def dry_run(setups: Sequence[Mapping[str, Any]]) -> Table:
     """A row per set-up of a plan: runs, finished ones, units of work, estimated seconds."""
-    names = ["dataset", "model", "activation", *varying(setups, *SETUP[2:])]
+    names = ["dataset", "model", "activation", *varying(setups, *SETUP[2:], "weights")]
     columns = [*map(name_column, names)]
     columns += [Column(n, text_of(n)) for n in ("runs", "finished", "stacks", "stack", "threads")]
     columns.append(Column("s left", lambda row: significant(row["seconds_left"])))
