@@ -128,11 +128,14 @@ class Catalog(dict[str, E]):
     def __missing__(self, name: str) -> E:
         raise UnknownName(self.kind, name, known=self)
 
-    def add(self, **facts: Any) -> Callable[[F], F]:
-        """Decorator: list a function under its own name; its docstring is its description."""
+    def add(self, spelt: str = "", **facts: Any) -> Callable[[F], F]:
+        """Decorator: list a function under its own name; its docstring is its description.
+
+        spelt  the name, where Python has no such name for a function
+        """
 
         def register(function: F) -> F:
-            name = function.__name__
+            name = spelt or function.__name__
             if name in self:
                 raise ValueError(f"{self.kind} {name!r} is listed twice")
             if not function.__doc__:
@@ -145,9 +148,8 @@ class Catalog(dict[str, E]):
     def choose(self, text: str) -> Choice[E]:
         """The entry and parameters that `name:key=value:key=value` stands for.
 
-        Raises UnknownName for the name, BadValue for a parameter or its value, OwnCodeError.
         What must be given comes first and without a key, as in `csv:FILE:target=COL`.
-        Raises UnknownName for the name, BadValue for a parameter or its value.
+        Raises UnknownName for the name, BadValue for a parameter or its value, OwnCodeError.
         """
         name, *pairs = text.strip().split(":")
         if not name:

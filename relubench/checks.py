@@ -50,7 +50,7 @@ def check(cell: Cell, machine: Machine) -> None:
     network = skeleton(cell, shape, dataset)
     rows = {len(train) + step for step in ((-1, 0, 1) if cell.split.folds else (0,))}
     normed = any(isinstance(module, NORMS) for module in network.modules())
-    if normed and any(count % cell.recipe.batch_size == 1 for count in rows):
+    if cell.recipe.epochs and normed and any(count % cell.recipe.batch_size == 1 for count in rows):
         _check_one_example(cell, shape, machine)
     if MODELS.choose(cell.model).entry.code:
         _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -83,7 +83,7 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
 Rates = Annotated[tuple[Rate, ...], *LISTED]
 Decays = Annotated[tuple[Decay, ...], *LISTED]
-Epochs = Annotated[tuple[Annotated[int, Field(ge=1)], ...], *LISTED]
+Epochs = Annotated[tuple[Annotated[int, Field(ge=0)], ...], *LISTED]  # 0: untrained
 Margins = Annotated[dict[str, Margin], BeforeValidator(measures.margins)]
 BatchSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...], *LISTED]
 
@@ -128,10 +128,11 @@ class Published(BaseModel):
 
 
 def _published(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, list):
-        raise BadValue("must be tables: [[benchmark.NAME.published]]")
+    shared = value if isinstance(value, list) else [None]
+    if not all(isinstance(entry, dict) and _tables(entry.get("figures", [])) for entry in shared):
+        raise BadValue("must be tables: [[benchmark.NAME.published]], with figures = [{…}, …]")
     found, problems = [], []
-    for number, entry in enumerate(value, 1):
+    for number, entry in enumerate(figures(value), 1):
         try:
             found.append(_named(Published.model_validate(entry), info.context or {}))
         except (BadValue, UnknownName) as error:
@@ -141,6 +142,19 @@ def _published(value: Any, info: ValidationInfo) -> Any:
     if problems:
         raise BadValue("; ".join(problems))
     return tuple(found)
+
+
+def _tables(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def figures(published: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """A table for each figure; one with `figures` says what all of them share."""
+    return [
+        {key: known for key, known in entry.items() if key != "figures"} | figure
+        for entry in published
+        for figure in entry.get("figures", [{}])
+    ]
 
 
 def _named(entry: Published, catalogs: Catalogs) -> Published:
@@ -156,6 +170,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     description: str = ""
+    minutes: float | None = Field(None, gt=0, allow_inf_nan=False)  # about, on two CPU cores
     dataset: Names = ("digits",)
     model: Names = ("ffnn:hidden=128x64x32",)
     activation: Names | None = None  # each model's own

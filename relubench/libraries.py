@@ -22,3 +22,11 @@ def torchvision(module: str) -> Any:
             f"torchvision {vision} does not load beside torch {torch}: the two builds differ. "
             "Reinstall both from one place: pip install --force-reinstall torch torchvision"
         ) from error
+
+
+def version(library: str) -> str:
+    """The version that is installed, without an import; "" where there is none."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

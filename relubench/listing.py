@@ -164,17 +164,35 @@ def kinds(names: Mapping[str, str]) -> Table:
 
 
 def benchmarks(tables: Mapping[str, Row], runs: Mapping[str, int]) -> Table:
-    """The benchmarks of a file, and how many runs `compare` makes of each."""
-    rows = [{"name": name, **table, "runs": runs[name]} for name, table in tables.items()]
+    """The benchmarks of a file, how many runs `compare` makes of each, and about how long."""
+    rows = [
+        {
+            "name": name,
+            **table,
+            "runs": runs[name],
+            "minutes": table.get("minutes"),
+            "quick_minutes": table.get("quick", {}).get("minutes"),
+        }
+        for name, table in tables.items()
+    ]
     columns = [
         Column("name", lambda row: row["name"], left=True),
         Column("datasets", lambda row: _joined(row.get("dataset")), left=True, wrap=True),
         Column("runs", lambda row: str(row["runs"])),
-        Column("published", lambda row: str(len(row.get("published", ())) or "")),
+        Column("minutes", lambda row: _minutes(row["minutes"])),
+        Column("quick", lambda row: _minutes(row["quick_minutes"]), key="quick_minutes"),
+        Column("published", lambda row: str(len(row["published"]) or "")),
         Column("description", lambda row: str(row.get("description", "")), left=True, wrap=True),
     ]
-    notes = ["runs: of compare NAME; --dry-run says how long they take here."]
+    notes = [
+        "runs: of compare NAME. minutes: about, on two CPU cores, and of its quick form (--quick); "
+        "--dry-run says how long they take here."
+    ]
     return Table(rows, columns, counted(len(rows), "benchmark"), notes, stacks=True)
+
+
+def _minutes(about: float | None) -> str:
+    return UNDEFINED if about is None else f"{about:g}"
 
 
 def _joined(value: Any) -> str:

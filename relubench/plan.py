@@ -92,6 +92,11 @@ class Cell:
         """The names in `perturb`."""
         return tuple(self.perturb.split(",")) if self.perturb else ()
 
+    @property
+    def untrained(self) -> Cell:
+        """The same network as it begins, which has nothing to do with how it is trained."""
+        return replace(self, recipe=Recipe(epochs=0), perturb=None, until=None)
+
     @cached_property
     def key(self) -> str:
         """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""

@@ -37,9 +37,10 @@ def fit_at_best(stack: Stack, fit: Fit) -> list[RunResult]:
 def merit(result: RunResult) -> float:
     """Accuracy on the validation part, averaged over epochs, so that learning sooner counts.
 
-    Below any accuracy where the loss was not finite.
+    Below any accuracy where the loss was not finite, or nothing was learned.
     """
-    return -1.0 if result.failed else fmean(epoch.held_out or 0.0 for epoch in result.curve)
+    learned = result.curve and not result.failed
+    return fmean(epoch.held_out or 0.0 for epoch in result.curve) if learned else -1.0
 
 
 def _at(cell: Cell, rate: float) -> Cell:

@@ -33,6 +33,7 @@ COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
 MOMENTS = ("sparsity", "mean_activation", "sd_activation")
 DEFINITIONS = {
     "dead": "slope exactly 0 on every example",
+    "born_dead": "dead before any training",
     "inactive": "output exactly 0 on every example",
     "rare": f"output not 0 on under {RARE:.0%} of the examples (of a channel: and positions)",
     "dormant": f"mean |output| at most {DORMANT} of its layer's mean",
@@ -150,7 +151,8 @@ class RunResult:
     def folds(self) -> tuple[float | None, ...]:
         """Accuracy on each fold when it had its turn, where weights are carried through them."""
         each = self.cell.recipe.epochs
-        ends = self.curve[each - 1 :: each] if self.cell.split.carried and not self.failed else ()
+        passed = each and self.cell.split.carried and not self.failed
+        ends = self.curve[each - 1 :: each] if passed else ()
         return tuple(epoch.held_out for epoch in ends)
 
     @property

@@ -48,6 +48,16 @@ class Work:
         tuned = [([c for c in unit if c.seed in wanted], how) for unit, how in self.tuned]
         return replace(self, plan=replace(self.plan, cells=cells), tuned=tuned)
 
+    def with_untrained(self) -> Work:
+        """The same work, then every network of it as it begins, once for all ways to train it."""
+        planned, tuned = [*self.plan.cells], [*self.tuned]
+        for cells, how in self.tuned:
+            begun = dict.fromkeys(cell.untrained for cell in cells)
+            new = [cell for cell in begun if cell not in planned]
+            planned += new
+            tuned += [(new, how)] if new else []
+        return replace(self, plan=replace(self.plan, cells=tuple(planned)), tuned=tuned)
+
     def context(self, stack: Stack) -> Context:
         """What else decides the numbers of a stack's cells."""
         cell = stack.cells[0]

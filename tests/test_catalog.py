@@ -25,7 +25,8 @@ def bare(entry: Entry) -> str:
 def test_every_entry_describes_itself_and_is_found_by_its_name(catalog: Catalog[Any]) -> None:
     assert catalog
     for name, entry in catalog.items():
-        assert entry.name == name == entry.function.__name__
+        assert entry.name == name
+        assert name == entry.function.__name__ or not name.isidentifier()
         assert entry.description
         assert catalog.choose(bare(entry)).entry is entry
 

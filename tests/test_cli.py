@@ -165,6 +165,27 @@ def test_deadcount_has_a_row_per_layer_and_a_total(capsys: pytest.CaptureFixture
     assert all(row["examples"] == 105 for row in found)
 
 
+def test_deadcount_trains_once_what_no_rate_changes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    network = ["-d", "iris", "-m", "mlp:depth=6:width=3", "--seeds", "2"]
+    recipes = ["--epochs", "1", "--lr", "0.01,0.1", "--batch-size", "16,64"]
+    trained = rows(["deadcount", *network, *recipes], capsys)
+    assert len(trained) == 2 * 2 * 2 * 7
+    born: dict[tuple[int, str], set[float]] = {
+        (row["seed"], row["layer"]): set() for row in trained
+    }
+    for row in trained:
+        born[row["seed"], row["layer"]].add(row["born_dead"])
+    assert all(len(shares) == 1 for shares in born.values())
+    begun = rows(["deadcount", *network, "--epochs", "0"], capsys)
+    assert all(row["born_dead"] == row["dead"] for row in begun)
+    assert {(row["seed"], row["layer"]): {row["dead"]} for row in begun} == born
+    assert any(row["dead"] for row in begun)
+    kept = rows(["ledger", "export"], capsys)
+    assert sorted(row["epochs"] for row in kept) == 2 * [0] + 8 * [1]
+
+
 @pytest.mark.parametrize("command", ["train", "cv", "compare", "deadcount"])
 def test_the_same_command_prints_the_same_bytes(
     command: str, capsys: pytest.CaptureFixture[str]
@@ -204,7 +225,7 @@ BAD = {
     "width 0": (["train", "-m", "ffnn:hidden=0"], "at least 1"),
     "one fold": (["cv", *TINY, "--folds", "1"], "--folds: got 1"),
     "too many folds": (["cv", *TINY, "--folds", "51"], "at most 50 folds"),
-    "no epochs": (["train", "--epochs", "0"], "--epochs: got 0"),
+    "fewer epochs than none": (["train", "--epochs", "-1"], "--epochs: got -1"),
     "no number": (["train", "--epochs", "many"], "--epochs: got many"),
     "negative rate": (["train", "--lr", "-1"], "--lr: got -1"),
     "no accelerator": (["train", "--device", "cuda"], "--device cuda: this machine has cpu"),
@@ -517,7 +538,7 @@ def test_flags_are_the_keys_of_the_config() -> None:
     }
     own = {"folds", "repeats", "reference", "metric", "margin", "rope", "pairs"}  # cv, compare
     own |= {"until_decided", "max_seeds", "protocol"}
-    only_in_files = {"description", "quick", "published"}
+    only_in_files = {"description", "minutes", "quick", "published"}
     assert set(Flags.__annotations__) - apart | own == set(Settings.model_fields) - only_in_files
 
 

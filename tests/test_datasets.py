@@ -128,7 +128,7 @@ LAY: dict[str, Callable[[Path, pytest.MonkeyPatch], None]] = {
     "emnist": lay_emnist,
     "cifar100": lay_cifar100,
     "svhn": lay_svhn,
-    "newsgroups": lay_newsgroups,
+    "20newsgroups": lay_newsgroups,
 }
 
 
@@ -294,7 +294,7 @@ def offline(*arguments: Any, **keywords: Any) -> None:
         ("cifar10", "data_batch_1", "cifar-10-batches-py"),
         ("cifar100", "meta", "cifar-100-python"),
         ("svhn", "test_32x32.mat", ""),
-        ("newsgroups", "20news-bydate_py3.pkz", ""),
+        ("20newsgroups", "20news-bydate_py3.pkz", ""),
         ("openml:iris", "openml", ""),
         ("openml:61", "openml", ""),
     ],
@@ -376,7 +376,7 @@ def test_headers_are_removed_unless_asked_for(
 ) -> None:
     lay_newsgroups(tmp_path, monkeypatch)
     plain, whole = (
-        DATASETS.choose(f"newsgroups{given}")(tmp_path) for given in ("", ":whole=true")
+        DATASETS.choose(f"20newsgroups{given}")(tmp_path) for given in ("", ":whole=true")
     )
     assert "From" not in plain.x[0]
     assert "From" in whole.x[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -16,10 +17,10 @@ from test_engine import numbers
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from relubench import engine, layers
+from relubench import datasets, engine, layers
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
-from relubench.errors import BadValue, UnknownName
+from relubench.errors import BadValue
 from relubench.models import MODELS
 from relubench.models.swapping import SWAPPED, swapped
 from relubench.plan import Cell, Machine, Preparation, Recipe, Stack
@@ -280,9 +281,25 @@ def test_what_does_not_fit_is_refused(
         MODELS.choose(model)(shape, 10, ACTIVATIONS.choose(activation))
 
 
-def test_a_misspelt_network_gets_a_suggestion() -> None:
-    with pytest.raises(UnknownName, match=r"did you mean 'torchvision.mobilenet_v2'\?"):
-        MODELS.choose("torchvision.mobilnet_v2")
+def test_a_misspelt_network_gets_a_suggestion_before_data_are_fetched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "load", None)
+    assert main(["train", "-m", "torchvision.mobilnet_v2", "--device", "cpu"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "did you mean 'torchvision.mobilenet_v2'?" in line
+
+
+def test_a_network_without_torchvision_gets_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "torchvision" else found(name)
+    )
+    assert main(["compare", "squeezenet-mish", "--device", "cpu"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "relubench: this needs torchvision: pip install torchvision"
 
 
 def test_torchvision_trains_with_another_activation(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ FLOORS = [
     {"models", "networks", "report", "portrait", "executors", "config"}
     | {"augmentations", "perturbations"},
     {"checkpoints", "matching", "paces", "baseline", "published"},
-    {"engine", "cost", "gate"},
+    {"engine", "cost", "gate", "protocols"},
     {"checks", "tuning", "bill", "console", "ci"},
     {"work"},
     {"gatekeeper"},
@@ -94,14 +94,23 @@ SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "distributed",
     ids=" ".join,
 )
 def test_a_quick_answer_loads_nothing_slow(arguments: list[str], tmp_path: Path) -> None:
+    assert not SLOW & loaded(arguments, tmp_path)
+
+
+def test_a_benchmark_loads_no_library_that_only_another_one_names(tmp_path: Path) -> None:
+    assert "torchvision" not in loaded(["compare", "smoke", "--dry-run", "--no-ledger"], tmp_path)
+
+
+def loaded(arguments: list[str], folder: Path) -> set[str]:
+    """The modules of a fresh process that has answered."""
     script = (
         "import sys; from relubench.cli import main; code = main(sys.argv[1:]); "
         "print(code, *sorted(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=folder
     )
-    code, *loaded = done.stderr.split()
+    code, *modules = done.stderr.splitlines()[-1].split()
     assert code == "0"
     assert done.stdout
-    assert not SLOW & set(loaded)
+    return set(modules)

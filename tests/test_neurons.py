@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from relubench import layers
+from relubench import engine, layers
 from relubench.activations import ACTIVATIONS
+from relubench.examples import tensors
 from relubench.models import MODELS
 from relubench.networks import Networks
 from relubench.neurons import Counter
+from relubench.plan import Cell, Machine, Stack
 from relubench.results import LayerCount, total
 
 SLOPES = {
@@ -82,6 +84,22 @@ def test_counts_equal_brute_force(
         assert found.examples == 120
         for key, value in expected[found.layer].items():
             assert getattr(found, key) == pytest.approx(value, rel=1e-6), (found.layer, key)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_what_is_born_dead_equals_brute_force(activation: str, machine: Machine) -> None:
+    cell = Cell(dataset="digits", model="mlp:depth=9:width=4", activation=activation)
+    (result,) = engine.fit(Stack((cell.untrained,)), machine)
+    x = tensors(cell, machine).x_train
+    with torch.no_grad():
+        expected = brute_force(
+            engine.build(cell, tuple(x.shape[1:]), machine).eval(), x, activation
+        )
+    assert result.curve == ()
+    assert {layer.layer: layer.dead for layer in result.layers} == {
+        name: counts["dead"] for name, counts in expected.items()
+    }
+    assert any(layer.dead for layer in result.layers) == (activation == "relu")
 
 
 def count(networks: Networks, batches: Sequence[torch.Tensor]) -> list[Counter]:

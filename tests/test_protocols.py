@@ -11,14 +11,13 @@ import torch
 from fabricated import result
 from torch import nn
 
-from relubench import config, engine, folds, seeds
+from relubench import config, engine, folds, protocols, seeds
 from relubench.cli import main
 from relubench.commands import CATALOGS
 from relubench.config import Published
 from relubench.examples import tensors
 from relubench.models import MODELS
 from relubench.plan import Cell, Machine, Plan, Recipe, Split, Stack
-from relubench.published import protocols
 from relubench.results import Epoch, RunResult
 
 CARRIED = Cell(
@@ -122,7 +121,7 @@ def made_up(published: float | None) -> list[str]:
         for run in (*fresh, result("relu", 0, 0.91))
     ]
     entry = Published(activation="relu", value=published, source="a paper", confirmed=True)
-    table = protocols([*runs, through], Plan(cells=()), [entry])
+    table = protocols.table([*runs, through], Plan(cells=()), [entry])
     assert [row["metric"] for row in table.rows] == ["cv_accuracy", "accuracy"]
     return list(table.notes)
 

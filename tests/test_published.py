@@ -54,6 +54,21 @@ def test_a_figure_agrees_differs_or_has_a_reason() -> None:
     assert all(reason.startswith("cannot be compared: ") for reason in reasons)
 
 
+def test_what_all_figures_share_stands_below_them() -> None:
+    other = ENTRY.model_copy(update={"source": "another", "metric": "seconds", "confirmed": False})
+    rows = [ROW | {"seconds": 2.5, "seconds_sd": 0.1}]
+    alone, apart = (published.table(entries, rows, "") for entries in ([other], [ENTRY, other]))
+    assert [column.head for column in alone.columns][-2:] == ["within ±", "verdict"]
+    assert alone.texts[0][:2] == ["2.50 ± 0.10", "0.90"]  # no per cent
+    assert "published: another (not confirmed)" in alone.notes
+    assert [column.head for column in apart.columns][-2:] == ["verdict", "source"]
+    assert [texts[0] for texts in apart.texts] == ["accuracy %", "seconds s"]
+    assert [texts[-1] for texts in apart.texts] == ["a paper", "another (not confirmed)"]
+    quick = published.table([ENTRY, ENTRY], rows, "it was quick")
+    assert quick.columns[-1].head == "difference"
+    assert quick.notes == ["cannot be compared: it was quick", "published: a paper"]
+
+
 def test_a_figure_stands_beside_the_rows_that_it_is_about() -> None:
     rows = [ROW, ROW | {"activation": "elu"}, ROW | {"lr": 0.2}]
     unsure = ENTRY.model_copy(update={"confirmed": False, "metric": "dead", "lr": 0.2})
@@ -64,7 +79,8 @@ def test_a_figure_stands_beside_the_rows_that_it_is_about() -> None:
         (0.2, "dead"),
     ]
     assert table.rows[0]["difference"] == pytest.approx(-0.01)
-    assert [("not confirmed" in texts[-1]) for texts in table.texts] == [False, False, True]
+    assert [texts[-1] for texts in table.texts] == ["yes", "yes", "no"]
+    assert "published: a paper" in table.notes
 
 
 @pytest.mark.parametrize(
@@ -74,6 +90,8 @@ def test_a_figure_stands_beside_the_rows_that_it_is_about() -> None:
         ("valeu = 0.9", "entry 1, valeu: unknown key: known: dataset"),
         ('activation = "mihs"', "entry 1: unknown activation 'mihs': did you mean 'mish'?"),
         ('metric = "taste"', "entry 1, metric: got taste, must be 'accuracy'"),
+        ("figures = [0.9]", "must be tables"),
+        ("figures = [{ value = 0.9 }, { valeu = 0.8 }]", "entry 2, valeu: unknown key"),
     ],
 )
 def test_a_figure_that_cannot_be_read_is_refused(line: str, says: str, tmp_path: Path) -> None:
@@ -83,6 +101,18 @@ def test_a_figure_that_cannot_be_read_is_refused(line: str, says: str, tmp_path:
     with pytest.raises(BadValue, match="published: ") as caught:
         config.read(file, CATALOGS)
     assert says in str(caught.value)
+
+
+def test_figures_share_what_stands_above_them(tmp_path: Path) -> None:
+    file = tmp_path / "b.toml"
+    shared = '[[benchmark.b.published]]\nsource = "s"\nconfirmed = true\nmetric = "dead"\n'
+    inner = 'figures = [{ activation = "elu", value = 0.1 }, { value = 0.2, metric = "loss" }]\n'
+    file.write_text(f"[benchmark.b]\n{shared}{inner}", encoding="utf-8")
+    found = config.settings(config.read(file, CATALOGS), "b", {}, CATALOGS).published
+    assert found == (
+        Published(activation="elu", value=0.1, metric="dead", source="s", confirmed=True),
+        Published(value=0.2, metric="loss", source="s", confirmed=True),
+    )
 
 
 def test_a_figure_without_a_source_is_refused(tmp_path: Path) -> None:
@@ -103,6 +133,8 @@ def test_every_study_has_a_quick_form_and_every_figure_a_row() -> None:
         fewer = config.plan(quick, "compare", True, CATALOGS["model"]).cells
         work = [sum(cell.recipe.epochs for cell in each) for each in (cells, fewer)]
         assert work[1] * 3 <= work[0], name
+        assert full.minutes
+        assert found.tables[name]["quick"]["minutes"] <= min(5, full.minutes)
         for entry in full.published:
             about = {key: getattr(entry, key) for key in published.NAMES if key != "lr"}
             assert any(
@@ -122,7 +154,7 @@ def test_compare_prints_measured_and_published(
     )
     assert main(["compare", "b", "--quiet"]) == 0
     out = capsys.readouterr().out
-    assert "1 published figure\n" in out
+    assert "1 published figure, accuracy %\n" in out
     assert "a paper (not confirmed)" in out
     assert "An old one." in out
     assert main(["compare", "b", "--quiet", "--quick"]) == 0

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from fabricated import BASE, FIXED, plan, result, runs
+from fabricated import BASE, FIXED, LAYERS, plan, result, runs
 
 from relubench import report
 from relubench.formats import Table, render
@@ -34,13 +34,15 @@ def test_tables_read_as_they_should(golden: Callable[[str, str], None]) -> None:
     ]
     few = [*runs("relu", 0.0, n=3), *runs("gelu", 0.02, n=3)]
     sweep = [result("relu", 0, 0.9, lr=lr) for lr in (0.1, 0.3)] + [result("relu", 0, None, lr=1.0)]
+    born = (dataclasses.replace(LAYERS[0], dead=0), dataclasses.replace(LAYERS[1], dead=1))
+    begun = dataclasses.replace(sweep[0], cell=sweep[0].cell.untrained, layers=born)
     tables = [
         report.compare(COMPARED, plan(COMPARED), FIXED),
         report.compare(few, plan(few, quick=True), FIXED),
         report.runs(COMPARED[18:22], plan(COMPARED)),
         report.runs(folds, plan(folds)),
         report.folds(folds, plan(folds)),
-        *report.deadcount(sweep, plan(sweep)),
+        *report.deadcount(sweep, plan(sweep), [begun]),
         report.confusion(COMPARED[0], ["ill", "well"]),
         report.curve(COMPARED[0]),
     ]

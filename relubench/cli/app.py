@@ -170,7 +170,7 @@ def compare(
 @app.command()
 @takes(Flags, OutputFlags)
 def deadcount(benchmark: Benchmark = None, **flags: Any) -> int:
-    """Train, then count dead units per layer over the whole training set."""
+    """Count dead units per layer over the training set, before training and after."""
     from relubench import commands
 
     return run(commands.deadcount, "deadcount", benchmark, flags)

@@ -46,7 +46,7 @@ class Flags:
         bool | None,
         flag(HOW, "Each run at its own best of the --lr given.", "", "--best-lr/--no-best-lr"),
     ] = None
-    epochs: Annotated[Names, flag(HOW, "Passes over the training part.", "N,…")] = None
+    epochs: Annotated[Names, flag(HOW, "Passes over the training part (0: none).", "N,…")] = None
     batch_size: Annotated[Names, flag(HOW, "Examples per step.", "N,…")] = None
     weight_decay: Annotated[Names, flag(HOW, "Pull of the weights to 0.", "RATE,…")] = None
     standardise: Annotated[

@@ -24,6 +24,7 @@ else:
 
 
 @DATASETS.add(
+    "20newsgroups",
     task="classes",
     source="scikit-learn, downloaded to --data-dir; not pinned",
     examples="11314 + 7532 test of 1000 features, 20 classes",
@@ -35,7 +36,7 @@ def newsgroups(folder: Path, *, features: int = 1000, whole: bool = False) -> Da
     --no-standardise.
     """
     if features < 1:
-        raise BadValue(f"newsgroups: features must be at least 1, got {features}")
+        raise BadValue(f"20newsgroups: features must be at least 1, got {features}")
     remove = () if whole else ("headers", "footers", "quotes")
     train, test = (_fetch(part, folder, remove) for part in ("train", "test"))
     return Dataset(
@@ -56,8 +57,8 @@ def _fetch(part: str, folder: Path, remove: tuple[str, ...]) -> Any:
             )
     except (OSError, LookupError, EOFError) as error:
         raise DataError(
-            f"newsgroups: not in {folder / '20news-bydate_py3.pkz'}, and the download failed: put "
-            "scikit-learn's file there, or say where it is with --data-dir or RELUBENCH_DATA"
+            f"20newsgroups: not in {folder / '20news-bydate_py3.pkz'}, and the download failed: "
+            "put scikit-learn's file there, or say where it is with --data-dir or RELUBENCH_DATA"
         ) from error
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
+from relubench import libraries
 from relubench.catalog import Catalog, Deferred, Entry
 from relubench.errors import BadValue
 from relubench.own_code import Own
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from relubench.models import own, vision
 else:
     own, vision = Deferred("relubench.models.own"), Deferred("relubench.models.vision")
@@ -32,15 +36,34 @@ class Model(Entry):
     activation: str = "relu"
     code: str = ""
 
+    def check(self) -> None:
+        """Refuse a name that nothing stands for, where that cannot be read off the name."""
+
+
+@dataclass(frozen=True)
+class Borrowed(Model):
+    """A network of torchvision, which is not imported before it is checked or built."""
+
+    def check(self) -> None:
+        """Raise UnknownName, or DataError without torchvision."""
+        vision.check(self.name)
+
 
 def _own(name: str, code: Own) -> Model:
     entry: Model = own.model(name, code)
     return entry
 
 
+@lru_cache
 def _of_torchvision(name: str) -> Model:
-    entry: Model = vision.model(name)
-    return entry
+    def build(*given: Any) -> nn.Module:
+        network: nn.Module = vision.network(f"torchvision.{name}", *given)
+        return network
+
+    version = libraries.version("torchvision")
+    return Borrowed(
+        f"torchvision.{name}", build, paper="torchvision", code=f"torchvision {version}"
+    )
 
 
 MODELS: Catalog[Model] = Catalog(

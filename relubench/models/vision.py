@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache, partial
 from typing import Any
 
 from torch import nn
@@ -14,7 +13,6 @@ from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue, UnknownName
 from relubench.models.chain import image
-from relubench.models.model import Model
 from relubench.models.swapping import swapped
 from relubench.own_code import brief
 
@@ -22,26 +20,22 @@ PLAIN = {"aux_logits": False, "init_weights": False}  # no second output; weight
 SETTINGS = {"googlenet": PLAIN, "inception_v3": PLAIN}
 
 
-@lru_cache
-def model(name: str) -> Model:
-    """The entry for torchvision.`name`; raises UnknownName, or DataError without torchvision."""
+def check(name: str) -> None:
+    """Raise UnknownName where torchvision has no such network, DataError without torchvision."""
     networks = libraries.torchvision("torchvision.models")
-    version = libraries.torchvision("torchvision").__version__
-    known = networks.list_models(module=networks)
+    known = [f"torchvision.{each}" for each in networks.list_models(module=networks)]
     if name not in known:
-        raise UnknownName("model", f"torchvision.{name}", [f"torchvision.{each}" for each in known])
-    build = partial(network, f"torchvision.{name}", partial(networks.get_model, name))
-    return Model(f"torchvision.{name}", build, paper="torchvision", code=f"torchvision {version}")
+        raise UnknownName("model", name, known)
 
 
 def network(
     name: str,
-    make: Any,
     shape: Sequence[int],
     outputs: int,
     activation: Choice[Activation],
 ) -> nn.Module:
-    """The network, its first layer and its classifier fitted to the data."""
+    """torchvision's network of this name, first layer and classifier fitted to the data."""
+    networks = libraries.torchvision("torchvision.models")
     taken, short = image(name, shape), name.removeprefix("torchvision.")
     settings: dict[str, Any] = dict(SETTINGS.get(short, {}))
     try:
@@ -49,7 +43,7 @@ def network(
             settings["image_size"] = _side(name, taken)
         if short.startswith("maxvit"):
             settings["input_size"] = taken[1:]
-        made = make(weights=None, num_classes=outputs, **settings)
+        made = networks.get_model(short, weights=None, num_classes=outputs, **settings)
     except (ValueError, AssertionError) as error:
         size = "x".join(map(str, taken))
         raise BadValue(f"{name} cannot take images of {size}: {brief(error)}") from error

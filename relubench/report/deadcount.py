@@ -17,15 +17,21 @@ from relubench.report.runs import shares
 from relubench.results import COUNTED_ON, COUNTS, DEFINITIONS, LayerCount, RunResult, total
 
 
-def deadcount(results: Sequence[RunResult], plan: Plan) -> list[Table]:
-    """A row per run and layer, then the run's total; with several rates also the sweep."""
-    rows = [row for result in results for row in _layer_rows(result, plan)]
+def deadcount(
+    results: Sequence[RunResult], plan: Plan, untrained: Sequence[RunResult] = ()
+) -> list[Table]:
+    """A row per run and layer, then the run's total; of several runs also the means.
+
+    untrained  the same networks as they begin, as far as they are known
+    """
+    born = {result.cell: result for result in untrained}
+    rows = [row for r in results for row in _layer_rows(r, born.get(r.cell.untrained), plan)]
     names = varying(rows, "activation", *SETUP, "seed") or ["activation"]
     columns = [
         *map(name_column, names),
         Column("layer", lambda row: row["layer"], left=True),
         Column("units", lambda row: count_text(row["units"])),
-        *(percent_column(name) for name in (*COUNTS, "sparsity")),
+        *(percent_column(name) for name in ("born_dead", *COUNTS, "sparsity")),
         Column("mean", lambda row: significant(row["mean_activation"]), key="mean_activation"),
     ]
     examples = next((f" ({row['examples']} examples here)" for row in rows if row["examples"]), "")
@@ -43,12 +49,12 @@ def deadcount(results: Sequence[RunResult], plan: Plan) -> list[Table]:
         notes,
         group=lambda row: tuple(row[key] for key in identity),
     )
-    rates = sorted({result.cell.recipe.lr for result in results})
-    return [detail, _sweep(rows, rates)] if len(rates) > 1 else [detail]
+    return [detail, _means(rows)] if len(results) > 1 else [detail]
 
 
-def _layer_rows(result: RunResult, plan: Plan) -> list[dict[str, Any]]:
+def _layer_rows(result: RunResult, born: RunResult | None, plan: Plan) -> list[dict[str, Any]]:
     identity = setup_row(result.cell) | {"seed": result.cell.seed}
+    begun = _dead(born.layers) if born else {}
     layers: list[LayerCount | None] = (
         [*result.layers, total(result.layers)] if result.layers else [None]
     )
@@ -57,6 +63,7 @@ def _layer_rows(result: RunResult, plan: Plan) -> list[dict[str, Any]]:
         | {
             "layer": layer.layer if layer else "total",
             "units": layer and layer.units,
+            "born_dead": begun.get(layer.layer if layer else "total"),
             **shares(layer),
             "examples": layer and layer.examples,
             "definition": "; ".join(f"{k}: {v}" for k, v in DEFINITIONS.items())
@@ -73,23 +80,35 @@ def _layer_rows(result: RunResult, plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _sweep(rows: Sequence[Row], rates: Sequence[float]) -> Table:
-    """Dead share of the whole network by activation and learning rate, mean over seeds."""
+def _dead(layers: Sequence[LayerCount]) -> dict[str, float]:
+    """Dead share by layer, and of all of them as `total`."""
+    counts = [*layers, total(layers)] if layers else []
+    return {count.layer: count.dead / count.units for count in counts}
+
+
+def _means(rows: Sequence[Row]) -> Table:
+    """Dead share of the whole network by set-up, a column per learning rate: means over seeds."""
     totals = [row for row in rows if row["layer"] == "total"]
     setup = [key for key in ("activation", *SETUP) if key != "lr"]
     names = [name for name in varying(totals, *setup) if name != "activation"]
-    swept = []
+    rates = sorted({row["lr"] for row in totals})
+    means = []
     for members in grouped(totals, lambda row: tuple(row[key] for key in setup)).values():
         row: dict[str, Any] = {key: members[0][key] for key in setup}
+        row["born dead"] = _mean(members, "born_dead")
         for rate in rates:
-            known = [r["dead"] for r in members if r["lr"] == rate and r["dead"] is not None]
-            row[f"dead at {rate:g}"] = stats.mean_sd(known)[0]
-        swept.append(row)
+            row[f"dead at {rate}"] = _mean([r for r in members if r["lr"] == rate], "dead")
+        means.append(row)
     columns = [name_column(name) for name in (*names, "activation")]
+    columns.append(Column("born dead", percent_of("born dead")))
     for rate in rates:
-        columns.append(Column(f"lr {rate:g}", percent_of(f"dead at {rate:g}")))
-    return Table(
-        swept,
-        columns,
-        "dead units, % of all hidden units, by learning rate (mean over runs that finished)",
-    )
+        head = f"lr {rate:g}" if len(rates) > 1 else "dead"
+        columns.append(Column(head, percent_of(f"dead at {rate}")))
+    by_rate = ", by learning rate" if len(rates) > 1 else ""
+    what = "dead units, % of all hidden units, before training (born dead) and after it"
+    return Table(means, columns, f"{what}{by_rate} (mean over runs that finished)")
+
+
+def _mean(rows: Sequence[Row], key: str) -> float | None:
+    """The mean of what is defined."""
+    return stats.mean_sd([row[key] for row in rows if row[key] is not None])[0]

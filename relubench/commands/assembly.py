@@ -1,0 +1,159 @@
+"""From a request to the work: settings, plan, machine; what can be refused is refused here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relubench import executors
+from relubench.commands.request import CATALOGS, Request
+from relubench.console import Console
+from relubench.errors import BadValue
+from relubench.models import MODELS
+from relubench.plan import Cell, Machine, Plan, Split
+
+if TYPE_CHECKING:
+    from relubench.config import Settings
+    from relubench.ledger import Ledger
+    from relubench.tuning import Tuning
+    from relubench.work import Work
+
+
+def read(request: Request) -> Settings:
+    """The settings: the benchmark's table with the flags on top."""
+    from relubench import config
+
+    benchmarks = config.Benchmarks("", {})
+    if request.benchmark is not None or request.config or request.command == "compare":
+        benchmarks = config.read(request.config, CATALOGS)
+    name = request.benchmark
+    if name is None and request.command == "compare" and "default" in benchmarks.tables:
+        name = "default"
+    return config.settings(benchmarks, name, request.flags, CATALOGS, request.quick)
+
+
+def prepare(request: Request, console: Console) -> Work:
+    """The work; whatever can be refused is refused here, before training."""
+    return assemble(read(request), request, console)
+
+
+def assemble(
+    settings: Settings, request: Request, console: Console, plan: Plan | None = None
+) -> Work:
+    """The work that these settings ask for; `plan` takes the place of theirs."""
+    from relubench import config
+    from relubench.work import Work
+
+    plan = plan or config.plan(settings, request.command, request.quick, MODELS)
+    executor = executors.choose(
+        settings.executor, settings.jobs, settings.scheduler, settings.scheduler_file
+    )
+    jobs = executor.parameters.get("jobs", 1)
+    machine = Machine(
+        data_dir=str((request.data_dir or data_dir()).absolute()),
+        device=device(settings.device, console),
+        threads=settings.threads or max(1, threads() // jobs),
+        dtype=settings.precision,
+    )
+    _check_precision(machine)
+    check(plan, machine)
+    width = None if settings.stack == "auto" else int(settings.stack)
+    ledger = open_ledger(request.ledger) if request.ledger else None
+    return Work(
+        plan=plan,
+        machine=machine,
+        tuned=tune(plan, machine, settings.threads, width, console),
+        ledger=ledger,
+        rerun=request.rerun,
+        executor=executor,
+        checkpoint=settings.checkpoint,
+    )
+
+
+def tune(
+    plan: Plan, machine: Machine, pinned: int | None, width: int | None, console: Console
+) -> list[tuple[list[Cell], Tuning]]:
+    """How to train each set-up; what `--threads` or `--stack` do not fix is measured."""
+    from relubench import tuning
+
+    counts = [pinned] if pinned else sorted({1, machine.threads})
+    if machine.device != "cpu":
+        counts = counts[-1:]
+    known: dict[Cell, Tuning] = {}
+    tuned = []
+    for cells in plan.setups():
+        recipe = replace(cells[0].recipe, lr=1.0, weight_decay=0.0)
+        alike = replace(cells[0], activation="", head="", seed=0, split=Split(), recipe=recipe)
+        if alike not in known:
+            known[alike] = tuning.tune(cells, machine, counts, width)
+            console.detail(f"{alike.dataset}, {alike.model}: {known[alike]}")
+        tuned.append((cells, known[alike]))
+    return tuned
+
+
+def open_ledger(path: Path, existing: bool = False) -> Ledger:
+    """A ledger; with `existing` one that is there."""
+    from relubench.ledger import Ledger
+
+    if existing and not path.is_file():
+        raise BadValue(f"--ledger {path}: there is no such file")
+    return Ledger(path)
+
+
+def check(plan: Plan, machine: Machine) -> None:
+    """Refuse a plan with a network that cannot be built or a split that cannot be cut."""
+    from relubench import checks
+
+    for model in dict.fromkeys(cell.model for cell in plan.cells):
+        MODELS.choose(model).entry.check()  # before data are fetched
+    first_splits = (
+        replace(cell.split, repeat=0, fold=None if cell.split.fold is None else 0)
+        for cell in plan.cells
+    )
+    alike = (
+        replace(cell, seed=0, recipe=replace(cell.recipe, lr=1.0), split=split)
+        for cell, split in zip(plan.cells, first_splits, strict=True)
+    )
+    for cell in dict.fromkeys(alike):  # the plan's order, each kind once
+        checks.check(cell, machine)
+
+
+def device(wanted: str, console: Console) -> str:
+    """The torch device for `--device`; `auto` takes the first accelerator and says so."""
+    import torch
+
+    known = ["cpu"]
+    if torch.cuda.is_available():
+        known = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *known]
+    known += ["mps"] * torch.backends.mps.is_available() + ["xpu"] * torch.xpu.is_available()
+    if wanted == "auto":
+        chosen = known[0] if known[0] != "cpu" else known[-1]
+        console.note(f"device: {chosen}")
+        return chosen
+    if wanted not in known:
+        raise BadValue(f"--device {wanted}: this machine has {', '.join(known)} (or --device auto)")
+    return wanted
+
+
+def _check_precision(machine: Machine) -> None:
+    kind = machine.device.split(":")[0]
+    if machine.dtype == "tf32" and kind != "cuda":
+        raise BadValue(f"--precision tf32: only CUDA devices have it, and this is {kind}")
+    if machine.dtype == "float64" and kind == "mps":
+        raise BadValue("--precision float64: mps does not have it")
+
+
+def threads() -> int:
+    """CPU threads that torch would use."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def data_dir() -> Path:
+    """RELUBENCH_DATA, else a folder in the platform's user cache."""
+    import platformdirs
+
+    return Path(os.environ.get("RELUBENCH_DATA") or platformdirs.user_cache_dir("relubench"))

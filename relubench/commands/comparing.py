@@ -1,0 +1,131 @@
+"""compare: activations against a reference, a baseline, published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from relubench.commands.assembly import assemble, read
+from relubench.commands.request import Outcome, Request, exit_code
+from relubench.commands.training import leak
+from relubench.console import Console
+from relubench.errors import NotComparable
+from relubench.formats import Table, counted
+from relubench.plan import Asked
+from relubench.results import RunResult
+
+if TYPE_CHECKING:
+    from relubench.config import Settings
+    from relubench.report import Terms
+    from relubench.work import Work
+
+
+def compare(request: Request, console: Console, explain: bool, asked: Asked) -> Outcome:
+    """Train every activation on the same seeds or folds and say what the differences allow.
+
+    A benchmark's published figures stand beside the measured ones in a table of their own. Raises
+    NotComparable, before anything is trained, where there is a baseline of something else.
+    """
+    from relubench import ci, config, gatekeeper, published
+
+    settings = read(request)
+    gatekeeper.check(asked, settings, request.quick)
+    base = gatekeeper.known(asked, console)
+    work = assemble(settings, request, console)
+    if base:  # what was finished before says nothing of the code that is under test now
+        work = replace(work, rerun=True)
+    terms = _terms(settings, work, explain)
+    request.check(work.plan, lambda results: gatekeeper.shown(asked, results, work.plan, terms))
+    new = gatekeeper.planned(work, asked, base)
+    if settings.until_decided and not request.quick:
+        results, compared = until_decided(work, terms, settings.first_seeds("compare"), console)
+    else:
+        results, compared = at_once(work, terms, console)
+    held = gatekeeper.held(asked, base, new, results, work.plan)
+    held.tell(console)
+    if carried := settings.protocol == "published":
+        results, told = leak(settings, request, console, results)
+        compared.append(told)
+    if settings.published:
+        why_not = config.changed(request.flags, request.quick)
+        entries = [e for e in settings.published if e.metric != "cv_accuracy" or not carried]
+        compared.append(published.table(entries, compared[0].rows, why_not))
+    tables = held.tables(compared)
+    return Outcome(
+        tables,
+        held.exit_code(exit_code(results)),
+        held.files(compared[0]),
+        held.problems(),
+        ci.errors(held.rows),
+        ci.summary(tables, held.heading),
+    )
+
+
+def _terms(settings: Settings, work: Work, explain: bool) -> Terms:
+    """What the comparison is asked."""
+    from relubench import datasets, report
+
+    names = {cell.dataset for cell in work.plan.cells}
+    published = {name for name in names if datasets.load(name, work.machine.data_dir).n_test}
+    return report.Terms(
+        measure=settings.measure,
+        margin=settings.margin.get(settings.measure.name),
+        rope=settings.region,
+        every_pair=settings.pairs == "all",
+        published=frozenset(published),
+        explain=explain,
+    )
+
+
+def at_once(work: Work, terms: Terms, console: Console) -> tuple[list[RunResult], list[Table]]:
+    """Train the whole plan and compare; what its design can show at best is said before."""
+    from relubench import report
+
+    for line in report.outlook(work.plan, terms):
+        console.note(line)
+    results = work.run(console)
+    return results, report.comparisons(results, work.plan, terms)
+
+
+def until_decided(
+    work: Work, terms: Terms, first: int, console: Console
+) -> tuple[list[RunResult], list[Table]]:
+    """Look after so many seeds, and after more, each look at its level of alpha, until all is said.
+
+    What an earlier look trained is not trained again.
+    """
+    from relubench import report, stats
+
+    last = 1 + max(cell.seed for cell in work.plan.cells)
+    looks = stats.looks(first, last, terms.alpha)
+    levels = ", ".join(f"{look.seeds} seeds at {look.alpha:.2g}" for look in looks)
+    console.note(f"{counted(len(looks), 'look')}: {levels}")
+    results: list[RunResult] = []
+    for number, look in enumerate(looks, start=1):
+        plan = work.seeds(range(look.seeds)).plan
+        seen = 1 + max((result.cell.seed for result in results), default=-1)
+        at_look = replace(terms, alpha=look.alpha, look=number)
+        for line in report.outlook(plan, at_look):
+            console.note(f"look {number}: {line}")
+        results += work.seeds(range(seen, look.seeds)).run(console)
+        decided = report.decided(results, plan, at_look)
+        if decided:
+            break
+    why = "every comparison is decided" if decided else "the last look; not all is decided"
+    stopped = f"Stopped at look {number} of {len(looks)}, {look.seeds} seeds: {why}."
+    return results, report.comparisons(results, plan, replace(at_look, stopped=stopped))
+
+
+def refused(reasons: Sequence[str]) -> Outcome:
+    """What CI is told of a run that cannot be held against its baseline."""
+    from relubench import ci
+
+    return Outcome(
+        [],
+        NotComparable.exit_code,
+        {"--junit": ci.junit_of_refusal(reasons)},
+        reasons,
+        [ci.annotation("relubench: not comparable", reason) for reason in reasons],
+        ci.summary([], "not comparable") + "".join(f"- {reason}\n" for reason in reasons),
+    )

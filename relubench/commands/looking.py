@@ -1,0 +1,139 @@
+"""What there is, what a unit is and what it costs: nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from relubench.activations import ACTIVATIONS
+from relubench.activations.unit import FAMILIES
+from relubench.commands.assembly import device
+from relubench.commands.request import CATALOGS, Outcome
+from relubench.console import Console
+from relubench.errors import BadValue, UnknownName, suggestion
+from relubench.formats import Table, counted
+from relubench.models import MODELS
+from relubench.pictures import MOST
+from relubench.plan import Machine
+
+QUICK_ELEMENTS = 2**12
+FORMULAS = ("activation", "head")  # kinds whose docstring is a formula
+
+
+def list_kind(
+    kind: str | None, config_file: Path | None, family: str | None, search: str | None
+) -> Outcome:
+    """What there is to name: one catalogue, or the kinds."""
+    from relubench import listing
+
+    kinds = {f"{name}s": name for name in (*CATALOGS, "benchmark")}
+    if kind is None:
+        if family or search:
+            raise BadValue("--family and --search need a kind, such as activations")
+        return Outcome([listing.kinds(kinds)])
+    singular = kinds.get(kind, kind)
+    if singular not in kinds.values():
+        raise UnknownName("kind", kind, known=kinds)
+    table = _listed(singular, config_file)
+    if family is not None:
+        _check_family(singular, family)
+        table = listing.only(table, lambda row, _: row["family"] == family, f"in {family}")
+    if search is not None:
+        found = search.casefold()
+        table = listing.only(
+            table, lambda _, texts: found in "\n".join(texts).casefold(), f"with {search!r}"
+        )
+    return Outcome([table])
+
+
+def _listed(singular: str, config_file: Path | None) -> Table:
+    from relubench import listing
+
+    if singular == "benchmark":
+        from relubench import config
+
+        found = config.read(config_file, CATALOGS)
+        settings = {name: config.settings(found, name, {}, CATALOGS) for name in found.tables}
+        runs = {
+            name: len(config.plan(each, "compare", False, MODELS).cells)
+            for name, each in settings.items()
+        }
+        tables = {
+            name: {**table, "published": config.figures(table.get("published", ()))}
+            for name, table in found.tables.items()
+        }
+        return listing.benchmarks(tables, runs)
+    described = "formula" if singular in FORMULAS else "description"
+    return listing.catalog(CATALOGS[singular], described)
+
+
+def _check_family(singular: str, family: str) -> None:
+    if singular != ACTIVATIONS.kind:
+        raise BadValue(f"--family: only activations have families, not {singular}s")
+    if family not in FAMILIES:
+        hint = suggestion(family, FAMILIES) or f"known: {', '.join(FAMILIES)}"
+        raise BadValue(f"unknown family {family!r}: {hint} (relubench list activations)")
+
+
+def show_activation(names: Sequence[str]) -> Outcome:
+    """Formula, facts, figures and curves of activations."""
+    from relubench import listing, portrait
+
+    choices = {str(choice): choice for choice in map(ACTIVATIONS.choose, _split(names))}
+    if len(choices) > MOST:
+        raise BadValue(f"got {len(choices)} activations: a picture holds at most {MOST}")
+    x = portrait.window(choices.values())
+    return Outcome([listing.units([asdict(portrait.portray(c, x)) for c in choices.values()])])
+
+
+def cost(
+    flags: Mapping[str, Any], sizes: Sequence[str], rounds: int, quick: bool, console: Console
+) -> Outcome:
+    """Time units in interleaved rounds; `quick` times them once, at few elements."""
+    import torch
+
+    from relubench import bill, config
+    from relubench import cost as costs
+
+    settings = config.settings(config.Benchmarks("", {}), None, flags, CATALOGS)
+    names = settings.activation or tuple(ACTIVATIONS)
+    choices = [ACTIVATIONS.choose(name) for name in dict.fromkeys((bill.REFERENCE, *names))]
+    counts = list(dict.fromkeys(elements(size) for size in _split(sizes)))
+    if rounds < 1:
+        raise BadValue(f"--rounds: got {rounds}, must be at least 1")
+    if quick:
+        rounds, counts = 1, [min(QUICK_ELEMENTS, *counts)]
+    machine = Machine(
+        data_dir="", device=device(settings.device, console), threads=settings.threads or 1
+    )
+    torch.set_num_threads(machine.threads)
+
+    def announce(seconds: float) -> None:
+        what = f"{counted(len(choices), 'unit')}, {counted(rounds, 'round')}"
+        console.note(f"{what}: about {seconds:.0f} s")
+
+    timings = costs.measure(choices, counts, rounds, machine.device, announce)
+    return Outcome([bill.table(timings, machine, torch.__version__, quick)])
+
+
+def elements(text: str) -> int:
+    """A number of elements: 65536, 1e6, 64Ki or 1Mi; raises BadValue."""
+    number, scale = text.strip(), 1
+    for suffix, factor in (("Ki", 2**10), ("Mi", 2**20)):
+        if number.endswith(suffix):
+            number, scale = number.removesuffix(suffix), factor
+    try:
+        count = float(number) * scale
+        if not (64 <= count <= 2**31 and count.is_integer()):
+            raise ValueError(text)
+    except ValueError:
+        raise BadValue(
+            f"--sizes: got {text!r}, must be whole numbers of elements from 64, such as 16Ki,1e6"
+        ) from None
+    return int(count)
+
+
+def _split(names: Sequence[str]) -> list[str]:
+    return [part for name in names for part in name.split(",")]

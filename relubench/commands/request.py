@@ -1,0 +1,83 @@
+"""What a command is asked, what it ends with, and what there is to name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relubench.activations import ACTIVATIONS
+from relubench.augmentations import AUGMENTATIONS
+from relubench.catalog import Catalog
+from relubench.datasets import DATASETS
+from relubench.executors import EXECUTORS
+from relubench.formats import FORMATS, Table
+from relubench.heads import HEADS
+from relubench.metrics import METRICS
+from relubench.models import MODELS
+from relubench.optimizers import OPTIMIZERS
+from relubench.perturbations import PERTURBATIONS
+from relubench.plan import Plan
+from relubench.results import RunResult, lost
+
+if TYPE_CHECKING:
+    from relubench.report import Arrangement
+
+CATALOGS: dict[str, Catalog[Any]] = {
+    catalog.kind: catalog
+    for catalog in (
+        ACTIVATIONS,
+        MODELS,
+        DATASETS,
+        HEADS,
+        OPTIMIZERS,
+        METRICS,
+        AUGMENTATIONS,
+        PERTURBATIONS,
+        EXECUTORS,
+        FORMATS,
+    )
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command ends with: tables for stdout and the exit code.
+
+    files     texts by the flag that names their file
+    problems  what stderr says even under --quiet
+    summary   Markdown for a CI step's page; None: this command has none
+    """
+
+    tables: Sequence[Table]
+    exit_code: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    annotations: Sequence[str] = ()
+    summary: str | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a training command was asked: a benchmark by name, the flags that were given."""
+
+    command: str
+    benchmark: str | None
+    flags: Mapping[str, Any]
+    config: Path | None = None
+    data_dir: Path | None = None
+    quick: bool = False
+    ledger: Path | None = None
+    rerun: bool = False
+    arranged: Arrangement | None = None
+
+    def check(self, plan: Plan, table: Callable[[Sequence[RunResult]], Table]) -> None:
+        """Refuse keys that the command's rows will not have, before anything is trained."""
+        if self.arranged:
+            self.arranged.apply(table([lost(cell, "") for cell in plan.cells]))
+
+
+def exit_code(results: Sequence[RunResult]) -> int:
+    """1 where a run diverged or was lost."""
+    return 1 if any(result.failed for result in results) else 0

@@ -1,0 +1,120 @@
+"""The commands that train: one table of runs, folds, units; or the plan alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relubench import datasets
+from relubench.commands.assembly import assemble, prepare, read
+from relubench.commands.request import Outcome, Request, exit_code
+from relubench.console import Console
+from relubench.errors import BadValue
+from relubench.formats import Table
+from relubench.models import MODELS
+from relubench.plan import Stack
+from relubench.results import RunResult
+
+if TYPE_CHECKING:
+    from relubench.config import Settings
+
+
+def train(
+    request: Request, console: Console, confusion: bool, curve: bool, save: Path | None
+) -> Outcome:
+    """Train each cell once and score it on the test part."""
+    from relubench import report
+
+    work = prepare(request, console)
+    if save and len(work.plan.cells) > 1:
+        count = len(work.plan.cells)
+        raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")
+    if save and work.executor.entry.name == "dask":
+        raise BadValue("--save would write on a dask worker's disk: train this run with --jobs 1")
+    request.check(work.plan, lambda results: report.runs(results, work.plan))
+    results = work.run(console, save)
+    tables = [report.runs(results, work.plan)]
+    for result in results:
+        if confusion and result.confusion:
+            names = datasets.load(result.cell.dataset, work.machine.data_dir).classes
+            tables.append(report.confusion(result, names))
+        if curve:
+            tables.append(report.curve(result))
+    return Outcome(tables, exit_code(results))
+
+
+def cv(request: Request, console: Console) -> Outcome:
+    """Stratified K-fold cross-validation: every fold has its own scaler, weights and optimiser."""
+    from relubench import report
+
+    settings = read(request)
+    work = assemble(settings, request, console)
+    request.check(work.plan, lambda results: report.runs(results, work.plan))
+    results = work.run(console)
+    tables = [report.runs(results, work.plan), report.folds(results, work.plan)]
+    if settings.protocol == "published":
+        results, told = leak(settings, request, console, results)
+        tables.append(told)
+    return Outcome(tables, exit_code(results))
+
+
+def leak(
+    settings: Settings, request: Request, console: Console, known: Sequence[RunResult]
+) -> tuple[list[RunResult], Table]:
+    """Cross-validation as it should be beside one whose weights are carried from fold to fold.
+
+    known  results of this command that are not to be trained again
+    """
+    from relubench import config, protocols
+
+    plan = config.protocols(settings, request.command, request.quick, MODELS)
+    found = {result.cell: result for result in known}
+    left = replace(plan, cells=tuple(cell for cell in plan.cells if cell not in found))
+    work = assemble(settings, request, console, left)
+    found.update({result.cell: result for result in work.run(console)})
+    results = [found[cell] for cell in plan.cells]
+    return [*found.values()], protocols.table(results, plan, settings.published)
+
+
+def deadcount(request: Request, console: Console) -> Outcome:
+    """Count dead units over the whole training set, before training and after it."""
+    from relubench import report
+
+    work = prepare(request, console)
+    request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
+    results = work.with_untrained().run(console)
+    trained = results[: len(work.plan.cells)]
+    return Outcome(report.deadcount(trained, work.plan, results), exit_code(results))
+
+
+def dry_run(request: Request, console: Console) -> Outcome:
+    """The plan, what of it is finished, and how long the rest may take; nothing is trained."""
+    from relubench import config, report, tuning
+
+    settings, rows = read(request), []
+    work = assemble(settings, request, console)
+    if settings.protocol == "published":
+        more = config.protocols(settings, request.command, request.quick, MODELS)
+        both = tuple(dict.fromkeys((*work.plan.cells, *more.cells)))
+        work = assemble(settings, request, console, replace(more, cells=both))
+    if request.command == "deadcount":
+        work = work.with_untrained()
+    for cells, tuned in work.tuned:
+        unit = Stack(tuple(cells), tuned.threads)
+        known = work.known(unit)
+        left = len(cells) - len(known)
+        steps = tuning.steps(cells[0], datasets.load(cells[0].dataset, work.machine.data_dir))
+        rows.append(
+            report.setup_row(cells[0])
+            | {
+                "runs": len(cells),
+                "finished": len(known),
+                "stacks": -(-left // tuned.stack),
+                "stack": tuned.stack,
+                "threads": tuned.threads,
+                "seconds_left": None if tuned.seconds is None else tuned.seconds * steps * left,
+            }
+        )
+    return Outcome([report.dry_run(rows)])
