@@ -356,7 +356,7 @@ def predict(
     with torch.no_grad():
         if counters:
             _, seen = networks.observe(joined([part[:1] for part in x]))
-            size = min(size, COUNTED // max(value.numel() for value, _ in seen))
+            size = min(EVALUATION_BATCH, COUNTED // max(value.numel() for value, _ in seen))
         for parts in zip(*(part.split(max(1, size)) for part in x), strict=True):
             if counters:
                 outputs, seen = networks.observe(joined(parts))
