@@ -391,8 +391,9 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
         layers.reset_norms(network)
     bias = HEADS.choose(cell.head).entry.bias
     layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias)
-    network = network.to(machine.device, getattr(torch, machine.storage))  # a user's own module too
-    return network.to(memory_format=torch.channels_last)  # faster convolutions
+    dtype = getattr(torch, machine.storage)  # a user's own module comes in its own
+    layout: Any = {"memory_format": torch.channels_last}  # faster convolutions
+    return network.to(machine.device, dtype, **layout)
 
 
 def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
@@ -405,8 +406,8 @@ def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
         model = MODELS.choose(cell.model)
         if cell.match_parameters:
             model = matching.narrowed(cell.model, cell.activation, tuple(shape), classes)
-        device = "cpu" if model.entry.code else "meta"
-        with layers.drawing_from(seeds.stream(cell, "network")), torch.device(device):
+        where = torch.device("cpu") if model.entry.code else layers.weightless()
+        with layers.drawing_from(seeds.stream(cell, "network")), where:
             network: nn.Module = model(shape, classes, activation)
     except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond its integers
         raise BadValue(f"--model {cell.model} is too large to be built") from error

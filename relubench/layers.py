@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from relubench.activations import Activation
 from relubench.catalog import Choice
@@ -114,6 +115,23 @@ def drawing_from(stream: torch.Generator | None) -> Iterator[None]:
         torch.random.set_rng_state(stream.get_state())
         yield
         stream.set_state(torch.random.get_rng_state())
+
+
+class _Undrawn(TorchFunctionMode):
+    """What torch.nn.init is given, it leaves as it is."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if "tensor" in given and getattr(func, "__module__", "") == nn.init.__name__:
+            return given["tensor"]
+        return func(*args, **given)
+
+
+@contextmanager
+def weightless() -> Iterator[None]:
+    """What is built here has no memory for its weights; to draw them all the same takes longest."""
+    with torch.device("meta"), _Undrawn():
+        yield
 
 
 def pieces(activation: Choice[Activation]) -> int:
