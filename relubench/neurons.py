@@ -43,7 +43,7 @@ class Counter:
         value = value.to(torch.promote_types(value.dtype, torch.float32))
         self.total += value.sum(over)
         self.magnitude += value.abs().sum(over)
-        self.squares += value.square().sum(over)  # a CPU takes four times as long for the norm
+        self.squares += value.square().sum(over)  # a CPU takes six times as long for the norm
 
     def counts(self) -> list[LayerCount]:
         """The figures so far, one entry per cell."""
