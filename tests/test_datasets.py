@@ -411,6 +411,8 @@ X, Y = np.ones((4, 2)), np.array([0, 1, 0, 1])
         ({"x": X, "y": Y, "x_test": X[:, :1], "y_test": Y}, "and x_test alike"),
         ({"x": X, "y": Y[:3]}, "y must be"),
         ({"x": X * np.nan, "y": Y}, "not finite"),
+        ({"x": X * 1e39, "y": Y}, "not finite in float32"),
+        ({"x": X[:, :0], "y": Y}, "one number at the least"),
         ({"x": X, "y": Y * np.nan}, "not finite"),
         ({"x": X, "y": Y * 0}, "every example is of class '0'"),
         ({"x": X, "y": rng.normal(size=4)}, "regression"),
@@ -452,6 +454,14 @@ def test_grey_images_have_one_channel(tmp_path: Path) -> None:
     assert DATASETS.choose(f"folder:{root}")(tmp_path).shape == (1, 5, 4)
 
 
+def test_an_image_of_more_pixels_than_is_safe_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        DATASETS.choose(f"folder:{lay_images(tmp_path / 'images')}")(tmp_path)
+
+
 def test_images_of_many_sizes_are_brought_to_one_on_request(tmp_path: Path) -> None:
     root = lay_images(tmp_path / "images", dog1=(7, 7))
     with pytest.raises(DataError, match=r"dog/1.png is 7x7, others are 5x4: say size=5x4"):
@@ -459,7 +469,7 @@ def test_images_of_many_sizes_are_brought_to_one_on_request(tmp_path: Path) -> N
     assert DATASETS.choose(f"folder:{root}:size=6x3")(tmp_path).shape == (3, 6, 3)
 
 
-@pytest.mark.parametrize("size", ["0x3", "3", "3x3x3", "-1x2"])
+@pytest.mark.parametrize("size", ["0x3", "3", "3x3x3", "-1x2", "99999x99999"])
 def test_a_size_is_height_and_width(size: str, tmp_path: Path) -> None:
     with pytest.raises(BadValue, match="HEIGHTxWIDTH"):
         DATASETS.choose(f"folder:{lay_images(tmp_path / 'images')}:size={size}")(tmp_path)
@@ -506,6 +516,7 @@ def test_what_cannot_be_drawn_is_refused(given: str, tmp_path: Path) -> None:
     [
         ([3, 1, 1, 3], ("1", "3")),
         ([1.0, 2.0, 1.0], ("1", "2")),
+        ([0.0, 1e300], ("0.0", "1e+300")),
         ([0.5] * 20 + [1.5] * 20, ("0.5", "1.5")),
         (["no", "yes"], ("no", "yes")),
         ([True, False], ("False", "True")),

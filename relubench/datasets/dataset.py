@@ -83,7 +83,7 @@ def classed(label: str, values: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[
 
     Raises DataError, beginning with `label`, for one class, and for numbers that are measurements.
     """
-    if values.dtype.kind == "f" and (values == np.round(values)).all():
+    if values.dtype.kind == "f" and (values == np.round(values)).all() and not huge(values):
         values = values.astype(np.int64)
     elif values.dtype.kind not in "iuf":
         values = values.astype(str)
@@ -99,6 +99,12 @@ def classed(label: str, values: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[
     return y.astype(np.int64), tuple(map(str, names))
 
 
+def huge(values: NDArray[Any], most: float = 2.0**53) -> bool:
+    """Whether a number is infinite or beyond ±most; up to 2⁵³ floats stand for whole numbers."""
+    return bool((np.abs(values.astype(np.float64)) > most).any())
+
+
+FLOAT32 = 3.4e38  # what training can hold
 FEW = 20  # classes that any target may have
 
 
