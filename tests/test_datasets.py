@@ -548,3 +548,7 @@ def test_a_target_that_measures_is_regression(values: np.ndarray) -> None:
 
 def test_a_class_beyond_whole_numbers_keeps_its_name() -> None:
     assert classed("it", np.array([0.0, 1e300]))[1] == ("0.0", "1e+300")
+
+
+def test_a_class_cannot_command_the_terminal() -> None:
+    assert classed("it", np.array(["é\n", "\x1b[31m"]))[1] == (r"\x1b[31m", r"é\n")

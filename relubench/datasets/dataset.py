@@ -96,7 +96,13 @@ def classed(label: str, values: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[
             f"{label}: the target has {len(names)} distinct numbers among {len(values)} examples: "
             "that is regression, and relubench compares classifiers only"
         )
-    return y.astype(np.int64), tuple(map(str, names))
+    return y.astype(np.int64), tuple(map(_printable, names))
+
+
+def _printable(name: object) -> str:
+    """A class's name for a table: line ends and a terminal's commands escaped."""
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    return "".join(escaped)
 
 
 def huge(values: NDArray[Any], most: float = 2.0**53) -> bool:
