@@ -37,7 +37,11 @@ def _diverged(rows: Sequence[Row]) -> list[str]:
     counts += [f"{row['activation']} in {n}" for row, n in zip(bad[1:], others, strict=True)]
     steady = _listed([row["activation"] for row in rows if not row["diverged"]])
     others_none = f"; {steady} in none" if steady else ""
-    return [f"{_listed(counts)} at lr {bad[0]['lr']:g}{others_none}."]
+    return [f"{_listed(counts)} {_rate(bad[0])}{others_none}."]
+
+
+def _rate(row: Row) -> str:
+    return "at its best lr" if row["lr"] is None else f"at lr {row['lr']:g}"
 
 
 def _runs(row: Row) -> int:
@@ -56,9 +60,10 @@ def _dead(rows: Sequence[Row]) -> list[str]:
         return []
     worst, *others = (f"{row['activation']}: {100 * row['dead']:.1f} %" for row in losing)
     also = f" ({_listed(others)})" if others else ""
+    rate = "its best" if best["lr"] is None else "the same rate"
     return [
-        f"{worst} of its hidden units are dead at lr {best['lr']:g}{also}; "
-        f"{best['activation']} at the same rate: {100 * best['dead']:.1f} %."
+        f"{worst} of its hidden units are dead {_rate(best)}{also}; "
+        f"{best['activation']} at {rate}: {100 * best['dead']:.1f} %."
     ]
 
 

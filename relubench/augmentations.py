@@ -38,6 +38,11 @@ def crop(x: Tensor, u: Tensor, *, padding: int = 4) -> Tensor:
     if padding < 1:
         raise BadValue(f"crop: padding must be at least 1, got {padding}")
     height, width = x.shape[2:]
+    if padding > min(height, width):
+        raise BadValue(
+            f"crop: padding {padding} moves images of {height}x{width} out of sight: "
+            f"{min(height, width)} is the most"
+        )
     windows = F.pad(x, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
     most = 2 * padding
     down, right = (u * (most + 1)).long().clamp(max=most).unbind(dim=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +13,10 @@ from torch import nn
 from relubench import datasets, layers, perturbations
 from relubench.activations import ACTIVATIONS
 from relubench.augmentations import Augment
+from relubench.datasets import Dataset
 from relubench.engine import build, skeleton
-from relubench.errors import BadValue, UnknownName
-from relubench.examples import split
+from relubench.errors import BadValue, RelubenchError, UnknownName
+from relubench.examples import VALIDATION, split
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
 from relubench.own_code import OwnCodeError, brief
@@ -35,27 +35,43 @@ def check(cell: Cell, machine: Machine) -> None:
             f"--folds {cell.split.folds}: class {rarest!r} of {cell.dataset} has only "
             f"{counts.min()} examples, so at most {counts.min()} folds"
         )
-    train, _ = split(cell, dataset)
+    sizes = _sizes(cell, dataset)
     limit, pca = cell.preparation.limit, cell.preparation.pca
     if limit and limit < len(dataset.classes):
         raise BadValue(
             f"--limit {limit}: {cell.dataset} has {len(dataset.classes)} classes, so at least that"
         )
-    most = min(len(train), math.prod(dataset.shape))
+    if not min(sizes):
+        raise BadValue(f"--best-lr: {cell.dataset} has too few examples to hold some of them out")
+    most = min(*sizes, math.prod(dataset.shape))
     if pca and pca > most:
         raise BadValue(f"--pca {pca}: {cell.dataset} has at most {most} components here")
     _check_choices(cell)
     shape = (pca,) if pca else dataset.shape
     _check_views(cell, shape)
     network = skeleton(cell, shape, dataset)
-    rows = {len(train) + step for step in ((-1, 0, 1) if cell.split.folds else (0,))}
     normed = any(isinstance(module, NORMS) for module in network.modules())
-    if cell.recipe.epochs and normed and any(count % cell.recipe.batch_size == 1 for count in rows):
+    size = cell.recipe.batch_size
+    if cell.recipe.epochs and normed and any(count % size == 1 % size for count in sizes):
         _check_one_example(cell, shape, machine)
-    if MODELS.choose(cell.model).entry.code:
+    foreign, unit = MODELS.choose(cell.model).entry.code, ACTIVATIONS.choose(cell.activation).entry
+    if foreign:
         _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
-    if ACTIVATIONS.choose(cell.activation).entry.sha256:
-        _check_own(cell, shape, machine)
+    if unit.sha256 or (foreign and (unit.pieces, unit.outputs) != (1, 1)):
+        _check_unit(cell, shape, machine)
+
+
+def _sizes(cell: Cell, dataset: Dataset) -> set[int]:
+    """How many examples the cell, or one of another fold, learns from at any time."""
+    train, _ = split(cell, dataset)
+    sizes, folds = {len(train)}, cell.split.folds
+    if folds:
+        whole = len(train) if cell.split.carried else dataset.n_train
+        sizes = {whole - whole // folds, whole - math.ceil(whole / folds)}
+        sizes = {min(size, cell.preparation.limit or size) for size in sizes}
+    if cell.recipe.rates:
+        sizes |= {size - math.ceil(size * VALIDATION) for size in sizes}
+    return sizes
 
 
 def _check_one_example(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
@@ -72,31 +88,44 @@ def _check_one_example(cell: Cell, shape: tuple[int, ...], machine: Machine) -> 
 
 def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Machine) -> None:
     """Refuse a network of foreign code that cannot be trained; the cell's unit is never flat."""
-    network, x = build(cell, shape, machine), _examples(4, shape, machine)
+    x = _examples(4, shape, machine)
     try:
+        network = build(cell, shape, machine)
         outputs, calls, quiet = _trial(network, x)
-    except Exception as error:
+    except RelubenchError:
+        raise
+    except (Exception, SystemExit) as error:
         raise OwnCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
     found, wanted = tuple(getattr(outputs, "shape", ())), (len(x), classes)
-    often = next((f"{act} is called {n} times" for act, n in calls.items() if n != 1), "")
+    often = (f"{act} is called {len(w)} times" for act, w in calls.items() if len(w) != 1)
+    acts = dict(layers.activations(network))
+    units = (
+        f"{act} says {acts[act].units!r}, and there are {', '.join(map(str, widths))}"
+        for act, widths in calls.items()
+        if repr(widths) != repr([acts[act].units])
+    )
     failed = {
         "gives a score per class": found != wanted and f"{found} instead of {wanted}",
         "uses its activation": not calls and "it has none",
-        "calls each activation once": often,
+        "calls each activation once": next(often, ""),
+        "says how many units a layer has": next(units, ""),
         "leaves torch's global generator alone": not quiet and "use relubench.layers.Dropout",
         "is trained": not _reaches_first(network, outputs) and "no gradient in its first layer",
+        "leaves its examples alone": not torch.equal(x, _examples(4, shape, machine))
+        and "it writes to them",
+        "scores each example by itself": found == wanted and _mixed(network, x),
     }
     for check, what in failed.items():
         if what:
             raise OwnCodeError(f"{cell.model} fails the check '{check}': {what}")
 
 
-def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, Counter[str], bool]:
-    """Outputs while training, how often each Act was called, and whether only they drew noise."""
-    calls: Counter[str] = Counter()
+def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int]], bool]:
+    """Outputs while training, the width of each call of an Act, whether only they drew noise."""
+    calls: dict[str, list[int]] = {}
     for name, act in layers.activations(network):
-        calls[name] = 0
-        act.register_forward_hook(lambda act, inputs, value, name=name: calls.update([name]))
+        widths = calls[name] = []
+        act.register_forward_hook(lambda act, inputs, value, w=widths: w.append(value.shape[1]))
     stream = torch.Generator(x.device).manual_seed(0)
     layers.draw_noise_from(network, stream, stream)
     with torch.random.fork_rng(devices=[]):
@@ -114,8 +143,22 @@ def _reaches_first(network: nn.Module, outputs: Any) -> bool:
     return first.weight.grad is not None and bool(first.weight.grad.any())
 
 
-def _check_own(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
-    """Refuse a user's own activation that this network cannot use."""
+def _mixed(network: nn.Module, x: torch.Tensor) -> str:
+    """How an example's scores in evaluation depend on the others; "" where they do not."""
+    network.eval()
+    try:
+        with torch.no_grad():
+            alone, together = network(x[:1]), network(x)[:1]
+    except Exception as error:
+        return brief(error)
+    alike = alone.shape == together.shape
+    if alike and torch.allclose(alone, together, rtol=0.01, atol=0.01, equal_nan=True):
+        return ""
+    return "they are others in another batch"
+
+
+def _check_unit(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
+    """Refuse an activation that this network cannot use."""
     network, x = build(cell, shape, machine), _examples(2, shape, machine)
     try:
         network(x).sum().backward()

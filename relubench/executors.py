@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -131,6 +132,7 @@ class Worker:
 
 
 def _work(tasks: Connection, fit: Fit, folder: str) -> None:
+    sys.stdout = sys.stderr  # what a user's own code prints is no result
     os.chdir(folder)  # where ./file.py is; a spawned process starts elsewhere
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

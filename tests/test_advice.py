@@ -29,6 +29,14 @@ def test_dead_units_are_set_beside_the_unit_that_loses_least() -> None:
     ]
 
 
+def test_where_each_run_has_its_own_rate_none_is_named() -> None:
+    rows = [row("relu", dead=0.5, diverged=1, n=9, lr=None), row("elu", lr=None)]
+    assert advise(rows, []) == [
+        "relu diverged in 1 of 10 runs at its best lr; elu in none.",
+        "relu: 50.0 % of its hidden units are dead at its best lr; elu at its best: 0.0 %.",
+    ]
+
+
 def test_dead_units_are_no_advice_where_no_unit_loses_half_as_many() -> None:
     assert advise([row("relu", dead=0.34), row("gelu", dead=0.2)], []) == []
     assert advise([row("relu", dead=0.34)], []) == []

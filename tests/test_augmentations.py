@@ -115,6 +115,7 @@ def test_the_test_part_is_never_changed(machine: Machine) -> None:
         (["-d", "iris", "--augment", "flip"], "needs images, and examples of iris are rows of 4"),
         (["-d", "digits:images=true", "--pca", "9", "--augment", "flip"], "after --pca"),
         (["-d", "digits:images=true", "--augment", "crop:padding=0"], "padding must be"),
+        (["-d", "digits:images=true", "--augment", "crop:padding=9"], "8 is the most"),
         (["--augment", "flap"], "unknown augmentation 'flap': did you mean 'flip'?"),
     ],
 )

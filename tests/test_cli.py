@@ -239,6 +239,10 @@ BAD = {
     "missing data": (["train", "-d", "mnist", "--data-dir", "none"], "--data-dir"),
     "missing config": (["train", "--config", "none.toml"], "cannot read none.toml"),
     "too many components": (["train", *TINY, "--pca", "5"], "at most 4 components"),
+    "components of what tries rates": (
+        ["train", *TINY, "--limit", "3", "--pca", "3", "--best-lr", "--lr", "1,2"],
+        "at most 2 components",
+    ),
     "limit below classes": (["train", *TINY, "--limit", "2"], "at least that"),
     "cnn on a table": (["train", "-d", "iris", "-m", "cnn"], "too small"),
     "-o in no folder": (["train", *TINY, "-o", "none/x.json"], "-o none/x.json: cannot be written"),

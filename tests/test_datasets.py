@@ -411,6 +411,8 @@ X, Y = np.ones((4, 2)), np.array([0, 1, 0, 1])
         ({"x": X, "y": Y, "x_test": X[:, :1], "y_test": Y}, "and x_test alike"),
         ({"x": X, "y": Y[:3]}, "y must be"),
         ({"x": X * np.nan, "y": Y}, "not finite"),
+        ({"x": X * 1e39, "y": Y}, "not finite in float32"),
+        ({"x": X[:, :0], "y": Y}, "one number at the least"),
         ({"x": X, "y": Y * np.nan}, "not finite"),
         ({"x": X, "y": Y * 0}, "every example is of class '0'"),
         ({"x": X, "y": rng.normal(size=4)}, "regression"),
@@ -452,6 +454,14 @@ def test_grey_images_have_one_channel(tmp_path: Path) -> None:
     assert DATASETS.choose(f"folder:{root}")(tmp_path).shape == (1, 5, 4)
 
 
+def test_an_image_of_more_pixels_than_is_safe_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        DATASETS.choose(f"folder:{lay_images(tmp_path / 'images')}")(tmp_path)
+
+
 def test_images_of_many_sizes_are_brought_to_one_on_request(tmp_path: Path) -> None:
     root = lay_images(tmp_path / "images", dog1=(7, 7))
     with pytest.raises(DataError, match=r"dog/1.png is 7x7, others are 5x4: say size=5x4"):
@@ -459,7 +469,7 @@ def test_images_of_many_sizes_are_brought_to_one_on_request(tmp_path: Path) -> N
     assert DATASETS.choose(f"folder:{root}:size=6x3")(tmp_path).shape == (3, 6, 3)
 
 
-@pytest.mark.parametrize("size", ["0x3", "3", "3x3x3", "-1x2"])
+@pytest.mark.parametrize("size", ["0x3", "3", "3x3x3", "-1x2", "99999x99999"])
 def test_a_size_is_height_and_width(size: str, tmp_path: Path) -> None:
     with pytest.raises(BadValue, match="HEIGHTxWIDTH"):
         DATASETS.choose(f"folder:{lay_images(tmp_path / 'images')}:size={size}")(tmp_path)
@@ -534,3 +544,11 @@ def test_a_target_is_classes(values: list[Any], classes: tuple[str, ...] | None)
 def test_a_target_that_measures_is_regression(values: np.ndarray) -> None:
     with pytest.raises(DataError, match="regression"):
         classed("it", values)
+
+
+def test_a_class_beyond_whole_numbers_keeps_its_name() -> None:
+    assert classed("it", np.array([0.0, 1e300]))[1] == ("0.0", "1e+300")
+
+
+def test_a_class_cannot_command_the_terminal() -> None:
+    assert classed("it", np.array(["é\n", "\x1b[31m"]))[1] == (r"\x1b[31m", r"é\n")

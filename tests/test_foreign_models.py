@@ -109,6 +109,18 @@ def dropping(shape, classes, activation):
     return nn.Sequential(
         nn.Linear(4, 5), activation(5), nn.Dropout(0.5), nn.Linear(5, classes)
     )
+
+def leaving(shape): raise SystemExit(7)
+def miscounting(shape, classes, activation):
+    return nn.Sequential(nn.Linear(4, 5), activation(9), nn.Linear(5, classes))
+
+class Writing(Branching):
+    def forward(self, x):
+        return self.layer(self.act(x.mul_(2)))
+
+class Mixing(Branching):
+    def forward(self, x):
+        return self.layer(self.act(x) - x.mean(0))
 """
 CELL = Cell(
     dataset="iris",
@@ -394,6 +406,10 @@ REFUSED = {
     "Branching": " cannot be traced, so that its activations cannot be swapped: TraceError",
     "Detached": " fails the check 'is trained': no gradient in its first layer",
     "Repeating": " fails the check 'calls each activation once': act is called 2 times",
+    "leaving": " cannot be built: SystemExit: 7",
+    "miscounting": " fails the check 'says how many units a layer has': 1 says 9, and there are 5",
+    "Writing": " fails the check 'leaves its examples alone': it writes to them",
+    "Mixing": " fails the check 'scores each example by itself'",
     "dropping": " fails the check 'leaves torch's global generator alone': use relubench",
 }
 
@@ -403,6 +419,26 @@ def test_a_broken_one_gets_one_line(name: str, capsys: pytest.CaptureFixture[str
     assert main(["train", *TINY, "-m", f"./broken.py:{name}"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"./broken.py:{name}{REFUSED[name]}" in line
+
+
+def test_a_unit_that_a_factory_has_no_width_for_gets_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", *TINY, "-m", "./nets.py:factory", "-a", "crelu"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "crelu fails in ./nets.py:factory: RuntimeError" in line
+
+
+def test_what_a_model_prints_is_no_result(capfd: pytest.CaptureFixture[str]) -> None:
+    loud = NETWORKS.replace(
+        "    return nn.Sequential(", "    print('loud')\n    return nn.Sequential("
+    )
+    Path("nets.py").write_text(loud, encoding="utf-8")
+    for more in ([], ["--jobs", "2", "--no-ledger"]):
+        assert main(["train", *TINY, "-m", "./nets.py:factory", "--format", "json", *more]) == 0
+        out, err = capfd.readouterr()
+        assert len(json.loads(out)) == 1
+        assert "loud" in err
 
 
 def test_parameters_that_match_anyway_are_fine_others_are_refused(
@@ -421,3 +457,9 @@ def test_a_last_batch_of_one_is_refused_where_it_has_no_variance(
     assert main([*command, "16"]) == 2
     assert "the last batch of an epoch holds one example" in capsys.readouterr().err
     assert main([*command, "15"]) == 0
+    assert main([*command, "1"]) == 2
+    assert main([*command, "28", "--lr", "0.1,0.01", "--best-lr"]) == 2  # 29 of 33 try the rates
+    folds = ["cv", *TINY, "-m", "./nets.py:instance", "--folds", "3", "--batch-size"]
+    assert main([*folds, "23"]) == 0
+    assert main([*folds, "23", "--protocol", "published"]) == 2  # 70 of 105
+    assert main([*folds, "13", "--limit", "39"]) == 0

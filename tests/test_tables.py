@@ -63,6 +63,21 @@ def test_numbers_are_inputs_and_words_are_one_input_each(kind: str, tmp_path: Pa
     assert np.array_equal(np.concatenate(found), expected)
 
 
+def test_words_alone_are_encoded(tmp_path: Path) -> None:
+    dataset = get(f"{saved(tmp_path, FRAME[['town', 'label']])}:target=label")
+    train, test = prepare(
+        dataset.x, np.arange(40), np.arange(40, 60), Preparation(standardise=False), dataset.encode
+    )
+    assert np.array_equal(np.concatenate([train, test]), pd.get_dummies(FRAME.town))
+
+
+def test_a_column_of_lists_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    FRAME.assign(town=[[1, 2]] * len(FRAME)).to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(DataError, match="'town' holds lists or tables"):
+        get(f"parquet:{tmp_path / 'table.parquet'}:target=label")
+
+
 def test_numbers_alone_need_no_encoding(tmp_path: Path) -> None:
     dataset = get(f"{saved(tmp_path, FRAME.drop(columns='town'))}:target=label")
     assert dataset.encode is None
@@ -123,6 +138,9 @@ BAD = {
     "nothing": (b"", "cannot be read as csv"),
     "bytes": (bytes(range(256)), "cannot be read as csv"),
     "long rows": (b"a,label\n1,x,2\n2,y,3\n", "cannot be read as csv"),
+    "a name twice": (b"label,a,label\nx,1,x\ny,2,y\n", "two columns are named 'label'"),
+    "beyond float32": (text(FRAME, age=[1e39, *FRAME.age[1:]]), "not finite in float32"),
+    "latin-1": ("a,label\n1,Süd\n2,Ost\n".encode("latin-1"), "it is not UTF-8 text"),
     "semicolons": (b"a;b;label\n1;2;x\n", "no column 'label'"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,8 @@ def show(
     try:
         with ExitStack() as stack:
             parts = {p: stack.enter_context(files.replacing(p, "-o")) for p in targets if p}
-            done = outcome()
+            with redirect_stdout(sys.stderr):  # what a user's own code prints is no result
+                done = outcome()
             tables = [_arranged(done.tables[0], columns, sort, group), *done.tables[1:]]
             for path, name in targets.items():
                 _write(tables, name, parts[path]) if path else _print(tables, name)

@@ -83,7 +83,7 @@ def classed(label: str, values: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[
 
     Raises DataError, beginning with `label`, for one class, and for numbers that are measurements.
     """
-    if values.dtype.kind == "f" and (values == np.round(values)).all():
+    if values.dtype.kind == "f" and (values == np.round(values)).all() and not huge(values):
         values = values.astype(np.int64)
     elif values.dtype.kind not in "iuf":
         values = values.astype(str)
@@ -96,9 +96,21 @@ def classed(label: str, values: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[
             f"{label}: the target has {len(names)} distinct numbers among {len(values)} examples: "
             "that is regression, and relubench compares classifiers only"
         )
-    return y.astype(np.int64), tuple(map(str, names))
+    return y.astype(np.int64), tuple(map(_printable, names))
 
 
+def _printable(name: object) -> str:
+    """A class's name for a table: line ends and a terminal's commands escaped."""
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    return "".join(escaped)
+
+
+def huge(values: NDArray[Any], most: float = 2.0**53) -> bool:
+    """Whether a number is infinite or beyond ±most; up to 2⁵³ floats stand for whole numbers."""
+    return bool((np.abs(values.astype(np.float64)) > most).any())
+
+
+FLOAT32 = 3.4e38  # what training can hold
 FEW = 20  # classes that any target may have
 
 

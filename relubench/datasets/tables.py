@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 
 from relubench.catalog import Deferred
-from relubench.datasets.dataset import DATASETS, Dataset, classed
+from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, classed, huge
 from relubench.datasets.vision import network_timeout
 from relubench.errors import BadValue, DataError, suggestion
 
@@ -38,20 +38,27 @@ def csv(folder: Path, *, file: str, target: str = "", missing: str = "refuse") -
     filled with the training part's median or most frequent word.
     """
 
-    def read(path: Path) -> pd.DataFrame:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path,
-                index_col=False,
-                encoding="utf-8-sig",
-                na_values=MISSING,
-                keep_default_na=False,
-                low_memory=False,
-                skipinitialspace=True,
-            )
+    return _file("csv", file, target, missing, _read_csv)
 
-    return _file("csv", file, target, missing, read)
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    read: Callable[..., Any] = partial(
+        pd.read_csv,
+        path,
+        index_col=False,
+        encoding="utf-8-sig",
+        na_values=MISSING,
+        keep_default_na=False,
+        low_memory=False,
+        skipinitialspace=True,
+    )
+    names = read(header=None, nrows=1, dtype=str).iloc[0].dropna()
+    if (twice := names[names.duplicated()]).any():  # pandas would rename them
+        raise ValueError(f"two columns are named {twice.iloc[0]!r}: give each a name of its own")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        frame: pd.DataFrame = read()
+    return frame
 
 
 @DATASETS.add(task="classes", source=YOURS, examples="as many as the file has rows")
@@ -72,6 +79,8 @@ def _file(
         raise DataError(f"{label}: needs pyarrow: pip install 'relubench[parquet]'") from None
     except (OSError, ValueError, Warning) as error:
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+        if isinstance(error, UnicodeError):
+            reason = f"it is not UTF-8 text: save it as that ({reason})"
         raise DataError(f"{label}: cannot be read as {kind}: {reason}") from error
     columns = list(map(str, frame.columns))
     frame.columns = pd.Index(columns)
@@ -82,11 +91,20 @@ def _file(
         raise BadValue(f"{label}: no column {target!r}: {hint}")
     inputs = frame.drop(columns=target)
     for column in columns:
-        if frame[column].nunique() <= 1 and len(frame) > 1 and column != target:
+        if _distinct(label, frame[column]) <= 1 and len(frame) > 1 and column != target:
             raise DataError(
                 f"{label}: column {column!r} is constant and says nothing: take it out of the file"
             )
     return table(label, inputs, frame[target], missing)
+
+
+def _distinct(label: str, column: pd.Series[Any]) -> int:
+    try:
+        return column.nunique()
+    except TypeError as error:  # what has no hash
+        raise DataError(
+            f"{label}: column {column.name!r} holds lists or tables: numbers and words only"
+        ) from error
 
 
 def _some(columns: Sequence[str]) -> str:
@@ -164,8 +182,11 @@ def _values(column: pd.Series[Any]) -> NDArray[Any]:
 
 def _numbers(label: str, column: pd.Series[Any]) -> NDArray[np.float64]:
     found = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if np.isinf(found).any():
-        raise DataError(f"{label}: column {column.name!r} holds a number that is not finite")
+    if huge(found, FLOAT32):
+        raise DataError(
+            f"{label}: column {column.name!r} holds a number that is not finite in float32 "
+            f"(none may be beyond ±{FLOAT32:g})"
+        )
     return found
 
 
@@ -192,7 +213,13 @@ def encode(
     )
     fill = partial(impute.SimpleImputer, keep_empty_features=True)
     fitted = compose.make_column_transformer(
-        (fill(strategy="median"), slice(0, numbers)),
-        (pipeline.make_pipeline(fill(strategy="most_frequent"), one_hot), slice(numbers, None)),
+        (
+            fill(strategy="median"),
+            list(range(numbers)),
+        ),  # an empty list is passed over, a slice not
+        (
+            pipeline.make_pipeline(fill(strategy="most_frequent"), one_hot),
+            list(range(numbers, train.shape[1])),
+        ),
     )
     return fitted.fit_transform(train), fitted.transform(test)

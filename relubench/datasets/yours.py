@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relubench.catalog import Deferred
-from relubench.datasets.dataset import DATASETS, Dataset, classed
+from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, classed, huge
 from relubench.errors import BadValue, DataError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ else:
 
 ARRAYS = ("x", "y", "x_test", "y_test")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+LONGEST = 4096  # side of an image that is brought to a size
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
@@ -62,8 +64,13 @@ def _check_arrays(label: str, x: NDArray[Any], y: NDArray[Any], shape: Sequence[
         )
     if y.shape != (len(x),):
         raise DataError(f"{label}: y must be ({len(x)},) like x, got {y.shape}")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise DataError(f"{label}: x holds numbers that are not finite: fill or remove them")
+    if 0 in x.shape[1:]:
+        raise DataError(f"{label}: x is {x.shape}, and an example needs one number at the least")
+    if x.dtype.kind == "f" and (np.isnan(x).any() or huge(x, FLOAT32)):
+        raise DataError(
+            f"{label}: x holds numbers that are not finite in float32 (NaN, or beyond "
+            f"±{FLOAT32:g}): fill or remove them"
+        )
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise DataError(f"{label}: y holds numbers that are not finite: an example needs its class")
 
@@ -76,8 +83,9 @@ def folder(folder: Path, *, images: str, size: tuple[int, ...] = (0, 0)) -> Data
     All of one height and width, or brought to size=32x32 (0x0: as they are).
     """
     label, root = f"folder:{images}", Path(images).expanduser()
-    if len(size) != 2 or (size != (0, 0) and min(size) < 1):
-        raise BadValue(f"{label}: size must be HEIGHTxWIDTH, got {'x'.join(map(str, size))}")
+    if len(size) != 2 or (size != (0, 0) and not 1 <= min(size) <= max(size) <= LONGEST):
+        got = "x".join(map(str, size))
+        raise BadValue(f"{label}: size must be HEIGHTxWIDTH, each 1 to {LONGEST}, got {got}")
     if not root.is_dir():
         raise DataError(f"{label}: there is no such folder")
     paths = sorted(path for path in root.glob("*/*") if path.suffix.lower() in IMAGES)
@@ -92,11 +100,11 @@ def folder(folder: Path, *, images: str, size: tuple[int, ...] = (0, 0)) -> Data
 
 def _picture(label: str, path: Path, size: tuple[int, ...]) -> Image.Image:
     try:
-        with Image.open(path) as picture:
-            picture.load()
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
+            picture.load()  # warns of transparency, which is dropped, and of large images
             mode = picture.mode
             plain = picture.convert("L" if mode in ("1", "L") else "RGB")
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{label}: {path} cannot be read as an image") from error
     if mode not in MODES:
         raise DataError(f"{label}: {path} is of mode {mode}: images of 8 bits only")

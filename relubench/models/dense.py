@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DLRELU = "arXiv:1803.08375 (Agarap)"
+DEEPEST = 10_000  # layers, each an object that takes time to make
 
 
 @MODELS.add(paper=DLRELU, year=2018, widths=("hidden",))
@@ -46,8 +47,8 @@ def mlp(
 ) -> nn.Module:
     """`depth` dense layers of one width: for units that die and gradients that vanish with depth"""
     check_widths("mlp", "width", (width,))
-    if depth < 1:
-        raise BadValue(f"mlp: depth must be at least 1, got {depth}")
+    if not 1 <= depth <= DEEPEST:
+        raise BadValue(f"mlp: depth must be from 1 to {DEEPEST}, got {depth}")
     chain = Chain("mlp", shape, activation)
     for _ in range(depth):
         chain.dense(width)

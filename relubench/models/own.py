@@ -78,7 +78,7 @@ def network(
         made = make(*given, **settings)
     except RelubenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise OwnCodeError(f"{name} cannot be built: {brief(error)}") from error
     if not isinstance(made, nn.Module):
         raise OwnCodeError(f"{name} gives {type(made).__name__}: a model is an nn.Module")
