@@ -1,45 +1,35 @@
-"""The engine: the one training loop.
-
-Everything in the loop carries the stack's cells in its first dimension, and no cell's gradient
-depends on another cell, so that it reads the same for one cell and for many.
-"""
+"""The engine: a stack of cells in, a result for each out: built, trained, scored, counted."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from relubench import __version__, datasets, layers, matching, perturbations, rates, seeds
 from relubench.abreast import abreast, divided
 from relubench.activations import ACTIVATIONS
-from relubench.augmentations import Augment
-from relubench.checkpoints import Checkpoint, State, Unfinished
+from relubench.checkpoints import Checkpoint, Unfinished
 from relubench.datasets import Dataset
 from relubench.errors import BadValue
-from relubench.examples import Examples, Part, Tensors, parts, tensors
-from relubench.graphs import Replayed
+from relubench.examples import Examples, Tensors, parts, tensors
 from relubench.heads import HEADS
-from relubench.metrics import METRICS, Prediction
+from relubench.learning import diverged, steps, train
+from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.networks import CannotStack, Networks
-from relubench.neurons import Counter, exact
+from relubench.neurons import Counter
 from relubench.optimizers import OPTIMIZERS
-from relubench.paces import Paces
-from relubench.plan import Cell, Machine, Recipe, Stack, grouped
-from relubench.results import Environment, Epoch, RunResult, lost
-
-EVALUATION_BATCH = 2048  # examples that a forward pass holds at once when nothing is learned
-COUNTED = 2**20  # values of a layer that counters look at together: what a CPU's cache holds
-
+from relubench.plan import Cell, Machine, Stack, grouped
+from relubench.prediction import predict
+from relubench.results import Environment, RunResult, lost
 
 Passed = Callable[[Sequence[Cell]], list[RunResult]]
 
@@ -155,138 +145,12 @@ def _fit(
     return [results[cell] for cell in cells]
 
 
-def train(
-    cells: Sequence[Cell],
-    networks: Networks,
-    parts: Iterable[Part],
-    checkpoint: Checkpoint | None = None,
-) -> list[tuple[Epoch, ...]]:
-    """The loop: learns the networks' weights and returns each cell's learning curve.
-
-    Cells with more steps per epoch come before those with fewer. Every part is learned from for as
-    many epochs as the recipe has. A cell whose loss is no longer finite has its curve end there;
-    when all have, the loop ends.
-    """
-    recipe, head, parts = cells[0].recipe, HEADS.choose(cells[0].head), iter(parts)
-    device = next(iter(networks.parameters.values())).device
-    first = next(parts)
-    paces = Paces(networks, [steps(n, recipe) for n in first.examples.sizes])
-    optimizer = OPTIMIZERS.choose(recipe.optimizer)(
-        layers.parameter_groups(paces.parameters, recipe.weight_decay),
-        recipe.lr,
-        recipe.weight_decay,
-    )
-    streams, augment = [seeds.stream(cell, "batches") for cell in cells], Augment(cells)
-    noise = [seeds.stream(cells[0], purpose, str(device)) for purpose in ("noise", "dropout")]
-    layers.draw_noise_from(networks.modules[0], *noise)
-    networks.train(True)
-    losses = torch.zeros(len(cells), dtype=exact(device), device=device)
-    hits = torch.zeros_like(losses)
-    curves: list[list[Epoch]] = [[] for _ in cells]
-
-    def step(rows: Tensor, draws: Tensor, *weights: Tensor) -> None:
-        """Learn from one batch: rows of `examples`, what its augmentation draws, weights if padded.
-
-        rows, weights  (cells, batch), of the first cells
-        draws          (cells, batch, augmentations, 2)
-        """
-        x, y = examples.at(rows)  # (cells, batch, …)
-        leading = paces.leading[len(rows)]
-        log_p = head(leading(augment(x, draws)))  # (cells, batch, classes)
-        loss = nn.functional.nll_loss(log_p.mT, y, reduction="none")  # (cells, batch)
-        hit = log_p.detach().argmax(dim=-1) == y
-        count: Any = y.shape[1]
-        for weight in weights:
-            loss, hit, count = loss * weight, hit * weight, weight.sum(dim=1)
-        sums = loss.sum(dim=1)
-        for parameter in leading.parameters.values():
-            parameter.grad = None  # optimizer.zero_grad costs 30 µs more
-        (sums / count).sum().backward()
-        paces.graded(len(rows))
-        optimizer.step()
-        losses[: len(rows)].add_(sums.detach())
-        hits[: len(rows)].add_(hit.sum(dim=1))
-
-    if device.type == "cuda":
-        for group in optimizer.param_groups:
-            group.update({"capturable": True} if "capturable" in group else {})
-    state = State(networks, optimizer, [*streams, *augment.streams, *noise], curves)
-    checkpoint = checkpoint or Checkpoint(None)
-    state.restore(checkpoint.load())
-    for number, part in enumerate(chain([first], parts), 1):
-        examples = part.examples
-        weights = examples.weights()
-        take = Replayed(step, noise) if device.type == "cuda" else step
-        for _ in range(max(map(len, curves)), number * recipe.epochs):
-            orders = [
-                torch.randperm(n, generator=stream)
-                for n, stream in zip(examples.sizes, streams, strict=True)
-            ]
-            rows = examples.rows(orders).to(device)
-            draws = augment.draw(examples.sizes).to(device)
-            losses.zero_(), hits.zero_()
-            for begin in range(0, rows.shape[1], recipe.batch_size):
-                learning = [n for n in examples.sizes if n > begin]
-                end = begin + recipe.batch_size
-                batch = slice(len(learning)), slice(begin, end)
-                padded = [] if weights is None or end <= min(learning) else [weights[batch]]
-                take(rows[batch], draws[batch], *padded)
-            held_out = _accuracies(networks, head, part.held_out)
-            _extend(curves, losses, hits, examples.sizes, held_out)
-            if all(diverged(curve) for curve in curves):
-                return [tuple(curve) for curve in curves]
-            if checkpoint.due:
-                checkpoint.save(state.save())
-    return [tuple(curve) for curve in curves]
-
-
-def steps(examples: int, recipe: Recipe) -> int:
-    """How many steps an epoch takes."""
-    return math.ceil(examples / recipe.batch_size)
-
-
-def _accuracies(
-    networks: Networks, head: Callable[[Tensor], Tensor], examples: Examples | None
-) -> Sequence[float | None]:
-    """Every cell's accuracy on examples that it is not learning from; it goes on learning."""
-    if examples is None:
-        return [None] * len(networks.modules)
-    accuracies: Tensor = METRICS["accuracy"].function(predict(networks, head, examples, []))
-    networks.train(True)
-    found: list[float] = accuracies.tolist()
-    return found
-
-
-def _extend(
-    curves: list[list[Epoch]],
-    losses: Tensor,
-    hits: Tensor,
-    sizes: list[int],
-    held_out: Sequence[float | None],
-) -> None:
-    """Add an epoch to the curve of every cell that has not diverged."""
-    figures = zip(losses.tolist(), hits.tolist(), sizes, held_out, strict=True)
-    for curve, (loss, hit, n, held) in zip(curves, figures, strict=True):
-        if not diverged(curve):
-            finite = math.isfinite(loss)
-            curve.append(
-                Epoch(loss=loss / n, accuracy=hit / n, held_out=held) if finite else Epoch()
-            )
-
-
 @lru_cache
 def warm_up(device: str, optimizer: str) -> None:
     """One step of the smallest network, so that no cell's seconds hold what torch does but once."""
     layer = nn.Linear(1, 1, device=device)
     layer(torch.ones(1, 1, device=device)).sum().backward()
     OPTIMIZERS.choose(optimizer)(layer.parameters(), 0.001, 0.0).step()
-
-
-def diverged(curve: Sequence[Epoch]) -> str | None:
-    """Why a cell with this learning curve failed, or None."""
-    if curve and curve[-1].loss is None:
-        return f"diverged: the loss is not finite in epoch {len(curve)}"
-    return None
 
 
 def evaluate(
@@ -338,39 +202,6 @@ def withstood(cell: Cell, name: str, network: nn.Module, data: Tensors) -> float
     examples = Examples.of([x], [data.y_test])
     prediction = predict(Networks([network]), HEADS.choose(cell.head), examples, [])
     return float(METRICS["accuracy"].function(prediction))
-
-
-def predict(
-    networks: Networks,
-    head: Callable[[Tensor], Tensor],
-    examples: Examples,
-    counters: Sequence[Counter],
-) -> Prediction:
-    """What trained networks say of all examples, in evaluation mode; counters see every batch."""
-    networks.train(False)
-    n, size = examples.sizes[0], EVALUATION_BATCH // len(examples.sizes)
-    x, y = (
-        [part[first : first + n] for first in examples.first] for part in (examples.x, examples.y)
-    )
-    found = []
-    with torch.no_grad():
-        if counters:
-            _, seen = networks.observe(joined([part[:1] for part in x]))
-            size = min(EVALUATION_BATCH, COUNTED // max(value.numel() for value, _ in seen))
-        for parts in zip(*(part.split(max(1, size)) for part in x), strict=True):
-            if counters:
-                outputs, seen = networks.observe(joined(parts))
-                for counter, (value, slope) in zip(counters, seen, strict=True):
-                    counter.see(value, slope)
-            else:
-                outputs = networks(joined(parts))
-            found.append(head(outputs))
-    return Prediction(torch.cat(found, dim=1).cpu(), torch.stack(y).cpu())
-
-
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """A tensor per cell as one, the cells first; that of a single cell is not copied."""
-    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(list(parts))
 
 
 def defined(figure: float) -> float | None:

@@ -24,10 +24,11 @@ import torch
 
 from relubench import datasets, files
 from relubench.abreast import abreast
-from relubench.engine import build, train, warm_up
+from relubench.engine import build, warm_up
 from relubench.errors import BadValue
 from relubench.examples import Examples, Part
 from relubench.formats import counted
+from relubench.learning import train
 from relubench.networks import CannotStack, Networks
 from relubench.plan import Cell, Machine, Split
 

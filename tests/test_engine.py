@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from relubench import datasets, engine, seeds
+from relubench import datasets, engine, learning, seeds
 from relubench.activations import ACTIVATIONS
 from relubench.examples import Examples, Part, split
 from relubench.networks import Networks
@@ -65,7 +65,7 @@ def test_training_is_a_plain_torch_loop(optimizer: str, double: Machine) -> None
         theirs.load_state_dict(mine.state_dict())
 
     examples = Examples.of([data.x_train], [data.y_train])
-    (curve,) = engine.train([cell], Networks([network]), [Part(examples)])
+    (curve,) = learning.train([cell], Networks([network]), [Part(examples)])
 
     optim = REFERENCE_OPTIMIZERS[optimizer](
         plain.parameters(), lr=0.01, weight_decay=0.01, foreach=False

@@ -22,8 +22,9 @@ FLOORS = [
     | {"measures", "rates"},
     {"models", "networks", "report", "portrait", "executors", "config"}
     | {"augmentations", "perturbations"},
-    {"checkpoints", "matching", "paces", "baseline", "published"},
-    {"engine", "cost", "gate", "protocols"},
+    {"checkpoints", "matching", "paces", "prediction", "baseline", "published"},
+    {"learning", "cost", "gate", "protocols"},
+    {"engine"},
     {"checks", "tuning", "bill", "console", "ci"},
     {"work"},
     {"gatekeeper"},

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import torch
 
-from relubench import engine
+from relubench import engine, prediction
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.examples import Examples
@@ -94,7 +94,7 @@ def passed(count: int) -> list[float]:
     examples = Examples(
         torch.ones(1, 784).expand(count, 784), torch.ones(1, dtype=int).expand(count), [0], [count]
     )
-    engine.predict(Networks([network]), HEADS.choose("softmax"), examples, counters)
+    prediction.predict(Networks([network]), HEADS.choose("softmax"), examples, counters)
     return [peak()]
 
 

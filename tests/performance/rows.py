@@ -14,7 +14,7 @@ import peers
 import torch
 from measure import Figure, Seconds, as_slow, best_threads, faster, fastest, measure, on
 
-from relubench import commands, datasets, engine, examples, layers
+from relubench import commands, datasets, engine, examples, layers, learning, prediction
 from relubench.activations import ACTIVATIONS
 from relubench.commands import Request
 from relubench.console import Console
@@ -80,7 +80,7 @@ def own_epoch(cell: Cell, machine: Machine) -> tuple[Callable[[], object], examp
     data = engine.tensors(cell, machine)
     networks = Networks([engine.build(cell, tuple(data.x_train.shape[1:]), machine)])
     found = examples.Examples.of([data.x_train], [data.y_train])
-    return lambda: engine.train([cell], networks, [examples.Part(found)]), found
+    return lambda: learning.train([cell], networks, [examples.Part(found)]), found
 
 
 def mnist(model: str, limit: int | None) -> tuple[Cell, Machine]:
@@ -208,7 +208,7 @@ def observed(network: torch.nn.Module, data: examples.Examples) -> None:
     counters = [
         Counter(layer, 1, act.units, data.x.device) for layer, act in layers.activations(network)
     ]
-    engine.predict(Networks([network]), HEADS.choose("softmax"), data, counters)
+    prediction.predict(Networks([network]), HEADS.choose("softmax"), data, counters)
 
 
 def counting(rounds: int) -> Iterator[Figure]:

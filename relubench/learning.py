@@ -1,0 +1,175 @@
+"""The one training loop.
+
+Everything in it carries the pass's cells in its first dimension, and no cell's gradient depends on
+another cell, so that it reads the same for one cell and for many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relubench import layers, seeds
+from relubench.augmentations import Augment
+from relubench.checkpoints import Checkpoint, State
+from relubench.examples import Examples, Part
+from relubench.graphs import Replayed
+from relubench.heads import HEADS
+from relubench.metrics import METRICS
+from relubench.networks import Networks
+from relubench.neurons import exact
+from relubench.optimizers import OPTIMIZERS
+from relubench.paces import Paces
+from relubench.plan import Cell, Recipe
+from relubench.prediction import predict
+from relubench.results import Epoch
+
+
+def train(
+    cells: Sequence[Cell],
+    networks: Networks,
+    parts: Iterable[Part],
+    checkpoint: Checkpoint | None = None,
+) -> list[tuple[Epoch, ...]]:
+    """Learn the networks' weights; returns each cell's learning curve.
+
+    Cells with more steps per epoch come before those with fewer. Every part is learned from for as
+    many epochs as the recipe has. A cell whose loss is no longer finite has its curve end there;
+    when all have, the loop ends.
+    """
+    parts = iter(parts)
+    first = next(parts)
+    learner = Learner(cells, networks, first.examples.sizes)
+    checkpoint = checkpoint or Checkpoint(None)
+    learner.state.restore(checkpoint.load())
+    for number, part in enumerate(chain([first], parts), 1):
+        step: Callable[..., None] = partial(learner.step, part.examples)
+        take = Replayed(step, learner.noise) if learner.device.type == "cuda" else step
+        while learner.epochs < number * cells[0].recipe.epochs and not learner.lost:
+            learner.learn(part, take)
+            if checkpoint.due and not learner.lost:
+                checkpoint.save(learner.state.save())
+    return [tuple(curve) for curve in learner.curves]
+
+
+class Learner:
+    """Networks that learn, with all that changes as they do.
+
+    sizes         how many examples each cell begins to learn from
+    losses, hits  (cells,): sums over the examples of an epoch
+    """
+
+    def __init__(self, cells: Sequence[Cell], networks: Networks, sizes: Sequence[int]) -> None:
+        self.recipe, self.networks = cells[0].recipe, networks
+        self.head = HEADS.choose(cells[0].head)
+        self.device: torch.device = next(iter(networks.parameters.values())).device
+        self.paces = Paces(networks, [steps(n, self.recipe) for n in sizes])
+        self.optimizer = self._optimizer()
+        self.orders = [seeds.stream(cell, "batches") for cell in cells]
+        self.augment, where = Augment(cells), str(self.device)
+        self.noise = [seeds.stream(cells[0], name, where) for name in ("noise", "dropout")]
+        layers.draw_noise_from(networks.modules[0], *self.noise)
+        networks.train(True)
+        self.losses = torch.zeros(len(cells), dtype=exact(self.device), device=self.device)
+        self.hits = torch.zeros_like(self.losses)
+        self.curves: list[list[Epoch]] = [[] for _ in cells]
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        groups = layers.parameter_groups(self.paces.parameters, self.recipe.weight_decay)
+        make = OPTIMIZERS.choose(self.recipe.optimizer)
+        optimizer: torch.optim.Optimizer = make(groups, self.recipe.lr, self.recipe.weight_decay)
+        for group in optimizer.param_groups if self.device.type == "cuda" else ():
+            group.update({"capturable": True} if "capturable" in group else {})
+        return optimizer
+
+    @property
+    def state(self) -> State:
+        """What an unfinished training goes on from."""
+        streams = [*self.orders, *self.augment.streams, *self.noise]
+        return State(self.networks, self.optimizer, streams, self.curves)
+
+    @property
+    def epochs(self) -> int:
+        """How many are over."""
+        return max(map(len, self.curves))
+
+    @property
+    def lost(self) -> bool:
+        """Whether every cell has diverged."""
+        return all(diverged(curve) for curve in self.curves)
+
+    def learn(self, part: Part, take: Callable[..., None]) -> None:
+        """An epoch: `take` a step for every batch, then add to the curves."""
+        examples, weights = part.examples, part.examples.weights()
+        orders = [
+            torch.randperm(n, generator=stream)
+            for n, stream in zip(examples.sizes, self.orders, strict=True)
+        ]
+        rows = examples.rows(orders).to(self.device)
+        draws = self.augment.draw(examples.sizes).to(self.device)
+        self.losses.zero_(), self.hits.zero_()
+        for begin in range(0, rows.shape[1], self.recipe.batch_size):
+            learning = [n for n in examples.sizes if n > begin]
+            end = begin + self.recipe.batch_size
+            batch = slice(len(learning)), slice(begin, end)
+            padded = [] if weights is None or end <= min(learning) else [weights[batch]]
+            take(rows[batch], draws[batch], *padded)
+        self._extend(examples.sizes, self._accuracies(part.held_out))
+
+    def step(self, examples: Examples, rows: Tensor, draws: Tensor, *weights: Tensor) -> None:
+        """Learn from one batch: rows of `examples`, what its augmentation draws, weights if padded.
+
+        rows, weights  (cells, batch), of the first cells
+        draws          (cells, batch, augmentations, 2)
+        """
+        x, y = examples.at(rows)  # (cells, batch, …)
+        leading = self.paces.leading[len(rows)]
+        log_p = self.head(leading(self.augment(x, draws)))  # (cells, batch, classes)
+        loss = nn.functional.nll_loss(log_p.mT, y, reduction="none")  # (cells, batch)
+        hit = log_p.detach().argmax(dim=-1) == y
+        count: Any = y.shape[1]
+        for weight in weights:
+            loss, hit, count = loss * weight, hit * weight, weight.sum(dim=1)
+        sums = loss.sum(dim=1)
+        for parameter in leading.parameters.values():
+            parameter.grad = None  # optimizer.zero_grad costs 30 µs more
+        (sums / count).sum().backward()
+        self.paces.graded(len(rows))
+        self.optimizer.step()
+        self.losses[: len(rows)].add_(sums.detach())
+        self.hits[: len(rows)].add_(hit.sum(dim=1))
+
+    def _accuracies(self, examples: Examples | None) -> Sequence[float | None]:
+        """Every cell's accuracy on examples that it is not learning from; it goes on learning."""
+        if examples is None:
+            return [None] * len(self.curves)
+        prediction = predict(self.networks, self.head, examples, [])
+        self.networks.train(True)
+        found: list[float] = METRICS["accuracy"].function(prediction).tolist()
+        return found
+
+    def _extend(self, sizes: Sequence[int], held_out: Sequence[float | None]) -> None:
+        """Add an epoch to the curve of every cell that has not diverged."""
+        figures = zip(self.losses.tolist(), self.hits.tolist(), sizes, held_out, strict=True)
+        for curve, (loss, hit, n, held) in zip(self.curves, figures, strict=True):
+            if not diverged(curve):
+                epoch = Epoch(loss=loss / n, accuracy=hit / n, held_out=held)
+                curve.append(epoch if math.isfinite(loss) else Epoch())
+
+
+def steps(examples: int, recipe: Recipe) -> int:
+    """How many steps an epoch takes."""
+    return math.ceil(examples / recipe.batch_size)
+
+
+def diverged(curve: Sequence[Epoch]) -> str | None:
+    """Why a cell with this learning curve failed, or None."""
+    if curve and curve[-1].loss is None:
+        return f"diverged: the loss is not finite in epoch {len(curve)}"
+    return None
