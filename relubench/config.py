@@ -59,7 +59,7 @@ def _address(text: str) -> str:
 def _target(value: Any) -> str:
     """'train_error=0.25' or 'train_error=25%', as cells and rows have it: the first."""
     name, equals, text = str(value).partition("=")
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
+    found = re.fullmatch(r"\s*((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*(%?)\s*", text)
     if not equals or name.strip() not in ("train_error", "train_loss") or not found:
         raise BadValue(f"got {value}, must be such as train_error=0.25 or train_loss=0.1")
     name, size = name.strip(), float(found[1]) / (100 if found[2] else 1)

@@ -93,6 +93,8 @@ class Ledger:
         self.released: threading.Event | None = None  # set: claims are not prolonged any more
         with self._usable():
             path.parent.mkdir(parents=True, exist_ok=True)
+            if _begins(path) not in (b"", b"SQLite format 3\0"):
+                raise sqlite3.DatabaseError("it is no database")  # SQLite takes a byte for nothing
             self.base = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
             self._prepare()
 
@@ -248,6 +250,13 @@ class Ledger:
     def close(self) -> None:
         """Let go of the file."""
         self.base.close()
+
+
+def _begins(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(16)
 
 
 def _another(host: str, process: int) -> bool:

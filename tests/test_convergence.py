@@ -8,8 +8,9 @@ import json
 import pytest
 from fabricated import plan, result
 
-from relubench import report
+from relubench import config, report
 from relubench.cli import main
+from relubench.commands import CATALOGS
 from relubench.measures import MEASURES
 from relubench.report import Terms
 from relubench.results import Epoch, RunResult
@@ -102,6 +103,12 @@ def test_each_run_takes_its_best_rate_and_the_rows_say_which(
     assert [row["chosen_lr"] for row in rows] == [[0.05], [0.05]]
     assert main(["train", *common]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 12  # without it a rate is a set-up
+
+
+@pytest.mark.parametrize("text", ["train_loss=0.001", "train_loss=1e-3", " train_loss = .001"])
+def test_a_target_has_one_spelling(text: str) -> None:
+    settings = config.settings(config.Benchmarks("", {}), None, {"until": text}, CATALOGS)
+    assert settings.until == "train_loss=0.001"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,12 @@ def damaged(path: Path) -> None:
     path.write_bytes(data)
 
 
+NO_LEDGERS = ("x", "my thesis " * 99)
+
+
 @pytest.mark.parametrize(
-    "make", [foreign, newer, damaged, lambda path: path.write_text("my thesis " * 99)]
+    "make",
+    [foreign, newer, damaged, *(partial(Path.write_text, data=text) for text in NO_LEDGERS)],
 )
 def test_a_file_that_is_no_ledger_is_refused_and_left_as_it_is(
     make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
