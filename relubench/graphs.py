@@ -12,7 +12,7 @@ Step = Callable[..., None]
 WARM_UP = 3  # steps that are taken as they are before one is captured
 
 
-class Replayed:
+class Captured:
     """`step` for batches of one shape, captured at the fourth of them and replayed from then on.
 
     Batches of another shape, and all of them where the step cannot be captured, are taken as they

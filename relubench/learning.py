@@ -7,7 +7,7 @@ another cell, so that it reads the same for one cell and for many.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -16,18 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from relubench import layers, seeds
+from relubench.activations import ACTIVATIONS
 from relubench.augmentations import Augment
 from relubench.checkpoints import Checkpoint, State
 from relubench.examples import Examples, Part
-from relubench.graphs import Replayed
+from relubench.graphs import Captured
 from relubench.heads import HEADS
 from relubench.metrics import METRICS
+from relubench.models import MODELS
 from relubench.networks import Networks
 from relubench.neurons import exact
 from relubench.optimizers import OPTIMIZERS
 from relubench.paces import Paces
 from relubench.plan import Cell, Recipe
 from relubench.prediction import predict
+from relubench.recording import PLAIN, Recorded, Step
 from relubench.results import Epoch
 
 
@@ -49,8 +52,7 @@ def train(
     checkpoint = checkpoint or Checkpoint(None)
     learner.state.restore(checkpoint.load())
     for number, part in enumerate(chain([first], parts), 1):
-        step: Callable[..., None] = partial(learner.step, part.examples)
-        take = Replayed(step, learner.noise) if learner.device.type == "cuda" else step
+        take = learner.step_on(part.examples)
         while learner.epochs < number * cells[0].recipe.epochs and not learner.lost:
             learner.learn(part, take)
             if checkpoint.due and not learner.lost:
@@ -68,6 +70,8 @@ class Learner:
     def __init__(self, cells: Sequence[Cell], networks: Networks, sizes: Sequence[int]) -> None:
         self.recipe, self.networks = cells[0].recipe, networks
         self.head = HEADS.choose(cells[0].head)
+        unit, model = ACTIVATIONS.choose(cells[0].activation), MODELS.choose(cells[0].model)
+        self.constant = not (unit.entry.sha256 or model.entry.code)
         self.device: torch.device = next(iter(networks.parameters.values())).device
         self.paces = Paces(networks, [steps(n, self.recipe) for n in sizes])
         self.optimizer = self._optimizer()
@@ -104,7 +108,18 @@ class Learner:
         """Whether every cell has diverged."""
         return all(diverged(curve) for curve in self.curves)
 
-    def learn(self, part: Part, take: Callable[..., None]) -> None:
+    def step_on(self, examples: Examples, plain: int = PLAIN) -> Step:
+        """The step for batches of these examples, replayed where that is possible.
+
+        On a CPU that is after `plain` of them, and not with a user's own code or a library's model,
+        which may change from step to step.
+        """
+        step = partial(self.step, examples)
+        if self.device.type == "cuda":
+            return Captured(step, self.noise)
+        return Recorded(step, plain) if self.device.type == "cpu" and self.constant else step
+
+    def learn(self, part: Part, take: Step) -> None:
         """An epoch: `take` a step for every batch, then add to the curves."""
         examples, weights = part.examples, part.examples.weights()
         orders = [

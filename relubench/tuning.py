@@ -22,13 +22,13 @@ from typing import Any
 import platformdirs
 import torch
 
-from relubench import datasets, files
+from relubench import __version__, datasets, files
 from relubench.abreast import abreast
 from relubench.engine import build, warm_up
 from relubench.errors import BadValue
 from relubench.examples import Examples, Part
 from relubench.formats import counted
-from relubench.learning import train
+from relubench.learning import Learner
 from relubench.networks import CannotStack, Networks
 from relubench.plan import Cell, Machine, Split
 
@@ -120,9 +120,9 @@ def _seconds(
     batch = min(cell.recipe.batch_size, dataset.n_train)
     key = json.dumps(
         [
-            *(platform.processor() or platform.machine(), os.cpu_count(), torch.__version__),
-            *(machine.device, machine.dtype, cell.model, shape, len(dataset.classes)),
-            *(batch, cell.recipe.optimizer, *how),
+            *(__version__, torch.__version__, platform.processor() or platform.machine()),
+            *(os.cpu_count(), machine.device, machine.dtype, cell.model, shape),
+            *(len(dataset.classes), batch, cell.recipe.optimizer, *how),
         ]
     )
     known = _cache()
@@ -168,10 +168,12 @@ def _measure(
         return math.inf
 
     def epoch(networks: Networks) -> float:
+        learner = Learner(cells, networks, examples.sizes)
+        step = learner.step_on(examples, plain=STEPS // 2)
         taken: list[float] = []
         while len(taken) < TIMED or sum(taken) < ENOUGH:
             start = time.perf_counter()
-            train(cells, networks, [Part(examples)])
+            learner.learn(Part(examples), step)
             taken.append(time.perf_counter() - start)
         return statistics.median(taken[1:])  # the first warms up; the least may have been alone
 

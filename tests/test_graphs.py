@@ -1,4 +1,4 @@
-"""Replayed training steps: which batches are captured, which are taken as they are."""
+"""Captured training steps: which batches are captured, which are taken as they are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from relubench import engine
-from relubench.graphs import WARM_UP, Replayed
+from relubench.graphs import WARM_UP, Captured
 from relubench.plan import Cell, Machine, Recipe, Stack
 
 
@@ -27,17 +27,17 @@ class FakeGraph:
 
 @pytest.fixture(params=[True, False], ids=["captured", "not captured"])
 def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    def capture(self: Replayed) -> FakeGraph | bool:
+    def capture(self: Captured) -> FakeGraph | bool:
         return FakeGraph(self.step, self.inputs) if request.param else False
 
-    monkeypatch.setattr(Replayed, "_aside", lambda self, inputs: self.step(*inputs))
-    monkeypatch.setattr(Replayed, "_capture", capture)
+    monkeypatch.setattr(Captured, "_aside", lambda self, inputs: self.step(*inputs))
+    monkeypatch.setattr(Captured, "_capture", capture)
     return bool(request.param)
 
 
 def test_every_batch_is_learned_once_and_in_its_order(fake: bool) -> None:
     learned: list[list[int]] = []
-    replayed = Replayed(lambda rows: learned.append(rows.tolist()), [])
+    replayed = Captured(lambda rows: learned.append(rows.tolist()), [])
     batches = [batch for epoch in range(3) for batch in (torch.arange(11) + 100 * epoch).split(3)]
     for batch in batches:
         replayed(batch)
@@ -61,7 +61,7 @@ def test_replayed_training_is_training(
     stack = Stack(tuple(dataclasses.replace(cell, seed=seed) for seed in range(3)))
     cuda = dataclasses.replace(machine, device="cuda")
     replayed = engine.fit(stack, cuda)
-    monkeypatch.setattr(Replayed, "_capture", lambda self: False)
+    monkeypatch.setattr(Captured, "_capture", lambda self: False)
     plain = engine.fit(stack, cuda)
     for mine, theirs in zip(replayed, plain, strict=True):
         assert mine.failed is theirs.failed is None

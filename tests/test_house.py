@@ -19,7 +19,7 @@ FLOORS = [
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds"},
     {"layers", "cluster", "listing", "neurons", "examples", "ledger", "advice", "plots", "graphs"}
-    | {"measures", "rates"},
+    | {"measures", "rates", "recording"},
     {"models", "networks", "report", "portrait", "executors", "config"}
     | {"augmentations", "perturbations"},
     {"checkpoints", "matching", "paces", "prediction", "baseline", "published"},

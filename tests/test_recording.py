@@ -1,0 +1,155 @@
+"""Recorded steps: what is replayed is, to the bit, what the steps would have done."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from test_models import TINY
+from torch import Tensor
+
+from relubench import engine, recording
+from relubench.activations import ACTIVATIONS
+from relubench.examples import Examples, Part
+from relubench.heads import HEADS
+from relubench.learning import Learner
+from relubench.networks import CannotStack, Networks
+from relubench.optimizers import OPTIMIZERS
+from relubench.plan import Cell, Machine, Recipe
+from relubench.recording import Recorded
+
+SHAPE, SIZES = (1, 16, 16), [11, 9, 6]  # batches of 4: a full one, a padded one, one of two cells
+CELL = Cell(
+    dataset="iris", model="ffnn:hidden=8x4", activation="relu", recipe=Recipe(batch_size=4, lr=0.01)
+)
+
+
+def learned(cell: Cell, machine: Machine, recorded: bool) -> list[Tensor]:
+    """Weights and curves of three cells, or of one where they do not stack, after four epochs."""
+    generator, n = torch.Generator().manual_seed(0), max(SIZES)
+    x, y = torch.randn(n, *SHAPE, generator=generator), torch.arange(n) % 3
+    cells, sizes = [dataclasses.replace(cell, seed=seed) for seed in range(len(SIZES))], SIZES
+    networks = Networks([engine.build(each, SHAPE, machine) for each in cells])
+    try:
+        networks.probe(x[:2].expand(len(cells), 2, *SHAPE))
+    except CannotStack:
+        cells, sizes = cells[:1], SIZES[:1]
+        networks = Networks([engine.build(cells[0], SHAPE, machine)])
+    part = Part(Examples.of([x[:n] for n in sizes], [y[:n] for n in sizes]))
+    learner = Learner(cells, networks, sizes)
+    step = partial(learner.step, part.examples)
+    replayed = Recorded(step, plain=2)
+    for _ in range(4):
+        learner.learn(part, replayed if recorded else step)
+    assert len(replayed.replays) == (min(len(sizes) + 1, 3) if recorded else 0)
+    curves = [[(epoch.loss, epoch.accuracy) for epoch in curve] for curve in learner.curves]
+    return [*networks.tensors.values(), torch.tensor(curves, dtype=torch.float64)]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *(dataclasses.replace(CELL, activation=activation) for activation in ACTIVATIONS),
+        *(dataclasses.replace(CELL, model=model) for model in TINY.values()),
+        *(dataclasses.replace(CELL, head=head) for head in HEADS),
+        *(
+            dataclasses.replace(
+                CELL,
+                model="cnn:filters=3x4:dense=5:dropout=0.2",
+                recipe=dataclasses.replace(
+                    CELL.recipe, optimizer=optimizer, weight_decay=0.1, augment="flip,crop"
+                ),
+            )
+            for optimizer in [*OPTIMIZERS, "sgd:momentum=0.9:nesterov=true"]
+        ),
+    ],
+    ids=lambda cell: f"{cell.model} {cell.activation} {cell.head} {cell.recipe.optimizer}",
+)
+def test_replayed_steps_are_the_steps(cell: Cell, machine: Machine) -> None:
+    plain, replayed = learned(cell, machine, False), learned(cell, machine, True)
+    for mine, theirs in zip(replayed, plain, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_step_that_reads_numbers_is_taken_as_it_is() -> None:
+    total = torch.zeros(())
+
+    def step(x: Tensor) -> None:
+        total.add_(x.sum() if x.sum().item() > 0 else 10)
+
+    recorded = Recorded(step, plain=1)
+    for x in (1.0, 2.0, -1.0):
+        recorded(torch.tensor([x]))
+    assert not recorded.replays
+    assert total.item() == 1 + 2 + 10
+
+
+def test_a_step_whose_tensors_go_other_ways_is_taken_as_it_is() -> None:
+    total = torch.zeros(1)
+
+    def step(x: Tensor) -> None:
+        total.add_(torch.from_numpy((2 * x).numpy()))  # torch sees a tensor that was not made
+
+    recorded = Recorded(step, plain=1)
+    for x in (1.0, 2.0, 3.0):
+        recorded(torch.tensor([x]))
+    assert not recorded.replays
+    assert total.item() == 12
+
+
+def test_a_large_step_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "LARGE", 100)
+    total = torch.zeros(())
+    recorded = Recorded(lambda x: total.add_((x * x).sum()), plain=1)
+    for size in (3, 30, 3, 30):
+        recorded(torch.ones(size))
+    assert len(recorded.replays) == 1  # of 3 numbers
+    assert total.item() == 66
+
+
+def test_a_mask_is_not_recorded_and_an_index_is() -> None:
+    total = torch.zeros(())
+    masked = Recorded(lambda x: total.add_(x[x > 0].sum()), plain=1)
+    indexed = Recorded(lambda x: total.add_(x[x.long()].sum()), plain=1)
+    for x in ([0.0, 1.0, 0.0], [2.0, 3.0, 0.0], [1.0, 2.0, 2.0]):
+        masked(torch.tensor(x)), indexed(torch.tensor(x).clamp(max=2))
+    assert (len(masked.replays), len(indexed.replays)) == (0, 1)
+    assert total.item() == (1 + 5 + 5) + (0 + 1 + 0) + (0 + 0 + 2) + (2 + 2 + 2)
+
+
+def test_a_replay_lets_go_of_what_it_is_done_with() -> None:
+    refs: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+
+    @torch.library.custom_op("relubench_tests::seen", mutates_args=())
+    def seen(x: Tensor) -> Tensor:
+        alive.append(sum(ref() is not None for ref in refs))
+        refs.append(weakref.ref(x))
+        return x.clone()
+
+    recorded = Recorded(lambda x: seen(seen(seen(seen(x)))), plain=1)
+    recorded(torch.ones(3))
+    refs.clear(), alive.clear()
+    recorded(torch.ones(3))
+    assert alive == [0, 1, 1, 1]  # the input is the caller's
+
+
+@pytest.mark.parametrize(
+    "changes", [{"activation": "own.py:unit"}, {"model": "torchvision.squeezenet1_1"}]
+)
+def test_code_that_may_change_is_not_recorded(
+    changes: dict[str, str], machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text("def unit(x):\n    return x.sin()\n", encoding="utf-8")
+    cell, shape = dataclasses.replace(CELL, **changes), (3, 32, 32)
+    learner = Learner([cell], Networks([engine.build(cell, shape, machine)]), SIZES[:1])
+    none = Examples(torch.empty(0, *shape), torch.empty(0), [0], [0])
+    assert not isinstance(learner.step_on(none), Recorded)
+    known = dataclasses.replace(CELL, model="cnn:filters=3x4")
+    learner = Learner([known], Networks([engine.build(known, shape, machine)]), SIZES[:1])
+    assert isinstance(learner.step_on(none), Recorded)
