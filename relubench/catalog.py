@@ -59,13 +59,13 @@ class Entry:
         """Each parameter's default, in the order of the signature."""
         return {p.name: p.default for p in self._keywords if p.default is not p.empty}
 
-    @property
+    @cached_property
     def first(self) -> dict[str, Any]:
         """The parameter that must be given, if there is one, with a value of its type."""
         like = {"str": "", "float": 0.0}
         return {p.name: like[p.annotation] for p in self._keywords if p.default is p.empty}
 
-    @property
+    @cached_property
     def _keywords(self) -> list[inspect.Parameter]:
         signature = inspect.signature(self.function).parameters.values()
         return [p for p in signature if p.kind is p.KEYWORD_ONLY]

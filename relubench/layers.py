@@ -235,9 +235,11 @@ def initialise(network: nn.Module, stream: torch.Generator, output_bias: float =
         elif isinstance(module, WEIGHTED) and module not in own:
             pending.append(module)
     drawn += [(layer, OUTPUT_SCHEME, 1) for layer in pending]
-    for first in (True, False):
-        for layer, scheme, count in drawn:
-            _draw(layer, scheme, count, first, stream)
+    for layer, scheme, count in drawn:
+        _draw(layer, scheme, count, True, stream)
+    for layer, scheme, count in drawn:
+        if count > 1:
+            _draw(layer, scheme, count, False, stream)
     for layer in pending[-1:]:
         _fill_bias(layer, output_bias)
     for act in acts:

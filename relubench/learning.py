@@ -146,7 +146,8 @@ class Learner:
         x, y = examples.at(rows)  # (cells, batch, …)
         leading = self.paces.leading[len(rows)]
         log_p = self.head(leading(self.augment(x, draws)))  # (cells, batch, classes)
-        loss = nn.functional.nll_loss(log_p.mT, y, reduction="none")  # (cells, batch)
+        each = nn.functional.nll_loss(log_p.flatten(0, 1), y.flatten(), reduction="none")
+        loss = each.view_as(y)  # (cells, batch)
         hit = log_p.detach().argmax(dim=-1) == y
         count: Any = y.shape[1]
         for weight in weights:
@@ -154,7 +155,7 @@ class Learner:
         sums = loss.sum(dim=1)
         for parameter in leading.parameters.values():
             parameter.grad = None  # optimizer.zero_grad costs 30 µs more
-        (sums / count).sum().backward()
+        sums.backward(torch.ones_like(sums) / count)  # that is, of every cell's mean
         self.paces.graded(len(rows))
         self.optimizer.step()
         self.losses[: len(rows)].add_(sums.detach())
