@@ -64,6 +64,7 @@ class Learner:
     """Networks that learn, with all that changes as they do.
 
     sizes         how many examples each cell begins to learn from
+    constant      whether a step does the same every time, as far as relubench knows
     losses, hits  (cells,): sums over the examples of an epoch
     """
 

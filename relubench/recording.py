@@ -63,7 +63,8 @@ class Recorder(TorchDispatchMode):
         self.lost = False
         self.lines: list[tuple[str, list[str]]] = []  # and the variables in it
         self.names: dict[int, str] = {}  # of tensors, by id
-        self.made: dict[int, int] = {}  # bytes, by address
+        self.made: set[int] = set()  # addresses of memory
+        self.bytes = 0
         self.alive: list[Tensor] = []  # so that their ids and addresses stay theirs
         self.constants: dict[str, Any] = {}
         self.inputs = [self._variable(tensor) for tensor in inputs]
@@ -93,12 +94,14 @@ class Recorder(TorchDispatchMode):
         target = ", ".join(results) + ("," if isinstance(result, list | tuple) else "")
         line = f"{target} = {self._constant(function)}({', '.join(written)})"
         self.lines.append((line, [*variables, *results]))
-        self.lost |= _reads_numbers(op, before) or sum(self.made.values()) > LARGE
+        self.lost |= _reads_numbers(op, before) or self.bytes > LARGE
         return result
 
     def _variable(self, tensor: Tensor) -> str:
+        memory = tensor.untyped_storage()
+        self.bytes += memory.nbytes() if memory.data_ptr() not in self.made else 0
+        self.made.add(memory.data_ptr())
         self.alive.append(tensor)
-        self.made[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return self.names.setdefault(id(tensor), f"v{len(self.names)}")
 
     def _constant(self, value: Any) -> str:

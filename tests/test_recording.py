@@ -32,13 +32,15 @@ def learned(cell: Cell, machine: Machine, recorded: bool) -> list[Tensor]:
     """Weights and curves of three cells, or of one where they do not stack, after four epochs."""
     generator, n = torch.Generator().manual_seed(0), max(SIZES)
     x, y = torch.randn(n, *SHAPE, generator=generator), torch.arange(n) % 3
+    x = x.to(getattr(torch, machine.storage))
     cells, sizes = [dataclasses.replace(cell, seed=seed) for seed in range(len(SIZES))], SIZES
-    networks = Networks([engine.build(each, SHAPE, machine) for each in cells])
+    bf16 = machine.dtype == "bf16"
+    networks = Networks([engine.build(each, SHAPE, machine) for each in cells], bf16)
     try:
         networks.probe(x[:2].expand(len(cells), 2, *SHAPE))
     except CannotStack:
         cells, sizes = cells[:1], SIZES[:1]
-        networks = Networks([engine.build(cells[0], SHAPE, machine)])
+        networks = Networks([engine.build(cells[0], SHAPE, machine)], bf16)
     part = Part(Examples.of([x[:n] for n in sizes], [y[:n] for n in sizes]))
     learner = Learner(cells, networks, sizes)
     step = partial(learner.step, part.examples)
@@ -70,6 +72,15 @@ def learned(cell: Cell, machine: Machine, recorded: bool) -> list[Tensor]:
     ids=lambda cell: f"{cell.model} {cell.activation} {cell.head} {cell.recipe.optimizer}",
 )
 def test_replayed_steps_are_the_steps(cell: Cell, machine: Machine) -> None:
+    assert_replayed(cell, machine)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "float64"])
+def test_replayed_steps_are_the_steps_in_other_types(dtype: str, machine: Machine) -> None:
+    assert_replayed(CELL, dataclasses.replace(machine, dtype=dtype))
+
+
+def assert_replayed(cell: Cell, machine: Machine) -> None:
     plain, replayed = learned(cell, machine, False), learned(cell, machine, True)
     for mine, theirs in zip(replayed, plain, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
