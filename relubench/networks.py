@@ -243,21 +243,21 @@ def _pulled(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, An
 
 def slopes(act: Act, x: Tensor) -> Tensor:
     """|f'(x)| by automatic differentiation: what back-propagation would multiply by at `x`."""
-    return with_slopes(act, act.forward, x, _pulled)[1]
+    return with_slopes(act, act.forward, x, _pulled)[1].abs()
 
 
 def with_slopes(
     act: Act, forward: Callable[[Tensor], Tensor], x: Tensor, pulled: Pulled
 ) -> tuple[Tensor, Tensor]:
-    """f(x), and |f'(x)| by automatic differentiation, both (examples, units, …).
+    """f(x), and f'(x) by automatic differentiation, both (examples, units, …).
 
-    The slope of an output is the largest over its pre-activations; where a unit takes other
-    examples or positions in too, that of its sum over them.
+    The slope of an output over several pre-activations is the steepest, without its sign; where a
+    unit takes other examples or positions in too, that of its sum over them.
     """
     value, pull = pulled(forward, x)
     entry = act.activation.entry
     if entry.elementwise:
-        return value, pull(value.new_ones(()).expand(value.shape))[0].abs()
+        return value, pull(value.new_ones(()).expand(value.shape))[0]
     apart = 1 if entry.mixes else act.units // entry.outputs  # outputs that share no pre-activation
     steepest = []
     for first in range(0, act.units, apart):

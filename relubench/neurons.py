@@ -7,7 +7,6 @@ evaluation mode, in memory that does not grow with the number of examples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,23 +26,28 @@ class Counter:
     def __init__(self, layer: str, cells: int, units: int, device: torch.device) -> None:
         self.layer, self.units = layer, units
         self.examples, self.positions = 0, 0
+        self.room = torch.empty(0, device=device)
         self.moved = torch.zeros(cells, units, dtype=torch.bool, device=device)
         self.active, self.flat, self.total, self.magnitude, self.squares = (
             torch.zeros(cells, units, dtype=exact(device), device=device) for _ in range(5)
         )
 
     def see(self, value: Tensor, slope: Tensor) -> None:
-        """Count one batch of outputs and |slopes|, (cells, examples, units, …)."""
+        """Count one batch of outputs and slopes, (cells, examples, units, …)."""
         over = (1, *range(3, value.ndim))
         self.examples += value.shape[1]
         self.positions += value[0].numel() // self.units
-        self.moved |= slope.amax(over) > 0
-        self.flat += _marks(torch.lt, slope, FLAT).sum(over)
-        self.active += _marks(torch.ne, value, 0).sum(over)
         value = value.to(torch.promote_types(value.dtype, torch.float32))
+        if self.room.shape != value.shape:
+            self.room = torch.empty_like(value)  # new memory for every figure would take longer
+        steepness = torch.abs(slope.to(value.dtype), out=self.room)
+        self.moved |= steepness.amax(over) > 0
+        # marks are numbers, since a CPU is slow at summing bools; they count exactly to 16 million
+        self.flat += torch.lt(steepness, FLAT, out=self.room).sum(over)
+        self.active += torch.ne(value, 0, out=self.room).sum(over)
         self.total += value.sum(over)
-        self.magnitude += value.abs().sum(over)
-        self.squares += value.square().sum(over)  # a CPU takes six times as long for the norm
+        self.magnitude += torch.abs(value, out=self.room).sum(over)
+        self.squares += torch.square(value, out=self.room).sum(over)  # the norm takes far longer
 
     def counts(self) -> list[LayerCount]:
         """The figures so far, one entry per cell."""
@@ -68,11 +72,3 @@ class Counter:
             "examples": self.examples,
         }
         return [LayerCount(**shared, **dict(zip(figures, row, strict=True))) for row in rows]
-
-
-def _marks(test: Callable[..., Tensor], x: Tensor, bound: float) -> Tensor:
-    """1 where the test holds, else 0: in float32, since a CPU is slow at making and summing bools.
-
-    It counts exactly to 16 million, more than one batch has.
-    """
-    return test(x, bound, out=torch.empty_like(x, dtype=torch.float32))
