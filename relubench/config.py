@@ -409,36 +409,10 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
     models  say which activation is their own, where none is chosen
     """
     _check_growth(settings)
-    seeds = settings.max_seeds or settings.first_seeds(command)
-    folds = settings.folds or (FOLDS if command == "cv" else None)
-    settings = settings.model_copy(update={"seeds": seeds, "folds": folds})
-    if quick and not settings.quick:
-        shrunk = {key: min(getattr(settings, key) or most, most) for key, most in QUICK.items()}
-        shrunk["folds"] = folds and shrunk["folds"]
-        shrunk["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
-        settings = settings.model_copy(update=shrunk)
+    settings = _counted(settings, command, quick and not settings.quick)
     every_seed = [settings.seed] if settings.seed is not None else range(settings.seeds or 1)
     names = {model: _activations(settings, command, models, model) for model in settings.model}
-    searched = _rates(settings)
-    augment, perturb = (",".join(found) or None for found in (settings.augment, settings.perturb))
-    recipes = [
-        Recipe(
-            optimizer=optimizer,
-            lr=lr,
-            rates=searched,
-            epochs=epochs,
-            batch_size=size,
-            weight_decay=decay,
-            augment=augment,
-        )
-        for optimizer, lr, epochs, size, decay in itertools.product(
-            settings.optimizer,
-            settings.lr[:1] if searched else settings.lr,
-            settings.epochs,
-            settings.batch_size,
-            settings.weight_decay,
-        )
-    ]
+    perturb = ",".join(settings.perturb) or None
     preparation = Preparation(
         standardise=settings.standardise, pca=settings.pca, limit=settings.limit
     )
@@ -457,7 +431,7 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
             until=settings.until,
         )
         for dataset, model, head, recipe in itertools.product(
-            settings.dataset, settings.model, settings.head, recipes
+            settings.dataset, settings.model, settings.head, _recipes(settings)
         )
         for split in _splits(settings, command)
         for seed in every_seed
@@ -466,6 +440,42 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
     return Plan(
         cells=cells, reference=settings.reference, quick=quick, margins=dict(settings.margin)
     )
+
+
+def _counted(settings: Settings, command: str, shrunk: bool) -> Settings:
+    """With as many seeds and folds as the command takes; few of all where it is shrunk."""
+    seeds = settings.max_seeds or settings.first_seeds(command)
+    folds = settings.folds or (FOLDS if command == "cv" else None)
+    counts: dict[str, Any] = {"seeds": seeds, "folds": folds}
+    if shrunk:
+        given = dict(settings) | counts
+        counts = {key: min(given[key] or most, most) for key, most in QUICK.items()}
+        counts["folds"] = folds and counts["folds"]
+        counts["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
+    return settings.model_copy(update=counts)
+
+
+def _recipes(settings: Settings) -> list[Recipe]:
+    """The product of all that a recipe may be given several of."""
+    searched = _rates(settings)
+    return [
+        Recipe(
+            optimizer=optimizer,
+            lr=lr,
+            rates=searched,
+            epochs=epochs,
+            batch_size=size,
+            weight_decay=decay,
+            augment=",".join(settings.augment) or None,
+        )
+        for optimizer, lr, epochs, size, decay in itertools.product(
+            settings.optimizer,
+            settings.lr[:1] if searched else settings.lr,
+            settings.epochs,
+            settings.batch_size,
+            settings.weight_decay,
+        )
+    ]
 
 
 def protocols(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
