@@ -22,6 +22,7 @@ from relubench.results import RunResult
 
 APPLICATION = 0x72656C75  # "relu", SQLite's application_id
 SCHEMA = 2
+SMALLEST = 512  # bytes of a database
 PATIENCE = 120  # seconds that a process waits for another's transaction
 BATCH = 500  # keys asked for in one query
 TOLERANCE = 1e-4  # relative: how far the same cell may differ between machines
@@ -85,6 +86,9 @@ class Context:
 class Ledger:
     """An open ledger.
 
+    Nobody may read the file but through SQLite: to close it elsewhere in the process drops the
+    locks of all its connections (POSIX), and another process then removes what they write to.
+
     Raises LedgerError where the file is damaged, is something else or is of another version.
     """
 
@@ -93,7 +97,7 @@ class Ledger:
         self.released: threading.Event | None = None  # set: claims are not prolonged any more
         with self._usable():
             path.parent.mkdir(parents=True, exist_ok=True)
-            if _begins(path) not in (b"", b"SQLite format 3\0"):
+            if path.is_file() and 0 < path.stat().st_size < SMALLEST:
                 raise sqlite3.DatabaseError("it is no database")  # SQLite takes a byte for nothing
             self.base = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
             self._prepare()
@@ -250,13 +254,6 @@ class Ledger:
     def close(self) -> None:
         """Let go of the file."""
         self.base.close()
-
-
-def _begins(path: Path) -> bytes:
-    if not path.is_file():
-        return b""
-    with path.open("rb") as file:
-        return file.read(16)
 
 
 def _another(host: str, process: int) -> bool:

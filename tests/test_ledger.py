@@ -268,6 +268,23 @@ def claimed_by(process: int, cell: Cell, path: Path, host: str = ledgers.HOST) -
     base.close()
 
 
+def test_who_comes_and_goes_takes_nothing_from_who_stays(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    before = Ledger(path)
+    before.write([finished(0)], CONTEXT)
+    before.close()
+    here = Ledger(path), Ledger(path)  # as the two parts of --protocol have it
+
+    def seen_elsewhere() -> int:
+        with start("ledger", "export", "--ledger", str(path), cwd=tmp_path) as process:
+            return len(process.communicate()[0].splitlines())
+
+    assert seen_elsewhere() == 1
+    here[0].write([finished(1)], CONTEXT)
+    here[1].write([finished(2)], CONTEXT)
+    assert seen_elsewhere() == 3
+
+
 def test_what_a_living_process_trains_is_left_to_it(
     tmp_path: Path, other: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
