@@ -49,6 +49,14 @@ class Counter:
         self.magnitude += torch.abs(value, out=self.room).sum(over)
         self.squares += torch.square(value, out=self.room).sum(over)  # the norm takes far longer
 
+    def add(self, other: Counter) -> None:
+        """Count what another has seen of this layer, too."""
+        self.examples += other.examples
+        self.positions += other.positions
+        self.moved |= other.moved
+        for name in ("active", "flat", "total", "magnitude", "squares"):
+            getattr(self, name).add_(getattr(other, name))
+
     def counts(self) -> list[LayerCount]:
         """The figures so far, one entry per cell."""
         active = self.active / self.positions

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from relubench.abreast import abreast, divided
 from relubench.examples import Examples
 from relubench.metrics import Prediction
 from relubench.networks import Networks
@@ -15,25 +18,44 @@ from relubench.neurons import Counter
 EVALUATION_BATCH = 2048  # examples that a forward pass holds at once when nothing is learned
 COUNTED = 2**20  # values of a layer that counters look at together: what a CPU's cache holds
 
+Head = Callable[[Tensor], Tensor]
+Batches = Sequence[Sequence[Tensor]]  # for every cell its examples
+
 
 def predict(
-    networks: Networks,
-    head: Callable[[Tensor], Tensor],
-    examples: Examples,
-    counters: Sequence[Counter],
+    networks: Networks, head: Head, examples: Examples, counters: Sequence[Counter]
 ) -> Prediction:
-    """What trained networks say of all examples, in evaluation mode; counters see every batch."""
+    """What trained networks say of all examples, in evaluation mode; counters see every batch.
+
+    Counts are many short sums, which threads do better side by side than together.
+    """
     networks.train(False)
     n, size = examples.sizes[0], EVALUATION_BATCH // len(examples.sizes)
     x, y = (
         [part[first : first + n] for first in examples.first] for part in (examples.x, examples.y)
     )
+    if counters:
+        with torch.no_grad():
+            _, seen = networks.observe(joined([part[:1] for part in x]))
+        size = min(EVALUATION_BATCH, COUNTED // max(value.numel() for value, _ in seen))
+    batches = list(zip(*(part.split(max(1, size)) for part in x), strict=True))
+    apart = counters and networks.reentrant and examples.x.device.type == "cpu"
+    shares = divided(batches, torch.get_num_threads() if apart else 1)
+    tallies = [counters, *(deepcopy(counters) for _ in shares[1:])]
+    look = partial(_look, networks, head)
+    pairs = list(zip(shares, tallies, strict=True))
+    found = abreast(lambda pair: look(*pair), pairs, len(pairs), threads=1)
+    for others in tallies[1:]:
+        for counter, other in zip(counters, others, strict=True):
+            counter.add(other)
+    return Prediction(torch.cat(found, dim=1).cpu(), torch.stack(y).cpu())
+
+
+def _look(networks: Networks, head: Head, batches: Batches, counters: Sequence[Counter]) -> Tensor:
+    """What the networks say of these batches, (cells, examples, classes)."""
     found = []
     with torch.no_grad():
-        if counters:
-            _, seen = networks.observe(joined([part[:1] for part in x]))
-            size = min(EVALUATION_BATCH, COUNTED // max(value.numel() for value, _ in seen))
-        for parts in zip(*(part.split(max(1, size)) for part in x), strict=True):
+        for parts in batches:
             if counters:
                 outputs, seen = networks.observe(joined(parts))
                 for counter, (value, slope) in zip(counters, seen, strict=True):
@@ -41,7 +63,7 @@ def predict(
             else:
                 outputs = networks(joined(parts))
             found.append(head(outputs))
-    return Prediction(torch.cat(found, dim=1).cpu(), torch.stack(y).cpu())
+    return torch.cat(found, dim=1)
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:

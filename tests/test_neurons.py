@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from relubench import engine, layers
+from relubench import engine, layers, prediction
 from relubench.activations import ACTIVATIONS
-from relubench.examples import tensors
+from relubench.examples import Examples, tensors
+from relubench.heads import HEADS
 from relubench.models import MODELS
 from relubench.networks import Networks
 from relubench.neurons import Counter
 from relubench.plan import Cell, Machine, Stack
+from relubench.prediction import predict
 from relubench.results import LayerCount, total
 
 SLOPES = {
@@ -129,6 +132,37 @@ def test_stacked_networks_count_as_alone(activation: str) -> None:
             assert found.layer == expected.pop("layer")
             figures = {key: getattr(found, key) for key in expected}
             assert figures == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"), [("ffnn:hidden=9x6", (5,)), ("cnn:filters=4x5:dense=6", (1, 16, 16))]
+)
+def test_threads_count_side_by_side_as_alone(
+    model: str, shape: tuple[int, ...], two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "EVALUATION_BATCH", 20)
+    built = network(model, shape, "gelu")
+    x = torch.randn(110, *shape, generator=torch.Generator().manual_seed(1))
+    y = torch.zeros(110, dtype=torch.int64)
+    callers = set()
+    built.register_forward_hook(lambda *_: callers.add(threading.get_ident()))
+    counters = count(Networks([built]), [])
+    said = predict(Networks([built]), HEADS.choose("softmax"), Examples.of([x], [y]), counters)
+    assert len(callers - {threading.get_ident()}) == 2
+    with torch.no_grad():
+        torch.testing.assert_close(said.log_probabilities[0], built(x).log_softmax(dim=1))
+    for counter, alone in zip(counters, count(Networks([built]), [x]), strict=True):
+        (found,), (expected,) = counter.counts(), alone.counts()
+        assert found.layer == expected.layer
+        assert vars(found) | {"layer": 0} == pytest.approx(vars(expected) | {"layer": 0}, rel=1e-6)
 
 
 def test_observing_changes_nothing_and_ends() -> None:
