@@ -5,6 +5,7 @@ On a CPU most of a small network's step is spent between its kernels.
 
 from __future__ import annotations
 
+import itertools
 import types
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 Step = Callable[..., None]
 PLAIN = 30  # steps that are taken as they are: about what a recording costs
@@ -62,10 +64,10 @@ class Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.lost = False
         self.lines: list[tuple[str, list[str]]] = []  # and the variables in it
-        self.names: dict[int, str] = {}  # of tensors, by id
+        self.names = WeakTensorKeyDictionary()
+        self.number = itertools.count()
         self.made: set[int] = set()  # addresses of memory
         self.bytes = 0
-        self.alive: list[Tensor] = []  # so that their ids and addresses stay theirs
         self.constants: dict[str, Any] = {}
         self.inputs = [self._variable(tensor) for tensor in inputs]
 
@@ -77,13 +79,12 @@ class Recorder(TorchDispatchMode):
         if self.lost or op.namespace == "profiler":
             return op(*args, **kwargs)
         before = [x for x in pytree.tree_leaves([args, kwargs]) if isinstance(x, Tensor)]
-        variables = [self.names[id(tensor)] for tensor in before if id(tensor) in self.names]
+        variables = [self.names[tensor] for tensor in before if tensor in self.names]
         function, result = _called(op, args, kwargs)
         if op.is_view and not variables:
             return result  # of a constant, and so one itself
         if op is torch.ops.aten.detach.default:
-            self.names[id(result)] = variables[0]
-            self.alive.append(result)
+            self.names[result] = variables[0]
             return result
         written = [self._written(x) for x in args]
         written += [f"{name}={self._written(x)}" for name, x in kwargs.items()]
@@ -101,8 +102,8 @@ class Recorder(TorchDispatchMode):
         memory = tensor.untyped_storage()
         self.bytes += memory.nbytes() if memory.data_ptr() not in self.made else 0
         self.made.add(memory.data_ptr())
-        self.alive.append(tensor)
-        return self.names.setdefault(id(tensor), f"v{len(self.names)}")
+        name = self.names[tensor] = f"v{next(self.number)}"
+        return name
 
     def _constant(self, value: Any) -> str:
         name = f"c{len(self.constants)}"
@@ -115,8 +116,8 @@ class Recorder(TorchDispatchMode):
             return f"[{', '.join(map(self._written, value))}]"
         if not isinstance(value, Tensor):
             return self._constant(value)
-        if id(value) in self.names:
-            return self.names[id(value)]
+        if value in self.names:
+            return str(self.names[value])
         memory = value.untyped_storage()
         self.lost |= bool(memory.nbytes()) and memory.data_ptr() in self.made  # made out of sight
         return self._constant(value.detach())
