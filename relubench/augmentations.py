@@ -63,8 +63,7 @@ class Augment:
             torch.rand(size, len(self.steps), 2, generator=stream)
             for size, stream in zip(sizes, self.streams, strict=True)
         ]
-        most = max(sizes)
-        return torch.stack([F.pad(draw, (0, 0, 0, 0, 0, most - len(draw))) for draw in draws])
+        return torch.nn.utils.rnn.pad_sequence(draws, batch_first=True)
 
     def __call__(self, x: Tensor, draws: Tensor) -> Tensor:
         """(cells, batch, channels, height, width) to the same shape; `draws` for this batch."""

@@ -53,9 +53,8 @@ class Examples:
 
     def rows(self, orders: Sequence[Tensor]) -> Tensor:
         """(cells, most examples): the rows of `x` for each cell's order; a short one is padded."""
-        most = max(self.sizes)
-        padded = [nn.functional.pad(order, (0, most - len(order))) for order in orders]
-        return torch.stack([order + first for order, first in zip(padded, self.first, strict=True)])
+        first = torch.tensor(self.first).unsqueeze(1)
+        return nn.utils.rnn.pad_sequence(list(orders), batch_first=True) + first
 
     def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and classes at `rows` (cells, batch), each (cells, batch, …)."""

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 Step = Callable[..., None]
-PLAIN = 30  # steps that are taken as they are: about what a recording costs
+PLAIN = 10  # steps that are taken as they are: a recording costs as much as it saves in about 20
 LARGE = 2**28  # bytes of a step's tensors; with more, its kernels take nearly all of its time
 NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}  # an op reads them
 
