@@ -27,9 +27,9 @@ AUGMENTATIONS: Catalog[Entry] = Catalog("augmentation", Entry)
 @AUGMENTATIONS.add()
 def flip(x: Tensor, u: Tensor) -> Tensor:
     """Mirrored left to right, one image in two"""
-    columns = torch.arange(x.shape[-1], device=x.device)
-    chosen = torch.where(u[:, :1] < 0.5, columns.flip(0), columns)  # (n, width)
-    return x.gather(-1, chosen.view(-1, 1, 1, x.shape[-1]).expand_as(x))  # a mask takes longer
+    images = torch.arange(len(x), device=x.device)
+    both = torch.cat([x, x.flip(-1)])
+    return both.index_select(0, images + len(x) * (u[:, 0] < 0.5))  # a mask takes longer
 
 
 @AUGMENTATIONS.add()
@@ -43,10 +43,13 @@ def crop(x: Tensor, u: Tensor, *, padding: int = 4) -> Tensor:
             f"crop: padding {padding} moves images of {height}x{width} out of sight: "
             f"{min(height, width)} is the most"
         )
-    windows = F.pad(x, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
-    most = 2 * padding
+    padded = F.pad(x, [padding] * 4)
+    most, stride = 2 * padding, width + 2 * padding
     down, right = (u * (most + 1)).long().clamp(max=most).unbind(dim=1)
-    return windows[torch.arange(len(x), device=x.device), :, down, right]
+    channels = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(x.shape[:2])
+    corners = channels * padded[0, 0].numel() + (down * stride + right).unsqueeze(1)
+    rows = corners.unsqueeze(2) + stride * torch.arange(height, device=x.device)
+    return padded.flatten().unfold(0, width, 1).index_select(0, rows.flatten()).view(x.shape)
 
 
 class Augment:

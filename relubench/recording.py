@@ -95,7 +95,7 @@ class Recorder(TorchDispatchMode):
         target = ", ".join(results) + ("," if isinstance(result, list | tuple) else "")
         line = f"{target} = {self._constant(function)}({', '.join(written)})"
         self.lines.append((line, [*variables, *results]))
-        self.lost |= _reads_numbers(op, before) or self.bytes > LARGE
+        self.lost |= not NUMBERS.isdisjoint(op.tags) or self.bytes > LARGE
         return result
 
     def _variable(self, tensor: Tensor) -> str:
@@ -133,13 +133,6 @@ class Recorder(TorchDispatchMode):
         exec(source, self.constants)
         replay: Step = self.constants["replay"]
         return replay
-
-
-def _reads_numbers(op: Any, tensors: Sequence[Tensor]) -> bool:
-    """Whether what comes after the op may depend on numbers in these tensors."""
-    if op is torch.ops.aten.index.Tensor:  # tagged for masks
-        return any(tensor.dtype in (torch.bool, torch.uint8) for tensor in tensors)
-    return not NUMBERS.isdisjoint(op.tags)
 
 
 def _called(op: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
