@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
@@ -38,9 +39,12 @@ def predict(
         with torch.no_grad():
             _, seen = networks.observe(joined([part[:1] for part in x]))
         size = min(EVALUATION_BATCH, COUNTED // max(value.numel() for value, _ in seen))
-    batches = list(zip(*(part.split(max(1, size)) for part in x), strict=True))
     apart = counters and networks.reentrant and examples.x.device.type == "cpu"
-    shares = divided(batches, torch.get_num_threads() if apart else 1)
+    threads = torch.get_num_threads() if apart else 1
+    rounds = math.ceil(n / (max(1, size) * threads))
+    alike = math.ceil(n / (rounds * threads))
+    batches = list(zip(*(part.split(alike) for part in x), strict=True))
+    shares = divided(batches, threads)
     tallies = [counters, *(deepcopy(counters) for _ in shares[1:])]
     look = partial(_look, networks, head)
     pairs = list(zip(shares, tallies, strict=True))
