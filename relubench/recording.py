@@ -131,7 +131,7 @@ class Recorder(TorchDispatchMode):
             lines.append(f"    {line}" + (f"; del {', '.join(done)}" if done else ""))
         source = "\n".join([f"def replay({', '.join(self.inputs)}):", *reversed(lines)])
         exec(source, self.constants)
-        replay: Step = self.constants["replay"]
+        replay: Step = self.constants.pop("replay")  # no cycle: its tensors go when it does
         return replay
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import weakref
 from functools import partial
 from pathlib import Path
@@ -146,6 +147,18 @@ def test_a_replay_lets_go_of_what_it_is_done_with() -> None:
     refs.clear(), alive.clear()
     recorded(torch.ones(3))
     assert alive == [0, 1, 1, 1]  # the input is the caller's
+
+
+def test_a_replay_ends_with_its_owner() -> None:
+    recorded = Recorded(lambda x: x.add_(1), plain=1)
+    recorded(torch.ones(3))
+    (replay,) = map(weakref.ref, recorded.replays.values())
+    gc.disable()
+    try:
+        del recorded
+        assert replay() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
