@@ -54,8 +54,10 @@ def _standardise(x_train: Inputs, x_test: Inputs) -> tuple[Inputs, Inputs]:
 
 def _principal_components(x_train: Inputs, x_test: Inputs, count: int) -> tuple[Inputs, Inputs]:
     from sklearn.decomposition import PCA
+    from threadpoolctl import threadpool_limits
 
     flat_train, flat_test = (x.reshape(len(x), -1) for x in (x_train, x_test))
     tall = flat_train.shape[0] >= flat_train.shape[1]
-    pca = PCA(count, svd_solver="covariance_eigh" if tall else "full").fit(flat_train)
-    return pca.transform(flat_train), pca.transform(flat_test)
+    with threadpool_limits(1, user_api="blas"):  # its last bits would follow from its threads
+        pca = PCA(count, svd_solver="covariance_eigh" if tall else "full").fit(flat_train)
+        return pca.transform(flat_train), pca.transform(flat_test)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from relubench.plan import Preparation
 from relubench.preprocessing import prepare
@@ -39,6 +40,16 @@ def test_components_are_those_of_scikit_learn(x: np.ndarray) -> None:
     pca = PCA(3, svd_solver="full").fit(flat[TRAIN])
     for found, rows in ((x_train, TRAIN), (x_test, TEST)):
         assert np.abs(found) == pytest.approx(np.abs(pca.transform(flat[rows])), abs=1e-8)
+
+
+def test_components_are_the_same_on_any_number_of_threads() -> None:
+    x = np.random.default_rng(1).normal(size=(5000, 400)).astype(np.float32)
+    rows = np.arange(5000)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(prepare(x, rows[:4000], rows[4000:], Preparation(pca=100)))
+    assert all(np.array_equal(*pair) for pair in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("preparation", [Preparation(), Preparation(pca=3)], ids=["scale", "pca"])
