@@ -40,9 +40,9 @@ def predict(
             _, seen = networks.observe(joined([part[:1] for part in x]))
         size = min(EVALUATION_BATCH, COUNTED // max(value.numel() for value, _ in seen))
     apart = counters and networks.reentrant and examples.x.device.type == "cpu"
-    threads = torch.get_num_threads() if apart else 1
-    rounds = math.ceil(n / (max(1, size) * threads))
-    alike = math.ceil(n / (rounds * threads))
+    least = math.ceil(n / max(1, size))  # batches
+    threads = min(torch.get_num_threads(), least) if apart else 1
+    alike = math.ceil(n / (math.ceil(least / threads) * threads))
     batches = list(zip(*(part.split(alike) for part in x), strict=True))
     shares = divided(batches, threads)
     tallies = [counters, *(deepcopy(counters) for _ in shares[1:])]
