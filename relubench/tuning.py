@@ -35,6 +35,7 @@ from relubench.plan import Cell, Machine, Split
 WIDTHS = (1, 8, 32, 128)
 STEPS = 8  # of a timed epoch
 TIMED, ENOUGH = 3, 0.15  # epochs at least, and seconds after which there are no more
+ALIKE = 1.1  # times the least seconds of a single cell
 WORTH_MEASURING = 500  # steps of a set-up: fewer are trained before stacks are measured
 BYTES = 2**31  # of training inputs that a stack may copy
 
@@ -63,9 +64,10 @@ def tune(
 ) -> Tuning:
     """How to train cells of one set-up; `stack` fixes the width, one pass at a time.
 
-    threads  the counts to choose from: the fastest for a single cell, so that the choice, which
-             decides the last bits of a result, does not depend on how many cells there are;
-             threads that a stack leaves idle train a part of it, where that pays
+    threads  the counts to choose from: that which is fastest for a single cell, or more that are
+             about as fast, since a stack makes use of them; so the choice, which decides the last
+             bits of a result, does not depend on how many cells there are. Threads that a stack
+             leaves idle train a part of it, where that pays
     """
     cell = cells[0]
     dataset = datasets.load(cell.dataset, machine.data_dir)
@@ -75,7 +77,8 @@ def tune(
 
     count = threads[0]
     if len(threads) > 1:
-        count = min(threads, key=lambda count: seconds(1, count))
+        alone = {count: seconds(1, count) for count in threads}
+        count = max(n for n in threads if alone[n] <= ALIKE * min(alone.values()))
     widths = [stack] if stack else _widths(cells, len(dataset.y) * math.prod(dataset.shape))
     if len(widths) > 1 and len(cells) * steps(cell, dataset) < WORTH_MEASURING:
         widths = [1]
