@@ -92,7 +92,7 @@ class Recorder(TorchDispatchMode):
             "_" if not isinstance(x, Tensor) or any(x is y for y in before) else self._variable(x)
             for x in (result if isinstance(result, list | tuple) else [result])
         ]
-        target = ", ".join(results) + ("," if isinstance(result, list | tuple) else "")
+        target = f"[{', '.join(results)}]" if isinstance(result, list | tuple) else results[0]
         line = f"{target} = {self._constant(function)}({', '.join(written)})"
         self.lines.append((line, [*variables, *results]))
         self.lost |= not NUMBERS.isdisjoint(op.tags) or self.bytes > LARGE
