@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_models import TINY
-from torch import Tensor
+from torch import Tensor, library
 
 from relubench import engine, recording
 from relubench.activations import ACTIVATIONS
@@ -136,7 +136,7 @@ def test_a_replay_lets_go_of_what_it_is_done_with() -> None:
     refs: list[weakref.ref[Tensor]] = []
     alive: list[int] = []
 
-    @torch.library.custom_op("relubench_tests::seen", mutates_args=())
+    @library.custom_op("counting::seen", mutates_args=())
     def seen(x: Tensor) -> Tensor:
         alive.append(sum(ref() is not None for ref in refs))
         refs.append(weakref.ref(x))
