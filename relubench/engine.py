@@ -118,7 +118,7 @@ def _fit(
     last = list(data)[-1]
     if save and last in cells:
         state = io.BytesIO()
-        torch.save(networks.modules[cells.index(last)].state_dict(), state)
+        torch.save(layers.own_state(networks.modules[cells.index(last)]), state)
         save.write_bytes(state.getvalue())
     results = {
         cell: RunResult(
@@ -161,6 +161,7 @@ def evaluate(
     counters = [
         Counter(layer, len(results), act.units, data[0].x_train.device)
         for layer, act in layers.activations(networks.modules[0])
+        if act.counted
     ]
     tested = Examples.of([d.x_test for d in data], [d.y_test for d in data])
     trained = Examples.of([d.x_train for d in data], [d.y_train for d in data])

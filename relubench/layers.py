@@ -55,9 +55,14 @@ class Noisy(nn.Module):
 class Act(Noisy):
     """Applies one activation to the pre-activations of a layer of `width`.
 
-    pieces  pre-activations per output: the layer has pieces · width, all first pieces first
-    units   outputs, in dimension 1
+    pieces   pre-activations per output: the layer has pieces · width, all first pieces first
+    units    outputs, in dimension 1
+    place    the name of its layer, where that is not where it stands
+    counted  whether it is called in evaluation, so that its units are counted
     """
+
+    place = ""
+    counted = True
 
     def __init__(self, activation: Choice[Activation], width: int) -> None:
         super().__init__()
@@ -170,6 +175,19 @@ class Dropout(Noisy):
         return x * (draw >= self.share) / (1 - self.share)
 
 
+class Ordered(nn.Module):
+    """A network that says in which order its layers are called."""
+
+    @property
+    def order(self) -> list[nn.Module]:
+        """Layers with weights and activations, as they are called."""
+        raise NotImplementedError
+
+    def own_state(self) -> dict[str, Any]:
+        """The state dict under the network's own names."""
+        raise NotImplementedError
+
+
 class Residual(nn.Module):
     """The activation of the sum of two convolutions and a shortcut past them."""
 
@@ -190,7 +208,7 @@ def activations(network: nn.Module) -> Iterator[tuple[str, Act]]:
     """Every Act with the name of the layer it ends, in the order of the network."""
     for path, module in network.named_modules():
         if isinstance(module, Act):
-            yield path.removesuffix(".activation"), module
+            yield module.place or path.removesuffix(".activation"), module
 
 
 def draw_noise_from(network: nn.Module, units: torch.Generator, dropout: torch.Generator) -> None:
@@ -219,6 +237,11 @@ def parameter_groups(
     return [group for group in groups if group["params"]]
 
 
+def own_state(network: nn.Module) -> dict[str, Any]:
+    """The state dict as the network's author would load it."""
+    return network.own_state() if isinstance(network, Ordered) else network.state_dict()
+
+
 def parameter_count(network: nn.Module) -> int:
     """How many numbers the network learns."""
     return sum(parameter.numel() for parameter in network.parameters())
@@ -236,7 +259,7 @@ def initialise(network: nn.Module, stream: torch.Generator, output_bias: float =
     own = {module for act in acts for module in act.learned.modules()}
     pending: list[nn.Module] = []
     drawn: list[tuple[nn.Module, str, int]] = []
-    for module in network.modules():
+    for module in network.order if isinstance(network, Ordered) else network.modules():
         if isinstance(module, Act):
             scheme = module.activation.entry.init
             drawn += [(layer, scheme, module.pieces) for layer in pending]

@@ -234,7 +234,8 @@ def _observe(
 
     token = LOOK.set(look)
     try:
-        return call(x), [seen[act] for _, act in activations(network)]  # called in any order
+        outputs = call(x)
+        return outputs, [seen[act] for _, act in activations(network) if act.counted]
     finally:
         LOOK.reset(token)
 

@@ -1,0 +1,257 @@
+"""Where the units of a layer are: the axes of a tensor that hold features.
+
+A layer with weights says which axis its features are in, and what moves numbers about, moves that
+axis too. Where the way from the layer before is lost, the layer after says which axis it weighs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relubench.models.calls import Call, Record, Value
+from relubench.models.recognition import ELEMENTWISE
+
+Axes = tuple[int, ...]
+
+LAST = {"linear", "embedding", "gru", "lstm", "rnn_tanh", "rnn_relu", "multi_head_attention_forward"}
+LAST |= {"bilinear", "gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell", "tensordot"}
+PRODUCTS = {"matmul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "inner": (0, 1), "mv": (0, 1)}
+PRODUCTS |= {"addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2)}
+CHANNELS = {"batch_norm", "instance_norm", "group_norm"}
+SAME = {"softmax", "log_softmax", "dropout", "dropout1d", "dropout2d", "dropout3d", "dropped"}
+SAME |= {"alpha_dropout", "feature_dropout", "local_response_norm", "normalize", "cumsum"}
+PER_CHANNEL = ("pool", "interpolate", "upsample", "pad")  # in their names
+CONVOLUTIONS = {f"conv{n}d": n for n in (1, 2, 3)} | {f"conv_transpose{n}d": n for n in (1, 2, 3)}
+
+
+def labelled(calls: Iterable[Call], known: dict[Value, Axes] | None = None) -> dict[Value, Axes]:
+    """The feature axes of the values that these calls make, as far as they can be known.
+
+    known  axes that are given; nothing but these is followed then
+    """
+    axes: dict[Value, Axes] = dict(known or {})
+    for call in calls:
+        if not any(value.reached for value in call.inputs):
+            continue
+        for value in call.outputs:
+            made = None if known is not None else _made(call, value)
+            if made is None and (known is None or not _weighs(call)):
+                made = _kept(call, value, axes)
+            if made is not None and all(axis >= 0 for axis in made):
+                axes[value] = made
+    return axes
+
+
+def weighed_axis(call: Call, value: Value) -> int | None:
+    """The axis of `value` that the weights of a call go over; None where it has none."""
+    ndim, name = value.tensor.ndim, call.name
+    if name in CONVOLUTIONS:
+        return ndim - CONVOLUTIONS[name] - 1
+    if name in CHANNELS:
+        return min(1, ndim - 1)
+    if name in LAST | {"layer_norm", "rms_norm"}:
+        return ndim - 1
+    if name in PRODUCTS:
+        left, right = (_argument(call, place) for place in PRODUCTS[name])
+        if value is left and _fixed(right):
+            return ndim - 1
+        if value is right and _fixed(left):
+            return max(0, ndim - 2)
+    if name == "einsum":
+        return _summed(call, value)
+    return None
+
+
+def weighed_later(record: Record, value: Value, batch: int | None) -> int | None:
+    """The one axis of a value that the layers after it weigh; None where that is not clear."""
+    after = [call for call in record.calls if not value.call or call.number > value.call.number]
+    possible = set()
+    for axis in range(value.tensor.ndim):
+        if axis == batch:
+            continue
+        axes = labelled(after, {value: (axis,)})
+        hits = {
+            axes.get(taken) == (weighed_axis(call, taken),)
+            for call in after
+            for taken in call.inputs
+            if taken in axes and weighed_axis(call, taken) is not None
+        }
+        if True in hits:
+            possible.add(axis)
+    return possible.pop() if len(possible) == 1 else None
+
+
+def _weighs(call: Call) -> bool:
+    return any(value.reached and weighed_axis(call, value) is not None for value in call.inputs)
+
+
+def _made(call: Call, value: Value) -> Axes | None:
+    """The feature axes of what a layer with weights makes, or a normalisation of channels."""
+    ndim, name = value.tensor.ndim, call.name
+    if name in CONVOLUTIONS:
+        return (ndim - CONVOLUTIONS[name] - 1,)
+    if name in LAST:
+        return (ndim - 1,)
+    if name in CHANNELS and ndim > 1:
+        return (1,)
+    if name in PRODUCTS:
+        left, right = (_argument(call, place) for place in PRODUCTS[name])
+        if _fixed(right):
+            return (ndim - 1,) if right is not None and right.tensor.ndim > 1 else None
+        if _fixed(left):
+            return (ndim - 2,) if right is not None and right.tensor.ndim > 1 else (ndim - 1,)
+    if name == "einsum":
+        return _spelt(call)
+    return None
+
+
+def _kept(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
+    """The feature axes after a call that has no features of its own."""
+    given = [taken for taken in call.inputs if taken in axes]
+    shape, name = value.shape, call.name
+    if name in {"layer_norm", "rms_norm"}:
+        sizes = call.arguments[0][1] if len(call.arguments[0]) > 1 else ()
+        return axes[given[0]] if given else (len(shape) - 1,) if len(sizes) == 1 else None
+    if name in {"matmul", "bmm"} or name == "scaled_dot_product_attention":
+        return _weighted_sum(call, value, axes)
+    for taken in given:
+        shifted = tuple(axis + len(shape) - taken.tensor.ndim for axis in axes[taken])
+        same = all(shape[a] == taken.shape[b] for a, b in zip(shifted, axes[taken], strict=True))
+        if name in ELEMENTWISE | SAME and same:
+            return shifted
+        if any(part in name for part in PER_CHANNEL) and taken.tensor.ndim == len(shape):
+            return axes[taken] if same else None
+    return _followed(call, value, axes) if given else None
+
+
+def _weighted_sum(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
+    """Features after a product of two tensors of which neither is weights: those of the second."""
+    last = call.inputs[2 if call.name == "scaled_dot_product_attention" else 1 : 3][:1]
+    if last and last[0] in axes and last[0].tensor.ndim == value.tensor.ndim:
+        if value.tensor.ndim - 1 in axes[last[0]]:
+            return axes[last[0]]
+    return None
+
+
+@torch.no_grad()
+def _followed(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
+    """Where features go, by doing the same to numbers that say which feature each is.
+
+    Numbers count from 1, so that a border of 0 is no feature.
+    """
+
+    def numbered(taken: Value) -> Tensor:
+        tensor = taken.tensor
+        if not taken.reached or not tensor.is_floating_point():
+            return tensor
+        if taken not in axes:
+            return torch.zeros_like(tensor, dtype=torch.float64)
+        sizes = [size if axis in axes[taken] else 1 for axis, size in enumerate(taken.shape)]
+        numbers = torch.arange(1, math.prod(sizes) + 1, dtype=torch.float64).view(sizes)
+        return numbers.expand(taken.shape).clone()
+
+    try:
+        made: list[Any] = []
+        result = call.repeated(lambda taken: made.append(numbered(taken)) or made[-1])
+    except Exception:  # any function of torch's or of a user's: it does not say
+        return None
+    results = [leaf for leaf in torch.utils._pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
+    place = value.place if 0 <= value.place < len(results) else None
+    if place is None or tuple(results[place].shape) != value.shape:
+        return None
+    return _varying(results[place])
+
+
+def _varying(numbers: Tensor) -> Axes | None:
+    """The axes along which features differ; None where that is no axis, or they are mixed."""
+    if numbers.numel() == 0 or not numbers.is_floating_point():
+        return None
+    low = torch.where(numbers == 0, math.inf, numbers)
+    high = torch.where(numbers == 0, -math.inf, numbers)
+    varying = [
+        axis
+        for axis in range(numbers.ndim)
+        if bool((high.amax(axis) - low.amin(axis) > 1e-9).any())
+    ]
+    if len(varying) == 1:
+        return (varying[0],)
+    size = math.prod(numbers.shape[axis] for axis in varying)
+    return tuple(varying) if varying and len(numbers.unique()) == size else None
+
+
+def _argument(call: Call, place: int) -> Value | None:
+    """The tensor at a place among the arguments, by position or by torch's names."""
+    args, kwargs = call.arguments
+    flat = [*args, *kwargs.values()]
+    taken = flat[place] if place < len(flat) else None
+    if getattr(call.function, "__name__", "").startswith("__r") and place < 2 <= len(flat):
+        taken = flat[1 - place]  # x.__rmatmul__(w) is w @ x
+    return taken if isinstance(taken, Value) else None
+
+
+def _fixed(value: Value | None) -> bool:
+    """Whether it is weights: a tensor that does not depend on the examples."""
+    return value is not None and not value.reached
+
+
+def _letters(call: Call) -> tuple[list[tuple[Value, str]], str] | None:
+    """The operands of an einsum, each with its letters, and those of the result."""
+    args = call.arguments[0]
+    if not args or not isinstance(args[0], str):
+        return None
+    equation = args[0].replace(" ", "")
+    if "..." in equation or "->" not in equation:
+        return _with_dots(equation, call)
+    taken, _, made = equation.partition("->")
+    return list(zip(call.inputs, taken.split(","), strict=False)), made
+
+
+def _with_dots(equation: str, call: Call) -> tuple[list[tuple[Value, str]], str] | None:
+    """The same where `...` stands for further axes: capital letters that are free."""
+    taken, arrow, made = equation.partition("->")
+    operands = []
+    for value, letters in zip(call.inputs, taken.split(","), strict=False):
+        named = len(letters.replace("...", ""))
+        dots = "".join(chr(0x391 + n) for n in range(value.tensor.ndim - named, 0, -1))
+        operands.append((value, letters.replace("...", dots)))
+    longest = max((l for _, l in operands), key=lambda l: sum(ord(c) > 0x390 for c in l))
+    dots = "".join(c for c in longest if ord(c) > 0x390)
+    if not arrow:
+        letters = "".join(l for _, l in operands)
+        made = dots + "".join(sorted(c for c in set(letters) - set(dots) if letters.count(c) == 1))
+    return operands, made.replace("...", dots)
+
+
+def _spelt(call: Call) -> Axes | None:
+    """The axes of an einsum's result that come from its weights alone."""
+    letters = _letters(call)
+    if letters is None:
+        return None
+    operands, made = letters
+    weights = {c for value, own in operands if not value.reached for c in own}
+    others = {c for value, own in operands if value.reached for c in own}
+    axes = tuple(axis for axis, letter in enumerate(made) if letter in weights - others)
+    return axes or None
+
+
+def _summed(call: Call, value: Value) -> int | None:
+    """The axis of an einsum's operand that is summed over with its weights."""
+    letters = _letters(call)
+    if letters is None:
+        return None
+    operands, made = letters
+    weights = {c for other, own in operands if not other.reached for c in own}
+    own = next((own for other, own in operands if other is value), "")
+    axes = [axis for axis, letter in enumerate(own) if letter in weights and letter not in made]
+    return axes[0] if len(axes) == 1 else None
+
+
+def batch_axis(few: Sequence[int], many: Sequence[int]) -> int | None:
+    """The axis that grows with the number of examples, from a value's shapes for two of them."""
+    growing = [axis for axis, (a, b) in enumerate(zip(few, many, strict=False)) if a != b]
+    return growing[0] if len(few) == len(many) and len(growing) == 1 else None

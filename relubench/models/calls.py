@@ -1,0 +1,409 @@
+"""What a network does with its examples: every call of a torch function, written down in order.
+
+torch shows its functions to a mode (torch.overrides.TorchFunctionMode), so that the network runs as
+it is written, with its own branches, loops and state; nothing is traced symbolically. A function
+that torch cannot show (a torch.autograd.Function, TorchScript) is noticed by what it leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_unary
+from torch.utils import _pytree as pytree
+
+# What asks for facts: how often that is done may differ between training and evaluation.
+ASKING = {"__get__", "__len__", "__bool__", "__int__", "__float__", "__index__", "__repr__"}
+ASKING |= {"__format__", "__hash__", "__contains__", "_set_grad_enabled", "size", "dim", "numel"}
+ASKING |= {"stride", "is_floating_point", "is_complex", "is_contiguous", "element_size", "item"}
+ASKING |= {"tolist", "data_ptr", "storage_offset", "get_device", "nelement", "ndimension"}
+ASKING |= {"is_nonzero", "is_same_size", "equal", "allclose", "register_hook", "untyped_storage"}
+ASKING |= {"__set__", "requires_grad_", "retain_grad", "device"}
+VIEWS = {"T", "mT", "H", "mH", "real", "imag", "data"}  # attributes that are other tensors
+# One spelling for each function: without _ around it, and these.
+SPELT = {"iadd": "add", "radd": "add", "isub": "sub", "subtract": "sub", "imul": "mul"}
+SPELT |= {"rmul": "mul", "multiply": "mul", "itruediv": "div", "truediv": "div", "divide": "div"}
+SPELT |= {"true_divide": "div", "rtruediv": "rdiv", "rdiv": "rdiv", "ipow": "pow", "clip": "clamp"}
+SPELT |= {"expit": "sigmoid", "special_expit": "sigmoid", "absolute": "abs", "negative": "neg"}
+SPELT |= {"greater": "gt", "less": "lt", "greater_equal": "ge", "less_equal": "le"}
+SPELT |= {"log_sigmoid": "logsigmoid", "special_erf": "erf", "arctan": "atan", "imatmul": "matmul"}
+SPELT |= {"rmatmul": "matmul", "special_expm1": "expm1", "special_log1p": "log1p"}
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor at one moment; once it is written to, it is another value.
+
+    call     what made it; None for inputs, parameters, buffers and constants
+    place    which of the call's tensors: its results come first, then what it wrote to
+    reached  whether it depends on the examples
+    """
+
+    tensor: Tensor
+    call: Call | None = None
+    place: int = 0
+    reached: bool = False
+    users: list[Call] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the tensor."""
+        return tuple(self.tensor.shape)
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a torch function.
+
+    number     among those that are counted; -1 where the function only asks for a fact
+    arguments  args and kwargs, with values in the place of tensors
+    path       of the innermost module whose forward calls it
+    written    the argument that the call changes in place
+    effect     whether that change is seen by another name than the call's result
+    hidden     whether autograd does not see it, inside a torch.autograd.Function or no_grad
+    redone     whether it is done again in the backward pass (torch.utils.checkpoint)
+    """
+
+    number: int
+    function: Any
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    inputs: list[Value]
+    path: str
+    outputs: list[Value] = field(default_factory=list)
+    written: Value | None = None
+    effect: bool = False
+    hidden: bool = False
+    redone: bool = False
+
+    @property
+    def name(self) -> str:
+        """The function's name, one spelling for each."""
+        return spelt(self.function)
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.path}" if self.path else self.name
+
+    def repeated(self, put: Callable[[Value], Any]) -> Any:
+        """The function's result with these tensors in the place of its values."""
+
+        def tensor(leaf: Any) -> Any:
+            return put(leaf) if isinstance(leaf, Value) else leaf
+
+        args, kwargs = pytree.tree_map(tensor, self.arguments)
+        return self.function(*args, **kwargs)
+
+
+@dataclass(eq=False)
+class Run:
+    """A module's forward: its path, the value that went in and the one that came out.
+
+    Only with one tensor each they are noted. `first` and `last` count the calls inside.
+    """
+
+    path: str
+    module: nn.Module
+    first: int
+    last: int = 0
+    input: Value | None = None
+    output: Value | None = None
+    unseen: bool = False  # what comes out was made by a function that torch does not show
+
+
+@dataclass(eq=False)
+class Record:
+    """All calls of one forward pass."""
+
+    examples: Value
+    calls: list[Call]
+    runs: list[Run]
+    outputs: Any
+    results: list[Value]  # the tensors in `outputs`
+
+    @property
+    def unseen(self) -> bool:
+        """Whether a tensor was made by a function that torch does not show at all."""
+        taken = {value for call in self.calls for value in call.inputs} | set(self.results)
+        known = {value for value in taken if value.call or value is self.examples}
+        return any(value.tensor.grad_fn is not None for value in taken - known)
+
+    @property
+    def functions(self) -> list[Any]:
+        """The functions that are counted, in order."""
+        return [call.function for call in self.calls if call.number >= 0]
+
+
+def spelt(function: Any) -> str:
+    """The name of a torch function or operator, one spelling for each."""
+    name = getattr(function, "__name__", "") or type(function).__name__
+    if name == "__get__":
+        name = getattr(getattr(function, "__self__", None), "__name__", name)
+    name = name.split(".")[0].strip("_")
+    return SPELT.get(name, name)
+
+
+def asks(function: Any) -> bool:
+    """Whether a function only asks for a fact, so that it is not counted."""
+    name = getattr(function, "__name__", "")
+    return name in ASKING and (name != "__get__" or function.__self__.__name__ not in VIEWS)
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """The tensors in nested tuples, lists and dicts."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+class Recorder(TorchFunctionMode):
+    """Writes down what is called while it is active.
+
+    A function that changes its argument returns it under another name here, so that it is seen
+    whether the change is also looked at through the old one.
+    """
+
+    def __init__(self, examples: Tensor) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.stack: list[Run] = []
+        self.runs: list[Run] = []
+        self.values: dict[int, Value] = {}
+        self.kept: list[Tensor] = []  # an address is not used again while we look
+        self.owners: dict[int, list[Tensor]] = {}  # tensors by the memory that they lie in
+        self.parents: dict[int, Tensor] = {}  # of a view
+        self.changes: list[tuple[Call, Tensor, Tensor]] = []  # what was written to, its new name
+        self.counted = 0
+        self.graded = torch.is_grad_enabled()
+        self.hooks = _saving()
+        self.examples = self._name(examples, Value(examples, reached=True))
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call it, and write it down."""
+        kwargs = kwargs or {}
+        before = [(tensor, tensor._version) for tensor in tensors((args, kwargs))]
+        for tensor, _ in before:
+            self._used(tensor)
+        call = self._call(function, args, kwargs, [tensor for tensor, _ in before])
+        result = function(*args, **kwargs)
+        written = [tensor for tensor, version in before if tensor._version != version]
+        results = tensors(result)
+        if not results and not written:
+            return result
+        for value in dict.fromkeys(call.inputs):
+            value.users.append(call)
+        self.calls.append(call)
+        if written:
+            return self._write(call, result, results, written)
+        self._results(call, results, [tensor for tensor, _ in before])
+        return result
+
+    def _call(self, function: Any, args: Any, kwargs: Any, before: Sequence[Tensor]) -> Call:
+        number = -1
+        if not asks(function):
+            number, self.counted = self.counted, self.counted + 1
+        arguments = pytree.tree_map(
+            lambda leaf: self.value(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs)
+        )
+        call = Call(
+            number=number,
+            function=function,
+            arguments=arguments,
+            inputs=[self.value(tensor) for tensor in before],
+            path=self.stack[-1].path if self.stack else "",
+        )
+        call.hidden = self.graded and not torch.is_grad_enabled()
+        call.redone = _saving() != self.hooks
+        return call
+
+    def value(self, tensor: Tensor) -> Value:
+        """What this tensor is now."""
+        known = self.values.get(id(tensor))
+        return known or self._name(tensor, Value(tensor, reached=tensor.grad_fn is not None))
+
+    def _name(self, tensor: Tensor, value: Value) -> Value:
+        self.values[id(tensor)] = value
+        self.kept.append(tensor)
+        self.owners.setdefault(_memory(tensor), []).append(tensor)
+        return value
+
+    def _results(self, call: Call, results: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+        reached = any(value.reached for value in call.inputs) and not _blank(call)
+        for tensor in results:
+            if any(tensor is other for other in before):
+                call.outputs.append(self.value(tensor))
+                continue
+            value = Value(tensor, call, len(call.outputs), reached)
+            call.outputs.append(self._name(tensor, value))
+            owner = next((t for t in before if _memory(t) == _memory(tensor)), None)
+            if owner is not None:
+                self.parents[id(tensor)] = owner
+
+    def _write(
+        self, call: Call, result: Any, results: Sequence[Tensor], written: Sequence[Tensor]
+    ) -> Any:
+        """Give what was written to new values; return it under a new name, where it is returned."""
+        reached = any(value.reached for value in call.inputs)
+        fresh = [t for t in results if not any(t is other for other in written)]
+        self._results(call, fresh, [])
+        call.written = self.value(written[0])
+        for tensor in written:
+            value = Value(tensor, call, len(call.outputs), reached)
+            call.outputs.append(value)
+            for other in self.owners[_memory(tensor)]:
+                same = _geometry(other) == _geometry(tensor)
+                self.values[id(other)] = value if same else Value(other, call, -1, reached)
+        call.effect = True  # unless another name shows that nothing else looks at the change
+        if result is not written[0] or not torch.is_grad_enabled() or not result.requires_grad:
+            return result
+        call.effect = False
+        alias = result.view_as(result)
+        self._name(alias, self.value(result))
+        self.parents[id(alias)] = result
+        self.changes.append((call, result, alias))
+        return alias
+
+    def _used(self, tensor: Tensor) -> None:
+        """Note where a change is seen through an old name, and what was made out of sight."""
+        memory = _memory(tensor)
+        for call, old, alias in self.changes:
+            if not call.effect and memory == _memory(old):
+                call.effect = not self._derived(tensor, alias)
+        if self.stack and self._unseen(tensor):
+            self.stack[-1].unseen = True
+
+    def _unseen(self, tensor: Tensor) -> bool:
+        """Whether a function made it that torch does not show, or shows the inside of only."""
+        known = self.values.get(id(tensor))
+        if known is None:
+            return tensor.grad_fn is not None
+        return isinstance(tensor.grad_fn, BackwardCFunction) and bool(known.call and known.call.hidden)
+
+    def _derived(self, tensor: Tensor, alias: Tensor) -> bool:
+        while tensor is not alias:
+            if id(tensor) not in self.parents:
+                return False
+            tensor = self.parents[id(tensor)]
+        return True
+
+    def enter(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """A module's forward begins."""
+        run = Run(path, module, len(self.calls))
+        given = tensors((args, kwargs))
+        if len(given) == 1:
+            run.input = self.value(given[0])
+        self.stack.append(run)
+
+    def leave(self, output: Any) -> None:
+        """A module's forward ends."""
+        run = self.stack.pop()
+        run.last = len(self.calls)
+        made = tensors(output)
+        run.unseen |= any(self._unseen(tensor) for tensor in made)
+        if len(made) == 1 and made[0] is output:
+            run.output = self.value(made[0])
+        self.runs.append(run)
+
+    def record(self, outputs: Any) -> Record:
+        """Everything, at the end."""
+        made = tensors(outputs)
+        for tensor in made:
+            self._used(tensor)
+        return Record(
+            self.examples, self.calls, self.runs, outputs, [self.value(tensor) for tensor in made]
+        )
+
+
+def recorded(network: nn.Module, examples: Tensor) -> Record:
+    """Run the network on `examples` and write its calls down."""
+    with ExitStack() as hooks:
+        recorder = Recorder(examples)
+        for path, module in network.named_modules():
+            before = module.register_forward_pre_hook(
+                lambda module, args, kwargs, path=path: recorder.enter(path, module, args, kwargs),
+                with_kwargs=True,
+            )
+            after = module.register_forward_hook(lambda module, args, out: recorder.leave(out))
+            hooks.callback(before.remove)
+            hooks.callback(after.remove)
+        with recorder:
+            outputs = network(examples)
+        return recorder.record(outputs)
+
+
+def _memory(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _geometry(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.stride(), tensor.storage_offset()
+
+
+def _saving() -> Any:
+    """What torch.utils.checkpoint puts in the place of saving tensors."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False)
+
+
+def _blank(call: Call) -> bool:
+    """Whether the result has an argument's shape and none of its numbers."""
+    return call.name.endswith("_like") or call.name.startswith("new_")
+
+
+# --- what torch does not show ---------------------------------------------------------------------
+
+
+def shown(module: nn.Module, x: Tensor) -> Tensor:
+    """A module's forward as one call that a mode sees: an elementwise function."""
+    if has_torch_function_unary(x):
+        result: Tensor = handle_torch_function(shown, (x,), module, x)
+        return result
+    value: Tensor = module(x)
+    return value
+
+
+def dropped(module: nn.Module, x: Tensor) -> Tensor:
+    """A module's forward as one call that a mode sees: it zeroes whole examples."""
+    if has_torch_function_unary(x):
+        result: Tensor = handle_torch_function(dropped, (x,), module, x)
+        return result
+    value: Tensor = module(x)
+    return value
+
+
+class Shown(nn.Module):
+    """A module whose forward is one call: `shown` or `dropped`."""
+
+    def __init__(self, module: nn.Module, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.module, self.call = module, call
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the module."""
+        return self.call(self.module, x)
+
+
+@contextmanager
+def in_mode(network: nn.Module, training: bool) -> Iterator[None]:
+    """The network while it trains, or evaluates; it leaves no trace in buffers and modes."""
+    modes = {module: module.training for module in network.modules()}
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in modes
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    network.train(training)
+    grad = partial(torch.set_grad_enabled, training)
+    try:
+        with grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        with torch.no_grad():
+            for module, name, buffer, kept in buffers:
+                module._buffers[name] = buffer.copy_(kept)

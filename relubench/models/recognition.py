@@ -1,0 +1,448 @@
+"""Which of a network's calls are activations, found by what they do.
+
+A value is a function of another, element by element, where only elementwise functions lie between
+them. Such a function is an activation where it is not linear, however it is spelt: x * sigmoid(x),
+clamp(min=0) and relu6(x + 3) / 6 are one each. It stays as it is where it weighs channels or
+positions (a gate), where it is the network's output, or where it only guards a division.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relubench.models.calls import Call, Record, Run, Value
+
+NAMED = {"relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu"}
+NAMED |= {"mish", "hardswish", "hardsigmoid", "hardtanh", "softplus", "softsign", "tanh", "sigmoid"}
+NAMED |= {"logsigmoid", "tanhshrink", "softshrink", "hardshrink", "threshold", "swish"}
+# Elementwise and bent: with one of these a formula is an activation.
+BENT = {"clamp", "clamp_min", "clamp_max", "maximum", "minimum", "max", "min", "fmax", "fmin"}
+BENT |= {"where", "masked_fill", "gt", "lt", "ge", "le", "sign", "sgn", "heaviside", "copysign"}
+BENT |= {"erf", "erfc", "sin", "cos", "sinc", "atan", "sinh", "cosh", "asinh", "logaddexp", "shown"}
+# Elementwise and curved, but found in statistics and normalisations too.
+CURVED = {"pow", "square", "abs", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log1p"}
+CURVED |= {"reciprocal", "rdiv", "float_power", "floor", "round", "ceil", "trunc", "frac"}
+STRAIGHT = {"add", "sub", "rsub", "neg", "mul", "div", "positive", "clone", "contiguous", "detach"}
+STRAIGHT |= {"to", "float", "double", "half", "bfloat16", "type", "type_as", "alias", "view_as"}
+STRAIGHT |= {"real", "data", "requires_grad", "nan_to_num", "addcmul", "eq", "ne", "logical_not"}
+STRAIGHT |= {"logical_and", "logical_or", "and", "or", "invert", "bool", "copy"}
+ELEMENTWISE = NAMED | BENT | CURVED | STRAIGHT
+# What only moves numbers about, or weighs all alike: a gate goes on through it.
+MOVING = {"view", "reshape", "flatten", "unflatten", "permute", "transpose", "movedim", "squeeze"}
+MOVING |= {"unsqueeze", "expand", "expand_as", "repeat", "getitem", "T", "mT", "chunk", "split"}
+MOVING |= {"broadcast_to", "repeat_interleave", "interpolate", "upsample", "swapaxes", "narrow"}
+MOVING |= {"moveaxis", "unbind", "select", "stack", "dropout", "dropout1d", "dropout2d", "tile"}
+MOVING |= {"t", "H", "roll", "flip", "swapdims", "split_with_sizes", "rearrange"}
+WEIGHING = {"mul", "matmul", "bmm", "einsum", "scaled_dot_product_attention", "baddbmm", "addcmul"}
+WEIGHING |= {"lerp", "where"}
+STAYING = {"glu": "glu", "gru": "the gates of a GRU", "lstm": "the gates of an LSTM"}
+STAYING |= {"rnn_tanh": "the tanh of an RNN", "rnn_relu": "the relu of an RNN"}
+FAR, NEAR = 60.0, torch.linspace(-6, 6, 25).tolist()
+
+
+@dataclass(eq=False)
+class Formula:
+    """A value as an elementwise function of another.
+
+    start, end  the pre-activation and what becomes of it
+    inside      the values between them, `end` among them
+    run         the module whose forward is just this
+    """
+
+    start: Value
+    end: Value
+    inside: frozenset[Value]
+    run: Run | None = None
+
+    @property
+    def call(self) -> Call:
+        """The call that makes the value."""
+        assert self.end.call is not None
+        return self.end.call
+
+    @cached_property
+    def names(self) -> set[str]:
+        """The functions in it."""
+        return {value.call.name for value in self.inside if value.call}
+
+    @property
+    def title(self) -> str:
+        """What to call it: its only named function, or the last one."""
+        named = self.names & NAMED
+        return named.pop() if len(named) == 1 else self.call.name
+
+    @property
+    def place(self) -> str:
+        """Where it is called: its module, or the module and the function's name."""
+        if self.run:
+            return self.run.path
+        return ".".join(filter(None, (self.call.path, self.title)))
+
+    def at(self, x: Tensor) -> Tensor:
+        """The function of `x`, of the shape of `start`: its calls are made again."""
+        made: dict[Value, Any] = {self.start: x}
+
+        def put(value: Value) -> Any:
+            if value in self.inside and value not in made:
+                made[value] = again(value)
+            return made.get(value, value.tensor)
+
+        def again(value: Value) -> Any:
+            call = value.call
+            assert call is not None
+            if call.written is None:
+                return call.repeated(put)
+            taken = put(call.written).clone()
+            call.repeated(lambda other: taken if other is call.written else put(other))
+            return taken
+
+        result: Tensor = put(self.end)
+        return result
+
+    @torch.no_grad()
+    def values(self, points: Sequence[float]) -> list[Tensor]:
+        """The function at each of these points, for all elements."""
+        start = self.start.tensor
+        return [self.at(torch.full_like(start, point)) for point in points]
+
+    @cached_property
+    def straight(self) -> bool:
+        """Whether it is linear on the points that matter."""
+        at = self.values(NEAR)
+        spread = max(float(value.double().abs().max()) for value in at) or 1.0
+        bends = (a - 2 * b + c for a, b, c in zip(at, at[1:], at[2:], strict=False))
+        return max(float(bend.double().abs().max()) for bend in bends) < 1e-4 * spread
+
+    @cached_property
+    def opens(self) -> bool:
+        """Whether it rises, or falls, between 0 and 1, as what weighs does."""
+        low, high = (value.double() for value in self.values([-FAR, FAR]))
+        ends = (low, high) if float(low.mean()) < float(high.mean()) else (high, low)
+        return all(bool((end - wanted).abs().max() < 0.01) for end, wanted in zip(ends, (0, 1), strict=True))
+
+
+@dataclass(eq=False)
+class Found:
+    """What a record holds.
+
+    formulas  the activations, in the order of the calls
+    staying   what else is not linear, with the reason why it stays
+    hidden    calls of activations that cannot be swapped, with the reason
+    """
+
+    formulas: list[Formula]
+    staying: list[tuple[str, str]]
+    hidden: list[tuple[str, str]]
+
+
+def recognised(record: Record) -> Found:
+    """The activations of a recorded pass, and what stays."""
+    elementwise = _Elementwise(record)
+    found = Found([], [], [])
+    for end in elementwise.ends():
+        for formula in elementwise.formulas(end):
+            if formula.straight:
+                continue
+            reason = _staying(record, formula)
+            hidden = _hidden(record, formula)
+            if reason:
+                found.staying.append((f"{formula.title} in {formula.place}", reason))
+            elif hidden:
+                found.hidden.append((str(formula.call), hidden))
+            elif reason is None:
+                elementwise.roots[formula.end] = formula.end
+                elementwise.linear[formula.end] = True
+                found.formulas.append(formula)
+    found.formulas.sort(key=lambda formula: formula.call.number)
+    for call in record.calls:
+        if call.name in STAYING and any(value.reached for value in call.inputs):
+            found.staying.append((str(call), STAYING[call.name]))
+    return found
+
+
+class _Elementwise:
+    """The elementwise functions of a record: what each value is a function of.
+
+    roots   by value; one that is no elementwise function of a single value is its own root
+    linear  whether it is a linear function of that
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.roots: dict[Value, Value] = {}
+        self.linear: dict[Value, bool] = {}
+        for call in record.calls:
+            for value in call.outputs:
+                if value.call is call:  # not an argument that is handed on
+                    self._place(call, value)
+        self.results = set(record.results)
+
+    def _place(self, call: Call, value: Value) -> None:
+        roots = {self.root(taken) for taken in call.inputs if taken.reached}
+        known = call.name in ELEMENTWISE and len(call.outputs) == 1
+        if not known or len(roots) != 1 or not _alike(call, value):
+            self.roots[value], self.linear[value] = value, True
+            return
+        (self.roots[value],) = roots
+        self.linear[value] = self._straight(call)
+
+    def _straight(self, call: Call) -> bool:
+        reached = [value for value in call.inputs if value.reached]
+        if not all(self.linear.get(value, True) for value in reached):
+            return False
+        return call.name in STRAIGHT and (call.name not in {"mul", "div"} or len(reached) == 1)
+
+    def root(self, value: Value) -> Value:
+        """What a value is a function of."""
+        return self.roots.get(value, value)
+
+    def ends(self) -> Iterator[Value]:
+        """Values that are not linear in their root and are used by something else, in order."""
+        for call in self.record.calls:
+            for value in call.outputs:
+                if self.linear.get(value, True) or not value.reached:
+                    continue
+                leaves = (out for user in value.users for out in user.outputs)
+                root = self.root(value)
+                if value in self.results or any(self.root(out) is not root for out in leaves):
+                    yield value
+
+    def formulas(self, end: Value) -> Iterator[Formula]:
+        """The activations that lie one after the other up to a value."""
+        start, between = self._behind(end)
+        if start is None:
+            return
+        runs = self._runs(start, end, between)
+        while True:
+            cut = next(self._cuts(start, end, between), None)
+            formula = self._core(start, cut or end, between)
+            yield self._widened(formula, start, cut or end, between, runs)
+            if cut is None:
+                return
+            between = {value for value in between if value not in _up_to(cut, start)}
+            start = cut
+
+    def _behind(self, end: Value) -> tuple[Value | None, set[Value]]:
+        """The one value that `end` comes from, with all between; None for a sum of several."""
+        root, between, entries = self.root(end), set[Value](), set[Value]()
+        left = [end]
+        while left:
+            value = left.pop()
+            if value in between:
+                continue
+            between.add(value)
+            for taken in value.call.inputs if value.call else ():
+                if not taken.reached:
+                    continue
+                if taken is root or (self.root(taken) is taken):
+                    entries.add(taken)
+                else:
+                    left.append(taken)
+        if len(entries) == 1:
+            return entries.pop(), between
+        return None, between
+
+    def _cuts(self, start: Value, end: Value, between: set[Value]) -> Iterator[Value]:
+        """A named activation that all goes through, with another one behind it."""
+        for value in sorted(between, key=_age):
+            if value is end or not value.call or value.call.name not in NAMED:
+                continue
+            before = _up_to(value, start)
+            after = between - before
+            crossing = any(
+                taken in before | {start} and taken is not value
+                for later in after
+                for taken in (later.call.inputs if later.call else ())
+                if taken.reached
+            )
+            if not crossing and any(v.call and v.call.name in NAMED for v in after):
+                yield value
+
+    def _core(self, start: Value, end: Value, between: set[Value]) -> Formula:
+        """Without the linear functions before and after it, and a shortcut around it."""
+        while True:
+            reached = [value for value in _inputs(end) if value is not start]
+            straight = end.call is not None and end.call.name in STRAIGHT
+            alone = straight and len(set(_inputs(end))) == 1 and len(reached) == 1
+            if not alone or self._plain(reached[0], start):
+                break
+            end = reached[0]
+        if end.call and end.call.name in {"add", "sub"} and start in _inputs(end):
+            others = [value for value in _inputs(end) if value is not start]
+            named = [v for v in others if v.call and v.call.name in NAMED and _inputs(v) == [start]]
+            if len(named) == len(others) == 1:
+                end = named[0]
+        inside = _up_to(end, start)
+        while True:
+            users = [value for value in inside if start in _inputs(value)]
+            straight = len(users) == 1 and users[0].call is not None
+            if not straight or users[0] is end or _inputs(users[0]) != [start]:
+                break
+            if users[0].call is None or users[0].call.name not in STRAIGHT:
+                break
+            start = users[0]
+            inside = _up_to(end, start)
+        return Formula(start, end, frozenset(inside))
+
+    def _plain(self, value: Value, start: Value) -> bool:
+        """Whether nothing is bent on the way to a value."""
+        names = {v.call.name for v in _up_to(value, start) if v.call}
+        return names <= STRAIGHT - {"mul", "div"} or (
+            names <= STRAIGHT and all(len(_inputs(v)) == 1 for v in _up_to(value, start))
+        )
+
+    def _widened(
+        self, core: Formula, start: Value, end: Value, between: set[Value], runs: Sequence[Run]
+    ) -> Formula:
+        """With the linear functions around it that belong to it.
+
+        They do where a module's forward is just that, or where with them it opens from 0 to 1.
+        """
+        for run in runs:
+            if run.input is None or run.output is None:
+                continue
+            inside = _up_to(run.output, run.input)
+            if core.inside <= inside and core.start in inside | {run.input}:
+                return Formula(run.input, run.output, frozenset(inside), run)
+        if core.opens:
+            return core
+        starts = [value for value in (start, *_up_to(core.start, start))]
+        ends = [value for value in between if core.end in _up_to(value, core.start)]
+        for first in sorted(starts, key=_age, reverse=True):
+            for last in sorted({core.end, *ends}, key=_age):
+                wider = Formula(first, last, frozenset(_up_to(last, first)))
+                if core.inside <= wider.inside and wider.opens:
+                    return wider
+        return core
+
+    def _runs(self, start: Value, end: Value, between: set[Value]) -> list[Run]:
+        """Modules whose forward is an elementwise function within these, the outermost first."""
+        known = {start, *between}
+        runs = [
+            run
+            for run in self.record.runs
+            if run.path
+            and run.input in known
+            and run.output in between
+            and run.input is not run.output
+            and self._closed(run)
+        ]
+        return sorted(runs, key=lambda run: run.last - run.first, reverse=True)
+
+    def _closed(self, run: Run) -> bool:
+        """Whether what comes out of a module depends on nothing but what goes in."""
+        assert run.input is not None
+        assert run.output is not None
+        inside = _up_to(run.output, run.input)
+        return all(
+            taken in inside or taken is run.input for value in inside for taken in _inputs(value)
+        )
+
+
+def _staying(record: Record, formula: Formula) -> str | None:
+    """Why an elementwise function stays as it is; "" where it is nothing to speak of."""
+    users = list(_uses(formula.end, set(record.results), set()))
+    reached = [(call, value) for call, value in users if call is not None]
+    if any(call is None for call, _ in users) and not reached:
+        return "the network's output"
+    divides = [call.name == "div" and _inputs_of(call)[-1:] == [value] for call, value in reached]
+    if reached and all(divides):
+        return ""
+    if reached and all(call.name in {"softmax", "log_softmax"} for call, _ in reached):
+        return "it bounds what a softmax takes"
+    if formula.opens and reached and all(_weighs(call, value) for call, value in reached):
+        return "a gate"
+    bent = formula.names & (NAMED | BENT) or formula.run
+    if not bent and not any(_weighted(call, value) for call, value in reached):
+        return ""
+    return None
+
+
+def _uses(
+    value: Value, results: set[Value], seen: set[Value]
+) -> Iterator[tuple[Call | None, Value]]:
+    """What takes a value, wherever it is moved to; None for the network's output."""
+    seen.add(value)
+    if value in results or not value.users:
+        yield None, value
+    for call in value.users:
+        moved = call.name in MOVING or (
+            call.name in STRAIGHT and len({v for v in call.inputs if v.reached}) == 1
+        )
+        if not moved:
+            yield call, value
+            continue
+        for out in call.outputs:
+            if out not in seen:
+                yield from _uses(out, results, seen)
+
+
+def _weighs(call: Call, value: Value) -> bool:
+    """Whether a call multiplies something else by a value."""
+    others = [taken for taken in call.inputs if taken.reached and taken is not value]
+    return call.name in WEIGHING and bool(others)
+
+
+def _weighted(call: Call, value: Value) -> bool:
+    """Whether a call is a layer that weighs a value: with weights, or a normalisation."""
+    from relubench.models.axes import weighed_axis
+
+    return weighed_axis(call, value) is not None
+
+
+def _hidden(record: Record, formula: Formula) -> str:
+    """Why an activation cannot be swapped, or ""."""
+    if any(value.call and value.call.redone for value in formula.inside):
+        return "torch.utils.checkpoint does it again in the backward pass: switch that off"
+    run = next((run for run in record.runs if run.unseen and _within(formula.call, run)), None)
+    if formula.call.hidden and run:
+        return "it is inside a torch.autograd.Function, whose gradient is its own"
+    return ""
+
+
+def _within(call: Call, run: Run) -> bool:
+    return call.path == run.path or call.path.startswith(f"{run.path}.") or not run.path
+
+
+def _alike(call: Call, value: Value) -> bool:
+    """Whether every example-dependent argument has the result's shape, and no other a larger."""
+    if any(taken.reached and taken.shape != value.shape for taken in call.inputs):
+        return False
+    return all(taken.tensor.ndim <= value.tensor.ndim for taken in call.inputs)
+
+
+def _inputs(value: Value) -> list[Value]:
+    """The example-dependent values that a value is made of."""
+    return [taken for taken in _inputs_of(value.call) if taken.reached] if value.call else []
+
+
+def _inputs_of(call: Call | None) -> list[Value]:
+    return call.inputs if call else []
+
+
+def _up_to(end: Value, start: Value) -> set[Value]:
+    """The values between `start`, which is left out, and `end`."""
+    between: set[Value] = set()
+    left = [end]
+    while left:
+        value = left.pop()
+        if value is start or value in between:
+            continue
+        between.add(value)
+        left += _inputs(value)
+    return between
+
+
+def _age(value: Value) -> int:
+    return value.call.number if value.call else -1
+
+
+def names(values: Iterable[Value]) -> str:
+    """The functions that made some values, for a message."""
+    return ", ".join(dict.fromkeys(value.call.name for value in values if value.call))
