@@ -91,9 +91,9 @@ class Choice(Generic[E]):
         """The parameters given, and the defaults of the rest."""
         return {**self.entry.parameters, **self.given}
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **more: Any) -> Any:
         """Call the function with these parameters."""
-        return self.entry.function(*args, **self.parameters)
+        return self.entry.function(*args, **self.parameters, **more)
 
     def __str__(self) -> str:
         """The one spelling of what it means: parameters at their default are left out."""

@@ -17,7 +17,9 @@ from relubench.datasets import Dataset
 from relubench.engine import build, skeleton
 from relubench.errors import BadValue, RelubenchError, UnknownName
 from relubench.examples import VALIDATION, split
+from relubench.formats import counted
 from relubench.models import MODELS
+from relubench.models.swapping import Swapped
 from relubench.optimizers import OPTIMIZERS
 from relubench.own_code import OwnCodeError, brief
 from relubench.plan import Cell, Machine
@@ -25,8 +27,12 @@ from relubench.plan import Cell, Machine
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def check(cell: Cell, machine: Machine) -> None:
-    """Refuse a cell that cannot be trained: BadValue or DataError, before any training."""
+def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
+    """Refuse a cell that cannot be trained: BadValue or DataError, before any training.
+
+    strict  whether to refuse a network too of which something that is not linear would stay
+    returns what a user should know of the network, a line each
+    """
     dataset = datasets.load(cell.dataset, machine.data_dir)
     counts = np.bincount(dataset.y[: dataset.n_train])
     if cell.split.folds and cell.split.folds > counts.min():
@@ -49,16 +55,43 @@ def check(cell: Cell, machine: Machine) -> None:
     _check_choices(cell)
     shape = (pca,) if pca else dataset.shape
     _check_views(cell, shape)
+    foreign = MODELS.choose(cell.model).entry.code
+    if cell.unit_axis is not None and not foreign:
+        raise BadValue(f"--unit-axis {cell.unit_axis}: where units are in {cell.model}, is known")
     network = skeleton(cell, shape, dataset)
     normed = any(isinstance(module, NORMS) for module in network.modules())
     size = cell.recipe.batch_size
     if cell.recipe.epochs and normed and any(count % size == 1 % size for count in sizes):
         _check_one_example(cell, shape, machine)
-    foreign, unit = MODELS.choose(cell.model).entry.code, ACTIVATIONS.choose(cell.activation).entry
+    unit = ACTIVATIONS.choose(cell.activation).entry
     if foreign:
         _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
     if unit.sha256 or (foreign and (unit.pieces, unit.outputs) != (1, 1)):
         _check_unit(cell, shape, machine)
+    return _notes(cell, network, strict)
+
+
+def _notes(cell: Cell, network: nn.Module, strict: bool) -> list[str]:
+    """What stays of a foreign network while its activations change; its own weights."""
+    notes, kept = [], layers.kept(network)
+    stays = "; ".join(network.notes) if isinstance(network, Swapped) else ""
+    if stays and strict:
+        raise BadValue(f"--strict-swap: in {cell.model} would stay as they are: {stays}")
+    if stays:
+        notes.append(f"{cell.model}: stay as they are: {stays}")
+    brought = [
+        name
+        for name, parameter in network.named_parameters()
+        if name in kept and parameter.ndim > 1 and parameter.unique().numel() > 1
+    ]
+    if brought:
+        count = counted(len(brought), "tensor")
+        notes.append(
+            f"{cell.model}: {count} of weights drawn anew (--fresh)"
+            if cell.fresh
+            else f"{cell.model}: {count} of weights as its code has them (--fresh draws them anew)"
+        )
+    return notes
 
 
 def _sizes(cell: Cell, dataset: Dataset) -> set[int]:

@@ -176,6 +176,9 @@ class Settings(BaseModel):
     activation: Names | None = None  # each model's own
     head: Names = ("softmax",)
     match_parameters: bool = False
+    fresh: bool = False
+    unit_axis: int | None = None
+    strict_swap: bool = False
     reference: str = "relu"
     optimizer: Names = ("adam",)
     lr: Rates = (0.001,)
@@ -348,7 +351,7 @@ def settings(
 
 
 CHANGING = {*Recipe.__dataclass_fields__, *Preparation.__dataclass_fields__} | {
-    *("dataset", "model", "match_parameters"),
+    *("dataset", "model", "match_parameters", "fresh"),
 }
 
 
@@ -429,6 +432,8 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
             seed=seed,
             perturb=perturb,
             until=settings.until,
+            fresh=settings.fresh,
+            unit_axis=settings.unit_axis,
         )
         for dataset, model, head, recipe in itertools.product(
             settings.dataset, settings.model, settings.head, _recipes(settings)

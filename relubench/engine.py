@@ -221,10 +221,14 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
             count = layers.parameter_count(network)
             raise BadValue(f"--model {cell.model}: no memory for {count} parameters") from error
         layers.reset_norms(network)
+    if cell.fresh:
+        layers.redraw(network, seeds.stream(cell, "network"))
     bias = HEADS.choose(cell.head).entry.bias
     layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias)
     dtype = getattr(torch, machine.storage)  # a user's own module comes in its own
-    layout: Any = {"memory_format": torch.channels_last}  # faster convolutions
+    layout: Any = {}
+    if MODELS.choose(cell.model).entry.any_layout:
+        layout = {"memory_format": torch.channels_last}  # faster convolutions
     return network.to(machine.device, dtype, **layout)
 
 
@@ -240,7 +244,8 @@ def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
             model = matching.narrowed(cell.model, cell.activation, tuple(shape), classes)
         where = torch.device("cpu") if model.entry.code else layers.weightless()
         with layers.drawing_from(seeds.stream(cell, "network")), where:
-            network: nn.Module = model(shape, classes, activation)
+            axis = {} if cell.unit_axis is None else {"unit_axis": cell.unit_axis}
+            network: nn.Module = model(shape, classes, activation, **axis)
     except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond its integers
         raise BadValue(f"--model {cell.model} is too large to be built") from error
     return network

@@ -278,6 +278,21 @@ def initialise(network: nn.Module, stream: torch.Generator, output_bias: float =
         act.reset_parameters(stream)
 
 
+def kept(network: nn.Module) -> frozenset[str]:
+    """The parameters that are not drawn: those that another's code brings along."""
+    names: frozenset[str] = getattr(network, "kept_parameters", frozenset())
+    return names
+
+
+def redraw(network: nn.Module, stream: torch.Generator) -> None:
+    """Let everything begin anew as torch has it, also what another's code brings along."""
+    network.kept_parameters = frozenset()  # type: ignore[assignment]  # any attribute is one of a Module's
+    with drawing_from(stream):
+        for module in network.modules():
+            if not isinstance(module, Act) and callable(getattr(module, "reset_parameters", None)):
+                module.reset_parameters()
+
+
 def reset_norms(network: nn.Module) -> None:
     """Let batch normalisation begin at scale 1, shift 0 and no statistics."""
     for module in network.modules():

@@ -73,6 +73,8 @@ class Cell:
     match_parameters  whether hidden layers are narrowed to as many parameters as with relu
     perturb  names of perturbations joined by commas: each is a further score on the test part
     until    "train_error=0.25": after how many epochs and seconds a run comes so far
+    fresh    whether weights that another's code brings along are drawn anew
+    unit_axis  which axis holds the units of another's network, where nothing else says so
     """
 
     dataset: str
@@ -86,6 +88,8 @@ class Cell:
     seed: int = 0
     perturb: str | None = None
     until: str | None = None
+    fresh: bool = False
+    unit_axis: int | None = None
 
     @property
     def perturbations(self) -> tuple[str, ...]:
@@ -105,12 +109,14 @@ class Cell:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-LATER = ("rates", "augment", "validation", "perturb", "until")  # in no key where they are not set
+# In no key where they are not set.
+LATER = ("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis")
 
 
 def _said(facts: list[tuple[str, Any]]) -> dict[str, Any]:
     """The fields of a cell or its parts, so that a new one changes no old key."""
-    return {name: value for name, value in facts if value or name not in LATER}
+    unset = (None, False, "")
+    return {name: value for name, value in facts if name not in LATER or value not in unset}
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ class Work:
         """What else decides the numbers of a stack's cells."""
         cell = stack.cells[0]
         activation = ACTIVATIONS.choose(cell.activation).entry
-        model = MODELS.choose(cell.model).entry
+        model = MODELS.choose(cell.model)
+        loaded = "" if cell.fresh else self.loaded(cell)
         return Context(
             engine=ENGINE,
             torch=torch.__version__,
@@ -70,8 +71,18 @@ class Work:
             threads=stack.threads or self.machine.threads,
             dtype=self.machine.dtype,
             data=datasets.fingerprint(cell.dataset, self.machine.data_dir),
-            code=" ".join(filter(None, (activation.sha256, model.code))),
+            code=" ".join(filter(None, (activation.sha256, model.entry.code, loaded))),
         )
+
+    def loaded(self, cell: Cell) -> str:
+        """A digest of the weights that a user's code brings along."""
+        model = MODELS.choose(cell.model)
+        if not model.entry.code:
+            return ""
+        dataset = datasets.load(cell.dataset, self.machine.data_dir)
+        pca = cell.preparation.pca
+        shape = (pca,) if pca else dataset.shape
+        return model.entry.loaded(shape, len(dataset.classes), model.parameters)
 
     def known(self, stack: Stack) -> dict[Cell, RunResult]:
         """What the ledger has of a stack."""

@@ -38,6 +38,17 @@ class Flags:
             rich_help_panel=WHAT,
         ),
     ] = None
+    fresh: Annotated[
+        bool | None,
+        flag(WHAT, "Draw weights that your code loads anew.", "", "--fresh/--no-fresh"),
+    ] = None
+    unit_axis: Annotated[
+        int | None, flag(WHAT, "Where the units of your network are, if need be.", "AXIS")
+    ] = None
+    strict_swap: Annotated[
+        bool | None,
+        flag(WHAT, "Refuse what would stay, as gates do.", "", "--strict-swap/--no-strict-swap"),
+    ] = None
     seed: Annotated[Number, flag(WHAT, "One seed.")] = None
     seeds: Annotated[Number, flag(WHAT, "The seeds 0 … N-1.")] = None
     optimizer: Annotated[Names, flag(HOW, "Such as sgd:momentum=0.9.", "NAME,…")] = None

@@ -58,7 +58,7 @@ def assemble(
         dtype=settings.precision,
     )
     _check_precision(machine)
-    check(plan, machine)
+    check(plan, machine, console, settings.strict_swap)
     width = None if settings.stack == "auto" else int(settings.stack)
     ledger = open_ledger(request.ledger) if request.ledger else None
     return Work(
@@ -102,8 +102,11 @@ def open_ledger(path: Path, existing: bool = False) -> Ledger:
     return Ledger(path)
 
 
-def check(plan: Plan, machine: Machine) -> None:
-    """Refuse a plan with a network that cannot be built or a split that cannot be cut."""
+def check(plan: Plan, machine: Machine, console: Console, strict: bool) -> None:
+    """Refuse a plan with a network that cannot be built or a split that cannot be cut.
+
+    strict  whether to refuse a network too of which something that is not linear would stay
+    """
     from relubench import checks
 
     for model in dict.fromkeys(cell.model for cell in plan.cells):
@@ -117,7 +120,8 @@ def check(plan: Plan, machine: Machine) -> None:
         for cell, split in zip(plan.cells, first_splits, strict=True)
     )
     for cell in dict.fromkeys(alike):  # the plan's order, each kind once
-        checks.check(cell, machine)
+        for note in checks.check(cell, machine, strict):
+            console.once(note)
 
 
 def device(wanted: str, console: Console) -> str:

@@ -29,21 +29,47 @@ PER_CHANNEL = ("pool", "interpolate", "upsample", "pad")  # in their names
 CONVOLUTIONS = {f"conv{n}d": n for n in (1, 2, 3)} | {f"conv_transpose{n}d": n for n in (1, 2, 3)}
 
 
-def labelled(calls: Iterable[Call], known: dict[Value, Axes] | None = None) -> dict[Value, Axes]:
-    """The feature axes of the values that these calls make, as far as they can be known.
+def feature_axes(value: Value, known: dict[Value, Axes | None]) -> Axes | None:
+    """The axes of a value that hold features; None where that cannot be known.
 
-    known  axes that are given; nothing but these is followed then
+    known  what was found before; more is added
     """
-    axes: dict[Value, Axes] = dict(known or {})
+    if value not in known:
+        known[value] = None
+        call = value.call
+        if call and any(taken.reached for taken in call.inputs):
+            made = _made(call, value)
+            known[value] = made or _kept(call, value, _Lazy(known))
+    return known[value]
+
+
+class _Lazy(dict[Value, Axes]):
+    """Feature axes by value, found when they are asked for."""
+
+    def __init__(self, known: dict[Value, Axes | None]) -> None:
+        super().__init__()
+        self.known = known
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, Value) and feature_axes(value, self.known) is not None
+
+    def get(self, value: Value, default: Any = None) -> Any:
+        """What is known by now: nothing further is looked for."""
+        return self.known.get(value) or default
+
+    def __getitem__(self, value: Value) -> Axes:
+        return feature_axes(value, self.known) or ()
+
+
+def followed(calls: Iterable[Call], axes: dict[Value, Axes]) -> dict[Value, Axes]:
+    """Where some axes go from call to call, until a layer weighs them."""
+    axes = dict(axes)
     for call in calls:
-        if not any(value.reached for value in call.inputs):
-            continue
-        for value in call.outputs:
-            made = None if known is not None else _made(call, value)
-            if made is None and (known is None or not _weighs(call)):
+        if any(value in axes for value in call.inputs) and not _weighs(call):
+            for value in call.outputs:
                 made = _kept(call, value, axes)
-            if made is not None and all(axis >= 0 for axis in made):
-                axes[value] = made
+                if made is not None and value.call is call:
+                    axes[value] = made
     return axes
 
 
@@ -74,7 +100,7 @@ def weighed_later(record: Record, value: Value, batch: int | None) -> int | None
     for axis in range(value.tensor.ndim):
         if axis == batch:
             continue
-        axes = labelled(after, {value: (axis,)})
+        axes = followed(after, {value: (axis,)})
         hits = {
             axes.get(taken) == (weighed_axis(call, taken),)
             for call in after
@@ -99,6 +125,8 @@ def _made(call: Call, value: Value) -> Axes | None:
         return (ndim - 1,)
     if name in CHANNELS and ndim > 1:
         return (1,)
+    if name in {"layer_norm", "rms_norm"}:
+        return (ndim - 1,) if len(_sizes(call)) == 1 else None
     if name in PRODUCTS:
         left, right = (_argument(call, place) for place in PRODUCTS[name])
         if _fixed(right):
@@ -112,11 +140,9 @@ def _made(call: Call, value: Value) -> Axes | None:
 
 def _kept(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
     """The feature axes after a call that has no features of its own."""
-    given = [taken for taken in call.inputs if taken in axes]
     shape, name = value.shape, call.name
-    if name in {"layer_norm", "rms_norm"}:
-        sizes = call.arguments[0][1] if len(call.arguments[0]) > 1 else ()
-        return axes[given[0]] if given else (len(shape) - 1,) if len(sizes) == 1 else None
+    latest = sorted(call.inputs, key=lambda taken: -taken.call.number if taken.call else 1)
+    given = (taken for taken in latest if taken.reached and taken in axes)
     if name in {"matmul", "bmm"} or name == "scaled_dot_product_attention":
         return _weighted_sum(call, value, axes)
     for taken in given:
@@ -126,7 +152,8 @@ def _kept(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
             return shifted
         if any(part in name for part in PER_CHANNEL) and taken.tensor.ndim == len(shape):
             return axes[taken] if same else None
-    return _followed(call, value, axes) if given else None
+        return _followed(call, value, axes)
+    return None
 
 
 def _weighted_sum(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
@@ -149,7 +176,7 @@ def _followed(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
         tensor = taken.tensor
         if not taken.reached or not tensor.is_floating_point():
             return tensor
-        if taken not in axes:
+        if not axes.get(taken):
             return torch.zeros_like(tensor, dtype=torch.float64)
         sizes = [size if axis in axes[taken] else 1 for axis, size in enumerate(taken.shape)]
         numbers = torch.arange(1, math.prod(sizes) + 1, dtype=torch.float64).view(sizes)
@@ -180,8 +207,9 @@ def _varying(numbers: Tensor) -> Axes | None:
     ]
     if len(varying) == 1:
         return (varying[0],)
-    size = math.prod(numbers.shape[axis] for axis in varying)
-    return tuple(varying) if varying and len(numbers.unique()) == size else None
+    others = [axis for axis in range(numbers.ndim) if axis not in varying]
+    each = numbers.amax(others) if others else numbers
+    return tuple(varying) if varying and len(each.unique()) == each.numel() else None
 
 
 def _argument(call: Call, place: int) -> Value | None:
@@ -225,6 +253,13 @@ def _with_dots(equation: str, call: Call) -> tuple[list[tuple[Value, str]], str]
         letters = "".join(l for _, l in operands)
         made = dots + "".join(sorted(c for c in set(letters) - set(dots) if letters.count(c) == 1))
     return operands, made.replace("...", dots)
+
+
+def _sizes(call: Call) -> Sequence[int]:
+    """What a layer normalisation goes over."""
+    args, kwargs = call.arguments
+    sizes: Sequence[int] = kwargs.get("normalized_shape") or args[1]
+    return sizes
 
 
 def _spelt(call: Call) -> Axes | None:

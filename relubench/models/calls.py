@@ -323,7 +323,10 @@ def recorded(network: nn.Module, examples: Tensor) -> Record:
     """Run the network on `examples` and write its calls down."""
     with ExitStack() as hooks:
         recorder = Recorder(examples)
+        inner = {m for s in network.modules() if isinstance(s, Shown) for m in s.module.modules()}
         for path, module in network.named_modules():
+            if module in inner:
+                continue
             before = module.register_forward_pre_hook(
                 lambda module, args, kwargs, path=path: recorder.enter(path, module, args, kwargs),
                 with_kwargs=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ class Model(Entry):
     widths      its parameters that say how wide hidden layers are
     activation  its own, used where none is chosen
     code        what its source is known by: the digest of a user's own, a library's version
+    any_layout  whether it takes images whose channels lie last in memory
     """
 
     paper: str = ""
@@ -35,9 +37,14 @@ class Model(Entry):
     widths: tuple[str, ...] = ()
     activation: str = "relu"
     code: str = ""
+    any_layout: bool = True
 
     def check(self) -> None:
         """Refuse a name that nothing stands for, where that cannot be read off the name."""
+
+    def loaded(self, shape: Sequence[int], outputs: int, settings: Mapping[str, Any]) -> str:
+        """A digest of the weights that its code brings along; "" where all are drawn."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,8 @@ def _own(name: str, code: Own) -> Model:
 
 @lru_cache
 def _of_torchvision(name: str) -> Model:
-    def build(*given: Any) -> nn.Module:
-        network: nn.Module = vision.network(f"torchvision.{name}", *given)
+    def build(*given: Any, **more: Any) -> nn.Module:
+        network: nn.Module = vision.network(f"torchvision.{name}", *given, **more)
         return network
 
     version = libraries.version("torchvision")

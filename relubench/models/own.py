@@ -1,26 +1,31 @@
 """A user's own model: a factory (input_shape, classes, activation), or a network to be swapped.
 
 The attribute is given as many of these as it needs, in this order: a factory that needs all three
-builds its units with activation(units); of what needs fewer the activations are swapped.
+builds its activations with activation(units); of what needs fewer the activations are swapped.
+
+What comes out the same whatever torch's generator says is no draw: weights that were loaded, a
+ready network, a bias of -5. It stays as it is; only weights that the code draws are drawn anew.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from relubench.activations import Activation
+from relubench.activations import ACTIVATIONS, Activation
 from relubench.catalog import KINDS, Choice
 from relubench.errors import RelubenchError
-from relubench.layers import Act
+from relubench.layers import Act, drawing_from
 from relubench.models.model import Model
-from relubench.models.swapping import swapped
+from relubench.models.swapping import Analysis, analysed, swapped
 from relubench.own_code import Own, OwnCodeError, brief
 
 GIVEN = "(input_shape, classes, activation)"
@@ -28,10 +33,40 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 
 
 @dataclass(frozen=True)
+class Source:
+    """What makes a user's network: its name, a function, how many arguments it needs, its digest."""
+
+    name: str
+    make: Callable[..., Any]
+    count: int
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is the same in every network of a source.
+
+    kept      the parameters that its code does not draw, by name
+    digest    of those that are more than one number over and over, and of such buffers
+    analysis  for the swap of its activations, where they are swapped
+    """
+
+    kept: frozenset[str]
+    digest: str
+    analysis: Analysis | None
+
+
+@dataclass(frozen=True)
 class OwnModel(Model):
     """A user's own model; its parameters are the arguments that have a plain default."""
 
     settable: tuple[tuple[str, Any], ...] = ()
+    source: Source | None = None
+
+    def loaded(self, shape: Sequence[int], outputs: int, settings: Mapping[str, Any]) -> str:
+        """A digest of the weights that its code brings along; "" where it draws them all."""
+        assert self.source is not None
+        return known(self.source, tuple(shape), outputs, tuple(settings.items())).digest
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -55,8 +90,11 @@ def model(name: str, own: Own) -> OwnModel:
     if count > 3:
         raise OwnCodeError(f"{name} needs {count} arguments: a model is given {GIVEN}")
     plain = tuple((p.name, p.default) for p in arguments if type(p.default) in KINDS)
-    build = partial(network, name, thing, count)
-    return OwnModel(name, build, paper="own", code=own.sha256, settable=plain)
+    source = Source(name, thing, count, own.sha256)
+    build = partial(network, source)
+    return OwnModel(
+        name, build, paper="own", code=own.sha256, any_layout=False, settable=plain, source=source
+    )
 
 
 def _copied(network: nn.Module) -> Callable[[], nn.Module]:
@@ -64,22 +102,75 @@ def _copied(network: nn.Module) -> Callable[[], nn.Module]:
 
 
 def network(
-    name: str,
-    make: Callable[..., Any],
-    count: int,
+    source: Source,
     shape: Sequence[int],
     outputs: int,
     activation: Choice[Activation],
+    unit_axis: int | None = None,
     **settings: Any,
 ) -> nn.Module:
-    """The network; raises OwnCodeError where the user's code does."""
-    given = (tuple(shape), outputs, partial(Act, activation))[:count]
+    """The network, which says by `kept_parameters` what of its weights is not to be drawn anew.
+
+    Raises OwnCodeError where the user's code does.
+    """
+    about = known(source, tuple(shape), outputs, tuple(settings.items()))
+    made = _made(source, shape, outputs, activation, settings)
+    kept = about.kept
+    if about.analysis is not None:
+        made = swapped(source.name, made, shape, activation, about.analysis, unit_axis)
+        kept = frozenset(f"network.{name}" for name in kept)
+    made.kept_parameters = kept  # type: ignore[assignment]  # any attribute is one of a Module's
+    return made
+
+
+def _made(
+    source: Source,
+    shape: Sequence[int],
+    outputs: int,
+    activation: Choice[Activation],
+    settings: Mapping[str, Any],
+) -> nn.Module:
+    given = (tuple(shape), outputs, partial(Act, activation))[: source.count]
     try:
-        made = make(*given, **settings)
+        made = source.make(*given, **settings)
     except RelubenchError:
         raise
     except (Exception, SystemExit) as error:
-        raise OwnCodeError(f"{name} cannot be built: {brief(error)}") from error
+        raise OwnCodeError(f"{source.name} cannot be built: {brief(error)}") from error
     if not isinstance(made, nn.Module):
-        raise OwnCodeError(f"{name} gives {type(made).__name__}: a model is an nn.Module")
-    return made if count == 3 else swapped(name, made, shape, activation)
+        raise OwnCodeError(
+            f"{source.name} gives {type(made).__name__}: a model is an nn.Module"
+        )
+    return made
+
+
+@lru_cache
+def known(
+    source: Source, shape: tuple[int, ...], outputs: int, settings: tuple[tuple[str, Any], ...]
+) -> Known:
+    """Build it twice from different draws, see what is the same, and look at its calls."""
+    builds = []
+    for seed in (1, 2):
+        with drawing_from(torch.Generator().manual_seed(seed)):
+            relu = ACTIVATIONS.choose("relu")
+            builds.append(_made(source, shape, outputs, relu, dict(settings)))
+    one, two = (_tensors(build) for build in builds)
+    same = {name for name, tensor in one.items() if name in two and _equal(tensor, two[name])}
+    digest = hashlib.sha256()
+    brought = sorted(name for name in same if one[name].unique().numel() > 1)
+    for name in brought:
+        digest.update(name.encode() + one[name].detach().cpu().numpy().tobytes())
+    parameters = {name for name, _ in builds[0].named_parameters()}
+    return Known(
+        kept=frozenset(same & parameters),
+        digest=digest.hexdigest()[:16] if brought else "",
+        analysis=analysed(source.name, builds[0], shape) if source.count < 3 else None,
+    )
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())

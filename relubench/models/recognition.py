@@ -111,9 +111,17 @@ class Formula:
         start = self.start.tensor
         return [self.at(torch.full_like(start, point)) for point in points]
 
+    @property
+    def named(self) -> str:
+        """The function of torch's that it is, if it is just that, with no number of its own."""
+        name = self.call.name
+        return name if len(self.inside) == 1 and name in NAMED else ""
+
     @cached_property
     def straight(self) -> bool:
         """Whether it is linear on the points that matter."""
+        if self.named:
+            return False
         at = self.values(NEAR)
         spread = max(float(value.double().abs().max()) for value in at) or 1.0
         bends = (a - 2 * b + c for a, b, c in zip(at, at[1:], at[2:], strict=False))
@@ -122,6 +130,8 @@ class Formula:
     @cached_property
     def opens(self) -> bool:
         """Whether it rises, or falls, between 0 and 1, as what weighs does."""
+        if self.named not in {"", "hardtanh", "threshold"}:
+            return self.named in {"sigmoid", "hardsigmoid"}
         low, high = (value.double() for value in self.values([-FAR, FAR]))
         ends = (low, high) if float(low.mean()) < float(high.mean()) else (high, low)
         return all(bool((end - wanted).abs().max() < 0.01) for end, wanted in zip(ends, (0, 1), strict=True))

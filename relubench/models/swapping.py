@@ -160,6 +160,11 @@ class Swapped(Ordered):
         return outputs
 
     @property
+    def notes(self) -> list[str]:
+        """What is not linear and stays, with the reason."""
+        return self.analysis.notes
+
+    @property
     def order(self) -> list[nn.Module]:
         """Layers with weights and activations, as they are called."""
         return [
@@ -333,12 +338,11 @@ def analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
     original = _copied(name, network)
     shown = _dropping(network)
     _run(name, network, shape)
-    shown |= _unseen(name, network, shape)
-    records = {
-        (mode, count): _recorded(name, network, shape, mode, count)
-        for mode in MODES
-        for count in (FEW, MANY)
-    }
+    first, unseen = _first_record(name, network, shape)
+    shown |= unseen
+    records = {(True, FEW): first}
+    for mode, count in ((True, MANY), (False, FEW), (False, MANY)):
+        records[mode, count] = _recorded(name, network, shape, mode, count)
     for mode in MODES:
         _check_alike(name, records[mode, FEW], records[mode, MANY])
         _check_outputs(name, records[mode, FEW])
@@ -387,8 +391,13 @@ def _dropping(network: nn.Module) -> dict[str, Any]:
     return dict(paths)
 
 
-def _unseen(name: str, network: nn.Module, shape: Sequence[int]) -> dict[str, Any]:
-    """Make the modules be seen whose forward is an elementwise function that torch hides."""
+def _first_record(
+    name: str, network: nn.Module, shape: Sequence[int]
+) -> tuple[Record, dict[str, Any]]:
+    """A training pass, in which no call is out of sight, and the modules that are shown for that.
+
+    They are those whose forward is an elementwise function that torch hides.
+    """
     record = _recorded(name, network, shape, True, FEW)
     shown: dict[str, Any] = {
         run.path: calls.shown
@@ -406,7 +415,7 @@ def _unseen(name: str, network: nn.Module, shape: Sequence[int]) -> dict[str, An
             "of one's own), so that its activations cannot be swapped: write it with torch's "
             "functions, or write a factory (input_shape, classes, activation)"
         )
-    return shown
+    return record, shown
 
 
 @torch.no_grad()
@@ -436,16 +445,17 @@ def _run(name: str, network: nn.Module, shape: Sequence[int]) -> None:
         raise BadValue(f"{name} cannot take examples of {size}: {brief(error)}") from error
 
 
-def _examples(shape: Sequence[int], count: int, sign: int = 1) -> Tensor:
-    stream = torch.Generator().manual_seed(count)
-    return sign * torch.randn(count, *shape, generator=stream)
+def _examples(shape: Sequence[int], count: int) -> Tensor:
+    """Normal numbers, turned round from one count to the next: a sum has another sign there."""
+    stream = torch.Generator().manual_seed(0)
+    return (-1) ** count * torch.randn(count, *shape, generator=stream)
 
 
 def _recorded(
     name: str, network: nn.Module, shape: Sequence[int], mode: bool, count: int
 ) -> Record:
     """Its calls for so many examples, as gradients are taken."""
-    x = _examples(shape, count, 1 if count == FEW else -1).requires_grad_()
+    x = _examples(shape, count).requires_grad_()
     try:
         with in_mode(network, mode), drawing_from(None), torch.enable_grad():
             return recorded(network, x.clone())
@@ -495,7 +505,7 @@ def _joined(
     positions: dict[int, float] = {}
     for mode in (False, True):
         few, many = records[mode, FEW], records[mode, MANY]
-        labels = axes.labelled(few.calls)
+        known: dict[Value, axes.Axes | None] = {}
         seen: Counter[str] = Counter()
         steps: dict[int, Step] = {}
         for formula in found[mode, FEW].formulas:
@@ -505,7 +515,7 @@ def _joined(
             if key not in numbers:
                 numbers[key] = len(sites)
                 called = f"{place}_{seen[place]}" if seen[place] > 1 else place
-                sites.append(_site(called, formula, few, many, labels, counted=not mode))
+                sites.append(_site(called, formula, few, many, known, counted=not mode))
                 positions[numbers[key]] = formula.call.number
             steps[formula.call.number] = _step(numbers[key], formula)
         steps |= _drops(few)
@@ -525,7 +535,7 @@ def _site(
     formula: Formula,
     few: Record,
     many: Record,
-    labels: Mapping[Value, axes.Axes],
+    known: dict[Value, axes.Axes | None],
     counted: bool,
 ) -> Site:
     start = formula.start
@@ -535,7 +545,7 @@ def _site(
     return Site(
         place=place,
         sizes=start.shape,
-        axes=_unit_axes(formula, few, labels, axis),
+        axes=_unit_axes(formula, few, known, axis),
         batch=axis,
         each=max(1, start.shape[axis] // FEW),
         counted=counted,
@@ -551,11 +561,11 @@ def _counterpart(value: Value, record: Record) -> Value:
 
 
 def _unit_axes(
-    formula: Formula, record: Record, labels: Mapping[Value, axes.Axes], batch: int
+    formula: Formula, record: Record, known: dict[Value, axes.Axes | None], batch: int
 ) -> axes.Axes | None:
     """Where the units are: what the layer before says, the one after, or what is left."""
     start, end = formula.start, formula.end
-    before = tuple(axis for axis in labels.get(start, ()) if axis != batch)
+    before = tuple(axis for axis in axes.feature_axes(start, known) or () if axis != batch)
     if len(before) == 1:
         return before
     after = axes.weighed_later(record, end, batch)
@@ -673,19 +683,17 @@ def check(
     That is the outputs and what is kept in buffers, in training and in evaluation, with dropout
     drawn alike.
     """
-    for mode in MODES:
-        for count, sign in ((FEW, 1), (MANY, -1)):
-            x = _examples(shape, count, sign)
-            own = {formula.call.number: formula for formula in found[mode, count].formulas}
-            back = Swapped(name, network, _own(analysis, mode, own))
-            before, after = _passed(original, mode, x), _passed(back, mode, x)
-            if len(before) != len(after) or not all(map(_same, before, after)):
-                when = "training" if mode else "evaluation"
-                raise BadValue(
-                    f"{name}: with its own activations put back it does not give the same in "
-                    f"{when}; the first call that differs is "
-                    f"{_first_other(original, back, mode, x)}"
-                )
+    for mode, count in ((True, FEW), (False, MANY)):
+        x = _examples(shape, count)
+        own = {formula.call.number: formula for formula in found[mode, count].formulas}
+        back = Swapped(name, network, _own(analysis, mode, own))
+        before, after = _passed(original, mode, x), _passed(back, mode, x)
+        if len(before) != len(after) or not all(map(_same, before, after)):
+            when = "training" if mode else "evaluation"
+            raise BadValue(
+                f"{name}: with its own activations put back it does not give the same in {when}; "
+                f"the first call that differs is {_first_other(original, back, mode, x)}"
+            )
 
 
 def _own(analysis: Analysis, mode: bool, own: Mapping[int, Formula]) -> Analysis:

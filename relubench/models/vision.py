@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
@@ -13,7 +14,8 @@ from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue, UnknownName
 from relubench.models.chain import image
-from relubench.models.swapping import swapped
+from relubench.layers import drawing_from
+from relubench.models.swapping import Analysis, analysed, swapped
 from relubench.own_code import brief
 
 PLAIN = {"aux_logits": False, "init_weights": False}  # no second output; weights are drawn anyway
@@ -33,8 +35,21 @@ def network(
     shape: Sequence[int],
     outputs: int,
     activation: Choice[Activation],
+    unit_axis: int | None = None,
 ) -> nn.Module:
     """torchvision's network of this name, first layer and classifier fitted to the data."""
+    made = _made(name, shape, outputs)
+    analysis = _analysis(name, tuple(shape), outputs)
+    return swapped(name, made, shape, activation, analysis, unit_axis)
+
+
+@lru_cache
+def _analysis(name: str, shape: tuple[int, ...], outputs: int) -> Analysis:
+    with drawing_from(None):
+        return analysed(name, _made(name, shape, outputs), shape)
+
+
+def _made(name: str, shape: Sequence[int], outputs: int) -> nn.Module:
     networks = libraries.torchvision("torchvision.models")
     taken, short = image(name, shape), name.removeprefix("torchvision.")
     settings: dict[str, Any] = dict(SETTINGS.get(short, {}))
@@ -43,14 +58,14 @@ def network(
             settings["image_size"] = _side(name, taken)
         if short.startswith("maxvit"):
             settings["input_size"] = taken[1:]
-        made = networks.get_model(short, weights=None, num_classes=outputs, **settings)
+        made: nn.Module = networks.get_model(short, weights=None, num_classes=outputs, **settings)
     except (ValueError, AssertionError) as error:
         size = "x".join(map(str, taken))
         raise BadValue(f"{name} cannot take images of {size}: {brief(error)}") from error
     _fit_channels(made, taken[0])
     if len(shape) == 1:
         made = nn.Sequential(OrderedDict(image=nn.Unflatten(1, taken), network=made))
-    return swapped(name, made, shape, activation)
+    return made
 
 
 def _side(name: str, taken: tuple[int, int, int]) -> int:
