@@ -141,6 +141,50 @@ class _Undrawn(TorchFunctionMode):
         return func(*args, **given)
 
 
+class _UndrawnLayers(TorchFunctionMode):
+    """The weights of dense and convolutional layers stay as memory had them; the rest is drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: dict[int, Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        tensor = args[0] if args else given.get("tensor")
+        name = getattr(func, "__name__", "")
+        drawing = name.endswith("_") and not name.startswith("__") and id(tensor) in self.weights
+        return tensor if drawing else func(*args, **given)
+
+    def note(self, module: nn.Module, name: str, parameter: Any) -> None:
+        """A parameter is registered: whether it is such a weight."""
+        if isinstance(module, WEIGHTED) and name == "weight" and parameter is not None:
+            self.weights[id(parameter)] = parameter
+
+
+@contextmanager
+def undrawn_layers() -> Iterator[None]:
+    """What is built here has layers whose weights are not drawn: `initialise` does that anyway."""
+    mode = _UndrawnLayers()
+    hook = nn.modules.module.register_module_parameter_registration_hook(mode.note)
+    try:
+        with mode:
+            yield
+    finally:
+        hook.remove()
+
+
+@torch.no_grad()
+def sketch(network: nn.Module) -> None:
+    """Give dense and convolutional layers weights that are good enough to look at, in no time."""
+    numbers = torch.randn(2**12 + 1, generator=torch.Generator().manual_seed(0))
+    for module in network.modules():
+        if isinstance(module, WEIGHTED):
+            weight = module.get_parameter("weight")
+            times = -(-weight.numel() // len(numbers))
+            scale = math.sqrt(1 / max(1, weight[0].numel()))
+            weight.copy_((numbers * scale).repeat(times)[: weight.numel()].view(weight.shape))
+
+
 @contextmanager
 def weightless() -> Iterator[None]:
     """What is built here has no memory for its weights; to draw them all the same takes longest."""

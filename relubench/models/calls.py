@@ -125,13 +125,18 @@ class Record:
     runs: list[Run]
     outputs: Any
     results: list[Value]  # the tensors in `outputs`
+    custom: bool  # whether a torch.autograd.Function, or what torch does not show, was called
 
     @property
-    def unseen(self) -> bool:
-        """Whether a tensor was made by a function that torch does not show at all."""
-        taken = {value for call in self.calls for value in call.inputs} | set(self.results)
-        known = {value for value in taken if value.call or value is self.examples}
-        return any(value.tensor.grad_fn is not None for value in taken - known)
+    def unseen(self) -> str:
+        """What takes a tensor that was made by a function that torch does not show; "" if none."""
+
+        def made_unseen(value: Value) -> bool:
+            known = value.call or value is self.examples
+            return not known and value.tensor.grad_fn is not None
+
+        taking = (str(call) for call in self.calls if any(map(made_unseen, call.inputs)))
+        return next(taking, "the output" if any(map(made_unseen, self.results)) else "")
 
     @property
     def functions(self) -> list[Any]:
@@ -175,8 +180,8 @@ class Recorder(TorchFunctionMode):
         self.kept: list[Tensor] = []  # an address is not used again while we look
         self.owners: dict[int, list[Tensor]] = {}  # tensors by the memory that they lie in
         self.parents: dict[int, Tensor] = {}  # of a view
-        self.changes: list[tuple[Call, Tensor, Tensor]] = []  # what was written to, its new name
-        self.counted = 0
+        self.changes: dict[int, list[tuple[Call, Tensor]]] = {}  # by memory: calls, new names
+        self.counted, self.custom = 0, False
         self.graded = torch.is_grad_enabled()
         self.hooks = _saving()
         self.examples = self._name(examples, Value(examples, reached=True))
@@ -193,7 +198,7 @@ class Recorder(TorchFunctionMode):
         result = function(*args, **kwargs)
         written = [tensor for tensor, version in before if tensor._version != version]
         results = tensors(result)
-        if not results and not written:
+        if call.number < 0 and not results and not written:
             return result
         for value in dict.fromkeys(call.inputs):
             value.users.append(call)
@@ -265,17 +270,14 @@ class Recorder(TorchFunctionMode):
         alias = result.view_as(result)
         self._name(alias, self.value(result))
         self.parents[id(alias)] = result
-        self.changes.append((call, result, alias))
+        self.changes.setdefault(_memory(result), []).append((call, alias))
         return alias
 
     def _used(self, tensor: Tensor) -> None:
         """Note where a change is seen through an old name, and what was made out of sight."""
-        memory = _memory(tensor)
-        for call, old, alias in self.changes:
-            if not call.effect and memory == _memory(old):
-                call.effect = not self._derived(tensor, alias)
-        if self.stack and self._unseen(tensor):
-            self.stack[-1].unseen = True
+        for call, alias in self.changes.get(_memory(tensor), ()):
+            call.effect = call.effect or not self._derived(tensor, alias)
+        self.custom |= self._unseen(tensor)
 
     def _unseen(self, tensor: Tensor) -> bool:
         """Whether a function made it that torch does not show, or shows the inside of only."""
@@ -314,9 +316,8 @@ class Recorder(TorchFunctionMode):
         made = tensors(outputs)
         for tensor in made:
             self._used(tensor)
-        return Record(
-            self.examples, self.calls, self.runs, outputs, [self.value(tensor) for tensor in made]
-        )
+        results = [self.value(tensor) for tensor in made]
+        return Record(self.examples, self.calls, self.runs, outputs, results, self.custom)
 
 
 def recorded(network: nn.Module, examples: Tensor) -> Record:
@@ -340,7 +341,10 @@ def recorded(network: nn.Module, examples: Tensor) -> Record:
 
 
 def _memory(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except NotImplementedError:  # inside of a vmap of the network's own
+        return id(tensor)
 
 
 def _geometry(tensor: Tensor) -> tuple[Any, ...]:

@@ -24,14 +24,14 @@ NAMED |= {"logsigmoid", "tanhshrink", "softshrink", "hardshrink", "threshold", "
 # Elementwise and bent: with one of these a formula is an activation.
 BENT = {"clamp", "clamp_min", "clamp_max", "maximum", "minimum", "max", "min", "fmax", "fmin"}
 BENT |= {"where", "masked_fill", "gt", "lt", "ge", "le", "sign", "sgn", "heaviside", "copysign"}
-BENT |= {"erf", "erfc", "sin", "cos", "sinc", "atan", "sinh", "cosh", "asinh", "logaddexp", "shown"}
+BENT |= {"setitem", "erf", "erfc", "sin", "cos", "sinc", "atan", "sinh", "cosh", "asinh", "logaddexp", "shown"}
 # Elementwise and curved, but found in statistics and normalisations too.
 CURVED = {"pow", "square", "abs", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log1p"}
 CURVED |= {"reciprocal", "rdiv", "float_power", "floor", "round", "ceil", "trunc", "frac"}
 STRAIGHT = {"add", "sub", "rsub", "neg", "mul", "div", "positive", "clone", "contiguous", "detach"}
 STRAIGHT |= {"to", "float", "double", "half", "bfloat16", "type", "type_as", "alias", "view_as"}
 STRAIGHT |= {"real", "data", "requires_grad", "nan_to_num", "addcmul", "eq", "ne", "logical_not"}
-STRAIGHT |= {"logical_and", "logical_or", "and", "or", "invert", "bool", "copy"}
+STRAIGHT |= {"lerp", "logical_and", "logical_or", "and", "or", "invert", "bool", "copy"}
 ELEMENTWISE = NAMED | BENT | CURVED | STRAIGHT
 # What only moves numbers about, or weighs all alike: a gate goes on through it.
 MOVING = {"view", "reshape", "flatten", "unflatten", "permute", "transpose", "movedim", "squeeze"}
@@ -39,6 +39,11 @@ MOVING |= {"unsqueeze", "expand", "expand_as", "repeat", "getitem", "T", "mT", "
 MOVING |= {"broadcast_to", "repeat_interleave", "interpolate", "upsample", "swapaxes", "narrow"}
 MOVING |= {"moveaxis", "unbind", "select", "stack", "dropout", "dropout1d", "dropout2d", "tile"}
 MOVING |= {"t", "H", "roll", "flip", "swapdims", "split_with_sizes", "rearrange"}
+# What takes numbers together, whatever its shapes: not worth trying.
+MIXING = {"linear", "matmul", "mm", "bmm", "einsum", "batch_norm", "layer_norm", "group_norm"}
+MIXING |= {"instance_norm", "rms_norm", "local_response_norm", "softmax", "log_softmax", "dropped"}
+MIXING |= {"normalize", "cumsum", "multi_head_attention_forward", "scaled_dot_product_attention"}
+MIXING |= {"cat", "stack", "concat", "avg_pool2d", "max_pool2d", "adaptive_avg_pool2d", "embedding", "zeros_like"}
 WEIGHING = {"mul", "matmul", "bmm", "einsum", "scaled_dot_product_attention", "baddbmm", "addcmul"}
 WEIGHING |= {"lerp", "where"}
 STAYING = {"glu": "glu", "gru": "the gates of a GRU", "lstm": "the gates of an LSTM"}
@@ -195,7 +200,7 @@ class _Elementwise:
 
     def _place(self, call: Call, value: Value) -> None:
         roots = {self.root(taken) for taken in call.inputs if taken.reached}
-        known = call.name in ELEMENTWISE and len(call.outputs) == 1
+        known = len(call.outputs) == 1 and (call.name in ELEMENTWISE or _acts_alone(call, value))
         if not known or len(roots) != 1 or not _alike(call, value):
             self.roots[value], self.linear[value] = value, True
             return
@@ -218,6 +223,8 @@ class _Elementwise:
             for value in call.outputs:
                 if self.linear.get(value, True) or not value.reached:
                     continue
+                if not value.tensor.is_floating_point():
+                    continue  # a mask: what it is for, is another call
                 leaves = (out for user in value.users for out in user.outputs)
                 root = self.root(value)
                 if value in self.results or any(self.root(out) is not root for out in leaves):
@@ -276,35 +283,25 @@ class _Elementwise:
 
     def _core(self, start: Value, end: Value, between: set[Value]) -> Formula:
         """Without the linear functions before and after it, and a shortcut around it."""
-        while True:
-            reached = [value for value in _inputs(end) if value is not start]
-            straight = end.call is not None and end.call.name in STRAIGHT
-            alone = straight and len(set(_inputs(end))) == 1 and len(reached) == 1
-            if not alone or self._plain(reached[0], start):
-                break
-            end = reached[0]
+        while (before := _before(end)) and before is not start and not self._plain(before, start):
+            end = before
         if end.call and end.call.name in {"add", "sub"} and start in _inputs(end):
             others = [value for value in _inputs(end) if value is not start]
             named = [v for v in others if v.call and v.call.name in NAMED and _inputs(v) == [start]]
             if len(named) == len(others) == 1:
                 end = named[0]
         inside = _up_to(end, start)
-        while True:
-            users = [value for value in inside if start in _inputs(value)]
-            straight = len(users) == 1 and users[0].call is not None
-            if not straight or users[0] is end or _inputs(users[0]) != [start]:
-                break
-            if users[0].call is None or users[0].call.name not in STRAIGHT:
-                break
-            start = users[0]
+        while (after := _after(start, inside)) and after is not end:
+            start = after
             inside = _up_to(end, start)
         return Formula(start, end, frozenset(inside))
 
     def _plain(self, value: Value, start: Value) -> bool:
         """Whether nothing is bent on the way to a value."""
-        names = {v.call.name for v in _up_to(value, start) if v.call}
-        return names <= STRAIGHT - {"mul", "div"} or (
-            names <= STRAIGHT and all(len(_inputs(v)) == 1 for v in _up_to(value, start))
+        return all(v.call and v.call.name in STRAIGHT for v in _up_to(value, start)) and all(
+            v.call.name not in {"mul", "div"} or len(_inputs(v)) == 1
+            for v in _up_to(value, start)
+            if v.call
         )
 
     def _widened(
@@ -312,7 +309,9 @@ class _Elementwise:
     ) -> Formula:
         """With the linear functions around it that belong to it.
 
-        They do where a module's forward is just that, or where with them it opens from 0 to 1.
+        They do where a module's forward is just that. So do plain numbers: those around a formula
+        that is written out, and those on both sides of a named function, as in relu6(x + 3) / 6;
+        but a scale behind a named function alone is none of its business, nor is relu(-x).
         """
         for run in runs:
             if run.input is None or run.output is None:
@@ -320,16 +319,26 @@ class _Elementwise:
             inside = _up_to(run.output, run.input)
             if core.inside <= inside and core.start in inside | {run.input}:
                 return Formula(run.input, run.output, frozenset(inside), run)
-        if core.opens:
-            return core
-        starts = [value for value in (start, *_up_to(core.start, start))]
-        ends = [value for value in between if core.end in _up_to(value, core.start)]
-        for first in sorted(starts, key=_age, reverse=True):
-            for last in sorted({core.end, *ends}, key=_age):
-                wider = Formula(first, last, frozenset(_up_to(last, first)))
-                if core.inside <= wider.inside and wider.opens:
-                    return wider
-        return core
+        first, last = core.start, core.end
+        written_out = not core.call.name in NAMED or len(core.inside) > 1
+        curved = written_out and not core.names & (NAMED | BENT)
+        signs = 0
+        while first is not start and first in between and (scaled := _number(first)) is not None:
+            signs += scaled < 0
+            (first,) = _inputs(first)
+        if signs % 2 and not curved and not self._turned(last, between):
+            first = core.start  # relu(-x): another activation takes -x too
+        while written_out or first is not core.start:
+            users = [v for v in between if last in _inputs(v)]
+            if len(last.users) != 1 or len(users) != 1 or _number(users[0]) is None:
+                break
+            last = users[0]
+        return Formula(first, last, frozenset(_up_to(last, first)))
+
+    def _turned(self, last: Value, between: set[Value]) -> bool:
+        """Whether the sign is turned behind a value."""
+        users = [v for v in between if last in _inputs(v)]
+        return len(users) == 1 and (_number(users[0]) or 0) < 0
 
     def _runs(self, start: Value, end: Value, between: set[Value]) -> list[Run]:
         """Modules whose forward is an elementwise function within these, the outermost first."""
@@ -410,21 +419,76 @@ def _hidden(record: Record, formula: Formula) -> str:
     """Why an activation cannot be swapped, or ""."""
     if any(value.call and value.call.redone for value in formula.inside):
         return "torch.utils.checkpoint does it again in the backward pass: switch that off"
-    run = next((run for run in record.runs if run.unseen and _within(formula.call, run)), None)
-    if formula.call.hidden and run:
+    if formula.call.hidden and record.custom:
         return "it is inside a torch.autograd.Function, whose gradient is its own"
     return ""
 
 
-def _within(call: Call, run: Run) -> bool:
-    return call.path == run.path or call.path.startswith(f"{run.path}.") or not run.path
+@torch.no_grad()
+def _acts_alone(call: Call, value: Value) -> bool:
+    """Whether a function that has no name here takes each number by itself: by trying it."""
+    reached = [taken for taken in call.inputs if taken.reached]
+    alike = len(reached) == 1 and reached[0].shape == value.shape and value is not reached[0]
+    if not alike or call.name in MIXING | MOVING or call.written or call.name.startswith("conv"):
+        return False
+    x = reached[0].tensor.detach()
+    half = (torch.arange(x.numel()) % 2 == 0).view(x.shape)
+    try:
+        first, again, moved = (
+            call.repeated(lambda taken, at=at: at if taken.reached else taken.tensor)
+            for at in (x, x, torch.where(half, x, x + 1))
+        )
+    except Exception:  # whatever it is, it takes no other numbers
+        return False
+    return torch.equal(first, again) and torch.equal(first[half], moved[half])
 
 
 def _alike(call: Call, value: Value) -> bool:
     """Whether every example-dependent argument has the result's shape, and no other a larger."""
     if any(taken.reached and taken.shape != value.shape for taken in call.inputs):
         return False
+    if call.name == "setitem":  # x[x < 0] = 0, and nothing that goes by places
+        where = call.arguments[0][1]
+        return isinstance(where, Value) and where.reached and where.tensor.dtype == torch.bool
     return all(taken.tensor.ndim <= value.tensor.ndim for taken in call.inputs)
+
+
+def _before(end: Value) -> Value | None:
+    """The one value that a value is a linear function of, by its last call."""
+    inputs = _inputs(end)
+    straight = end.call is not None and end.call.name in STRAIGHT
+    return inputs[0] if straight and len(inputs) == 1 else None
+
+
+def _after(start: Value, inside: Iterable[Value]) -> Value | None:
+    """The one value that is made of a value, if by a linear function."""
+    users = [value for value in inside if start in _inputs(value)]
+    return users[0] if len(users) == 1 and _before(users[0]) is start else None
+
+
+def _number(value: Value) -> float | None:
+    """1 or -1 where a value is made of another with plain numbers: by its sign; else None.
+
+    A parameter or a buffer is no plain number: it is a weight of the network.
+    """
+    call = value.call
+    if call is None or _before(value) is None:
+        return None
+    if any(not taken.reached and taken.tensor.numel() > 1 for taken in call.inputs):
+        return None
+    if any(isinstance(taken.tensor, torch.nn.Parameter) for taken in call.inputs):
+        return None
+    if call.name in {"neg", "rsub"}:
+        return -1.0
+    if call.name in {"mul", "div"}:
+        args = [*call.arguments[0], *call.arguments[1].values()]
+        known = [a.tensor.item() if isinstance(a, Value) else a for a in args if not _reached(a)]
+        return -1.0 if any(isinstance(n, int | float) and n < 0 for n in known) else 1.0
+    return 1.0
+
+
+def _reached(argument: Any) -> bool:
+    return isinstance(argument, Value) and argument.reached
 
 
 def _inputs(value: Value) -> list[Value]:

@@ -409,11 +409,11 @@ def _first_record(
     if shown:
         record = _recorded(name, network, shape, True, FEW)
     if record.unseen:
-        where = next((run.path for run in record.runs if run.unseen), "") or "its forward"
         raise BadValue(
-            f"{name}: {where} calls something that torch does not show (TorchScript, an operator "
-            "of one's own), so that its activations cannot be swapped: write it with torch's "
-            "functions, or write a factory (input_shape, classes, activation)"
+            f"{name} calls something that torch does not show (TorchScript, an operator of one's "
+            f"own; what it gives goes to {record.unseen}), so that its activations cannot be "
+            "swapped: write it with torch's functions, or write a factory (input_shape, classes, "
+            "activation)"
         )
     return record, shown
 

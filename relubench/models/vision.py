@@ -14,7 +14,7 @@ from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue, UnknownName
 from relubench.models.chain import image
-from relubench.layers import drawing_from
+from relubench.layers import drawing_from, sketch, undrawn_layers
 from relubench.models.swapping import Analysis, analysed, swapped
 from relubench.own_code import brief
 
@@ -46,7 +46,9 @@ def network(
 @lru_cache
 def _analysis(name: str, shape: tuple[int, ...], outputs: int) -> Analysis:
     with drawing_from(None):
-        return analysed(name, _made(name, shape, outputs), shape)
+        made = _made(name, shape, outputs)
+    sketch(made)
+    return analysed(name, made, shape)
 
 
 def _made(name: str, shape: Sequence[int], outputs: int) -> nn.Module:
@@ -58,7 +60,10 @@ def _made(name: str, shape: Sequence[int], outputs: int) -> nn.Module:
             settings["image_size"] = _side(name, taken)
         if short.startswith("maxvit"):
             settings["input_size"] = taken[1:]
-        made: nn.Module = networks.get_model(short, weights=None, num_classes=outputs, **settings)
+        with undrawn_layers():
+            made: nn.Module = networks.get_model(
+                short, weights=None, num_classes=outputs, **settings
+            )
     except (ValueError, AssertionError) as error:
         size = "x".join(map(str, taken))
         raise BadValue(f"{name} cannot take images of {size}: {brief(error)}") from error
