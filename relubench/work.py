@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from relubench import datasets, engine, plan
+from relubench import datasets, engine, own_code, plan
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Choice, Entry
 from relubench.checkpoints import Unfinished
@@ -128,9 +128,10 @@ class Work:
                 self.ledger.path.resolve().parent / "unfinished", self.checkpoint
             )
         fit = partial(engine.fit, machine=self.machine, save=save, unfinished=unfinished)
+        same = partial(own_code.as_held, own_code.held_digests(), fit)
         while stacks:
             shares = Shares(self)
-            for stack, results in self.executor(shares.mine(stacks), fit):
+            for stack, results in self.executor(shares.mine(stacks), same):
                 if self.ledger:
                     self.ledger.write(results, self.context(stack))
                 if unfinished:

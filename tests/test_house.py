@@ -14,6 +14,7 @@ import relubench
 PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
     {"errors", "folds", "stats", "latex"},
+    {"own_imports"},
     {"own_code", "libraries"},
     {"plan", "catalog", "files", "pictures", "abreast"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
