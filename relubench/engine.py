@@ -64,8 +64,8 @@ def fit(
     def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
         checkpoint = Checkpoint(None)
         if unfinished:
-            name = f"{Stack(tuple(cells)).key}.pt"
-            checkpoint = Checkpoint(unfinished.of(stack) / name, unfinished.every)
+            name = "-".join([Stack(tuple(cells)).key, *code(cells[0]).split()])
+            checkpoint = Checkpoint(unfinished.of(stack) / f"{name}.pt", unfinished.every)
         return _fit(cells, data, machine, save, checkpoint)
 
     even = grouped(ordered, lambda cell: cell.split.validation and len(data[cell].y_test))
@@ -73,6 +73,12 @@ def fit(
     trained = abreast(lambda part: passes(part, one_pass), together, stack.abreast, threads)
     found = {result.cell: result for results in trained for result in results}
     return [found[cell] for cell in stack.cells]
+
+
+def code(cell: Cell) -> str:
+    """What stands for the code of the cell's unit and model where it is not relubench's."""
+    unit, model = ACTIVATIONS.choose(cell.activation).entry, MODELS.choose(cell.model).entry
+    return " ".join(filter(None, (unit.sha256, model.code)))
 
 
 def passes(cells: Sequence[Cell], one_pass: Passed) -> list[RunResult]:

@@ -28,7 +28,7 @@ from relubench.own_imports import (
 R = TypeVar("R")
 
 LOADED: dict[tuple[str, str], list[OwnImports]] = {}  # by working folder and name: each version
-_held: dict[str, str] | None = None  # digests by name, while code is held
+HELD: list[dict[str, str]] = []  # for each `held` that goes on: the digests by name
 
 
 class OwnCodeError(RelubenchError):
@@ -69,7 +69,7 @@ def load(where: str, attribute: str) -> Own:
 def _own(where: str, attribute: str) -> OwnImports | None:
     """The version of a user's file or module that counts; None for what is installed."""
     versions = LOADED.setdefault((os.getcwd(), where), [])
-    wanted = (_held or {}).get(where)
+    wanted = held_digests().get(where)
     for own in reversed(versions):
         if own.digest == wanted or (wanted is None and own.current()):
             break
@@ -83,8 +83,8 @@ def _own(where: str, attribute: str) -> OwnImports | None:
         versions.append(own)
     if wanted not in (None, own.digest):
         raise OwnCodeError(f"{where} has changed since this command began: give it again")
-    if _held is not None:
-        _held[where] = own.digest
+    for held_here in HELD:
+        held_here[where] = own.digest
     return own
 
 
@@ -158,17 +158,17 @@ def held(digests: Mapping[str, str] | None = None) -> Iterator[None]:
 
     An edit meanwhile is for the next command: results must not be kept for code that did not run.
     """
-    global _held
-    outer, _held = _held, dict(digests or {})
+    mine = dict(digests or {})
+    HELD.append(mine)
     try:
         yield
     finally:
-        _held = outer
+        HELD[:] = [each for each in HELD if each is not mine]
 
 
 def held_digests() -> dict[str, str]:
-    """Of all that is held."""
-    return dict(_held or {})
+    """Of all that is held, by name."""
+    return {where: digest for each in HELD for where, digest in each.items()}
 
 
 def as_held(digests: Mapping[str, str], run: Callable[..., R], *arguments: Any) -> R:

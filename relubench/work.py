@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from relubench import datasets, engine, own_code, plan
-from relubench.activations import ACTIVATIONS
 from relubench.catalog import Choice, Entry
 from relubench.checkpoints import Unfinished
 from relubench.console import Console
@@ -19,7 +18,6 @@ from relubench.errors import Stopped
 from relubench.executors import EXECUTORS, Done
 from relubench.formats import counted
 from relubench.ledger import Context, Ledger
-from relubench.models import MODELS
 from relubench.plan import Cell, Machine, Plan, Stack
 from relubench.results import ENGINE, RunResult
 from relubench.tuning import Tuning
@@ -61,8 +59,6 @@ class Work:
     def context(self, stack: Stack) -> Context:
         """What else decides the numbers of a stack's cells."""
         cell = stack.cells[0]
-        activation = ACTIVATIONS.choose(cell.activation).entry
-        model = MODELS.choose(cell.model).entry
         return Context(
             engine=ENGINE,
             torch=torch.__version__,
@@ -70,7 +66,7 @@ class Work:
             threads=stack.threads or self.machine.threads,
             dtype=self.machine.dtype,
             data=datasets.fingerprint(cell.dataset, self.machine.data_dir),
-            code=" ".join(filter(None, (activation.sha256, model.code))),
+            code=engine.code(cell),
         )
 
     def known(self, stack: Stack) -> dict[Cell, RunResult]:
