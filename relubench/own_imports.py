@@ -14,14 +14,16 @@ import site
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import FrozenImporter, ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from threading import RLock
+from threading import RLock, local
 from types import CodeType, ModuleType
+from typing import TypeVar
 
 from relubench.errors import RelubenchError
 
@@ -31,7 +33,39 @@ INSTALLED = {
     *site.getsitepackages(),
     site.getusersitepackages(),
 }
-DRAWING = RLock()  # torch's global generator is one, for passes abreast and for code that is loaded
+T = TypeVar("T")
+
+
+class Drawing:
+    """The lock of torch's global generator, for passes abreast and for code that is loaded."""
+
+    def __init__(self) -> None:
+        self.lock, self.here = RLock(), local()
+
+    def __enter__(self) -> None:
+        if not hasattr(self.here, "lent"):
+            self.lock.acquire()
+
+    def __exit__(self, *raised: object) -> None:
+        if not hasattr(self.here, "lent"):
+            self.lock.release()
+
+    def apart(self, run: Callable[[], T]) -> T:
+        """What `run` gives in a thread of its own, to which the lock is lent.
+
+        vmap, tracing, devices and whether gradients are kept are a thread's: where an import in a
+        function comes upon them, they must not reach the tensors that the module makes.
+        """
+        if hasattr(self.here, "lent"):
+            return run()
+        with self, ThreadPoolExecutor(1, initializer=self._lend) as other:
+            return other.submit(run).result()
+
+    def _lend(self) -> None:
+        self.here.lent = True
+
+
+DRAWING = Drawing()
 
 
 class LateImport(RelubenchError):
@@ -170,8 +204,8 @@ class OwnImports:
         if file not in self.read:
             if self.digest:
                 raise LateImport(
-                    f"{os.path.basename(file)} is imported too late for the digest of the code "
-                    f"that uses it: name it in an import statement"
+                    f"{os.path.basename(file)} is imported while the code is used, by a name that "
+                    f"no import statement holds, so that its digest leaves it out: write one"
                 )
             self.read[file] = Path(file).read_bytes()
         return self.read[file]
@@ -186,15 +220,15 @@ class OwnImports:
     ) -> ModuleType:
         """What `import` does in its modules."""
         self._adopt()
-        if level:
-            with DRAWING:
-                return builtins.__import__(name, globals, locals, fromlist or (), level)
-        if not self.has(name):
+        if not level and not self.has(name):
             found = builtins.__import__(name, globals, locals, fromlist or ())
             return self._own_importlib() if found is importlib else found
-        with DRAWING:  # before the import system's own locks
-            found = builtins.__import__(f"{self.root}.{name}", globals, locals, fromlist or ())
-        return found if fromlist else sys.modules[f"{self.root}.{name.partition('.')[0]}"]
+        spelt = name if level else f"{self.root}.{name}"
+        run = partial(builtins.__import__, spelt, globals, locals, fromlist or (), level)
+        package = str((globals or {}).get("__package__"))
+        full = importlib.util.resolve_name("." * level + spelt, package)
+        found = self._run_once(run, full, fromlist or ())
+        return found if fromlist or level else sys.modules[".".join(full.split(".")[:2])]
 
     def _own_importlib(self) -> ModuleType:
         """The module importlib, with an import_module that looks beside the file too."""
@@ -203,10 +237,19 @@ class OwnImports:
 
     def _import_module(self, name: str, package: str | None = None) -> ModuleType:
         self._adopt()
-        if name.startswith(".") or not self.has(name):
+        if not name.startswith(".") and not self.has(name):
             return importlib.import_module(name, package)
-        with DRAWING:
-            return importlib.import_module(f"{self.root}.{name}")
+        spelt = name if name.startswith(".") else f"{self.root}.{name}"
+        full = importlib.util.resolve_name(spelt, package)
+        return self._run_once(partial(importlib.import_module, full), full)
+
+    def _run_once(
+        self, run: Callable[[], ModuleType], full: str, wanted: Sequence[str] = ()
+    ) -> ModuleType:
+        """What an import gives; what it still has to load is loaded apart from what goes on."""
+        module = sys.modules.get(full)
+        loaded = module is not None and all(hasattr(module, each) for each in wanted)
+        return run() if loaded or not self.digest else DRAWING.apart(run)
 
 
 class _Finder(MetaPathFinder):
