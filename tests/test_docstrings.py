@@ -23,7 +23,3 @@ def output(flags: list[str], arguments: list[str], folder: Path) -> str:
 )
 def test_it_answers_as_without_the_flag(arguments: list[str], tmp_path: Path) -> None:
     assert output(["-OO"], arguments, tmp_path) == output([], arguments, tmp_path)
-
-
-def test_worker_processes_answer_too(tmp_path: Path) -> None:
-    assert "gelu" in output(["-OO"], [*TRAIN, "--jobs", "2"], tmp_path)
