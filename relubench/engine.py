@@ -64,8 +64,8 @@ def fit(
     def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
         checkpoint = Checkpoint(None)
         if unfinished:
-            name = f"{Stack(tuple(cells)).key}.pt"
-            checkpoint = Checkpoint(unfinished.of(stack) / name, unfinished.every)
+            name = "-".join([Stack(tuple(cells)).key, *code(cells[0], machine).split()])
+            checkpoint = Checkpoint(unfinished.of(stack) / f"{name}.pt", unfinished.every)
         return _fit(cells, data, machine, save, checkpoint)
 
     even = grouped(ordered, lambda cell: cell.split.validation and len(data[cell].y_test))
@@ -73,6 +73,17 @@ def fit(
     trained = abreast(lambda part: passes(part, one_pass), together, stack.abreast, threads)
     found = {result.cell: result for results in trained for result in results}
     return [found[cell] for cell in stack.cells]
+
+
+def code(cell: Cell, machine: Machine) -> str:
+    """What stands for code and weights of the cell's activation and model that are a user's."""
+    activation, model = ACTIVATIONS.choose(cell.activation).entry, MODELS.choose(cell.model)
+    parts = [activation.sha256, model.entry.code]
+    if model.entry.code and not cell.fresh:
+        dataset, pca = datasets.load(cell.dataset, machine.data_dir), cell.preparation.pca
+        shape = (pca,) if pca else dataset.shape
+        parts.append(model.entry.loaded(shape, len(dataset.classes), model.parameters))
+    return " ".join(filter(None, parts))
 
 
 def passes(cells: Sequence[Cell], one_pass: Passed) -> list[RunResult]:

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from threading import RLock
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue
+from relubench.own_imports import DRAWING
 
 
 def he(fan_in: int, fan_out: int) -> float:
@@ -41,7 +41,6 @@ def lecun(fan_in: int, fan_out: int) -> float:
 SCHEMES: dict[str, Callable[[int, int], float]] = {
     scheme.__name__: scheme for scheme in (he, glorot, lecun)
 }
-DRAWING = RLock()  # passes abreast share torch's global generator
 OUTPUT_SCHEME = "glorot"  # no activation follows the last layer
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that begin by a scheme
 

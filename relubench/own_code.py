@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import inspect
 import os
+import re
 import sys
-import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from relubench.errors import RelubenchError, suggestion
+from relubench.own_imports import (
+    DRAWING,
+    PREFIX,
+    OwnImports,
+    digest_of,
+    files,
+    homes,
+    module_name,
+)
 
-INSTALLED = Path(sysconfig.get_path("purelib"))
+R = TypeVar("R")
+
+LOADED: dict[tuple[str, str], list[OwnImports]] = {}  # by working folder and name: each version
+HELD: list[dict[str, str]] = []  # for each `held` that goes on: the digests by name
 
 
 class OwnCodeError(RelubenchError):
@@ -44,100 +55,123 @@ def named(where: str) -> bool:
 def load(where: str, attribute: str) -> Own:
     """The attribute of a file or module; raises OwnCodeError in one line.
 
-    A file is read each time and run again only when it has changed. Modules are looked for in the
-    working folder too.
+    A file is run again only when it, or what it imports from beside it, has changed; while code is
+    `held`, not even then. Modules are looked for in the working folder too.
     """
     if not attribute or "=" in attribute:
         raise OwnCodeError(f"{where!r} names no attribute: write {where}:NAME")
-    if not (where.endswith(".py") or "/" in where):
-        _importable(os.getcwd())
-        return _of_module(where, attribute)
+    with DRAWING:
+        own = _own(where, attribute)
+        module, digest = (own.module, own.digest) if own else _installed(where, attribute)
+        return _attribute(module, digest, where, attribute)
+
+
+def _own(where: str, attribute: str) -> OwnImports | None:
+    """The version of a user's file or module that counts; None for what is installed."""
+    versions = LOADED.setdefault((os.getcwd(), where), [])
+    wanted = held_digests().get(where)
+    for own in reversed(versions):
+        if own.digest == wanted or (wanted is None and own.current()):
+            break
+    else:
+        place = _file(where) if _is_file(where) else _module(where)
+        if place is None:
+            return None
+        key = f"{os.getcwd()}:{where}:{len(versions)}"  # the same in a worker: pickle needs it
+        with _told(where, attribute):
+            own = OwnImports(key, *place)
+        versions.append(own)
+    if wanted not in (None, own.digest):
+        raise OwnCodeError(f"{where} has changed since this command began: give it again")
+    for held_here in HELD:
+        held_here[where] = own.digest
+    return own
+
+
+def _is_file(where: str) -> bool:
+    return where.endswith(".py") or "/" in where
+
+
+def _file(where: str) -> tuple[str, str, str]:
     path = Path(where).expanduser().absolute()
     try:
         source = path.read_bytes()
     except OSError as error:
         raise OwnCodeError(f"cannot read {where}: {error.strerror} ({path})") from None
-    return _of_file(where, path, source, attribute)
+    return (*module_name(str(path), source), str(path))
+
+
+def _module(where: str) -> tuple[str, str] | None:
+    found = homes(where.partition(".")[0], [os.getcwd(), *sys.path])
+    return (found[0], where) if found else None
 
 
 @lru_cache
-def _of_module(name: str, attribute: str) -> Own:
+def _installed(where: str, attribute: str) -> tuple[ModuleType, str]:
+    with _told(where, attribute):
+        module = importlib.import_module(where)
+    sources = {file: Path(file).read_bytes() for file in files(module)}
+    return module, digest_of(sources, os.path.dirname(getattr(module, "__file__", "")))
+
+
+@contextmanager
+def _told(where: str, attribute: str) -> Iterator[None]:
+    """What is raised here is an OwnCodeError."""
     try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):
+        yield
+    except (Exception, SystemExit) as error:
+        missing = _public(getattr(error, "name", None) or "")
+        absent = isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{missing}.")
+        if absent and missing and not _is_file(where):
             raise OwnCodeError(
-                f"no module {error.name!r} here or among the installed ones: a file is named by "
-                f"its path, such as ./{name.split('.')[-1]}.py:{attribute}"
+                f"no module {missing!r} here or among the installed ones: a file is named by "
+                f"its path, such as ./{where.split('.')[-1]}.py:{attribute}"
             ) from None
-        raise _raised(name, error) from error
-    except (Exception, SystemExit) as error:
-        raise _raised(name, error) from error
-    return _attribute(module, name, attribute)
-
-
-@lru_cache
-def _of_file(where: str, path: Path, source: bytes, attribute: str) -> Own:
-    return _attribute(_run(where, path, source), where, attribute)
-
-
-@lru_cache
-def _run(where: str, path: Path, source: bytes) -> ModuleType:
-    """The module of exactly these bytes, which no cache of compiled files can replace."""
-    digest = hashlib.sha256(bytes(path) + source).hexdigest()
-    module = ModuleType(f"{path.stem}_{digest[:8]}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
-    _importable(str(path.parent))
-    try:
-        exec(compile(source, path, "exec"), vars(module))
-    except (Exception, SystemExit) as error:
-        raise _raised(where, error) from error
-    return module
-
-
-def _importable(folder: str) -> None:
-    if folder not in sys.path:
-        sys.path.append(folder)
-
-
-def _raised(where: str, error: BaseException) -> OwnCodeError:
-    return OwnCodeError(f"{where} cannot be loaded: {brief(error)} (--verbose shows where)")
+        told = f"{where} cannot be loaded: {brief(error)} (--verbose shows where)"
+        raise OwnCodeError(told) from error
 
 
 def brief(error: BaseException) -> str:
     """An exception on one line."""
-    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+    return _public(": ".join([type(error).__name__, *str(error).splitlines()[:1]]))
 
 
-def _attribute(module: ModuleType, where: str, attribute: str) -> Own:
+def _public(text: str) -> str:
+    return re.sub(rf"{PREFIX}\w+\.", "", text)
+
+
+@lru_cache
+def _attribute(module: ModuleType, digest: str, where: str, attribute: str) -> Own:
     known = [name for name in vars(module) if not name.startswith("_")]
     if not hasattr(module, attribute):
         hint = suggestion(attribute, known) or f"known: {', '.join(known) or 'none'}"
         raise OwnCodeError(f"{where} has no attribute {attribute!r}: {hint}")
-    digest = hashlib.sha256()
-    for path in sorted({Path(file) for file in _files(module)}):
-        digest.update(path.read_bytes())
-    return Own(getattr(module, attribute), digest.hexdigest()[:16])
+    return Own(getattr(module, attribute), digest)
 
 
-def _files(module: ModuleType) -> Iterator[str]:
-    """The source files of a module and of what it takes from its own folder and below.
+# --- held: one version for a command and its workers ----------------------------------------------
 
-    Installed packages may lie below too, in a .venv: they count for a module of theirs only.
+
+@contextmanager
+def held(digests: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Code that has been loaded here, or that has its digest given, is the same until the end.
+
+    An edit meanwhile is for the next command: results must not be kept for code that did not run.
     """
-    folder = Path(module.__file__ or "").parent
-    installed = INSTALLED if INSTALLED not in (folder, *folder.parents) else None
-    seen: set[str] = set()
-    left = [module]
-    while left:
-        values = list(vars(left[-1]).values())
-        file = getattr(left.pop(), "__file__", None)
-        above = Path(file or "").parents
-        if file is None or file in seen or folder not in above or installed in above:
-            continue
-        seen.add(file)
-        yield file
-        left += filter(inspect.ismodule, values)
-        homes = [v.__module__ for v in values if inspect.isclass(v) or inspect.isfunction(v)]
-        left += [sys.modules[home] for home in homes if home in sys.modules]
+    mine = dict(digests or {})
+    HELD.append(mine)
+    try:
+        yield
+    finally:
+        HELD[:] = [each for each in HELD if each is not mine]
+
+
+def held_digests() -> dict[str, str]:
+    """Of all that is held, by name."""
+    return {where: digest for each in HELD for where, digest in each.items()}
+
+
+def as_held(digests: Mapping[str, str], run: Callable[..., R], *arguments: Any) -> R:
+    """Run with this code, or raise OwnCodeError: in a worker it may have been edited by now."""
+    with held(digests):
+        return run(*arguments)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-from relubench import datasets, engine, plan
-from relubench.activations import ACTIVATIONS
+from relubench import datasets, engine, own_code, plan
 from relubench.catalog import Choice, Entry
 from relubench.checkpoints import Unfinished
 from relubench.console import Console
@@ -19,7 +18,6 @@ from relubench.errors import Stopped
 from relubench.executors import EXECUTORS, Done
 from relubench.formats import counted
 from relubench.ledger import Context, Ledger
-from relubench.models import MODELS
 from relubench.plan import Cell, Machine, Plan, Stack
 from relubench.results import ENGINE, RunResult
 from relubench.tuning import Tuning
@@ -61,9 +59,6 @@ class Work:
     def context(self, stack: Stack) -> Context:
         """What else decides the numbers of a stack's cells."""
         cell = stack.cells[0]
-        activation = ACTIVATIONS.choose(cell.activation).entry
-        model = MODELS.choose(cell.model)
-        loaded = "" if cell.fresh else self.loaded(cell)
         return Context(
             engine=ENGINE,
             torch=torch.__version__,
@@ -71,18 +66,8 @@ class Work:
             threads=stack.threads or self.machine.threads,
             dtype=self.machine.dtype,
             data=datasets.fingerprint(cell.dataset, self.machine.data_dir),
-            code=" ".join(filter(None, (activation.sha256, model.entry.code, loaded))),
+            code=engine.code(cell, self.machine),
         )
-
-    def loaded(self, cell: Cell) -> str:
-        """A digest of the weights that a user's code brings along."""
-        model = MODELS.choose(cell.model)
-        if not model.entry.code:
-            return ""
-        dataset = datasets.load(cell.dataset, self.machine.data_dir)
-        pca = cell.preparation.pca
-        shape = (pca,) if pca else dataset.shape
-        return model.entry.loaded(shape, len(dataset.classes), model.parameters)
 
     def known(self, stack: Stack) -> dict[Cell, RunResult]:
         """What the ledger has of a stack."""
@@ -139,9 +124,10 @@ class Work:
                 self.ledger.path.resolve().parent / "unfinished", self.checkpoint
             )
         fit = partial(engine.fit, machine=self.machine, save=save, unfinished=unfinished)
+        same = partial(own_code.as_held, own_code.held_digests(), fit)
         while stacks:
             shares = Shares(self)
-            for stack, results in self.executor(shares.mine(stacks), fit):
+            for stack, results in self.executor(shares.mine(stacks), same):
                 if self.ledger:
                     self.ledger.write(results, self.context(stack))
                 if unfinished:

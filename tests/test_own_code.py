@@ -14,7 +14,7 @@ import torch
 from test_engine import numbers
 from torch.testing import assert_close
 
-from relubench import engine, layers, own_code
+from relubench import engine, layers, own_code, own_imports
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.networks import slopes
@@ -268,7 +268,6 @@ def test_code_that_raises_is_told_in_one_line_and_shown_on_demand(
     folder = here if where.startswith("./") else here / "package_of_mine"
     folder.mkdir(exist_ok=True)
     (folder / "raises.py").write_text(source, encoding="utf-8")
-    sys.modules.pop("package_of_mine", None)  # of another test's folder
     arguments = ["train", *TINY, "-a", f"{where}:unit"]
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -325,7 +324,7 @@ def test_the_digest_covers_what_a_file_takes_from_its_folder(here: Path) -> None
     script = "from relubench.own_code import load; print(load('./main.py', 'f').sha256)"
 
     def digest() -> str:
-        done = subprocess.run([sys.executable, "-Bc", script], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -369,11 +368,11 @@ def test_installed_packages_below_the_file_are_not_its_source(
     installed.mkdir(parents=True)
     (installed / "library.py").write_text("scale = 1.0", encoding="utf-8")
     monkeypatch.syspath_prepend(installed)
-    monkeypatch.setattr(own_code, "INSTALLED", installed)
+    monkeypatch.setattr(own_imports, "INSTALLED", {str(installed)})
     source = "import library, mine\ndef unit(x): return library.scale * x.relu()"
     Path("mine.py").write_text("", encoding="utf-8")
     Path("with_library.py").write_text(source, encoding="utf-8")
     own = own_code.load("./with_library.py", "unit")
-    files = own_code._files(sys.modules[own.thing.__module__])
+    files = own_imports.FINDER.of[own.thing.__module__.split(".")[0]].read
     assert {Path(file).name for file in files} == {"with_library.py", "mine.py"}
     assert own_code.load("library", "scale").sha256  # one of theirs has its own

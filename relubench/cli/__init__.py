@@ -10,6 +10,7 @@ import traceback
 
 import typer
 
+from relubench import own_code
 from relubench.cli.app import app
 from relubench.cli.flags import Flags, OutputFlags
 from relubench.cli.terminal import say
@@ -25,7 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # where ± has no code, a ? must do
     try:
-        return app(arguments, standalone_mode=False, obj=arguments) or 0
+        with own_code.held():  # an edit meanwhile is for the next command
+            return app(arguments, standalone_mode=False, obj=arguments) or 0
     except RelubenchError as error:
         return _failed(arguments, str(error), error.exit_code)
     except typer.TyperException as error:
