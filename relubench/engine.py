@@ -221,7 +221,7 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
             raise BadValue(f"--model {cell.model}: no memory for {count} parameters") from error
         layers.reset_norms(network)
     bias = HEADS.choose(cell.head).entry.bias
-    layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias)
+    layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias, init=cell.init)
     dtype = getattr(torch, machine.storage)  # a user's own module comes in its own
     layout: Any = {"memory_format": torch.channels_last}  # faster convolutions
     return network.to(machine.device, dtype, **layout)

@@ -6,10 +6,10 @@ another, both of the cell.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
@@ -20,30 +20,13 @@ from torch.overrides import TorchFunctionMode
 from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue
+from relubench.inits import INITS, OUTPUT, Layer, even, scheme
+from relubench.moments import Hold, among, hold, standard_normal
 
-
-def he(fan_in: int, fan_out: int) -> float:
-    """√(2 / fan-in)"""
-    return math.sqrt(2 / fan_in)  # arXiv:1502.01852
-
-
-def glorot(fan_in: int, fan_out: int) -> float:
-    """√(2 / (fan-in + fan-out))"""
-    return math.sqrt(2 / (fan_in + fan_out))  # AISTATS 2010
-
-
-def lecun(fan_in: int, fan_out: int) -> float:
-    """√(1 / fan-in)"""
-    return math.sqrt(1 / fan_in)  # Efficient BackProp, 1998
-
-
-# Standard deviation of a layer's normal initial weights, from its fan-in and fan-out.
-SCHEMES: dict[str, Callable[[int, int], float]] = {
-    scheme.__name__: scheme for scheme in (he, glorot, lecun)
-}
 DRAWING = RLock()  # passes abreast share torch's global generator
-OUTPUT_SCHEME = "glorot"  # no activation follows the last layer
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that begin by a scheme
+NEIGHBOURS = 64  # among which a unit is looked at that takes in others' pre-activations
+REPEATS = 4  # draws of noise at each point
 
 
 class Noisy(nn.Module):
@@ -224,35 +207,122 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def initialise(network: nn.Module, stream: torch.Generator, output_bias: float = 0.0) -> None:
+HELD: dict[tuple[str, str], Hold] = {}  # by spelling and digest
+
+
+def holding(choice: Choice[Activation]) -> Hold:
+    """What initial weights hold the second moment of this activation, as it begins.
+
+    A noisy one is looked at as it trains, with noise; float64, found once.
+    """
+    key = (str(choice), choice.entry.sha256)
+    if key not in HELD:
+        HELD[key] = hold(_second_moment(choice))
+    return HELD[key]
+
+
+def _second_moment(choice: Choice[Activation]) -> Callable[[float], float]:
+    """E f(sd · z)² by sd, z standard normal, over all outputs."""
+    entry = choice.entry
+    act = Act(choice, NEIGHBOURS if entry.mixes else 1).double()
+    points, weights = among(NEIGHBOURS) if entry.mixes else standard_normal(act.pieces)
+    act.reset_parameters()
+    act.train(entry.noisy)
+    if entry.noisy:
+        points, weights = points.repeat(REPEATS, 1), weights.repeat(REPEATS) / REPEATS
+
+    def second(sd: float) -> float:
+        act.noise = torch.Generator("cpu").manual_seed(0)
+        with torch.no_grad():
+            values = act.activate(points * sd)
+        return float((weights * values.square().mean(dim=1)).sum())
+
+    return second
+
+
+@dataclass(frozen=True)
+class Start:
+    """How one layer begins: by which scheme, and how many pre-activations make an output."""
+
+    module: nn.Module
+    scheme: str
+    pieces: int
+    layer: Layer
+
+    def draw(self, first: bool, stream: torch.Generator) -> None:
+        """Draw the weights of the first pieces, or of the others; all feed as many outputs."""
+        part = self._part("weight", first)
+        z = torch.randn(part.shape, generator=stream, dtype=torch.float64)
+        part.copy_(INITS[self.scheme].function(z, self.layer))
+
+    def draw_bias(self, first: bool, stream: torch.Generator, middle: float) -> None:
+        """Set the biases of the first pieces, or of the others, to `middle` or draw them around."""
+        if self.module.bias is None:
+            return
+        part = self._part("bias", first).fill_(middle)
+        if INITS[self.scheme].draws_biases:
+            z = torch.randn(part.shape, generator=stream, dtype=torch.float64)
+            part.add_(even(z) * self.layer.fan_in**-0.5)
+
+    def _part(self, name: str, first: bool) -> Tensor:
+        whole = self.module.get_parameter(name).detach()
+        width = len(whole) // self.pieces
+        return whole[:width] if first else whole[width:]
+
+
+def initialise(
+    network: nn.Module,
+    stream: torch.Generator,
+    output_bias: float = 0.0,
+    init: str | None = None,
+) -> None:
     """Draw all weights from `stream`; biases are 0, those of the output layer `output_bias`.
 
-    A layer's weights are standard normal numbers, the same for every activation, times the
-    standard deviation of the scheme of the activation that follows it. Further pieces are drawn
-    after everything else, so that the first ones and the other layers get the same numbers too.
-    What is neither a dense nor a convolutional layer is left as it is.
+    A layer's weights are made of standard normal numbers, the same for every activation, by the
+    scheme `init`, or else by that of the activation that follows it. Further pieces are drawn
+    after everything else, so that the first ones and the other layers get the same numbers too;
+    biases that a scheme draws come last. What is neither a dense nor a convolutional layer is left
+    as it is.
     """
     acts = [act for _, act in activations(network)]
     own = {module for act in acts for module in act.learned.modules()}
     pending: list[nn.Module] = []
-    drawn: list[tuple[nn.Module, str, int]] = []
+    starts: list[Start] = []
     for module in network.modules():
         if isinstance(module, Act):
-            scheme = module.activation.entry.init
-            drawn += [(layer, scheme, module.pieces) for layer in pending]
+            for layer in pending:
+                starts.append(_before(module, layer, init, not starts))
             pending.clear()
         elif isinstance(module, WEIGHTED) and module not in own:
             pending.append(module)
-    drawn += [(layer, OUTPUT_SCHEME, 1) for layer in pending]
-    for layer, scheme, count in drawn:
-        _draw(layer, scheme, count, True, stream)
-    for layer, scheme, count in drawn:
-        if count > 1:
-            _draw(layer, scheme, count, False, stream)
-    for layer in pending[-1:]:
-        _fill_bias(layer, output_bias)
+    last = "torch" if init == "torch" else OUTPUT
+    starts += [Start(layer, last, 1, Layer(*_fans(layer, 1))) for layer in pending]
+    parts = [(start, True) for start in starts]
+    parts += [(start, False) for start in starts if start.pieces > 1]
+    for start, first in parts:
+        start.draw(first, stream)
+    for start, first in parts:
+        start.draw_bias(first, stream, output_bias if start.module in pending[-1:] else 0.0)
     for act in acts:
         act.reset_parameters(stream)
+
+
+def _before(act: Act, module: nn.Module, init: str | None, sees_data: bool) -> Start:
+    """How a layer before `act` begins."""
+    name, variance = scheme(init, act.activation.entry), 1.0
+    if INITS[name].takes_gain:
+        held = holding(act.activation)
+        variance = held.first if sees_data else held.variance
+    fans = _fans(module, act.pieces)
+    return Start(module, name, act.pieces, Layer(*fans, variance, act.activation))
+
+
+def _fans(module: nn.Module, pieces: int) -> tuple[int, int]:
+    """Inputs of an output, and outputs of an input: those of what follows, not its pieces."""
+    weight = module.get_parameter("weight")
+    receptive = weight[0, 0].numel()
+    width = weight.shape[0] // pieces
+    return weight.shape[1] * receptive, width * receptive // getattr(module, "groups", 1)
 
 
 def reset_norms(network: nn.Module) -> None:
@@ -260,21 +330,3 @@ def reset_norms(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
-
-
-def _draw(layer: nn.Module, scheme: str, pieces: int, first: bool, stream: torch.Generator) -> None:
-    """Draw a layer's first pieces, or the others; all of them feed as many outputs."""
-    weight = layer.get_parameter("weight")
-    receptive = weight[0, 0].numel()
-    width = weight.shape[0] // pieces
-    fan_out = width * receptive // getattr(layer, "groups", 1)
-    std = SCHEMES[scheme](weight.shape[1] * receptive, fan_out)
-    with torch.no_grad():
-        part = weight[:width] if first else weight[width:]
-        part.copy_(torch.randn(part.shape, generator=stream, dtype=torch.float64) * std)
-    _fill_bias(layer, 0.0)
-
-
-def _fill_bias(layer: nn.Module, value: float) -> None:
-    if layer.bias is not None:
-        nn.init.constant_(layer.get_parameter("bias"), value)

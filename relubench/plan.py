@@ -73,6 +73,7 @@ class Cell:
     match_parameters  whether hidden layers are narrowed to as many parameters as with relu
     perturb  names of perturbations joined by commas: each is a further score on the test part
     until    "train_error=0.25": after how many epochs and seconds a run comes so far
+    init     the scheme of initial weights for every activation; None: each its own
     """
 
     dataset: str
@@ -86,6 +87,7 @@ class Cell:
     seed: int = 0
     perturb: str | None = None
     until: str | None = None
+    init: str | None = None
 
     @property
     def perturbations(self) -> tuple[str, ...]:
@@ -105,7 +107,8 @@ class Cell:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-LATER = ("rates", "augment", "validation", "perturb", "until")  # in no key where they are not set
+# In no key where they are not set.
+LATER = ("rates", "augment", "validation", "perturb", "until", "init")
 
 
 def _said(facts: list[tuple[str, Any]]) -> dict[str, Any]:
