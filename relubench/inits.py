@@ -6,6 +6,7 @@ A scheme is a function (z, layer) -> weights: z has the shape of the weights, ou
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,12 +30,14 @@ class Layer:
 
     fan_in, fan_out  fan-out counts the outputs of what follows, not its pieces
     variance         gain² of the activation that follows: moments.Hold
+    sees_data        whether it is the first
     activation       what follows; None after the output layer
     """
 
     fan_in: int
     fan_out: int
     variance: float = 1.0
+    sees_data: bool = False
     activation: Choice[Activation] | None = None
 
 
@@ -50,6 +53,11 @@ class Init(Entry):
     paper: str = ""
     takes_gain: bool = False
     draws_biases: bool = False
+
+    @property
+    def sd(self) -> str:
+        """The standard deviation of a normal one, as its description has it."""
+        return re.split("[;,]", self.description.removeprefix("normal, sd "))[0]
 
 
 INITS: Catalog[Init] = Catalog("init", Init)
@@ -103,9 +111,13 @@ def as_torch(z: Tensor, layer: Layer) -> Tensor:
 
 @INITS.add(paper="arXiv:2006.09661 (Sitzmann et al.)")
 def siren(z: Tensor, layer: Layer) -> Tensor:
-    """normal, sd √(2 / fan-in) / omega, of a sine; the paper draws evenly, with that sd"""
+    """normal, sd √(2 / fan-in) / omega, since a sine halves the second moment
+
+    The paper draws evenly, with that sd, and the first layer for inputs that are coordinates. Here
+    data have a second moment of 1, so that the first layer has √(1 / fan-in) / omega.
+    """
     omega: float = layer.activation.parameters.get("omega", 1.0) if layer.activation else 1.0
-    return z * (math.sqrt(2 / layer.fan_in) / abs(omega or 1.0))
+    return z * (math.sqrt((2 - layer.sees_data) / layer.fan_in) / abs(omega or 1.0))
 
 
 @INITS.add()

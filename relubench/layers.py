@@ -280,9 +280,8 @@ def initialise(
 
     A layer's weights are made of standard normal numbers, the same for every activation, by the
     scheme `init`, or else by that of the activation that follows it. Further pieces are drawn
-    after everything else, so that the first ones and the other layers get the same numbers too;
-    biases that a scheme draws come last. What is neither a dense nor a convolutional layer is left
-    as it is.
+    after everything else, so that the first ones and the other layers get the same numbers too.
+    What is neither a dense nor a convolutional layer is left as it is.
     """
     acts = [act for _, act in activations(network)]
     own = {module for act in acts for module in act.learned.modules()}
@@ -297,12 +296,13 @@ def initialise(
             pending.append(module)
     last = "torch" if init == "torch" else OUTPUT
     starts += [Start(layer, last, 1, Layer(*_fans(layer, 1))) for layer in pending]
-    parts = [(start, True) for start in starts]
-    parts += [(start, False) for start in starts if start.pieces > 1]
-    for start, first in parts:
-        start.draw(first, stream)
-    for start, first in parts:
-        start.draw_bias(first, stream, output_bias if start.module in pending[-1:] else 0.0)
+    for first in (True, False):
+        parts = [start for start in starts if first or start.pieces > 1]
+        for start in parts:
+            start.draw(first, stream)
+        for start in parts:
+            middle = output_bias if start.module in pending[-1:] else 0.0
+            start.draw_bias(first, stream, middle)
     for act in acts:
         act.reset_parameters(stream)
 
@@ -314,7 +314,7 @@ def _before(act: Act, module: nn.Module, init: str | None, sees_data: bool) -> S
         held = holding(act.activation)
         variance = held.first if sees_data else held.variance
     fans = _fans(module, act.pieces)
-    return Start(module, name, act.pieces, Layer(*fans, variance, act.activation))
+    return Start(module, name, act.pieces, Layer(*fans, variance, sees_data, act.activation))
 
 
 def _fans(module: nn.Module, pieces: int) -> tuple[int, int]:

@@ -103,7 +103,7 @@ def portray(choice: Choice[Activation], x: Tensor) -> Portrait:
         pieces=pieces,
         outputs=outputs,
         init=entry.init,
-        init_std=INITS[entry.init].description.removeprefix("normal, sd ").split(";")[0],
+        init_std=INITS[entry.init].sd,
         mean=mean,
         second_moment=second,
         gain=held.gain,

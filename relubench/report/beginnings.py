@@ -40,7 +40,7 @@ def decided(rows: Sequence[Row]) -> list[str]:
                 lambda row: row["activation"],
             ).items()
         }
-        where = "".join(f"{members[0][name]}, " for name in names).rstrip(", ")
+        where = ", ".join(str(members[0][name]) for name in names)
         begun = f"{', '.join(schemes[:-1])} and {schemes[-1]}"
         differ = [
             f"{activation} ({', '.join(found)})"
@@ -48,5 +48,6 @@ def decided(rows: Sequence[Row]) -> list[str]:
             if len(set(found)) > 1
         ]
         says = f"differ for {', '.join(differ)}" if differ else "are the same"
-        said.append(f"{where}{': ' if where else ''}under {begun} the verdicts {says}.")
+        sentence = f"under {begun} the verdicts {says}."
+        said.append(f"{where}: {sentence}" if where else f"U{sentence[1:]}")
     return said
