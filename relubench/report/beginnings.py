@@ -16,12 +16,14 @@ def starts(rows: Sequence[Row]) -> list[str]:
     said = []
     for chosen, members in grouped(rows, lambda row: row["chosen_init"]).items():
         schemes = grouped(members, lambda row: row["init"])
+        *fewer, usual = sorted(schemes, key=lambda scheme: len(schemes[scheme]))
         parts = [
-            f"{scheme} before {', '.join(dict.fromkeys(row['activation'] for row in found))}"
-            for scheme, found in schemes.items()
+            f"{scheme} before {', '.join(dict.fromkeys(r['activation'] for r in schemes[scheme]))}"
+            for scheme in fewer
         ]
-        if len(parts) > 1:
-            said.append(f"initial weights{f' ({chosen})' if chosen else ''}: {'; '.join(parts)}.")
+        if parts:
+            which = f" ({chosen})" if chosen else ""
+            said.append(f"initial weights{which}: {'; '.join(parts)}; {usual} before the others.")
     return said
 
 
