@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from fabricated import FIXED, result
 from scipy import stats
 from torch import nn
 from torch.testing import assert_close
 
-from relubench import layers, moments
+from relubench import layers, moments, report
 from relubench.activations import ACTIVATIONS, Activation
 from relubench.cli import main
 from relubench.inits import INITS
 from relubench.models import MODELS
+from relubench.plan import Plan
 
 every_activation = pytest.mark.parametrize(
     "activation", list(ACTIVATIONS.values()), ids=lambda entry: entry.name
@@ -267,3 +270,18 @@ def test_a_scheme_is_that_of_a_foreign_models_layers_too(tmp_path: Path) -> None
         layers.initialise(built, torch.Generator().manual_seed(0), init=init)
         drawn.append(next(m for m in built.modules() if isinstance(m, nn.Linear)).weight)
     assert_close(drawn[0], drawn[1] * math.sqrt(2))
+
+
+def test_it_is_said_of_which_activations_the_start_decides() -> None:
+    """gelu is better than relu however it begins, elu only with one of the two schemes."""
+    results = [
+        dataclasses.replace(run, cell=dataclasses.replace(run.cell, init=init))
+        for init, shift in (("he", 0.0), ("gain", 0.02))
+        for activation, ahead in (("relu", 0.0), ("gelu", 0.03), ("elu", shift))
+        for seed, noise in enumerate([0.0, 0.002, 0.004] * 3)
+        for run in [result(activation, seed, 0.9 + ahead + noise + 0.0001 * seed * bool(ahead))]
+    ]
+    found = Plan(cells=tuple(run.cell for run in results))
+    table = report.compare(results, found, FIXED)
+    assert "Under he and gain the verdicts differ for elu (equivalent, better)." in table.notes
+    assert [column.key for column in table.columns[:2]] == ["chosen_init", "activation"]
