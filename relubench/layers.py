@@ -226,7 +226,7 @@ def _second_moment(choice: Choice[Activation]) -> Callable[[float], float]:
     entry = choice.entry
     act = Act(choice, NEIGHBOURS if entry.mixes else 1).double()
     points, weights = among(NEIGHBOURS) if entry.mixes else standard_normal(act.pieces)
-    act.reset_parameters()
+    act.reset_parameters(torch.Generator("cpu").manual_seed(0))  # an own module may draw its own
     act.train(entry.noisy)
     if entry.noisy:
         points, weights = points.repeat(REPEATS, 1), weights.repeat(REPEATS) / REPEATS

@@ -204,6 +204,28 @@ def test_what_mixes_is_looked_at_among_others(tmp_path: Path) -> None:
     assert 1 / held.variance == pytest.approx(63 / 64, rel=0.02)
 
 
+def test_a_module_that_draws_its_own_parameters_begins_alike_in_every_process(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from torch import nn\n"
+        "class Drawn(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.inner = nn.Linear(1, 1)\n"
+        "    def forward(self, x):\n"
+        "        return x * (self.inner.weight.exp() * x).sigmoid()\n"
+    )
+    held = []
+    for seed in (0, 1):
+        layers.HELD.clear()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            held.append(layers.holding(ACTIVATIONS.choose(f"{path}:Drawn")))
+    assert held[0] == held[1]
+
+
 TINY = ["-d", "iris", "-m", "mlp:depth=2:width=4", "--epochs", "1", "--no-ledger"]
 
 
