@@ -136,15 +136,20 @@ def even(z: Tensor) -> Tensor:
     return t.erf(z / math.sqrt(2))
 
 
-def customary(activation: Activation) -> str:
-    """The scheme that most studies take for such an activation."""
+def customary(activation: Activation | None) -> str:
+    """The scheme that most studies take for such an activation; None: a user's own."""
+    if activation is None:
+        return "he"
     if activation.init != "gain":
         return activation.init
     return CUSTOM.get(activation.family, "he")
 
 
-def scheme(init: str | None, activation: Activation) -> str:
-    """The scheme of the weights before an activation where `init` was asked for; None: its own."""
+def scheme(init: str | None, activation: Activation | None) -> str:
+    """The scheme of the weights before an activation (None: a user's own) where `init` was asked.
+
+    init  None: the activation's own
+    """
     if init == "family":
         return customary(activation)
-    return init or activation.init
+    return init or (activation.init if activation else "gain")

@@ -19,7 +19,7 @@ from relubench.activations import ACTIVATIONS, Activation
 from relubench.cli import main
 from relubench.inits import INITS
 from relubench.models import MODELS
-from relubench.plan import Plan
+from relubench.plan import Cell, Plan
 
 every_activation = pytest.mark.parametrize(
     "activation", list(ACTIVATIONS.values()), ids=lambda entry: entry.name
@@ -187,6 +187,20 @@ def test_moments_without_a_value_leave_relus_gain() -> None:
     for second in (lambda sd: 0.0, lambda sd: math.inf, lambda sd: math.nan):
         held = moments.hold(second)
         assert (held.variance, held.first, held.defined, held.gain) == (2, 2, False, None)
+
+
+def test_the_last_digits_of_a_sum_change_no_weight() -> None:
+    """Sums come out so far apart on other machines and numbers of threads."""
+    one, other = (moments.hold(lambda sd, off=off: sd**2 / 2 + off) for off in (0.0, 3e-15))
+    assert one.variance == other.variance == one.first == other.first == 2
+
+
+def test_a_run_is_named_whether_or_not_its_own_activation_is_still_there() -> None:
+    cell = Cell(dataset="iris", model="ffnn", activation="./gone.py:unit:a=2")
+    assert report.setup_row(cell)["init"] == "gain"
+    assert report.setup_row(dataclasses.replace(cell, init="family"))["init"] == "he"
+    listed = dataclasses.replace(cell, activation="sine:omega=2.0")
+    assert report.setup_row(listed)["init"] == "siren"
 
 
 def test_a_power_grows_as_its_exponent() -> None:

@@ -23,15 +23,17 @@ ONE_SIZE = 1.03  # counts of parameters within a set-up that a table takes for t
 def setup_row(cell: Cell) -> dict[str, Any]:
     """What names a set-up; it has no rate where each run chooses its own.
 
+    A user's own activation need not be there any more.
     init         the scheme of the initial weights
     chosen_init  the same where it was chosen for every activation; None: each has its own
     """
+    listed = ACTIVATIONS.get(cell.activation.partition(":")[0])
     return {
         "dataset": cell.dataset,
         "model": cell.model,
         "activation": cell.activation,
         "head": cell.head,
-        "init": scheme(cell.init, ACTIVATIONS.choose(cell.activation).entry),
+        "init": scheme(cell.init, listed),
         "chosen_init": cell.init,
         "match_parameters": cell.match_parameters,
         **vars(cell.recipe),
