@@ -175,6 +175,7 @@ class Settings(BaseModel):
     model: Names = ("ffnn:hidden=128x64x32",)
     activation: Names | None = None  # each model's own
     head: Names = ("softmax",)
+    init: Names | None = None  # each activation's own
     match_parameters: bool = False
     fresh: bool = False
     unit_axis: int | None = None
@@ -216,7 +217,7 @@ class Settings(BaseModel):
     published: Annotated[tuple[Published, ...], BeforeValidator(_published)] = ()
 
     @field_validator(
-        *("dataset", "model", "activation", "head", "optimizer", "augment", "perturb"),
+        *("dataset", "model", "activation", "head", "init", "optimizer", "augment", "perturb"),
         mode="after",
     )
     @classmethod
@@ -351,7 +352,7 @@ def settings(
 
 
 CHANGING = {*Recipe.__dataclass_fields__, *Preparation.__dataclass_fields__} | {
-    *("dataset", "model", "match_parameters", "fresh"),
+    *("dataset", "model", "init", "match_parameters", "fresh"),
 }
 
 
@@ -434,9 +435,14 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
             until=settings.until,
             fresh=settings.fresh,
             unit_axis=settings.unit_axis,
+            init=init,
         )
-        for dataset, model, head, recipe in itertools.product(
-            settings.dataset, settings.model, settings.head, _recipes(settings)
+        for dataset, model, head, init, recipe in itertools.product(
+            settings.dataset,
+            settings.model,
+            settings.head,
+            settings.init or (None,),
+            _recipes(settings),
         )
         for split in _splits(settings, command)
         for seed in every_seed

@@ -235,7 +235,7 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
     if cell.fresh:
         layers.redraw(network, seeds.stream(cell, "network"))
     bias = HEADS.choose(cell.head).entry.bias
-    layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias)
+    layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias, init=cell.init)
     dtype = getattr(torch, machine.storage)  # a user's own module comes in its own
     layout: Any = {}
     if MODELS.choose(cell.model).entry.any_layout:

@@ -7,9 +7,10 @@ another, both of the cell.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,30 +20,13 @@ from torch.overrides import TorchFunctionMode
 from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue
+from relubench.inits import INITS, OUTPUT, Layer, even, scheme
+from relubench.moments import Hold, among, hold, standard_normal
 from relubench.own_imports import DRAWING
 
-
-def he(fan_in: int, fan_out: int) -> float:
-    """√(2 / fan-in)"""
-    return math.sqrt(2 / fan_in)  # arXiv:1502.01852
-
-
-def glorot(fan_in: int, fan_out: int) -> float:
-    """√(2 / (fan-in + fan-out))"""
-    return math.sqrt(2 / (fan_in + fan_out))  # AISTATS 2010
-
-
-def lecun(fan_in: int, fan_out: int) -> float:
-    """√(1 / fan-in)"""
-    return math.sqrt(1 / fan_in)  # Efficient BackProp, 1998
-
-
-# Standard deviation of a layer's normal initial weights, from its fan-in and fan-out.
-SCHEMES: dict[str, Callable[[int, int], float]] = {
-    scheme.__name__: scheme for scheme in (he, glorot, lecun)
-}
-OUTPUT_SCHEME = "glorot"  # no activation follows the last layer
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that begin by a scheme
+NEIGHBOURS = 64  # among which a unit is looked at that takes in others' pre-activations
+REPEATS = 4  # draws of noise at each point
 
 
 class Noisy(nn.Module):
@@ -290,35 +274,145 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def initialise(network: nn.Module, stream: torch.Generator, output_bias: float = 0.0) -> None:
+HELD: dict[tuple[str, str], Hold] = {}  # by spelling and digest
+
+
+def holding(choice: Choice[Activation]) -> Hold:
+    """What initial weights hold the second moment of this activation, as it begins.
+
+    A noisy one is looked at as it trains, with noise; float64, found once.
+    """
+    key = (str(choice), choice.entry.sha256)
+    if key not in HELD:
+        HELD[key] = hold(_second_moment(choice))
+    return HELD[key]
+
+
+def _second_moment(choice: Choice[Activation]) -> Callable[[float], float]:
+    """E f(sd · z)² by sd, z standard normal, over all outputs."""
+    entry = choice.entry
+    act = Act(choice, NEIGHBOURS if entry.mixes else 1).double()
+    points, weights = among(NEIGHBOURS) if entry.mixes else standard_normal(act.pieces)
+    act.reset_parameters(torch.Generator("cpu").manual_seed(0))  # an own module may draw its own
+    act.train(entry.noisy)
+    if entry.noisy:
+        points, weights = points.repeat(REPEATS, 1), weights.repeat(REPEATS) / REPEATS
+
+    def second(sd: float) -> float:
+        act.noise = torch.Generator("cpu").manual_seed(0)
+        with torch.no_grad():
+            values = act.activate(points * sd)
+        return float((weights * values.square().mean(dim=1)).sum())
+
+    return second
+
+
+@dataclass(frozen=True)
+class Start:
+    """How one layer begins: by which scheme, and how many pre-activations make an output.
+
+    kept  of its weight and bias, what is not drawn
+    """
+
+    module: nn.Module
+    scheme: str
+    pieces: int
+    layer: Layer
+    kept: frozenset[str] = frozenset()
+
+    def draw(self, first: bool, stream: torch.Generator) -> None:
+        """Draw the weights of the first pieces, or of the others; all feed as many outputs."""
+        if "weight" in self.kept:
+            return
+        whole = self.module.weight.detach()
+        plain = "weight" in self.module._parameters
+        whole = whole if plain else whole.clone()  # type: ignore[operator]  # it is a tensor
+        part = self._part(whole, first)
+        z = torch.randn(part.shape, generator=stream, dtype=torch.float64)
+        part.copy_(INITS[self.scheme].function(z, self.layer))
+        if not plain:
+            write_weight(self.module, whole)
+
+    def draw_bias(self, first: bool, stream: torch.Generator, middle: float) -> None:
+        """Set the biases of the first pieces, or of the others, to `middle` or draw them around."""
+        if self.module._parameters.get("bias") is None or "bias" in self.kept:
+            return
+        part = self._part(self.module.get_parameter("bias").detach(), first).fill_(middle)
+        if INITS[self.scheme].draws_biases:
+            z = torch.randn(part.shape, generator=stream, dtype=torch.float64)
+            part.add_(even(z) * self.layer.fan_in**-0.5)
+
+    def _part(self, whole: Tensor, first: bool) -> Tensor:
+        width = len(whole) // self.pieces
+        return whole[:width] if first else whole[width:]
+
+
+@torch.no_grad()
+def write_weight(module: Any, weight: Tensor) -> None:
+    """Give a layer this weight where it is computed from others: weight_norm, spectral_norm, prune.
+
+    What knows no way back from the weight stays as its code drew it.
+    """
+    if nn.utils.parametrize.is_parametrized(module, "weight"):
+        with suppress(NotImplementedError):
+            module.weight = weight
+    elif hasattr(module, "weight_g"):
+        norms = (h for h in module._forward_pre_hooks.values() if hasattr(h, "compute_weight"))
+        module.weight_g.copy_(torch.norm_except_dim(weight, 2, next(norms).dim))
+        module.weight_v.copy_(weight)
+    elif hasattr(module, "weight_orig"):
+        module.weight_orig.copy_(weight)
+
+
+def initialise(
+    network: nn.Module,
+    stream: torch.Generator,
+    output_bias: float = 0.0,
+    init: str | None = None,
+) -> None:
     """Draw all weights from `stream`; biases are 0, those of the output layer `output_bias`.
 
-    A layer's weights are standard normal numbers, the same for every activation, times the
-    standard deviation of the scheme of the activation that follows it. Further pieces are drawn
+    A layer's weights are made of standard normal numbers, the same for every activation, by the
+    scheme `init`, or else by that of the activation that follows it. Further pieces are drawn
     after everything else, so that the first ones and the other layers get the same numbers too.
-    What is neither a dense nor a convolutional layer is left as it is.
+    What is neither a dense nor a convolutional layer is left as it is, and so is what another's
+    code brings along. A weight of two layers is drawn once, for the first.
     """
     acts = [act for _, act in activations(network)]
     own = {module for act in acts for module in act.learned.modules()}
     pending: list[nn.Module] = []
-    drawn: list[tuple[nn.Module, str, int]] = []
+    starts: list[Start] = []
     for module in network.order if isinstance(network, Ordered) else network.modules():
         if isinstance(module, Act):
-            scheme = module.activation.entry.init
-            drawn += [(layer, scheme, module.pieces) for layer in pending]
+            for layer in pending:
+                starts.append(_before(module, layer, init, not starts))
             pending.clear()
         elif isinstance(module, WEIGHTED) and module not in own:
             pending.append(module)
-    drawn += [(layer, OUTPUT_SCHEME, 1) for layer in pending]
-    for layer, scheme, count in drawn:
-        _draw(layer, scheme, count, True, stream)
-    for layer, scheme, count in drawn:
-        if count > 1:
-            _draw(layer, scheme, count, False, stream)
-    for layer in pending[-1:]:
-        _fill_bias(layer, output_bias)
+    last = "torch" if init == "torch" else OUTPUT
+    starts += [Start(layer, last, 1, Layer(*_fans(layer, 1))) for layer in pending]
+    starts = list(_drawn(network, starts))
+    for first in (True, False):
+        parts = [start for start in starts if first or start.pieces > 1]
+        for start in parts:
+            start.draw(first, stream)
+        for start in parts:
+            middle = output_bias if start.module in pending[-1:] else 0.0
+            start.draw_bias(first, stream, middle)
     for act in acts:
         act.reset_parameters(stream)
+
+
+def _drawn(network: nn.Module, starts: Iterable[Start]) -> Iterator[Start]:
+    """The same, each with what of it is kept, or drawn with an earlier layer."""
+    names = kept(network)
+    done = {id(tensor) for name, tensor in network.named_parameters() if name in names}
+    for start in starts:
+        parts: dict[str, set[int]] = {"weight": set(), "bias": set()}
+        for name, tensor in start.module.named_parameters():
+            parts["bias" if name == "bias" else "weight"].add(id(tensor))
+        yield replace(start, kept=frozenset(part for part, ids in parts.items() if ids <= done))
+        done |= parts["weight"] | parts["bias"]
 
 
 def kept(network: nn.Module) -> frozenset[str]:
@@ -329,11 +423,29 @@ def kept(network: nn.Module) -> frozenset[str]:
 
 def redraw(network: nn.Module, stream: torch.Generator) -> None:
     """Let everything begin anew as torch has it, also what another's code brings along."""
-    network.kept_parameters = frozenset()  # type: ignore[assignment]  # any attribute is one of a Module's
+    network.kept_parameters = frozenset()  # type: ignore[assignment]  # an attribute of ours
     with drawing_from(stream):
         for module in network.modules():
             if not isinstance(module, Act) and callable(getattr(module, "reset_parameters", None)):
                 module.reset_parameters()
+
+
+def _before(act: Act, module: nn.Module, init: str | None, sees_data: bool) -> Start:
+    """How a layer before `act` begins."""
+    name, variance = scheme(init, act.activation.entry), 1.0
+    if INITS[name].takes_gain:
+        held = holding(act.activation)
+        variance = held.first if sees_data else held.variance
+    fans = _fans(module, act.pieces)
+    return Start(module, name, act.pieces, Layer(*fans, variance, sees_data, act.activation))
+
+
+def _fans(module: nn.Module, pieces: int) -> tuple[int, int]:
+    """Inputs of an output, and outputs of an input: those of what follows, not its pieces."""
+    weight: Any = module.weight  # of a parameter, or computed from others
+    receptive = weight[0, 0].numel()
+    width = weight.shape[0] // pieces
+    return weight.shape[1] * receptive, width * receptive // getattr(module, "groups", 1)
 
 
 def reset_norms(network: nn.Module) -> None:
@@ -341,21 +453,3 @@ def reset_norms(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
-
-
-def _draw(layer: nn.Module, scheme: str, pieces: int, first: bool, stream: torch.Generator) -> None:
-    """Draw a layer's first pieces, or the others; all of them feed as many outputs."""
-    weight = layer.get_parameter("weight")
-    receptive = weight[0, 0].numel()
-    width = weight.shape[0] // pieces
-    fan_out = width * receptive // getattr(layer, "groups", 1)
-    std = SCHEMES[scheme](weight.shape[1] * receptive, fan_out)
-    with torch.no_grad():
-        part = weight[:width] if first else weight[width:]
-        part.copy_(torch.randn(part.shape, generator=stream, dtype=torch.float64) * std)
-    _fill_bias(layer, 0.0)
-
-
-def _fill_bias(layer: nn.Module, value: float) -> None:
-    if layer.bias is not None:
-        nn.init.constant_(layer.get_parameter("bias"), value)

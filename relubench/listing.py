@@ -17,7 +17,7 @@ from relubench.results import FLAT
 UNDEFINED = "–"
 MOMENTS = (
     "E: mean over standard normal z. gain: 1/√E f(z)², the factor that keeps the second moment of "
-    "a layer at 1. All in evaluation mode and float64."
+    "a layer at 1. All in float64 and evaluation mode, the gain of a noisy unit as it trains."
 )
 
 HIDDEN = (
@@ -105,7 +105,7 @@ def units(rows: Sequence[Row]) -> Table:
         ("values", lambda row: f"{_end(row['low'], '-∞')} to {_end(row['high'], '∞')}"),
         ("E f(z)", lambda row: f"{row['mean']:.3g}"),
         ("E f(z)²", lambda row: f"{row['second_moment']:.3g}"),
-        ("gain", lambda row: UNDEFINED if row["gain"] is None else f"{row['gain']:.4g}"),
+        ("gain", _gain_text),
         ("initial weights", lambda row: f"{row['init']}: normal, sd {row['init_std']}"),
     ):
         columns.append(Column(head, show, left=True, wrap=True))
@@ -128,6 +128,13 @@ def _settings_text(row: Row) -> str:
         f"{name}={spell(value)}" + " (initially; learned)" * (name in row["learned"])
         for name, value in row["parameters"].items()
     )
+
+
+def _gain_text(row: Row) -> str:
+    if row["gain"] is None:
+        return UNDEFINED
+    drift = f"; holds nothing: a small deviation grows {row['growth']:.1f} times in a layer"
+    return f"{row['gain']:.4g}" + ("" if row["steady"] else drift)
 
 
 def _arity_text(row: Row) -> str:

@@ -75,6 +75,7 @@ class Cell:
     until    "train_error=0.25": after how many epochs and seconds a run comes so far
     fresh    whether weights that another's code brings along are drawn anew
     unit_axis  which axis holds the units of another's network, where nothing else says so
+    init     the scheme of initial weights for every activation; None: each its own
     """
 
     dataset: str
@@ -90,6 +91,7 @@ class Cell:
     until: str | None = None
     fresh: bool = False
     unit_axis: int | None = None
+    init: str | None = None
 
     @property
     def perturbations(self) -> tuple[str, ...]:
@@ -110,7 +112,7 @@ class Cell:
 
 
 # In no key where they are not set.
-LATER = ("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis")
+LATER = ("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init")
 
 
 def _said(facts: list[tuple[str, Any]]) -> dict[str, Any]:

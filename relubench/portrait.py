@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ from torch.nn import functional as F
 
 from relubench.activations import Activation
 from relubench.catalog import Choice
-from relubench.layers import SCHEMES, Act
+from relubench.inits import INITS
+from relubench.layers import Act, holding
 from relubench.layers import pieces as pieces_of
+from relubench.moments import standard_normal
 from relubench.results import FLAT
 
 Interval = tuple[float | None, float | None]  # None: without end
@@ -33,7 +34,10 @@ class Portrait:
 
     pieces, outputs      pre-activations that it takes, and outputs that it gives, per unit
     mean, second_moment  of f(z), z standard normal
-    gain                 1 / sqrt(second_moment): what keeps the second moment of its layer at 1
+    gain                 1 / sqrt(second_moment): what keeps the second moment of its layer at 1;
+                         of a noisy unit with its noise, as it trains
+    growth               how many times as large a small deviation from that is a layer later
+    steady               whether deviations stay small through several layers
     low, high            of its values; None: no bound
     flat                 where its slope is exactly 0
     faint                where its slope is under FLAT, but not 0
@@ -57,6 +61,8 @@ class Portrait:
     mean: float
     second_moment: float
     gain: float | None
+    growth: float | None
+    steady: bool
     low: float | None
     high: float | None
     can_die: bool
@@ -77,10 +83,10 @@ def window(choices: Iterable[Choice[Activation]]) -> Tensor:
 def portray(choice: Choice[Activation], x: Tensor) -> Portrait:
     """Everything that can be said of one unit, its curve at `x`."""
     entry, (pieces, outputs) = choice.entry, arity(choice)
-    points, weights = _standard_normal(pieces)
+    points, weights = standard_normal(pieces)
     value, slopes = _evaluate(choice, points)
     mean, second = (float((weights * value**power).sum()) for power in (1, 2))
-    flat = _flat(choice, pieces)
+    flat, held = _flat(choice, pieces), holding(choice)
     low, high = _bounds(choice, pieces)
     curve, steepness = _evaluate(choice, F.pad(x.unsqueeze(1), (0, pieces - 1)))
     return Portrait(
@@ -97,10 +103,12 @@ def portray(choice: Choice[Activation], x: Tensor) -> Portrait:
         pieces=pieces,
         outputs=outputs,
         init=entry.init,
-        init_std=inspect.getdoc(SCHEMES[entry.init]) or "",
+        init_std=INITS[entry.init].sd,
         mean=mean,
         second_moment=second,
-        gain=1 / math.sqrt(second) if second else None,
+        gain=held.gain,
+        growth=_finite_or_none(held.growth),
+        steady=held.steady,
         low=low,
         high=high,
         can_die=bool(flat) or (pieces > 1 and bool((slopes == 0).all(dim=1).any())),
@@ -132,30 +140,13 @@ def _evaluate(choice: Choice[Activation], points: Tensor) -> tuple[Tensor, Tenso
     return value.detach(), slopes
 
 
-def _standard_normal(pieces: int) -> tuple[Tensor, Tensor]:
-    """Points (n, pieces) and weights (n,) that integrate over standard normal numbers.
-
-    One piece: the midpoint rule, with kinks on the edges of its cells. More: a Sobol sequence.
-    """
-    if pieces == 1:
-        step = 2.0**-12
-        z = (torch.arange(-10 / step, 10 / step).double() + 0.5) * step
-        return z.unsqueeze(1), torch.exp(-(z**2) / 2) * step / math.sqrt(2 * math.pi)
-    count = 2**14
-    uniform = torch.quasirandom.SobolEngine(pieces, scramble=True, seed=0).draw(
-        count, dtype=torch.float64
-    )
-    points = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12))
-    return points, torch.full((count,), 1 / count, dtype=torch.float64)
-
-
 def _bounds(choice: Choice[Activation], pieces: int) -> tuple[float | None, float | None]:
     """Least and largest value; None where it still grows far from 0."""
     inner = torch.cat([_midpoints(), _midpoints() + STEP / 2])
     points = torch.cat([inner.unsqueeze(1), torch.tensor([[-1.0], [1.0]]) * FAR[0]])
     further = torch.tensor([[-1.0], [1.0]], dtype=torch.float64) * FAR[1]
     if pieces > 1:
-        drawn, _ = _standard_normal(pieces)
+        drawn, _ = standard_normal(pieces)
         points, further = torch.cat([0 * drawn[:1], drawn, drawn * FAR[0]]), drawn * FAR[1]
     near, far = (_evaluate(choice, at)[0].nan_to_num(0.0) for at in (points, further))
     low, high = float(near.min()) + 0.0, float(near.max()) + 0.0  # not -0.0

@@ -19,7 +19,8 @@ from torch.testing import assert_close
 
 from relubench.activations import ACTIVATIONS, Activation
 from relubench.activations.unit import FAMILIES
-from relubench.layers import SCHEMES, Act
+from relubench.inits import INITS
+from relubench.layers import Act
 
 ELEMENTWISE = [a for a in ACTIVATIONS.values() if a.elementwise and a.family != "surrogate"]
 POINTS = [-30.0, -6.5, -3.1, -1.2, -0.3, -1e-3, 1e-3, 0.2, 0.9, 2.4, 5.5, 7.0, 25.0]
@@ -334,7 +335,7 @@ def test_one_element_knows_nothing_of_the_others(x: float, name: str) -> None:
 
 @every_unit
 def test_facts_are_known(activation: Activation) -> None:
-    assert activation.init in SCHEMES
+    assert activation.init in INITS
     assert activation.family in FAMILIES
     assert (activation.year is None) == (activation.paper == "")
     assert activation.noisy == (activation.name in NOISY)

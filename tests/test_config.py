@@ -140,6 +140,8 @@ def test_the_plan_is_the_product_and_pairs_activations() -> None:
 def test_any_flag_of_the_recipe_sweeps() -> None:
     flags = {"optimizer": ["adam,sgd"], "lr": ["0.1,0.2"], "epochs": ["1,2"]}
     more = {"batch_size": ["8,16,8"], "weight_decay": ["0,0.1"]}
+    inits = [cell.init for cell in plan("train", init=["he,gain", "he"]).cells]
+    assert inits == ["he", "gain"]
     recipes = [cell.recipe for cell in plan("train", **flags, **more).cells]
     assert len(set(recipes)) == len(recipes) == 2**5
 
@@ -173,6 +175,7 @@ def test_a_key_depends_on_everything_in_the_cell() -> None:
             "model": ["cnn"],
             "activation": ["gelu"],
             "head": ["relu"],
+            "init": ["gain"],
             "match_parameters": True,
             "lr": ["0.5"],
             "epochs": 2,

@@ -19,6 +19,7 @@ FLOORS = [
     {"plan", "catalog", "files", "pictures", "abreast"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds"},
+    {"inits", "moments"},
     {"layers", "cluster", "listing", "neurons", "examples", "ledger", "advice", "plots", "graphs"}
     | {"measures", "rates", "recording"},
     {"models", "networks", "report", "portrait", "executors", "config"}

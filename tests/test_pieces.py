@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -219,9 +220,10 @@ def test_first_pieces_and_the_output_layer_get_relus_draw(
 
 
 def test_a_layers_variance_is_that_of_its_scheme_whatever_the_pieces() -> None:
+    """The second moment of the largest of three is 1 + √3 / 2π: Bose & Gupta 1959."""
     built = build("ffnn:hidden=300x200", (400,), "maxout:pieces=3")
     assert built.get_parameter("dense1.weights.weight").var().item() == pytest.approx(
-        1 / 400, rel=0.02
+        1 / (1 + math.sqrt(3) / (2 * math.pi)) / 400, rel=0.02
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     torch, F = Deferred("torch"), Deferred("torch.nn.functional")
 
-exponential = partial(ACTIVATIONS.add, family="exponential", init="he")
+exponential = partial(ACTIVATIONS.add, family="exponential")
 PELU_FLOOR = 0.1  # the paper keeps a and b at or above it
 
 

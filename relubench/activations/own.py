@@ -58,7 +58,7 @@ def activation(name: str, own: Own) -> OwnActivation:
         raise OwnCodeError(f"{name} is of type {kind}: an activation is a function or nn.Module")
     elif inspect.isclass(thing) or _takes_nothing(thing):
         module = thing
-    return OwnActivation(name, thing, "own", "he", sha256=own.sha256, module=module)
+    return OwnActivation(name, thing, "own", sha256=own.sha256, module=module)
 
 
 def _takes_nothing(thing: Callable[..., Any]) -> bool:

@@ -24,9 +24,7 @@ UNREAD = ", from memory"  # the formula was not compared with the paper
 GATED = "arXiv:2002.05202 (Shazeer)"
 
 
-@ACTIVATIONS.add(
-    family="pieces", init="lecun", paper="arXiv:1302.4389 (Goodfellow et al.)", year=2013, pieces=2
-)
+@ACTIVATIONS.add(family="pieces", paper="arXiv:1302.4389 (Goodfellow et al.)", year=2013, pieces=2)
 def maxout(x: Tensor, *, pieces: int = 2) -> Tensor:
     """maxⱼ xⱼ over so many pieces; where they are equal they share the slope"""
     return x.amax(dim=0)
@@ -34,7 +32,6 @@ def maxout(x: Tensor, *, pieces: int = 2) -> Tensor:
 
 @ACTIVATIONS.add(
     family="pieces",
-    init="lecun",
     paper=f"arXiv:1312.6116 (Springenberg & Riedmiller){UNREAD}",
     year=2013,
     noisy=True,
@@ -58,7 +55,6 @@ def probout(
 
 @ACTIVATIONS.add(
     family="pieces",
-    init="lecun",
     paper=f"arXiv:1311.1780 (Gulcehre et al.){UNREAD}",
     year=2013,
     learns={"rho": 0.5413248546129181},  # p = 2
@@ -78,7 +74,6 @@ def lp_unit(x: Tensor, rho: Tensor, *, pieces: int = 2) -> Tensor:
 
 @ACTIVATIONS.add(
     family="pieces",
-    init="lecun",
     paper=f"arXiv:1707.08214 (Godin et al.){UNREAD}",
     year=2017,
     flat=BELOW,
@@ -92,7 +87,6 @@ def dual_relu(x: Tensor) -> Tensor:
 
 @ACTIVATIONS.add(
     family="pieces",
-    init="he",
     paper="arXiv:1603.05201 (Shang et al.)",
     year=2016,
     kinks={0.0: 0.0},
@@ -104,30 +98,28 @@ def crelu(x: Tensor) -> Tensor:
     return torch.cat((torch.relu(x), torch.relu(-x)), dim=1)
 
 
-@ACTIVATIONS.add(
-    family="gated", init="he", paper="arXiv:1612.08083 (Dauphin et al.)", year=2016, pieces=2
-)
+@ACTIVATIONS.add(family="gated", paper="arXiv:1612.08083 (Dauphin et al.)", year=2016, pieces=2)
 def glu(x: Tensor) -> Tensor:
     """a · sigmoid(b)"""
     value, gate = x.unbind()
     return value * torch.sigmoid(gate)
 
 
-@ACTIVATIONS.add(family="gated", init="lecun", paper=GATED, year=2020, flat=BELOW, pieces=2)
+@ACTIVATIONS.add(family="gated", paper=GATED, year=2020, flat=BELOW, pieces=2)
 def reglu(x: Tensor) -> Tensor:
     """a · max(0, b)"""
     value, gate = x.unbind()
     return value * torch.relu(gate)
 
 
-@ACTIVATIONS.add(family="gated", init="lecun", paper=GATED, year=2020, pieces=2)
+@ACTIVATIONS.add(family="gated", paper=GATED, year=2020, pieces=2)
 def geglu(x: Tensor) -> Tensor:
     """a · gelu(b)"""
     value, gate = x.unbind()
     return value * F.gelu(gate)
 
 
-@ACTIVATIONS.add(family="gated", init="lecun", paper=GATED, year=2020, pieces=2)
+@ACTIVATIONS.add(family="gated", paper=GATED, year=2020, pieces=2)
 def swiglu(x: Tensor) -> Tensor:
     """a · b · sigmoid(b)"""
     value, gate = x.unbind()

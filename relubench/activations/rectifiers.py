@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     torch, F = Deferred("torch"), Deferred("torch.nn.functional")
 
-rectifier = partial(ACTIVATIONS.add, family="rectifier", init="he")
+rectifier = partial(ACTIVATIONS.add, family="rectifier")
 XU = "arXiv:1505.00853 (Xu et al.)"
 BELOW_0 = ((-inf, 0.0),)
 

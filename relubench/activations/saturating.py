@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     torch, F = Deferred("torch"), Deferred("torch.nn.functional")
 
-saturating = partial(ACTIVATIONS.add, family="saturating", init="glorot")
+saturating = partial(ACTIVATIONS.add, family="saturating")
 LECUN = "LeCun et al., Efficient BackProp"
 OUTSIDE_1 = ((-inf, -1.0), (1.0, inf))
 WITHIN_HALF = ((-0.5, 0.5),)
@@ -55,7 +55,7 @@ def hard_sigmoid(x: Tensor, *, slope: float = 1 / 6) -> Tensor:
     return F.hardtanh(slope * x + 0.5, 0.0, 1.0)
 
 
-@saturating(paper=LECUN, year=1998)
+@saturating(init="lecun", paper=LECUN, year=1998)
 def lecun_tanh(x: Tensor) -> Tensor:
     """1.7159 · tanh(2/3 · x)"""
     return 1.7159 * torch.tanh(2 / 3 * x)
@@ -161,7 +161,7 @@ def sign(x: Tensor, *, window: float = 1.0) -> Tensor:
     return _straight_through(2 * (x >= 0).to(x.dtype) - 1, x, window)
 
 
-@saturating(paper="arXiv:2006.09661 (Sitzmann et al.)", year=2020)
+@saturating(init="siren", paper="arXiv:2006.09661 (Sitzmann et al.)", year=2020)
 def sine(x: Tensor, *, omega: float = 1.0) -> Tensor:
     """sin(omega · x)
 

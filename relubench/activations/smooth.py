@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     torch, F = Deferred("torch"), Deferred("torch.nn.functional")
 
-smooth = partial(ACTIVATIONS.add, family="smooth", init="he")
+smooth = partial(ACTIVATIONS.add, family="smooth")
 HENDRYCKS = "arXiv:1606.08415 (Hendrycks & Gimpel)"
 SWISH = "arXiv:1710.05941 (Ramachandran et al.)"
 ELFWING = "arXiv:1702.03118 (Elfwing et al.)"

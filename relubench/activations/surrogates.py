@@ -39,7 +39,6 @@ SHAPES: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 @ACTIVATIONS.add(
     family="surrogate",
-    init="he",
     paper="doi:10.1109/ICSAI.2018.8599372 (Hu et al.), our reading of the abstract",
     year=2018,
     kinks={0.0: 0.1},
@@ -63,13 +62,13 @@ def pd_relu(x: Tensor, *, shape: str = "leaky", height: float = 0.1, width: floa
     return routing.routed(above, above + height * width * SHAPES[shape](below))
 
 
-@ACTIVATIONS.add(family="surrogate", init="he", paper=SUGAR, year=2025)
+@ACTIVATIONS.add(family="surrogate", paper=SUGAR, year=2025)
 def sugar_b_silu(x: Tensor, *, alpha: float = 1.67) -> Tensor:
     """max(0, x); slope of B-SiLU, (x + alpha) · sigmoid(x) - alpha / 2"""
     return routing.routed(torch.relu(x), (x + alpha) * torch.sigmoid(x) - alpha / 2)
 
 
-@ACTIVATIONS.add(family="surrogate", init="he", paper=SUGAR, year=2025, kinks={0.0: 0.0})
+@ACTIVATIONS.add(family="surrogate", paper=SUGAR, year=2025, kinks={0.0: 0.0})
 def sugar_nelu(x: Tensor, *, alpha: float = 0.05) -> Tensor:
     """max(0, x); slope of NeLU, x if x > 0 else -alpha / (1 + x²): negative below 0"""
     return routing.routed(torch.relu(x), torch.where(x > 0, x, -alpha / (1 + x * x)))
@@ -77,7 +76,6 @@ def sugar_nelu(x: Tensor, *, alpha: float = 0.05) -> Tensor:
 
 @ACTIVATIONS.add(
     family="surrogate",
-    init="he",
     paper="arXiv:2410.16958 (Linse et al.)",
     year=2024,
     kinks={0.0: 0.3},
@@ -90,7 +88,7 @@ def proxygrad(x: Tensor, *, negative_slope: float = 0.3) -> Tensor:
     return routing.routed(torch.relu(x), F.leaky_relu(x, negative_slope))
 
 
-@ACTIVATIONS.add(family="surrogate", init="he")
+@ACTIVATIONS.add(family="surrogate")
 def surrogate(x: Tensor, *, forward: str = "relu", backward: str = "silu") -> Tensor:
     """The value of one unit with the slope of another, both with their default parameters
 

@@ -34,7 +34,8 @@ class Activation(Entry):
     """One unit and its facts.
 
     family   the group it is listed under, one of FAMILIES
-    init     the scheme of the weights that feed it: he, glorot or lecun (layers.SCHEMES)
+    init     the scheme of the weights that feed it, of inits.INITS: gain, or what its own paper
+             prescribes
     paper    where it was published; it says so where the formula is from memory
     year     when
     learns   its learned parameters, one value per unit, with their initial values
@@ -51,7 +52,7 @@ class Activation(Entry):
     """
 
     family: str
-    init: str
+    init: str = "gain"
     paper: str = ""
     year: int | None = None
     learns: Mapping[str, float] = field(default_factory=dict)

@@ -30,6 +30,10 @@ class Flags:
         Names, flag(WHAT, "Activations (default: the model's own).", "NAME,…", "-a", "--activation")
     ] = None
     head: Annotated[Names, flag(WHAT, "What the outputs mean.", "NAME,…")] = None
+    init: Annotated[
+        Names,
+        flag(WHAT, "Initial weights: gain, he … (default: each activation's own).", "NAME,…"),
+    ] = None
     match_parameters: Annotated[
         bool | None,
         Option(

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relubench import executors
+from relubench.activations import ACTIVATIONS
 from relubench.commands.request import CATALOGS, Request
 from relubench.console import Console
 from relubench.errors import BadValue
+from relubench.inits import INITS, scheme
 from relubench.models import MODELS
 from relubench.plan import Cell, Machine, Plan, Split
 
@@ -59,6 +61,7 @@ def assemble(
     )
     _check_precision(machine)
     check(plan, machine, console, settings.strict_swap)
+    tell_of_starts(plan, console)
     width = None if settings.stack == "auto" else int(settings.stack)
     ledger = open_ledger(request.ledger) if request.ledger else None
     return Work(
@@ -85,7 +88,8 @@ def tune(
     tuned = []
     for cells in plan.setups():
         recipe = replace(cells[0].recipe, lr=1.0, weight_decay=0.0)
-        alike = replace(cells[0], activation="", head="", seed=0, split=Split(), recipe=recipe)
+        first = replace(cells[0], activation="", head="", init=None)
+        alike = replace(first, seed=0, split=Split(), recipe=recipe)
         if alike not in known:
             known[alike] = tuning.tune(cells, machine, counts, width)
             console.detail(f"{alike.dataset}, {alike.model}: {known[alike]}")
@@ -116,12 +120,38 @@ def check(plan: Plan, machine: Machine, console: Console, strict: bool) -> None:
         for cell in plan.cells
     )
     alike = (
-        replace(cell, seed=0, recipe=replace(cell.recipe, lr=1.0), split=split)
+        replace(cell, seed=0, init=None, recipe=replace(cell.recipe, lr=1.0), split=split)
         for cell, split in zip(plan.cells, first_splits, strict=True)
     )
     for cell in dict.fromkeys(alike):  # the plan's order, each kind once
         for note in checks.check(cell, machine, strict):
             console.once(note)
+
+
+def tell_of_starts(plan: Plan, console: Console) -> None:
+    """Say of which activations no initial weights hold the second moment, where they should."""
+    from relubench import layers
+
+    adrift, undefined = [], []
+    for cell in {(cell.activation, cell.init): cell for cell in plan.cells}.values():
+        choice = ACTIVATIONS.choose(cell.activation)
+        if not INITS[scheme(cell.init, choice.entry)].takes_gain:
+            continue
+        held = layers.holding(choice)
+        if not held.defined:
+            undefined.append(cell.activation)
+        elif not held.steady:
+            adrift.append(f"{cell.activation} ({held.growth:.1f} times)")
+    if adrift:
+        console.once(
+            "no initial weights hold the second moment of these from layer to layer; a small "
+            f"deviation grows in each: {', '.join(dict.fromkeys(adrift))}"
+        )
+    if undefined:
+        console.once(
+            "begin as relu does, since E f(z)² is 0 or not finite, z standard normal: "
+            f"{', '.join(dict.fromkeys(undefined))}"
+        )
 
 
 def device(wanted: str, console: Console) -> str:

@@ -14,6 +14,7 @@ from relubench.datasets import DATASETS
 from relubench.executors import EXECUTORS
 from relubench.formats import FORMATS, Table
 from relubench.heads import HEADS
+from relubench.inits import INITS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.optimizers import OPTIMIZERS
@@ -31,6 +32,7 @@ CATALOGS: dict[str, Catalog[Any]] = {
         MODELS,
         DATASETS,
         HEADS,
+        INITS,
         OPTIMIZERS,
         METRICS,
         AUGMENTATIONS,

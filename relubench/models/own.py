@@ -119,7 +119,7 @@ def network(
     if about.analysis is not None:
         made = swapped(source.name, made, shape, activation, about.analysis, unit_axis)
         kept = frozenset(f"network.{name}" for name in kept)
-    made.kept_parameters = kept  # type: ignore[assignment]  # any attribute is one of a Module's
+    made.kept_parameters = kept  # type: ignore[assignment]  # an attribute of ours
     return made
 
 

@@ -12,7 +12,7 @@ from relubench import stats
 from relubench.formats import Column, Row, Table, counted
 from relubench.measures import MEASURES, Measure
 from relubench.plan import Plan, grouped
-from relubench.report import convergence
+from relubench.report import beginnings, convergence
 from relubench.report.claims import said, tested_by
 from relubench.report.columns import (
     percent_column,
@@ -79,6 +79,8 @@ def comparisons(results: Sequence[RunResult], plan: Plan, terms: Terms) -> list[
         title(rows, names),
         [
             *said(rows, others, terms),
+            *beginnings.decided(rows),
+            *beginnings.starts(rows),
             *failures(results),
             *definitions(["dead", *silent]),
             *convergence.notes(rows),

@@ -5,26 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from relubench.activations import ACTIVATIONS
 from relubench.formats import Column, Row, counted
+from relubench.inits import scheme
 from relubench.plan import Cell, grouped
 from relubench.report.figures import UNDEFINED
 from relubench.results import RunResult
 
 RECIPE = ("optimizer", "lr", "rates", "epochs", "batch_size", "weight_decay", "augment")
 SETUP = (
-    *("dataset", "model", "head", "match_parameters", *RECIPE),
+    *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
     *("standardise", "pca", "limit", "perturb", "until", "fresh", "unit_axis"),
 )
 ONE_SIZE = 1.03  # counts of parameters within a set-up that a table takes for the same
 
 
 def setup_row(cell: Cell) -> dict[str, Any]:
-    """What names a set-up; it has no rate where each run chooses its own."""
+    """What names a set-up; it has no rate where each run chooses its own.
+
+    A user's own activation need not be there any more.
+    init         the scheme of the initial weights
+    chosen_init  the same where it was chosen for every activation; None: each has its own
+    """
+    listed = ACTIVATIONS.get(cell.activation.partition(":")[0])
     return {
         "dataset": cell.dataset,
         "model": cell.model,
         "activation": cell.activation,
         "head": cell.head,
+        "init": scheme(cell.init, listed),
+        "chosen_init": cell.init,
         "match_parameters": cell.match_parameters,
         **vars(cell.recipe),
         "lr": None if cell.recipe.rates else cell.recipe.lr,
@@ -63,6 +73,7 @@ def title(rows: Sequence[Row], names: Sequence[str]) -> str:
         "model": row["model"],
         "activation": row["activation"],
         "head": row["head"],
+        "chosen_init": f"init {row['chosen_init']}" if row["chosen_init"] else "",
         "match_parameters": "parameters as with relu" if row["match_parameters"] else "",
         "pca": f"pca {row['pca']}" if row["pca"] else "",
         "standardise": "" if row["standardise"] else "not standardised",
@@ -117,6 +128,8 @@ def name_column(name: str) -> Column:
             lambda row: UNDEFINED if row[name] is None else f"{row[name]:g}",
             key=name,
         )
+    if name == "chosen_init":
+        return Column("init", lambda row: row[name] or UNDEFINED, left=True, key=name)
     number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "batch_size")
     return Column(name.replace("_", " "), lambda row: str(row[name]), left=not number, key=name)
 
