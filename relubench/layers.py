@@ -324,9 +324,9 @@ class Start:
         """Draw the weights of the first pieces, or of the others; all feed as many outputs."""
         if "weight" in self.kept:
             return
-        whole = self.module.weight.detach()
-        plain = "weight" in self.module._parameters
-        whole = whole if plain else whole.clone()  # type: ignore[operator]  # it is a tensor
+        module: Any = self.module
+        plain = "weight" in module._parameters
+        whole = module.weight.detach() if plain else module.weight.detach().clone()
         part = self._part(whole, first)
         z = torch.randn(part.shape, generator=stream, dtype=torch.float64)
         part.copy_(INITS[self.scheme].function(z, self.layer))
@@ -426,8 +426,9 @@ def redraw(network: nn.Module, stream: torch.Generator) -> None:
     network.kept_parameters = frozenset()  # type: ignore[assignment]  # an attribute of ours
     with drawing_from(stream):
         for module in network.modules():
-            if not isinstance(module, Act) and callable(getattr(module, "reset_parameters", None)):
-                module.reset_parameters()
+            reset: Any = getattr(module, "reset_parameters", None)
+            if not isinstance(module, Act) and callable(reset):
+                reset()
 
 
 def _before(act: Act, module: nn.Module, init: str | None, sees_data: bool) -> Start:

@@ -14,11 +14,19 @@ import torch
 from torch import Tensor
 
 from relubench.models.calls import Call, Record, Value
-from relubench.models.recognition import ELEMENTWISE
+from relubench.models.functions import ELEMENTWISE
 
 Axes = tuple[int, ...]
 
-LAST = {"linear", "embedding", "gru", "lstm", "rnn_tanh", "rnn_relu", "multi_head_attention_forward"}
+LAST = {
+    "linear",
+    "embedding",
+    "gru",
+    "lstm",
+    "rnn_tanh",
+    "rnn_relu",
+    "multi_head_attention_forward",
+}
 LAST |= {"bilinear", "gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell", "tensordot"}
 PRODUCTS = {"matmul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "inner": (0, 1), "mv": (0, 1)}
 PRODUCTS |= {"addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2)}
@@ -159,10 +167,9 @@ def _kept(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
 def _weighted_sum(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
     """Features after a product of two tensors of which neither is weights: those of the second."""
     last = call.inputs[2 if call.name == "scaled_dot_product_attention" else 1 : 3][:1]
-    if last and last[0] in axes and last[0].tensor.ndim == value.tensor.ndim:
-        if value.tensor.ndim - 1 in axes[last[0]]:
-            return axes[last[0]]
-    return None
+    ndim = value.tensor.ndim
+    kept = last and last[0] in axes and last[0].tensor.ndim == ndim and ndim - 1 in axes[last[0]]
+    return axes[last[0]] if kept else None
 
 
 @torch.no_grad()
@@ -183,8 +190,7 @@ def _followed(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
         return numbers.expand(taken.shape).clone()
 
     try:
-        made: list[Any] = []
-        result = call.repeated(lambda taken: made.append(numbered(taken)) or made[-1])
+        result = call.repeated(numbered)
     except Exception:  # any function of torch's or of a user's: it does not say
         return None
     results = [leaf for leaf in torch.utils._pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
@@ -247,10 +253,9 @@ def _with_dots(equation: str, call: Call) -> tuple[list[tuple[Value, str]], str]
         named = len(letters.replace("...", ""))
         dots = "".join(chr(0x391 + n) for n in range(value.tensor.ndim - named, 0, -1))
         operands.append((value, letters.replace("...", dots)))
-    longest = max((l for _, l in operands), key=lambda l: sum(ord(c) > 0x390 for c in l))
-    dots = "".join(c for c in longest if ord(c) > 0x390)
+    dots = max(("".join(c for c in own if ord(c) > 0x390) for _, own in operands), key=len)
     if not arrow:
-        letters = "".join(l for _, l in operands)
+        letters = "".join(own for _, own in operands)
         made = dots + "".join(sorted(c for c in set(letters) - set(dots) if letters.count(c) == 1))
     return operands, made.replace("...", dots)
 

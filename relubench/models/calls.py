@@ -284,7 +284,9 @@ class Recorder(TorchFunctionMode):
         known = self.values.get(id(tensor))
         if known is None:
             return tensor.grad_fn is not None
-        return isinstance(tensor.grad_fn, BackwardCFunction) and bool(known.call and known.call.hidden)
+        return isinstance(tensor.grad_fn, BackwardCFunction) and bool(
+            known.call and known.call.hidden
+        )
 
     def _derived(self, tensor: Tensor, alias: Tensor) -> bool:
         while tensor is not alias:

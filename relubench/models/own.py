@@ -24,8 +24,9 @@ from relubench.activations import ACTIVATIONS, Activation
 from relubench.catalog import KINDS, Choice
 from relubench.errors import RelubenchError
 from relubench.layers import Act, drawing_from
+from relubench.models.analysis import analysed
 from relubench.models.model import Model
-from relubench.models.swapping import Analysis, analysed, swapped
+from relubench.models.swapping import Analysis, swapped
 from relubench.own_code import Own, OwnCodeError, brief
 
 GIVEN = "(input_shape, classes, activation)"
@@ -34,7 +35,7 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 
 @dataclass(frozen=True)
 class Source:
-    """What makes a user's network: its name, a function, how many arguments it needs, its digest."""
+    """What makes a user's network: name, function, how many arguments it needs, digest."""
 
     name: str
     make: Callable[..., Any]
@@ -117,7 +118,7 @@ def network(
     made = _made(source, shape, outputs, activation, settings)
     kept = about.kept
     if about.analysis is not None:
-        made = swapped(source.name, made, shape, activation, about.analysis, unit_axis)
+        made = swapped(source.name, made, activation, about.analysis, unit_axis)
         kept = frozenset(f"network.{name}" for name in kept)
     made.kept_parameters = kept  # type: ignore[assignment]  # an attribute of ours
     return made
@@ -138,9 +139,7 @@ def _made(
     except (Exception, SystemExit) as error:
         raise OwnCodeError(f"{source.name} cannot be built: {brief(error)}") from error
     if not isinstance(made, nn.Module):
-        raise OwnCodeError(
-            f"{source.name} gives {type(made).__name__}: a model is an nn.Module"
-        )
+        raise OwnCodeError(f"{source.name} gives {type(made).__name__}: a model is an nn.Module")
     return made
 
 

@@ -10,44 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from relubench.models.axes import weighed_axis
 from relubench.models.calls import Call, Record, Run, Value
+from relubench.models.functions import (
+    BENT,
+    ELEMENTWISE,
+    MIXING,
+    MOVING,
+    NAMED,
+    STAYING,
+    STRAIGHT,
+    WEIGHING,
+)
 
-NAMED = {"relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu"}
-NAMED |= {"mish", "hardswish", "hardsigmoid", "hardtanh", "softplus", "softsign", "tanh", "sigmoid"}
-NAMED |= {"logsigmoid", "tanhshrink", "softshrink", "hardshrink", "threshold", "swish"}
-# Elementwise and bent: with one of these a formula is an activation.
-BENT = {"clamp", "clamp_min", "clamp_max", "maximum", "minimum", "max", "min", "fmax", "fmin"}
-BENT |= {"where", "masked_fill", "gt", "lt", "ge", "le", "sign", "sgn", "heaviside", "copysign"}
-BENT |= {"setitem", "erf", "erfc", "sin", "cos", "sinc", "atan", "sinh", "cosh", "asinh", "logaddexp", "shown"}
-# Elementwise and curved, but found in statistics and normalisations too.
-CURVED = {"pow", "square", "abs", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log1p"}
-CURVED |= {"reciprocal", "rdiv", "float_power", "floor", "round", "ceil", "trunc", "frac"}
-STRAIGHT = {"add", "sub", "rsub", "neg", "mul", "div", "positive", "clone", "contiguous", "detach"}
-STRAIGHT |= {"to", "float", "double", "half", "bfloat16", "type", "type_as", "alias", "view_as"}
-STRAIGHT |= {"real", "data", "requires_grad", "nan_to_num", "addcmul", "eq", "ne", "logical_not"}
-STRAIGHT |= {"lerp", "logical_and", "logical_or", "and", "or", "invert", "bool", "copy"}
-ELEMENTWISE = NAMED | BENT | CURVED | STRAIGHT
-# What only moves numbers about, or weighs all alike: a gate goes on through it.
-MOVING = {"view", "reshape", "flatten", "unflatten", "permute", "transpose", "movedim", "squeeze"}
-MOVING |= {"unsqueeze", "expand", "expand_as", "repeat", "getitem", "T", "mT", "chunk", "split"}
-MOVING |= {"broadcast_to", "repeat_interleave", "interpolate", "upsample", "swapaxes", "narrow"}
-MOVING |= {"moveaxis", "unbind", "select", "stack", "dropout", "dropout1d", "dropout2d", "tile"}
-MOVING |= {"t", "H", "roll", "flip", "swapdims", "split_with_sizes", "rearrange"}
-# What takes numbers together, whatever its shapes: not worth trying.
-MIXING = {"linear", "matmul", "mm", "bmm", "einsum", "batch_norm", "layer_norm", "group_norm"}
-MIXING |= {"instance_norm", "rms_norm", "local_response_norm", "softmax", "log_softmax", "dropped"}
-MIXING |= {"normalize", "cumsum", "multi_head_attention_forward", "scaled_dot_product_attention"}
-MIXING |= {"cat", "stack", "concat", "avg_pool2d", "max_pool2d", "adaptive_avg_pool2d", "embedding", "zeros_like"}
-WEIGHING = {"mul", "matmul", "bmm", "einsum", "scaled_dot_product_attention", "baddbmm", "addcmul"}
-WEIGHING |= {"lerp", "where"}
-STAYING = {"glu": "glu", "gru": "the gates of a GRU", "lstm": "the gates of an LSTM"}
-STAYING |= {"rnn_tanh": "the tanh of an RNN", "rnn_relu": "the relu of an RNN"}
 FAR, NEAR = 60.0, torch.linspace(-6, 6, 25).tolist()
 
 
@@ -139,7 +120,10 @@ class Formula:
             return self.named in {"sigmoid", "hardsigmoid"}
         low, high = (value.double() for value in self.values([-FAR, FAR]))
         ends = (low, high) if float(low.mean()) < float(high.mean()) else (high, low)
-        return all(bool((end - wanted).abs().max() < 0.01) for end, wanted in zip(ends, (0, 1), strict=True))
+        return all(
+            bool((end - wanted).abs().max() < 0.01)
+            for end, wanted in zip(ends, (0, 1), strict=True)
+        )
 
 
 @dataclass(eq=False)
@@ -320,7 +304,7 @@ class _Elementwise:
             if core.inside <= inside and core.start in inside | {run.input}:
                 return Formula(run.input, run.output, frozenset(inside), run)
         first, last = core.start, core.end
-        written_out = not core.call.name in NAMED or len(core.inside) > 1
+        written_out = core.call.name not in NAMED or len(core.inside) > 1
         curved = written_out and not core.names & (NAMED | BENT)
         signs = 0
         while first is not start and first in between and (scaled := _number(first)) is not None:
@@ -410,8 +394,6 @@ def _weighs(call: Call, value: Value) -> bool:
 
 def _weighted(call: Call, value: Value) -> bool:
     """Whether a call is a layer that weighs a value: with weights, or a normalisation."""
-    from relubench.models.axes import weighed_axis
-
     return weighed_axis(call, value) is not None
 
 
@@ -435,12 +417,16 @@ def _acts_alone(call: Call, value: Value) -> bool:
     half = (torch.arange(x.numel()) % 2 == 0).view(x.shape)
     try:
         first, again, moved = (
-            call.repeated(lambda taken, at=at: at if taken.reached else taken.tensor)
+            call.repeated(partial(_in_place_of_reached, at))
             for at in (x, x, torch.where(half, x, x + 1))
         )
     except Exception:  # whatever it is, it takes no other numbers
         return False
     return torch.equal(first, again) and torch.equal(first[half], moved[half])
+
+
+def _in_place_of_reached(x: Tensor, taken: Value) -> Tensor:
+    return x if taken.reached else taken.tensor
 
 
 def _alike(call: Call, value: Value) -> bool:
@@ -515,8 +501,3 @@ def _up_to(end: Value, start: Value) -> set[Value]:
 
 def _age(value: Value) -> int:
     return value.call.number if value.call else -1
-
-
-def names(values: Iterable[Value]) -> str:
-    """The functions that made some values, for a message."""
-    return ", ".join(dict.fromkeys(value.call.name for value in values if value.call))

@@ -13,9 +13,10 @@ from relubench import libraries
 from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue, UnknownName
-from relubench.models.chain import image
 from relubench.layers import drawing_from, sketch, undrawn_layers
-from relubench.models.swapping import Analysis, analysed, swapped
+from relubench.models.analysis import analysed
+from relubench.models.chain import image
+from relubench.models.swapping import Analysis, swapped
 from relubench.own_code import brief
 
 PLAIN = {"aux_logits": False, "init_weights": False}  # no second output; weights are drawn anyway
@@ -40,7 +41,7 @@ def network(
     """torchvision's network of this name, first layer and classifier fitted to the data."""
     made = _made(name, shape, outputs)
     analysis = _analysis(name, tuple(shape), outputs)
-    return swapped(name, made, shape, activation, analysis, unit_axis)
+    return swapped(name, made, activation, analysis, unit_axis)
 
 
 @lru_cache
