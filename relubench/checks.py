@@ -168,12 +168,21 @@ def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int
 
 
 def _reaches_first(network: nn.Module, outputs: Any) -> bool:
-    """Whether the outputs' gradient reaches the first layer with weights."""
-    first = next((m for m in network.modules() if isinstance(m, layers.WEIGHTED)), None)
+    """Whether the outputs' gradient reaches the first layer whose weights are to be learned."""
+    first = next(
+        (
+            parameter
+            for module in network.modules()
+            if isinstance(module, layers.WEIGHTED)
+            for parameter in module.parameters()
+            if parameter.requires_grad and parameter.ndim > 1
+        ),
+        None,
+    )
     if first is None or not getattr(outputs, "requires_grad", False):
         return False
     outputs.square().sum().backward()
-    return first.weight.grad is not None and bool(first.weight.grad.any())
+    return first.grad is not None and bool(first.grad.any())
 
 
 def _mixed(network: nn.Module, x: torch.Tensor) -> str:

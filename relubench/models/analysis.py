@@ -275,6 +275,8 @@ def _unit_axes(
     if after is not None:
         return (after,)
     left = [axis for axis in range(start.tensor.ndim) if axis != batch]
+    if start is record.examples and len(left) == 3:
+        return (1,)  # images as they come
     return before or (tuple(left) if len(left) == 1 else None)
 
 
@@ -425,10 +427,10 @@ def _first_other(original: nn.Module, back: Swapped, mode: bool, x: Tensor) -> s
     logs: list[list[list[Tensor]]] = []
     for network in (plain, back):
         logs.append([])
-        drawn = drawing_from(torch.Generator().manual_seed(0))
-        with in_mode(network, mode), drawn, torch.no_grad(), Swap(network, x) as swap:
+        drawn, taken = drawing_from(torch.Generator().manual_seed(0)), x.clone()
+        with in_mode(network, mode), drawn, torch.no_grad(), Swap(network, taken) as swap:
             swap.log = logs[-1]
-            network.network(x.clone())
+            network.network(taken)
     for number, results in enumerate(zip(*logs, strict=False)):
         if not all(map(_same, *results)):
             return f"call {number + 1}, {spelt(back.analysis.modes[mode].functions[number])}"

@@ -20,6 +20,7 @@ from relubench.models.axes import weighed_axis
 from relubench.models.calls import Call, Record, Run, Value
 from relubench.models.functions import (
     BENT,
+    CURVED,
     ELEMENTWISE,
     MIXING,
     MOVING,
@@ -211,7 +212,8 @@ class _Elementwise:
                     continue  # a mask: what it is for, is another call
                 leaves = (out for user in value.users for out in user.outputs)
                 root = self.root(value)
-                if value in self.results or any(self.root(out) is not root for out in leaves):
+                seen = value in self.results or call.effect
+                if seen or any(self.root(out) is not root for out in leaves):
                     yield value
 
     def formulas(self, end: Value) -> Iterator[Formula]:
@@ -293,9 +295,10 @@ class _Elementwise:
     ) -> Formula:
         """With the linear functions around it that belong to it.
 
-        They do where a module's forward is just that. So do plain numbers: those around a formula
-        that is written out, and those on both sides of a named function, as in relu6(x + 3) / 6;
-        but a scale behind a named function alone is none of its business, nor is relu(-x).
+        They do where a module's forward is just that. So do plain numbers where they make a gate
+        of it, as in relu6(x + 3) / 6, turn its sign on both sides, or stand behind a formula that
+        is written out. Those around a function that has a name are none of its business: relu(-x),
+        relu(2 x) and relu(x) / 2 are relu.
         """
         for run in runs:
             if run.input is None or run.output is None:
@@ -303,16 +306,23 @@ class _Elementwise:
             inside = _up_to(run.output, run.input)
             if core.inside <= inside and core.start in inside | {run.input}:
                 return Formula(run.input, run.output, frozenset(inside), run)
+        wide = self._with_numbers(core, start, between)
+        single = len(core.inside) == 1
+        if core.named:
+            return wide if wide.opens and not core.opens else core
+        if single and not core.names & CURVED:
+            turned = _sign(core.start, wide.start) < 0 and self._turned(core.end, between)
+            return wide if wide.opens or turned else core
+        curved = not core.names & (NAMED | BENT)
+        first = wide.start if curved or (wide.opens and not core.opens) else core.start
+        return Formula(first, wide.end, frozenset(_up_to(wide.end, first)))
+
+    def _with_numbers(self, core: Formula, start: Value, between: set[Value]) -> Formula:
+        """The formula with the plain numbers before and behind it."""
         first, last = core.start, core.end
-        written_out = core.call.name not in NAMED or len(core.inside) > 1
-        curved = written_out and not core.names & (NAMED | BENT)
-        signs = 0
-        while first is not start and first in between and (scaled := _number(first)) is not None:
-            signs += scaled < 0
+        while first is not start and first in between and _number(first) is not None:
             (first,) = _inputs(first)
-        if signs % 2 and not curved and not self._turned(last, between):
-            first = core.start  # relu(-x): another activation takes -x too
-        while written_out or first is not core.start:
+        while True:
             users = [v for v in between if last in _inputs(v)]
             if len(last.users) != 1 or len(users) != 1 or _number(users[0]) is None:
                 break
@@ -352,7 +362,9 @@ def _staying(record: Record, formula: Formula) -> str | None:
     """Why an elementwise function stays as it is; "" where it is nothing to speak of."""
     users = list(_uses(formula.end, set(record.results), set()))
     reached = [(call, value) for call, value in users if call is not None]
-    if any(call is None for call, _ in users) and not reached:
+    if formula.call.effect and not reached:
+        return None  # a part of a tensor that is used as a whole
+    if not reached and _comes_out(formula.end, set(record.results)):
         return "the network's output"
     divides = [call.name == "div" and _inputs_of(call)[-1:] == [value] for call, value in reached]
     if reached and all(divides):
@@ -365,6 +377,12 @@ def _staying(record: Record, formula: Formula) -> str | None:
     if not bent and not any(_weighted(call, value) for call, value in reached):
         return ""
     return None
+
+
+def _comes_out(value: Value, results: set[Value]) -> bool:
+    """Whether a value is what the network gives, wherever it is moved to before."""
+    moved = (out for call in value.users if call.name in MOVING for out in call.outputs)
+    return value in results or any(_comes_out(out, results) for out in moved if out is not value)
 
 
 def _uses(
@@ -471,6 +489,15 @@ def _number(value: Value) -> float | None:
         known = [a.tensor.item() if isinstance(a, Value) else a for a in args if not _reached(a)]
         return -1.0 if any(isinstance(n, int | float) and n < 0 for n in known) else 1.0
     return 1.0
+
+
+def _sign(end: Value, start: Value) -> float:
+    """The sign of the plain numbers between two values."""
+    sign = 1.0
+    while end is not start:
+        sign *= _number(end) or 1.0
+        (end,) = _inputs(end)
+    return sign
 
 
 def _reached(argument: Any) -> bool:
