@@ -18,6 +18,7 @@ from relubench.engine import build, skeleton
 from relubench.errors import BadValue, RelubenchError, UnknownName
 from relubench.examples import VALIDATION, split
 from relubench.models import MODELS
+from relubench.noise import Noise
 from relubench.optimizers import OPTIMIZERS
 from relubench.own_code import OwnCodeError, brief
 from relubench.plan import Cell, Machine
@@ -126,7 +127,7 @@ def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int
     for name, act in layers.activations(network):
         widths = calls[name] = []
         act.register_forward_hook(lambda act, inputs, value, w=widths: w.append(value.shape[1]))
-    stream = torch.Generator(x.device).manual_seed(0)
+    stream = torch.Generator().manual_seed(0)
     layers.draw_noise_from(network, stream, stream)
     with torch.random.fork_rng(devices=[]):
         before = torch.random.get_rng_state()
@@ -195,7 +196,7 @@ def _check_choices(cell: Cell) -> None:
     x = torch.tensor([[-3.0], [-0.1], [0.0], [0.1], [3.0]]).repeat(1, act.pieces)
     try:
         act.reset_parameters()
-        act.noise = torch.Generator().manual_seed(0)
+        act.noise = Noise.of(torch.Generator().manual_seed(0))
         finite = bool(act(x).isfinite().all() and act.eval()(x).isfinite().all())
     except (BadValue, UnknownName) as error:
         raise BadValue(f"--activation {cell.activation}: {error}") from None

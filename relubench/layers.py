@@ -1,13 +1,13 @@
 """What networks are made of: Act, Dropout and Residual, and how their weights begin.
 
-Nothing here touches torch's global random state: weights come from one generator, noise from
-another, both of the cell.
+Nothing here touches torch's global random state: weights come from a generator of the cell, noise
+from keys of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import RLock
@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue
+from relubench.noise import BEYOND, FIRST, Noise
 
 
 def he(fan_in: int, fan_out: int) -> float:
@@ -47,9 +48,9 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that begin by 
 
 
 class Noisy(nn.Module):
-    """A module that draws from its cell's noise stream while it trains."""
+    """A module that draws from its cell's noise while it trains."""
 
-    noise: torch.Generator | None = None
+    noise: Noise | None = None
 
 
 class Act(Noisy):
@@ -154,6 +155,8 @@ def pieces(activation: Choice[Activation]) -> int:
 class Dropout(Noisy):
     """Zeroes each element with probability `share` while training and scales the rest up.
 
+    What is trained elsewhere than in relubench's loop draws from torch's global generator.
+
     whole  what is zeroed at once: 0 an element, 1 an example, 2 a channel
     """
 
@@ -165,9 +168,12 @@ class Dropout(Noisy):
         """Any shape to the same shape."""
         if not self.training:
             return x
+        least = FIRST + round(self.share * 2**32)  # of what stays, among the integers drawn
+        if least >= BEYOND:
+            return x * 0
         shape = x.shape[: self.whole] + (1,) * (x.ndim - self.whole) if self.whole else x.shape
-        draw = torch.rand(shape, generator=self.noise, dtype=x.dtype, device=x.device)
-        return x * (draw >= self.share) / (1 - self.share)
+        noise = self.noise or Noise.of(None)
+        return x * (noise.integers(shape, x.device) >= least) / (1 - self.share)
 
 
 class Residual(nn.Module):
@@ -193,14 +199,38 @@ def activations(network: nn.Module) -> Iterator[tuple[str, Act]]:
             yield path.removesuffix(".activation"), module
 
 
+def noisy(network: nn.Module) -> list[Noisy]:
+    """What draws while it trains, in the order of the network."""
+    return [
+        module
+        for module in network.modules()
+        if isinstance(module, Dropout)
+        or (isinstance(module, Act) and module.activation.entry.noisy)
+    ]
+
+
 def draw_noise_from(network: nn.Module, units: torch.Generator, dropout: torch.Generator) -> None:
-    """Let noisy activations and dropout draw from their streams.
+    """Let noisy activations and dropout draw what follows from these streams.
 
     They are two, so that a noisy activation gets the same dropout as another.
     """
-    for module in network.modules():
-        if isinstance(module, Noisy):
-            module.noise = dropout if isinstance(module, Dropout) else units
+    for module in noisy(network):
+        module.noise = Noise.of(dropout if isinstance(module, Dropout) else units)
+
+
+@contextmanager
+def drawing_by(
+    drawing: Sequence[Noisy], keys: Sequence[Tensor], places: dict[tuple[int, ...], Tensor]
+) -> Iterator[None]:
+    """Let these layers draw by their keys, two for each; `places` are kept from pass to pass."""
+    before = [module.noise for module in drawing]
+    try:
+        for module, first, second in zip(drawing, keys[::2], keys[1::2], strict=True):
+            module.noise = Noise(first, second, places)
+        yield
+    finally:
+        for module, noise in zip(drawing, before, strict=True):
+            module.noise = noise
 
 
 def parameter_groups(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relubench import layers, seeds
+from relubench import layers, noise, seeds
 from relubench.activations import ACTIVATIONS
 from relubench.augmentations import Augment
 from relubench.checkpoints import Checkpoint, State
@@ -77,9 +77,7 @@ class Learner:
         self.paces = Paces(networks, [steps(n, self.recipe) for n in sizes])
         self.optimizer = self._optimizer()
         self.orders = [seeds.stream(cell, "batches") for cell in cells]
-        self.augment, where = Augment(cells), str(self.device)
-        self.noise = [seeds.stream(cells[0], name, where) for name in ("noise", "dropout")]
-        layers.draw_noise_from(networks.modules[0], *self.noise)
+        self.augment, self.noise = Augment(cells), Keys(cells, networks.noisy)
         networks.train(True)
         self.losses = torch.zeros(len(cells), dtype=exact(self.device), device=self.device)
         self.hits = torch.zeros_like(self.losses)
@@ -96,7 +94,7 @@ class Learner:
     @property
     def state(self) -> State:
         """What an unfinished training goes on from."""
-        streams = [*self.orders, *self.augment.streams, *self.noise]
+        streams = [*self.orders, *self.augment.streams, *self.noise.streams]
         return State(self.networks, self.optimizer, streams, self.curves)
 
     @property
@@ -117,7 +115,7 @@ class Learner:
         """
         step = partial(self.step, examples)
         if self.device.type == "cuda":
-            return Captured(step, self.noise)
+            return Captured(step)
         return Recorded(step, plain) if self.device.type == "cpu" and self.constant else step
 
     def learn(self, part: Part, take: Step) -> None:
@@ -129,24 +127,29 @@ class Learner:
         ]
         rows = examples.rows(orders).to(self.device)
         draws = self.augment.draw(examples.sizes).to(self.device)
+        keys = self.noise.draw([steps(n, self.recipe) for n in examples.sizes]).to(self.device)
         self.losses.zero_(), self.hits.zero_()
         for begin in range(0, rows.shape[1], self.recipe.batch_size):
             learning = [n for n in examples.sizes if n > begin]
             end = begin + self.recipe.batch_size
             batch = slice(len(learning)), slice(begin, end)
             padded = [] if weights is None or end <= min(learning) else [weights[batch]]
-            take(rows[batch], draws[batch], *padded)
+            step = begin // self.recipe.batch_size
+            take(rows[batch], draws[batch], keys[: len(learning), step], *padded)
         self._extend(examples.sizes, self._accuracies(part.held_out))
 
-    def step(self, examples: Examples, rows: Tensor, draws: Tensor, *weights: Tensor) -> None:
-        """Learn from one batch: rows of `examples`, what its augmentation draws, weights if padded.
+    def step(
+        self, examples: Examples, rows: Tensor, draws: Tensor, keys: Tensor, *weights: Tensor
+    ) -> None:
+        """Learn from one batch: rows of `examples`, what is drawn for it, weights if padded.
 
         rows, weights  (cells, batch), of the first cells
         draws          (cells, batch, augmentations, 2)
+        keys           (cells, noisy layers, 2)
         """
         x, y = examples.at(rows)  # (cells, batch, …)
         leading = self.paces.leading[len(rows)]
-        log_p = self.head(leading(self.augment(x, draws)))  # (cells, batch, classes)
+        log_p = self.head(leading(self.augment(x, draws), keys))  # (cells, batch, classes)
         each = nn.functional.nll_loss(log_p.flatten(0, 1), y.flatten(), reduction="none")
         loss = each.view_as(y)  # (cells, batch)
         hit = log_p.detach().argmax(dim=-1) == y
@@ -178,6 +181,28 @@ class Learner:
             if not diverged(curve):
                 epoch = Epoch(loss=loss / n, accuracy=hit / n, held_out=held)
                 curve.append(epoch if math.isfinite(loss) else Epoch())
+
+
+class Keys:
+    """What noise follows from, step by step; each cell draws from streams of its own.
+
+    They are two, so that a noisy activation gets the same dropout as another.
+    """
+
+    def __init__(self, cells: Sequence[Cell], noisy: Sequence[nn.Module]) -> None:
+        self.dropouts = [isinstance(layer, layers.Dropout) for layer in noisy]
+        self.streams = [
+            seeds.stream(cell, purpose) for purpose in ("noise", "dropout") for cell in cells
+        ]
+
+    def draw(self, steps: Sequence[int]) -> Tensor:
+        """(cells, steps, noisy layers, 2) for an epoch of so many steps; a short cell is padded."""
+        drawn = []
+        for number, count in enumerate(steps):
+            streams = self.streams[number], self.streams[number + len(steps)]
+            its = [noise.keys(count, streams[dropout]) for dropout in self.dropouts]
+            drawn.append(torch.stack(its, dim=1) if its else torch.empty(count, 0, 2))
+        return torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True)
 
 
 def steps(examples: int, recipe: Recipe) -> int:
