@@ -56,10 +56,11 @@ def check(cell: Cell, machine: Machine) -> None:
     if cell.recipe.epochs and normed and any(count % size == 1 % size for count in sizes):
         _check_one_example(cell, shape, machine)
     foreign, unit = MODELS.choose(cell.model).entry.code, ACTIVATIONS.choose(cell.activation).entry
-    if foreign:
-        _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
-    if unit.sha256 or (foreign and (unit.pieces, unit.outputs) != (1, 1)):
-        _check_unit(cell, shape, machine)
+    with layers.drawing_after(0, torch.device(machine.device)):
+        if foreign:
+            _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
+        if unit.sha256 or (foreign and (unit.pieces, unit.outputs) != (1, 1)):
+            _check_unit(cell, shape, machine)
 
 
 def _sizes(cell: Cell, dataset: Dataset) -> set[int]:
@@ -92,7 +93,7 @@ def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Mach
     x = _examples(4, shape, machine)
     try:
         network = build(cell, shape, machine)
-        outputs, calls, quiet = _trial(network, x)
+        outputs, calls = _trial(network, x)
     except RelubenchError:
         raise
     except (Exception, SystemExit) as error:
@@ -110,7 +111,6 @@ def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Mach
         "uses its activation": not calls and "it has none",
         "calls each activation once": next(often, ""),
         "says how many units a layer has": next(units, ""),
-        "leaves torch's global generator alone": not quiet and "use relubench.layers.Dropout",
         "is trained": not _reaches_first(network, outputs) and "no gradient in its first layer",
         "leaves its examples alone": not torch.equal(x, _examples(4, shape, machine))
         and "it writes to them",
@@ -121,18 +121,15 @@ def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Mach
             raise OwnCodeError(f"{cell.model} fails the check '{check}': {what}")
 
 
-def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int]], bool]:
-    """Outputs while training, the width of each call of an Act, whether only they drew noise."""
+def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int]]]:
+    """Outputs while training, and the width of each call of an Act."""
     calls: dict[str, list[int]] = {}
     for name, act in layers.activations(network):
         widths = calls[name] = []
         act.register_forward_hook(lambda act, inputs, value, w=widths: w.append(value.shape[1]))
     stream = torch.Generator().manual_seed(0)
     layers.draw_noise_from(network, stream, stream)
-    with torch.random.fork_rng(devices=[]):
-        before = torch.random.get_rng_state()
-        outputs = network(x)
-        return outputs, calls, torch.equal(before, torch.random.get_rng_state())
+    return network(x), calls
 
 
 def _reaches_first(network: nn.Module, outputs: Any) -> bool:
@@ -145,11 +142,16 @@ def _reaches_first(network: nn.Module, outputs: Any) -> bool:
 
 
 def _mixed(network: nn.Module, x: torch.Tensor) -> str:
-    """How an example's scores in evaluation depend on the others; "" where they do not."""
+    """How an example's scores in evaluation depend on the others; "" where they do not.
+
+    Nothing tells where they are drawn in evaluation too.
+    """
     network.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), layers.drawing_after(0, x.device) as drew:
             alone, together = network(x[:1]), network(x)[:1]
+            if drew():
+                return ""
     except Exception as error:
         return brief(error)
     alike = alone.shape == together.shape

@@ -127,6 +127,29 @@ def drawing_from(stream: torch.Generator | None) -> Iterator[None]:
         stream.set_state(torch.random.get_rng_state())
 
 
+@contextmanager
+def drawing_after(number: int, device: torch.device) -> Iterator[Callable[[], bool]]:
+    """What is drawn here from torch's global generators follows from `number` and leaves no trace.
+
+    Gives a function that says whether anything was drawn so far. Threads wait for each other.
+    """
+    cuda = [device] if device.type == "cuda" else []
+    with DRAWING, torch.random.fork_rng(devices=cuda):
+        generators = [torch.default_generator]
+        generators += [torch.cuda.default_generators[torch.cuda.current_device()] for _ in cuda]
+        for generator in generators:
+            generator.manual_seed(number)
+        before = [generator.get_state() for generator in generators]
+        yield (
+            lambda: (
+                not all(
+                    torch.equal(state, generator.get_state())
+                    for state, generator in zip(before, generators, strict=True)
+                )
+            )
+        )
+
+
 class _Undrawn(TorchFunctionMode):
     """What torch.nn.init is given, it leaves as it is."""
 

@@ -64,19 +64,19 @@ class Learner:
     """Networks that learn, with all that changes as they do.
 
     sizes         how many examples each cell begins to learn from
-    constant      whether a step does the same every time, as far as relubench knows
+    foreign       whether code that is not relubench's takes part, whose steps may differ
     losses, hits  (cells,): sums over the examples of an epoch
     """
 
     def __init__(self, cells: Sequence[Cell], networks: Networks, sizes: Sequence[int]) -> None:
         self.recipe, self.networks = cells[0].recipe, networks
         self.head = HEADS.choose(cells[0].head)
-        unit, model = ACTIVATIONS.choose(cells[0].activation), MODELS.choose(cells[0].model)
-        self.constant = not (unit.entry.sha256 or model.entry.code)
+        self.foreign = foreign(cells[0])
         self.device: torch.device = next(iter(networks.parameters.values())).device
         self.paces = Paces(networks, [steps(n, self.recipe) for n in sizes])
         self.optimizer = self._optimizer()
         self.orders = [seeds.stream(cell, "batches") for cell in cells]
+        self.drawn = [seeds.stream(cell, "global noise") for cell in cells]
         self.augment, self.noise = Augment(cells), Keys(cells, networks.noisy)
         networks.train(True)
         self.losses = torch.zeros(len(cells), dtype=exact(self.device), device=self.device)
@@ -94,7 +94,7 @@ class Learner:
     @property
     def state(self) -> State:
         """What an unfinished training goes on from."""
-        streams = [*self.orders, *self.augment.streams, *self.noise.streams]
+        streams = [*self.orders, *self.drawn, *self.augment.streams, *self.noise.streams]
         return State(self.networks, self.optimizer, streams, self.curves)
 
     @property
@@ -113,10 +113,21 @@ class Learner:
         On a CPU that is after `plain` of them, and not with a user's own code or a library's model,
         which may change from step to step.
         """
-        step = partial(self.step, examples)
+        step: Step = partial(self.step, examples)
         if self.device.type == "cuda":
-            return Captured(step)
-        return Recorded(step, plain) if self.device.type == "cpu" and self.constant else step
+            step = Captured(step)
+        elif self.device.type == "cpu" and not self.foreign:
+            step = Recorded(step, plain)
+        return partial(self._seeded, step) if self.foreign and not self.networks.stacked else step
+
+    def _seeded(self, step: Step, *inputs: Tensor) -> None:
+        """A step of code that may draw from torch's global generator: what it draws is the cell's.
+
+        It has no vectorised pass where it does.
+        """
+        number = int(torch.randint(2**62, (), generator=self.drawn[0]))
+        with layers.drawing_after(number, self.device):
+            step(*inputs)
 
     def learn(self, part: Part, take: Step) -> None:
         """An epoch: `take` a step for every batch, then add to the curves."""
@@ -203,6 +214,12 @@ class Keys:
             its = [noise.keys(count, streams[dropout]) for dropout in self.dropouts]
             drawn.append(torch.stack(its, dim=1) if its else torch.empty(count, 0, 2))
         return torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True)
+
+
+def foreign(cell: Cell) -> bool:
+    """Whether code that is not relubench's takes part in a cell: its unit, or its model."""
+    unit, model = ACTIVATIONS.choose(cell.activation), MODELS.choose(cell.model)
+    return bool(unit.entry.sha256 or model.entry.code)
 
 
 def steps(examples: int, recipe: Recipe) -> int:

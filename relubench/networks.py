@@ -19,7 +19,15 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp
 from torch.utils import _pytree as pytree
 
-from relubench.layers import LOOK, Act, Noisy, activations, drawing_by, noisy
+from relubench.layers import (
+    LOOK,
+    Act,
+    Noisy,
+    activations,
+    drawing_after,
+    drawing_by,
+    noisy,
+)
 from relubench.plan import Cell
 
 # A layer, its parameters by its own name and the network's, and which of the noisy it holds.
@@ -50,10 +58,14 @@ class Networks:
     parameters  by name, each (cells, …) where there are several networks
     bf16        compute in bfloat16; the parameters themselves stay as they are (autocast would
                 not do: a vectorised pass heeds it in some ops only)
+    seed        of what code that is not relubench's may draw in evaluation from torch's global
+                generator; None: nothing draws from it
     """
 
-    def __init__(self, modules: Sequence[nn.Module], bf16: bool = False) -> None:
-        self.modules, self.bf16 = list(modules), bf16
+    def __init__(
+        self, modules: Sequence[nn.Module], bf16: bool = False, seed: int | None = None
+    ) -> None:
+        self.modules, self.bf16, self.seed = list(modules), bf16, seed
         self.stacked = len(self.modules) > 1
         self.layers: list[Layer] = []
         self.noisy = noisy(self.modules[0])
@@ -169,7 +181,12 @@ class Networks:
                 return function(lambda x: functional_call(network, (parameters, buffers), (x,)), x)
 
         if self.stacked:
-            return torch.vmap(one)(parameters, self.buffers, list(keys), x)
+            try:
+                return torch.vmap(one)(parameters, self.buffers, list(keys), x)
+            except RuntimeError as error:
+                if "randomness" in str(error):  # of torch's global generator
+                    raise CannotStack(str(error)) from error
+                raise
         if self.bf16:
             alone = one(parameters, {}, keys, x[0])
         else:
@@ -190,13 +207,16 @@ class Networks:
         self.layers = []
         kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
         try:
-            with PROBING, warnings.catch_warnings():
+            scope = drawing_after(0, x.device)
+            with PROBING, scope as drew, warnings.catch_warnings():
                 warnings.filterwarnings("error", message=SLOW)
                 keys = x.new_ones(len(x), len(self.noisy), 2, dtype=torch.int32)
                 self(x, keys).sum().backward()
                 self.train(False)  # no noise
                 with torch.no_grad():
                     self.observe(x)
+                if drew():
+                    raise CannotStack("it draws from torch's global generator")
         except Exception as error:  # a user's own unit may raise any; alone it shows if it is wrong
             raise CannotStack(str(error)) from error
         for parameter in self.parameters.values():

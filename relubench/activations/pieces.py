@@ -42,9 +42,7 @@ def maxout(x: Tensor, *, pieces: int = 2) -> Tensor:
     noisy=True,
     pieces=2,
 )
-def probout(
-    x: Tensor, noise: Noise | None, *, pieces: int = 2, sharpness: float = 1.0
-) -> Tensor:
+def probout(x: Tensor, noise: Noise | None, *, pieces: int = 2, sharpness: float = 1.0) -> Tensor:
     """xᵢ with probability softmax(sharpness · x)ᵢ; in evaluation its mean, Σᵢ softmaxᵢ · xᵢ
 
     The paper averages the outputs of several networks drawn so; we take the mean in every unit,

@@ -55,9 +55,7 @@ def prelu(x: Tensor, a: Tensor) -> Tensor:
 
 
 @rectifier(paper=XU, year=2015, kinks={0.0: 2 / 11}, noisy=True)
-def rrelu(
-    x: Tensor, noise: Noise | None, *, lower: float = 3.0, upper: float = 8.0
-) -> Tensor:
+def rrelu(x: Tensor, noise: Noise | None, *, lower: float = 3.0, upper: float = 8.0) -> Tensor:
     """x if x > 0 else x / a, a ~ U(lower, upper) per element; (lower + upper) / 2 in evaluation"""
     a = (lower + upper) / 2 if noise is None else _uniform(x, lower, upper, noise)
     return torch.where(x > 0, x, x / a)
@@ -157,9 +155,7 @@ def rt_relu(x: Tensor, noise: Noise | None, *, sigma: float = 0.75) -> Tensor:
 
 
 @rectifier(paper="doi:10.1007/s00521-023-08565-2", year=2023, kinks={0.0: 11 / 48}, noisy=True)
-def srrelu(
-    x: Tensor, noise: Noise | None, *, lower: float = 1 / 8, upper: float = 1 / 3
-) -> Tensor:
+def srrelu(x: Tensor, noise: Noise | None, *, lower: float = 1 / 8, upper: float = 1 / 3) -> Tensor:
     """1 / (1 + |x|)² + (x if x > 0 else a · x), a as in rrelu_torch
 
     The softsign-randomised leaky ReLU. In print the first term is 1 / (1 + x)², with a pole at
