@@ -51,6 +51,7 @@ def train(
     learner = Learner(cells, networks, first.examples.sizes)
     checkpoint = checkpoint or Checkpoint(None)
     learner.state.restore(checkpoint.load())
+    learner.paces.restored()
     for number, part in enumerate(chain([first], parts), 1):
         take = learner.step_on(part.examples)
         while learner.epochs < number * cells[0].recipe.epochs and not learner.lost:
@@ -173,6 +174,7 @@ class Learner:
         sums.backward(torch.ones_like(sums) / count)  # that is, of every cell's mean
         self.paces.graded(len(rows))
         self.optimizer.step()
+        self.paces.stepped(len(rows))
         self.losses[: len(rows)].add_(sums.detach())
         self.hits[: len(rows)].add_(hit.sum(dim=1))
 
