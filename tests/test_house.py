@@ -15,7 +15,7 @@ PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
     {"errors", "folds", "stats", "latex"},
     {"own_code", "libraries"},
-    {"plan", "catalog", "files", "pictures", "abreast"},
+    {"plan", "catalog", "files", "pictures", "abreast", "noise"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds"},
     {"layers", "cluster", "listing", "neurons", "examples", "ledger", "advice", "plots", "graphs"}
