@@ -204,18 +204,28 @@ class Keys:
 
     def __init__(self, cells: Sequence[Cell], noisy: Sequence[nn.Module]) -> None:
         self.dropouts = [isinstance(layer, layers.Dropout) for layer in noisy]
+        units = [number for number, dropout in enumerate(self.dropouts) if not dropout]
+        dropouts = [number for number, dropout in enumerate(self.dropouts) if dropout]
+        order = torch.tensor([*units, *dropouts], dtype=torch.int64)
+        self.place = order.argsort()  # of a layer, among all units and then all dropouts
+        self.counts = len(units), len(dropouts)
         self.streams = [
-            seeds.stream(cell, purpose) for purpose in ("noise", "dropout") for cell in cells
+            seeds.stream(cell, purpose) for cell in cells for purpose in ("noise", "dropout")
         ]
 
     def draw(self, steps: Sequence[int]) -> Tensor:
         """(cells, steps, noisy layers, 2) for an epoch of so many steps; a short cell is padded."""
-        drawn = []
-        for number, count in enumerate(steps):
-            streams = self.streams[number], self.streams[number + len(steps)]
-            its = [noise.keys(count, streams[dropout]) for dropout in self.dropouts]
-            drawn.append(torch.stack(its, dim=1) if its else torch.empty(count, 0, 2))
-        return torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True)
+        if not self.dropouts:
+            return torch.empty(len(steps), max(steps), 0, 2)
+        found = []
+        for which, number in enumerate(self.counts):
+            streams = self.streams[which::2]
+            drawn = [
+                noise.drawn((count, number, 2), stream)
+                for count, stream in zip(steps, streams, strict=True)
+            ]
+            found.append(torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True))
+        return noise.keys(torch.cat(found, dim=2)[:, :, self.place])
 
 
 def foreign(cell: Cell) -> bool:

@@ -22,6 +22,7 @@ from torch.utils import _pytree as pytree
 from relubench.layers import (
     LOOK,
     Act,
+    Dropout,
     Noisy,
     activations,
     drawing_after,
@@ -48,6 +49,7 @@ class CannotStack(Exception):
 
 
 KNOWN = {"torch", "relubench"}  # where modules come from that keep nothing between calls
+BATCHED = 400  # multiplications from which torch gives a batched product to the BLAS library
 PROBING = Lock()  # warnings' filters are those of all threads
 SLOW = "There is a performance drop"  # how torch says that an op has no batching rule
 
@@ -69,6 +71,7 @@ class Networks:
         self.stacked = len(self.modules) > 1
         self.layers: list[Layer] = []
         self.noisy = noisy(self.modules[0])
+        self.dense = _least(self.modules[0])
         self.places: dict[tuple[int, ...], Tensor] = {}
         self.parameters: dict[str, Any] = dict(self.modules[0].named_parameters())
         self.buffers = dict(self.modules[0].named_buffers())
@@ -91,6 +94,9 @@ class Networks:
         parameters, x = self._cast(x)
         if self.layers:
             outputs = self._layered(parameters, x, apart)
+        elif self._as_stacked(x):
+            first = {name: value.unsqueeze(0) for name, value in parameters.items()}
+            outputs = self._layered(first, x, apart, list(self._leaves(self.modules[0])))
         else:
             outputs = self._map(lambda call, x: call(x), parameters, x, apart)
         return outputs.float() if self.bf16 else outputs
@@ -105,9 +111,25 @@ class Networks:
         }
         return parameters, x.bfloat16()
 
-    def _layered(self, parameters: Mapping[str, Tensor], x: Tensor, keys: Keys) -> Tensor:
+    def _as_stacked(self, x: Tensor) -> bool:
+        """Whether one network alone is called as a stack of one, layer by layer.
+
+        Of a few examples torch computes a batched product of small matrices in another way than a
+        single one, to other last bits; a cell would notice its company.
+        """
+        if self.stacked or not self.dense or x.device.type != "cpu":
+            return False
+        return x.shape[1] == 1 or x.shape[1] * self.dense < BATCHED
+
+    def _layered(
+        self,
+        parameters: Mapping[str, Tensor],
+        x: Tensor,
+        keys: Keys,
+        layers: Sequence[Layer] = (),
+    ) -> Tensor:
         """All networks, layer by layer."""
-        for layer, names, drawing in self.layers:
+        for layer, names, drawing in layers or self.layers:
             own = {own: parameters[name] for own, name in names.items()}
             its = [keys[2 * number + which] for number in drawing if keys for which in (0, 1)]
             x = self._side_by_side(layer, own, x, its)
@@ -256,6 +278,19 @@ class Networks:
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and buffers by name."""
         return self.parameters | self.buffers
+
+
+def _least(network: nn.Module) -> int:
+    """The fewest weights of a layer of a network that has dense layers only; else 0."""
+    modules = [each for each in network.modules() if type(each) is not nn.Sequential]
+    acts = [each for each in modules if isinstance(each, Act)]
+    known = nn.Linear | Act | nn.ParameterDict | Dropout | nn.Flatten
+    plain = all(isinstance(each, known) for each in modules)
+    if not plain or any(True for act in acts for _ in act.parameters()):
+        return 0
+    if any(act.activation.entry.sha256 for act in acts):
+        return 0
+    return min((each.weight.numel() for each in modules if isinstance(each, nn.Linear)), default=0)
 
 
 def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -15,12 +15,17 @@ from torch import Tensor
 
 FIRST, BEYOND = -(2**31), 2**31  # of the integers that are drawn
 STEP = 2.0**-24  # between numbers: what float32 resolves below 1
+HALF = torch.tensor(15, dtype=torch.int32)  # a number would be made a tensor in every call
 ANOTHER = 0x3C6EF372  # even, for an odd key has to stay odd
 
 
-def keys(count: int, stream: torch.Generator | None = None) -> Tensor:
-    """(count, 2) odd int32: the keys of so many layers or steps."""
-    drawn = torch.randint(FIRST, BEYOND, (count, 2), generator=stream, dtype=torch.int64)
+def drawn(shape: tuple[int, ...], stream: torch.Generator | None) -> Tensor:
+    """int64 of `shape`, what keys are made of; from torch's global generator without a stream."""
+    return torch.randint(FIRST, BEYOND, shape, generator=stream)
+
+
+def keys(drawn: Tensor) -> Tensor:
+    """Keys, odd int32, from numbers that were drawn."""
     return drawn.to(torch.int32) | 1
 
 
@@ -51,7 +56,7 @@ class Noise:
     @classmethod
     def of(cls, stream: torch.Generator | None) -> Noise:
         """With keys from a stream; from torch's global generator where it is None."""
-        return cls(*keys(1, stream)[0])
+        return cls(*keys(drawn((2,), stream)))
 
     def integers(self, shape: Sequence[int], device: torch.device) -> Tensor:
         """int32 of `shape`, evenly from FIRST to BEYOND - 1."""
@@ -61,7 +66,7 @@ class Noise:
         first = self.first + ANOTHER * self.drawn if self.drawn else self.first
         self.drawn += 1
         x = self.places[shape] * first.to(device)
-        x ^= torch.bitwise_right_shift(x, 15)
+        x ^= torch.bitwise_right_shift(x, HALF)
         x *= self.second.to(device)
         return x
 

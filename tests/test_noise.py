@@ -23,7 +23,9 @@ from relubench.checkpoints import Checkpoint, Unfinished
 from relubench.cli import main
 from relubench.layers import Dropout
 from relubench.learning import Keys
-from relubench.noise import Noise, keys
+from relubench.noise import Noise
+from relubench.noise import drawn as raw
+from relubench.noise import keys as odd
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 
@@ -85,6 +87,10 @@ def own(tmp_path: Path) -> str:
 
 
 # --- the numbers ----------------------------------------------------------------------------------
+
+
+def keys(count: int, stream: torch.Generator) -> Tensor:
+    return odd(raw((count, 2), stream))
 
 
 @pytest.fixture(scope="module")
