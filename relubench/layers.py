@@ -133,10 +133,12 @@ def drawing_after(number: int, device: torch.device) -> Iterator[Callable[[], bo
 
     Gives a function that says whether anything was drawn so far. Threads wait for each other.
     """
-    cuda = [device] if device.type == "cuda" else []
+    cuda: list[int] = []
+    if device.type == "cuda":
+        cuda = [torch.cuda.current_device() if device.index is None else device.index]
     with DRAWING, torch.random.fork_rng(devices=cuda):
         generators = [torch.default_generator]
-        generators += [torch.cuda.default_generators[torch.cuda.current_device()] for _ in cuda]
+        generators += [torch.cuda.default_generators[index] for index in cuda]
         for generator in generators:
             generator.manual_seed(number)
         before = [generator.get_state() for generator in generators]
