@@ -188,17 +188,19 @@ class Dropout(Noisy):
     def __init__(self, share: float, whole: int = 0) -> None:
         super().__init__()
         self.share, self.whole = share, whole
+        least = FIRST + round(share * 2**32)  # of what stays, among the integers drawn
+        number = torch.tensor(min(least, BEYOND - 1), dtype=torch.int32, device="cpu")
+        self.least = number if least < BEYOND else None  # a tensor, which is compared with faster
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same shape."""
         if not self.training:
             return x
-        least = FIRST + round(self.share * 2**32)  # of what stays, among the integers drawn
-        if least >= BEYOND:
+        if self.least is None:
             return x * 0
         shape = x.shape[: self.whole] + (1,) * (x.ndim - self.whole) if self.whole else x.shape
         noise = self.noise or Noise.of(None)
-        return x * (noise.integers(shape, x.device) >= least) / (1 - self.share)
+        return x * (noise.integers(shape, x.device) >= self.least) / (1 - self.share)
 
 
 class Residual(nn.Module):

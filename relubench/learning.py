@@ -219,6 +219,8 @@ class Keys:
             return torch.empty(len(steps), max(steps), 0, 2)
         found = []
         for which, number in enumerate(self.counts):
+            if not number:
+                continue
             streams = self.streams[which::2]
             drawn = [
                 noise.drawn((count, number, 2), stream)
