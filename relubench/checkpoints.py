@@ -15,7 +15,7 @@ import torch
 from relubench.files import replacing
 from relubench.networks import Networks
 from relubench.plan import Stack
-from relubench.results import Epoch
+from relubench.results import ENGINE, Epoch
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,13 @@ class Checkpoint:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path, "checkpoint") as part, part.open("wb") as file:
-            torch.save(state | {"seconds": self.seconds}, file)
+            torch.save(state | {"seconds": self.seconds, "engine": ENGINE}, file)
             file.flush()
             os.fsync(file.fileno())
         self.saved = time.perf_counter()
 
     def load(self) -> dict[str, Any] | None:
-        """What is saved; None where there is nothing, or nothing that can be read.
+        """What is saved; None where there is nothing, or nothing of this engine that can be read.
 
         The training, and the clock, begin here.
         """
@@ -111,6 +111,8 @@ class Checkpoint:
             return None
         try:
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            if state.get("engine") != ENGINE:
+                return None
             self.before = state["seconds"]
         except Exception:  # torch.load raises whatever a damaged file leads it to
             return None

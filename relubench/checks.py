@@ -20,6 +20,7 @@ from relubench.examples import VALIDATION, split
 from relubench.formats import counted
 from relubench.models import MODELS
 from relubench.models.swapping import Swapped
+from relubench.noise import Noise
 from relubench.optimizers import OPTIMIZERS
 from relubench.own_code import OwnCodeError, brief
 from relubench.plan import Cell, Machine
@@ -64,10 +65,11 @@ def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     if cell.recipe.epochs and normed and any(count % size == 1 % size for count in sizes):
         _check_one_example(cell, shape, machine)
     unit = ACTIVATIONS.choose(cell.activation).entry
-    if foreign:
-        _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
-    if unit.sha256 or (foreign and (unit.pieces, unit.outputs) != (1, 1)):
-        _check_unit(cell, shape, machine)
+    with layers.drawing_after(0, torch.device(machine.device)):
+        if foreign:
+            _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
+        if unit.sha256 or (foreign and (unit.pieces, unit.outputs) != (1, 1)):
+            _check_unit(cell, shape, machine)
     return _notes(cell, network, strict)
 
 
@@ -124,7 +126,7 @@ def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Mach
     x = _examples(4, shape, machine)
     try:
         network = build(cell, shape, machine)
-        outputs, calls, quiet = _trial(network, x)
+        outputs, calls = _trial(network, x)
     except RelubenchError:
         raise
     except (Exception, SystemExit) as error:
@@ -142,7 +144,6 @@ def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Mach
         "uses its activation": not calls and "it has none",
         "calls each activation once": next(often, ""),
         "says how many units a layer has": next(units, ""),
-        "leaves torch's global generator alone": not quiet and "use relubench.layers.Dropout",
         "is trained": not _reaches_first(network, outputs) and "no gradient in its first layer",
         "leaves its examples alone": not torch.equal(x, _examples(4, shape, machine))
         and "it writes to them",
@@ -153,18 +154,15 @@ def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Mach
             raise OwnCodeError(f"{cell.model} fails the check '{check}': {what}")
 
 
-def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int]], bool]:
-    """Outputs while training, the width of each call of an Act, whether only they drew noise."""
+def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int]]]:
+    """Outputs while training, and the width of each call of an Act."""
     calls: dict[str, list[int]] = {}
     for name, act in layers.activations(network):
         widths = calls[name] = []
         act.register_forward_hook(lambda act, inputs, value, w=widths: w.append(value.shape[1]))
-    stream = torch.Generator(x.device).manual_seed(0)
+    stream = torch.Generator().manual_seed(0)
     layers.draw_noise_from(network, stream, stream)
-    with torch.random.fork_rng(devices=[]):
-        before = torch.random.get_rng_state()
-        outputs = network(x)
-        return outputs, calls, torch.equal(before, torch.random.get_rng_state())
+    return network(x), calls
 
 
 def _reaches_first(network: nn.Module, outputs: Any) -> bool:
@@ -186,11 +184,16 @@ def _reaches_first(network: nn.Module, outputs: Any) -> bool:
 
 
 def _mixed(network: nn.Module, x: torch.Tensor) -> str:
-    """How an example's scores in evaluation depend on the others; "" where they do not."""
+    """How an example's scores in evaluation depend on the others; "" where they do not.
+
+    Nothing tells where they are drawn in evaluation too.
+    """
     network.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), layers.drawing_after(0, x.device) as drew:
             alone, together = network(x[:1]), network(x)[:1]
+            if drew():
+                return ""
     except Exception as error:
         return brief(error)
     alike = alone.shape == together.shape
@@ -237,7 +240,7 @@ def _check_choices(cell: Cell) -> None:
     x = torch.tensor([[-3.0], [-0.1], [0.0], [0.1], [3.0]]).repeat(1, act.pieces)
     try:
         act.reset_parameters()
-        act.noise = torch.Generator().manual_seed(0)
+        act.noise = Noise.of(torch.Generator().manual_seed(0))
         finite = bool(act(x).isfinite().all() and act.eval()(x).isfinite().all())
     except (BadValue, UnknownName) as error:
         raise BadValue(f"--activation {cell.activation}: {error}") from None

@@ -18,6 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.layers import Act
+from relubench.noise import Noise
 from relubench.portrait import arity
 
 SAMPLE = 1e-3  # seconds that one sample lasts at least
@@ -157,7 +158,7 @@ class Bench:
         self.gradient = normal(rows, UNITS * outputs).detach()
         self.act = Act(choice, UNITS).to(self.x.device)
         self.act.reset_parameters()
-        self.act.noise = torch.Generator(self.x.device).manual_seed(0)
+        self.act.noise = Noise.of(torch.Generator().manual_seed(0))
 
     def forward(self, repeats: int) -> None:
         """Evaluate."""

@@ -21,7 +21,7 @@ from relubench.datasets import Dataset
 from relubench.errors import BadValue
 from relubench.examples import Examples, Tensors, parts, tensors
 from relubench.heads import HEADS
-from relubench.learning import diverged, steps, train
+from relubench.learning import diverged, foreign, steps, train
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.networks import CannotStack, Networks
@@ -115,7 +115,7 @@ def _fit(
     checkpoint: Checkpoint,
 ) -> list[RunResult]:
     shape, bf16 = tuple(data[cells[0]].x_train.shape[1:]), machine.dtype == "bf16"
-    networks = Networks([build(cell, shape, machine) for cell in cells], bf16)
+    networks = Networks([build(cell, shape, machine) for cell in cells], bf16, own_seed(cells[0]))
     examples = Examples.of([data[c].x_train for c in cells], [data[c].y_train for c in cells])
     if networks.stacked:
         if networks.buffers and len(set(examples.sizes)) > 1:
@@ -149,7 +149,7 @@ def _fit(
     for same in grouped(done, lambda cell: (results[cell].n_train, results[cell].n_test)).values():
         evaluated = evaluate(
             [results[cell] for cell in same],
-            Networks([modules[cell] for cell in same], bf16),
+            Networks([modules[cell] for cell in same], bf16, own_seed(same[0])),
             [data[cell] for cell in same],
         )
         results.update({result.cell: result for result in evaluated})
@@ -212,13 +212,19 @@ def withstood(cell: Cell, name: str, network: nn.Module, data: Tensors) -> float
     """The accuracy of a trained cell on perturbed test inputs."""
     x = perturbations.perturbed(cell, name, data.x_train, data.x_test)
     examples = Examples.of([x], [data.y_test])
-    prediction = predict(Networks([network]), HEADS.choose(cell.head), examples, [])
+    networks = Networks([network], seed=own_seed(cell))
+    prediction = predict(networks, HEADS.choose(cell.head), examples, [])
     return float(METRICS["accuracy"].function(prediction))
 
 
 def defined(figure: float) -> float | None:
     """A figure, or None where it is not defined."""
     return figure if math.isfinite(figure) else None
+
+
+def own_seed(cell: Cell) -> int | None:
+    """What a user's own code draws in evaluation follows from; None where there is no such code."""
+    return seeds.stream(cell, "evaluation").initial_seed() if foreign(cell) else None
 
 
 def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:

@@ -19,8 +19,8 @@ class Captured:
     are. `step` takes tensors, returns nothing and must not wait for the device.
     """
 
-    def __init__(self, step: Step, noise: Sequence[torch.Generator]) -> None:
-        self.step, self.noise = step, noise
+    def __init__(self, step: Step) -> None:
+        self.step = step
         self.taken, self.inputs = 0, ()  # type: tuple[int, tuple[Tensor, ...]]
         self.graph: Any = None
 
@@ -53,8 +53,6 @@ class Captured:
     def _capture(self) -> Any:
         """The graph of a step, or False where there can be none."""
         graph: Any = torch.cuda.CUDAGraph()
-        for generator in self.noise:
-            graph.register_generator_state(generator)
         try:
             with torch.cuda.graph(graph):
                 self.step(*self.inputs)

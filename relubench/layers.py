@@ -1,13 +1,13 @@
 """What networks are made of: Act, Dropout and Residual, and how their weights begin.
 
-Nothing here touches torch's global random state: weights come from one generator, noise from
-another, both of the cell.
+Nothing here touches torch's global random state: weights come from a generator of the cell, noise
+from keys of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ from relubench.catalog import Choice
 from relubench.errors import BadValue
 from relubench.inits import INITS, OUTPUT, Layer, even, scheme
 from relubench.moments import Hold, among, hold, standard_normal
+from relubench.noise import BEYOND, FIRST, Noise
 from relubench.own_imports import DRAWING
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that begin by a scheme
@@ -30,9 +31,9 @@ REPEATS = 4  # draws of noise at each point
 
 
 class Noisy(nn.Module):
-    """A module that draws from its cell's noise stream while it trains."""
+    """A module that draws from its cell's noise while it trains."""
 
-    noise: torch.Generator | None = None
+    noise: Noise | None = None
 
 
 class Act(Noisy):
@@ -114,6 +115,31 @@ def drawing_from(stream: torch.Generator | None) -> Iterator[None]:
         stream.set_state(torch.random.get_rng_state())
 
 
+@contextmanager
+def drawing_after(number: int, device: torch.device) -> Iterator[Callable[[], bool]]:
+    """What is drawn here from torch's global generators follows from `number` and leaves no trace.
+
+    Gives a function that says whether anything was drawn so far. Threads wait for each other.
+    """
+    cuda: list[int] = []
+    if device.type == "cuda":
+        cuda = [torch.cuda.current_device() if device.index is None else device.index]
+    with DRAWING, torch.random.fork_rng(devices=cuda):
+        generators = [torch.default_generator]
+        generators += [torch.cuda.default_generators[index] for index in cuda]
+        for generator in generators:
+            generator.manual_seed(number)
+        before = [generator.get_state() for generator in generators]
+        yield (
+            lambda: (
+                not all(
+                    torch.equal(state, generator.get_state())
+                    for state, generator in zip(before, generators, strict=True)
+                )
+            )
+        )
+
+
 class _Undrawn(TorchFunctionMode):
     """What torch.nn.init is given, it leaves as it is."""
 
@@ -186,20 +212,27 @@ def pieces(activation: Choice[Activation]) -> int:
 class Dropout(Noisy):
     """Zeroes each element with probability `share` while training and scales the rest up.
 
+    What is trained elsewhere than in relubench's loop draws from torch's global generator.
+
     whole  what is zeroed at once: 0 an element, 1 an example, 2 a channel
     """
 
     def __init__(self, share: float, whole: int = 0) -> None:
         super().__init__()
         self.share, self.whole = share, whole
+        least = FIRST + round(share * 2**32)  # of what stays, among the integers drawn
+        number = torch.tensor(min(least, BEYOND - 1), dtype=torch.int32, device="cpu")
+        self.least = number if least < BEYOND else None  # a tensor, which is compared with faster
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same shape."""
         if not self.training:
             return x
+        if self.least is None:
+            return x * 0
         shape = x.shape[: self.whole] + (1,) * (x.ndim - self.whole) if self.whole else x.shape
-        draw = torch.rand(shape, generator=self.noise, dtype=x.dtype, device=x.device)
-        return x * (draw >= self.share) / (1 - self.share)
+        noise = self.noise or Noise.of(None)
+        return x * (noise.integers(shape, x.device) >= self.least) / (1 - self.share)
 
 
 class Ordered(nn.Module):
@@ -238,14 +271,38 @@ def activations(network: nn.Module) -> Iterator[tuple[str, Act]]:
             yield module.place or path.removesuffix(".activation"), module
 
 
+def noisy(network: nn.Module) -> list[Noisy]:
+    """What draws while it trains, in the order of the network."""
+    return [
+        module
+        for module in network.modules()
+        if isinstance(module, Dropout)
+        or (isinstance(module, Act) and module.activation.entry.noisy)
+    ]
+
+
 def draw_noise_from(network: nn.Module, units: torch.Generator, dropout: torch.Generator) -> None:
-    """Let noisy activations and dropout draw from their streams.
+    """Let noisy activations and dropout draw what follows from these streams.
 
     They are two, so that a noisy activation gets the same dropout as another.
     """
-    for module in network.modules():
-        if isinstance(module, Noisy):
-            module.noise = dropout if isinstance(module, Dropout) else units
+    for module in noisy(network):
+        module.noise = Noise.of(dropout if isinstance(module, Dropout) else units)
+
+
+@contextmanager
+def drawing_by(
+    drawing: Sequence[Noisy], keys: Sequence[Tensor], places: dict[tuple[int, ...], Tensor]
+) -> Iterator[None]:
+    """Let these layers draw by their keys, two for each; `places` are kept from pass to pass."""
+    before = [module.noise for module in drawing]
+    try:
+        for module, first, second in zip(drawing, keys[::2], keys[1::2], strict=True):
+            module.noise = Noise(first, second, places)
+        yield
+    finally:
+        for module, noise in zip(drawing, before, strict=True):
+            module.noise = noise
 
 
 def parameter_groups(
@@ -299,7 +356,7 @@ def _second_moment(choice: Choice[Activation]) -> Callable[[float], float]:
         points, weights = points.repeat(REPEATS, 1), weights.repeat(REPEATS) / REPEATS
 
     def second(sd: float) -> float:
-        act.noise = torch.Generator("cpu").manual_seed(0)
+        act.noise = Noise.of(torch.Generator("cpu").manual_seed(0))
         with torch.no_grad():
             values = act.activate(points * sd)
         return float((weights * values.square().mean(dim=1)).sum())

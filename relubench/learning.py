@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relubench import layers, seeds
+from relubench import layers, noise, seeds
 from relubench.activations import ACTIVATIONS
 from relubench.augmentations import Augment
 from relubench.checkpoints import Checkpoint, State
@@ -51,6 +51,7 @@ def train(
     learner = Learner(cells, networks, first.examples.sizes)
     checkpoint = checkpoint or Checkpoint(None)
     learner.state.restore(checkpoint.load())
+    learner.paces.restored()
     for number, part in enumerate(chain([first], parts), 1):
         take = learner.step_on(part.examples)
         while learner.epochs < number * cells[0].recipe.epochs and not learner.lost:
@@ -64,22 +65,20 @@ class Learner:
     """Networks that learn, with all that changes as they do.
 
     sizes         how many examples each cell begins to learn from
-    constant      whether a step does the same every time, as far as relubench knows
+    foreign       whether code that is not relubench's takes part, whose steps may differ
     losses, hits  (cells,): sums over the examples of an epoch
     """
 
     def __init__(self, cells: Sequence[Cell], networks: Networks, sizes: Sequence[int]) -> None:
         self.recipe, self.networks = cells[0].recipe, networks
         self.head = HEADS.choose(cells[0].head)
-        unit, model = ACTIVATIONS.choose(cells[0].activation), MODELS.choose(cells[0].model)
-        self.constant = not (unit.entry.sha256 or model.entry.code)
+        self.foreign = foreign(cells[0])
         self.device: torch.device = next(iter(networks.parameters.values())).device
         self.paces = Paces(networks, [steps(n, self.recipe) for n in sizes])
         self.optimizer = self._optimizer()
         self.orders = [seeds.stream(cell, "batches") for cell in cells]
-        self.augment, where = Augment(cells), str(self.device)
-        self.noise = [seeds.stream(cells[0], name, where) for name in ("noise", "dropout")]
-        layers.draw_noise_from(networks.modules[0], *self.noise)
+        self.drawn = [seeds.stream(cell, "global noise") for cell in cells]
+        self.augment, self.noise = Augment(cells), Keys(cells, networks.noisy)
         networks.train(True)
         self.losses = torch.zeros(len(cells), dtype=exact(self.device), device=self.device)
         self.hits = torch.zeros_like(self.losses)
@@ -96,7 +95,7 @@ class Learner:
     @property
     def state(self) -> State:
         """What an unfinished training goes on from."""
-        streams = [*self.orders, *self.augment.streams, *self.noise]
+        streams = [*self.orders, *self.drawn, *self.augment.streams, *self.noise.streams]
         return State(self.networks, self.optimizer, streams, self.curves)
 
     @property
@@ -115,10 +114,21 @@ class Learner:
         On a CPU that is after `plain` of them, and not with a user's own code or a library's model,
         which may change from step to step.
         """
-        step = partial(self.step, examples)
+        step: Step = partial(self.step, examples)
         if self.device.type == "cuda":
-            return Captured(step, self.noise)
-        return Recorded(step, plain) if self.device.type == "cpu" and self.constant else step
+            step = Captured(step)
+        elif self.device.type == "cpu" and not self.foreign:
+            step = Recorded(step, plain)
+        return partial(self._seeded, step) if self.foreign and not self.networks.stacked else step
+
+    def _seeded(self, step: Step, *inputs: Tensor) -> None:
+        """A step of code that may draw from torch's global generator: what it draws is the cell's.
+
+        It has no vectorised pass where it does.
+        """
+        number = int(torch.randint(2**62, (), generator=self.drawn[0]))
+        with layers.drawing_after(number, self.device):
+            step(*inputs)
 
     def learn(self, part: Part, take: Step) -> None:
         """An epoch: `take` a step for every batch, then add to the curves."""
@@ -129,24 +139,29 @@ class Learner:
         ]
         rows = examples.rows(orders).to(self.device)
         draws = self.augment.draw(examples.sizes).to(self.device)
+        keys = self.noise.draw([steps(n, self.recipe) for n in examples.sizes]).to(self.device)
         self.losses.zero_(), self.hits.zero_()
         for begin in range(0, rows.shape[1], self.recipe.batch_size):
             learning = [n for n in examples.sizes if n > begin]
             end = begin + self.recipe.batch_size
             batch = slice(len(learning)), slice(begin, end)
             padded = [] if weights is None or end <= min(learning) else [weights[batch]]
-            take(rows[batch], draws[batch], *padded)
+            step = begin // self.recipe.batch_size
+            take(rows[batch], draws[batch], keys[: len(learning), step], *padded)
         self._extend(examples.sizes, self._accuracies(part.held_out))
 
-    def step(self, examples: Examples, rows: Tensor, draws: Tensor, *weights: Tensor) -> None:
-        """Learn from one batch: rows of `examples`, what its augmentation draws, weights if padded.
+    def step(
+        self, examples: Examples, rows: Tensor, draws: Tensor, keys: Tensor, *weights: Tensor
+    ) -> None:
+        """Learn from one batch: rows of `examples`, what is drawn for it, weights if padded.
 
         rows, weights  (cells, batch), of the first cells
         draws          (cells, batch, augmentations, 2)
+        keys           (cells, noisy layers, 2)
         """
         x, y = examples.at(rows)  # (cells, batch, …)
         leading = self.paces.leading[len(rows)]
-        log_p = self.head(leading(self.augment(x, draws)))  # (cells, batch, classes)
+        log_p = self.head(leading(self.augment(x, draws), keys))  # (cells, batch, classes)
         each = nn.functional.nll_loss(log_p.flatten(0, 1), y.flatten(), reduction="none")
         loss = each.view_as(y)  # (cells, batch)
         hit = log_p.detach().argmax(dim=-1) == y
@@ -159,6 +174,7 @@ class Learner:
         sums.backward(torch.ones_like(sums) / count)  # that is, of every cell's mean
         self.paces.graded(len(rows))
         self.optimizer.step()
+        self.paces.stepped(len(rows))
         self.losses[: len(rows)].add_(sums.detach())
         self.hits[: len(rows)].add_(hit.sum(dim=1))
 
@@ -178,6 +194,46 @@ class Learner:
             if not diverged(curve):
                 epoch = Epoch(loss=loss / n, accuracy=hit / n, held_out=held)
                 curve.append(epoch if math.isfinite(loss) else Epoch())
+
+
+class Keys:
+    """What noise follows from, step by step; each cell draws from streams of its own.
+
+    They are two, so that a noisy activation gets the same dropout as another.
+    """
+
+    def __init__(self, cells: Sequence[Cell], noisy: Sequence[nn.Module]) -> None:
+        self.dropouts = [isinstance(layer, layers.Dropout) for layer in noisy]
+        units = [number for number, dropout in enumerate(self.dropouts) if not dropout]
+        dropouts = [number for number, dropout in enumerate(self.dropouts) if dropout]
+        order = torch.tensor([*units, *dropouts], dtype=torch.int64)
+        self.place = order.argsort()  # of a layer, among all units and then all dropouts
+        self.counts = len(units), len(dropouts)
+        self.streams = [
+            seeds.stream(cell, purpose) for cell in cells for purpose in ("noise", "dropout")
+        ]
+
+    def draw(self, steps: Sequence[int]) -> Tensor:
+        """(cells, steps, noisy layers, 2) for an epoch of so many steps; a short cell is padded."""
+        if not self.dropouts:
+            return torch.empty(len(steps), max(steps), 0, 2)
+        found = []
+        for which, number in enumerate(self.counts):
+            if not number:
+                continue
+            streams = self.streams[which::2]
+            drawn = [
+                noise.drawn((count, number, 2), stream)
+                for count, stream in zip(steps, streams, strict=True)
+            ]
+            found.append(torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True))
+        return noise.keys(torch.cat(found, dim=2)[:, :, self.place])
+
+
+def foreign(cell: Cell) -> bool:
+    """Whether code that is not relubench's takes part in a cell: its unit, or its model."""
+    unit, model = ACTIVATIONS.choose(cell.activation), MODELS.choose(cell.model)
+    return bool(unit.entry.sha256 or model.entry.code)
 
 
 def steps(examples: int, recipe: Recipe) -> int:

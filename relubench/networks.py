@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from functools import partial
 from threading import Lock
@@ -18,10 +19,21 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp
 from torch.utils import _pytree as pytree
 
-from relubench.layers import LOOK, Act, Dropout, activations
+from relubench.layers import (
+    LOOK,
+    Act,
+    Dropout,
+    Noisy,
+    activations,
+    drawing_after,
+    drawing_by,
+    noisy,
+)
 from relubench.plan import Cell
 
-Layer = tuple[nn.Module, dict[str, str]]  # and its parameters: its name of each, the network's
+# A layer, its parameters by its own name and the network's, and which of the noisy it holds.
+Layer = tuple[nn.Module, dict[str, str], list[int]]
+Keys = Sequence[Tensor]  # two for each layer that draws, the cells in their first dimension
 Pulled = Callable[[Callable[[Tensor], Tensor], Tensor], Any]  # as torch.func.vjp
 
 
@@ -37,6 +49,7 @@ class CannotStack(Exception):
 
 
 KNOWN = {"torch", "relubench"}  # where modules come from that keep nothing between calls
+BATCHED = 400  # multiplications from which torch gives a batched product to the BLAS library
 PROBING = Lock()  # warnings' filters are those of all threads
 SLOW = "There is a performance drop"  # how torch says that an op has no batching rule
 
@@ -47,12 +60,19 @@ class Networks:
     parameters  by name, each (cells, …) where there are several networks
     bf16        compute in bfloat16; the parameters themselves stay as they are (autocast would
                 not do: a vectorised pass heeds it in some ops only)
+    seed        of what code that is not relubench's may draw in evaluation from torch's global
+                generator; None: nothing draws from it
     """
 
-    def __init__(self, modules: Sequence[nn.Module], bf16: bool = False) -> None:
-        self.modules, self.bf16 = list(modules), bf16
+    def __init__(
+        self, modules: Sequence[nn.Module], bf16: bool = False, seed: int | None = None
+    ) -> None:
+        self.modules, self.bf16, self.seed = list(modules), bf16, seed
         self.stacked = len(self.modules) > 1
         self.layers: list[Layer] = []
+        self.noisy = noisy(self.modules[0])
+        self.dense = _least(self.modules[0])
+        self.places: dict[tuple[int, ...], Tensor] = {}
         self.parameters: dict[str, Any] = dict(self.modules[0].named_parameters())
         self.buffers = dict(self.modules[0].named_buffers())
         if self.stacked:
@@ -65,13 +85,20 @@ class Networks:
             for name, _ in module.named_parameters()
         }
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(cells, batch, …) to (cells, batch, classes)."""
+    def __call__(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """(cells, batch, …) to (cells, batch, classes).
+
+        keys  (cells, noisy layers, 2): what noise follows from in this pass
+        """
+        apart = () if keys is None or not self.noisy else keys.flatten(1).unbind(1)
         parameters, x = self._cast(x)
         if self.layers:
-            outputs = self._layered(parameters, x)
+            outputs = self._layered(parameters, x, apart)
+        elif self._as_stacked(x):
+            first = {name: value.unsqueeze(0) for name, value in parameters.items()}
+            outputs = self._layered(first, x, apart, list(self._leaves(self.modules[0])))
         else:
-            outputs = self._map(lambda call, x: call(x), parameters, x)
+            outputs = self._map(lambda call, x: call(x), parameters, x, apart)
         return outputs.float() if self.bf16 else outputs
 
     def _cast(self, x: Tensor) -> tuple[dict[str, Any], Tensor]:
@@ -84,11 +111,58 @@ class Networks:
         }
         return parameters, x.bfloat16()
 
-    def _layered(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    def _as_stacked(self, x: Tensor) -> bool:
+        """Whether one network alone is called as a stack of one, layer by layer.
+
+        Of a few examples torch computes a batched product of small matrices in another way than a
+        single one, to other last bits; a cell would notice its company.
+        """
+        if self.stacked or not self.dense or x.device.type != "cpu":
+            return False
+        return x.shape[1] == 1 or x.shape[1] * self.dense < BATCHED
+
+    def _layered(
+        self,
+        parameters: Mapping[str, Tensor],
+        x: Tensor,
+        keys: Keys,
+        layers: Sequence[Layer] = (),
+    ) -> Tensor:
         """All networks, layer by layer."""
-        for layer, names in self.layers:
-            x = _side_by_side(layer, {own: parameters[name] for own, name in names.items()}, x)
+        for layer, names, drawing in layers or self.layers:
+            own = {own: parameters[name] for own, name in names.items()}
+            its = [keys[2 * number + which] for number in drawing if keys for which in (0, 1)]
+            x = self._side_by_side(layer, own, x, its)
         return x
+
+    def _side_by_side(
+        self, layer: nn.Module, own: Mapping[str, Tensor], x: Tensor, keys: Keys
+    ) -> Tensor:
+        """One layer of all networks: with vmap, or without its overhead where that is as good.
+
+        Dense layers are one batched product; a layer without weights takes the examples of all
+        cells as one batch, and where every number goes its own way, as they come.
+        """
+        if type(layer) is nn.Linear and x.ndim == 3 and len(own) == 2:
+            return torch.baddbmm(own["bias"].unsqueeze(1), x, own["weight"].mT)
+        entry = layer.activation.entry if isinstance(layer, Act) and not own else None
+        catalogued = entry is not None and not entry.sha256
+        outputs: Tensor
+        if keys or not (catalogued or (isinstance(layer, nn.Flatten | nn.Identity) and not own)):
+            outputs = torch.vmap(partial(self._called, layer))(own, keys, x)
+        elif entry and entry.elementwise:
+            outputs = layer(x)
+        else:
+            outputs = layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return outputs
+
+    def _called(self, layer: nn.Module, own: Any, keys: Keys, x: Tensor) -> Any:
+        """A module with other tensors than its own and with these keys."""
+        with self._drawing(keys, noisy(layer)):
+            return functional_call(layer, own, (x,))
+
+    def _drawing(self, keys: Keys, layers: Sequence[Noisy]) -> AbstractContextManager[None]:
+        return drawing_by(layers, keys, self.places) if keys else nullcontext()
 
     def _leaves(self, module: nn.Module, path: str = "") -> Iterator[Layer]:
         """The layers of the network; `path` goes before the names of their parameters."""
@@ -97,7 +171,8 @@ class Networks:
                 yield from self._leaves(child, f"{path}{name}.")
         else:
             names = {name: path + name for name, _ in module.named_parameters()}
-            yield module, {own: name for own, name in names.items() if name in self.parameters}
+            names = {own: name for own, name in names.items() if name in self.parameters}
+            yield module, names, [self.noisy.index(each) for each in noisy(module)]
 
     def observe(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """The outputs, and for every Act its values and slopes, (cells, batch, units, …)."""
@@ -118,16 +193,27 @@ class Networks:
         function: Callable[[Callable[[Tensor], Tensor], Tensor], Any],
         parameters: Mapping[str, Tensor],
         x: Tensor,
+        keys: Keys = (),
     ) -> Any:
         """function(network, inputs) of every network, the results stacked."""
         network = self.modules[0]
 
-        def one(parameters: Any, buffers: Any, x: Tensor) -> Any:
-            return function(lambda x: functional_call(network, (parameters, buffers), (x,)), x)
+        def one(parameters: Any, buffers: Any, keys: Keys, x: Tensor) -> Any:
+            with self._drawing(keys, self.noisy):
+                return function(lambda x: functional_call(network, (parameters, buffers), (x,)), x)
 
         if self.stacked:
-            return torch.vmap(one, randomness="different")(parameters, self.buffers, x)
-        alone = one(parameters, {}, x[0]) if self.bf16 else function(network, x[0])
+            try:
+                return torch.vmap(one)(parameters, self.buffers, list(keys), x)
+            except RuntimeError as error:
+                if "randomness" in str(error):  # of torch's global generator
+                    raise CannotStack(str(error)) from error
+                raise
+        if self.bf16:
+            alone = one(parameters, {}, keys, x[0])
+        else:
+            with self._drawing(keys, self.noisy):
+                alone = function(network, x[0])
         return pytree.tree_map(lambda tensor: tensor.unsqueeze(0), alone)
 
     def train(self, learning: bool) -> None:
@@ -143,11 +229,16 @@ class Networks:
         self.layers = []
         kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
         try:
-            with PROBING, warnings.catch_warnings():
+            scope = drawing_after(0, x.device)
+            with PROBING, scope as drew, warnings.catch_warnings():
                 warnings.filterwarnings("error", message=SLOW)
-                self(x).sum().backward()
+                keys = x.new_ones(len(x), len(self.noisy), 2, dtype=torch.int32)
+                self(x, keys).sum().backward()
+                self.train(False)  # no noise
                 with torch.no_grad():
                     self.observe(x)
+                if drew():
+                    raise CannotStack("it draws from torch's global generator")
         except Exception as error:  # a user's own unit may raise any; alone it shows if it is wrong
             raise CannotStack(str(error)) from error
         for parameter in self.parameters.values():
@@ -157,10 +248,9 @@ class Networks:
         if self.buffers:
             return
         with torch.no_grad():
-            self.train(False)  # no noise
             vectorised = self._map(lambda call, x: call(x), self.parameters, x)
             self.layers = list(self._leaves(self.modules[0]))
-            layered = self._layered(self.parameters, x)
+            layered = self._layered(self.parameters, x, ())
             if not torch.allclose(layered, vectorised, rtol=1e-4, atol=1e-5, equal_nan=True):
                 self.layers = []
 
@@ -190,24 +280,17 @@ class Networks:
         return self.parameters | self.buffers
 
 
-def _side_by_side(layer: nn.Module, own: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """One layer of all networks: with vmap, or without its overhead where that is as good.
-
-    Dense layers are one batched product; a layer without weights takes the examples of all cells
-    as one batch, and where every number goes its own way, as they come.
-    """
-    if type(layer) is nn.Linear and x.ndim == 3 and len(own) == 2:
-        return torch.baddbmm(own["bias"].unsqueeze(1), x, own["weight"].mT)
-    entry = layer.activation.entry if isinstance(layer, Act) and not own else None
-    catalogued = entry is not None and not entry.sha256
-    outputs: Tensor
-    if entry and catalogued and entry.elementwise:
-        outputs = layer(x)
-    elif catalogued or (isinstance(layer, nn.Flatten | nn.Identity | Dropout) and not own):
-        outputs = layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    else:
-        outputs = torch.vmap(partial(functional_call, layer), randomness="different")(own, x)
-    return outputs
+def _least(network: nn.Module) -> int:
+    """The fewest weights of a layer of a network that has dense layers only; else 0."""
+    modules = [each for each in network.modules() if type(each) is not nn.Sequential]
+    acts = [each for each in modules if isinstance(each, Act)]
+    known = nn.Linear | Act | nn.ParameterDict | Dropout | nn.Flatten
+    plain = all(isinstance(each, known) for each in modules)
+    if not plain or any(True for act in acts for _ in act.parameters()):
+        return 0
+    if any(act.activation.entry.sha256 for act in acts):
+        return 0
+    return min((each.weight.numel() for each in modules if isinstance(each, nn.Linear)), default=0)
 
 
 def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

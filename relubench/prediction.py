@@ -12,6 +12,7 @@ from torch import Tensor
 
 from relubench.abreast import abreast, divided
 from relubench.examples import Examples
+from relubench.layers import drawing_after
 from relubench.metrics import Prediction
 from relubench.networks import Networks
 from relubench.neurons import Counter
@@ -28,9 +29,23 @@ def predict(
 ) -> Prediction:
     """What trained networks say of all examples, in evaluation mode; counters see every batch.
 
-    Counts are many short sums, which threads do better side by side than together.
+    Counts are many short sums, which threads do better side by side than together. What a user's
+    own code draws all the same is the same in every call.
     """
     networks.train(False)
+    if networks.seed is None:
+        return _predict(networks, head, examples, counters, lambda: False)
+    with drawing_after(networks.seed, examples.x.device) as drew:
+        return _predict(networks, head, examples, counters, drew)
+
+
+def _predict(
+    networks: Networks,
+    head: Head,
+    examples: Examples,
+    counters: Sequence[Counter],
+    drew: Callable[[], bool],
+) -> Prediction:
     n, size = examples.sizes[0], EVALUATION_BATCH // len(examples.sizes)
     x, y = (
         [part[first : first + n] for first in examples.first] for part in (examples.x, examples.y)
@@ -39,7 +54,7 @@ def predict(
         with torch.no_grad():
             _, seen = networks.observe(joined([part[:1] for part in x]))
         size = min(EVALUATION_BATCH, COUNTED // max(value.numel() for value, _ in seen))
-    apart = counters and networks.reentrant and examples.x.device.type == "cpu"
+    apart = counters and networks.reentrant and examples.x.device.type == "cpu" and not drew()
     least = math.ceil(n / max(1, size))  # batches
     threads = min(torch.get_num_threads(), least) if apart else 1
     alike = math.ceil(n / (math.ceil(least / threads) * threads))

@@ -21,6 +21,7 @@ from relubench.activations import ACTIVATIONS, Activation
 from relubench.activations.unit import FAMILIES
 from relubench.inits import INITS
 from relubench.layers import Act
+from relubench.noise import Noise
 
 ELEMENTWISE = [a for a in ACTIVATIONS.values() if a.elementwise and a.family != "surrogate"]
 POINTS = [-30.0, -6.5, -3.1, -1.2, -0.3, -1e-3, 1e-3, 0.2, 0.9, 2.4, 5.5, 7.0, 25.0]
@@ -201,7 +202,7 @@ def test_infinity_gives_the_limit_or_nan(activation: Activation) -> None:
         undefined = found != found
         assert undefined or (wanted is not None and found == pytest.approx(wanted, abs=1e-3))
     module = act(activation.name).train()
-    module.noise = torch.Generator().manual_seed(0)
+    module.noise = Noise.of(torch.Generator().manual_seed(0))
     assert act(activation.name)(column([float("nan")])).isnan().all()
     assert module(column([float("nan")])).isnan().all()
 
@@ -251,7 +252,7 @@ def test_noise_is_drawn_in_training_only_and_by_its_stream(activation: Activatio
     evaluated = module(x)
 
     def trained(seed: int) -> torch.Tensor:
-        module.train().noise = torch.Generator().manual_seed(seed)
+        module.train().noise = Noise.of(torch.Generator().manual_seed(seed))
         return module(x)
 
     assert torch.equal(trained(0), trained(0))
@@ -264,7 +265,7 @@ def test_noise_is_drawn_in_training_only_and_by_its_stream(activation: Activatio
 def test_noise_has_its_distribution(activation: Activation, x: float) -> None:
     draws = 20_000
     module = act(activation.name).train()
-    module.noise = torch.Generator().manual_seed(0)
+    module.noise = Noise.of(torch.Generator().manual_seed(0))
     found = module(torch.full((draws, 1), x, dtype=torch.float64)).flatten()
     u = (torch.arange(draws, dtype=torch.float64) + 0.5) / draws
     expected = u * 0 + NOISY[activation.name](u, x, **activation.parameters)
@@ -275,7 +276,7 @@ def test_noise_has_its_distribution(activation: Activation, x: float) -> None:
 @every_noisy
 def test_noise_is_independent_between_elements(activation: Activation) -> None:
     module = act(activation.name, units=2).train()
-    module.noise = torch.Generator().manual_seed(0)
+    module.noise = Noise.of(torch.Generator().manual_seed(0))
     drawn = module(torch.full((20_000, 2), -0.2, dtype=torch.float64)).detach()
     assert drawn[:, 0].std() > 0
     assert abs(torch.corrcoef(drawn.T)[0, 1].item()) < 0.03

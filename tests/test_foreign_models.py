@@ -402,7 +402,6 @@ REFUSED = {
     "miscounting": " fails the check 'says how many units a layer has': 1 says 9, and there are 5",
     "Writing": " fails the check 'leaves its examples alone': it writes to them",
     "Mixing": " fails the check 'scores each example by itself'",
-    "dropping": " fails the check 'leaves torch's global generator alone': use relubench",
 }
 
 

@@ -37,7 +37,7 @@ def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> boo
 
 def test_every_batch_is_learned_once_and_in_its_order(fake: bool) -> None:
     learned: list[list[int]] = []
-    replayed = Captured(lambda rows: learned.append(rows.tolist()), [])
+    replayed = Captured(lambda rows: learned.append(rows.tolist()))
     batches = [batch for epoch in range(3) for batch in (torch.arange(11) + 100 * epoch).split(3)]
     for batch in batches:
         replayed(batch)

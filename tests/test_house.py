@@ -16,7 +16,7 @@ FLOORS = [
     {"errors", "folds", "stats", "latex", "docstrings"},
     {"own_imports"},
     {"own_code", "libraries"},
-    {"plan", "catalog", "files", "pictures", "abreast"},
+    {"plan", "catalog", "files", "pictures", "abreast", "noise"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds"},
     {"inits", "moments"},

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from relubench import layers
 from relubench.activations import ACTIVATIONS
 from relubench.models import MODELS
+from relubench.noise import Noise
 
 
 def network(activation: str, model: str = "ffnn:hidden=300x200") -> nn.Module:
@@ -61,7 +62,7 @@ def test_biases_begin_at_zero_and_learned_slopes_at_their_initial_value() -> Non
 
 def test_dropout_keeps_the_mean_and_drops_the_share() -> None:
     dropout = layers.Dropout(0.25)
-    dropout.noise = torch.Generator().manual_seed(0)
+    dropout.noise = Noise.of(torch.Generator().manual_seed(0))
     x = torch.ones(200_000)
     dropped = dropout(x)
     assert (dropped == 0).double().mean().item() == pytest.approx(0.25, abs=0.01)

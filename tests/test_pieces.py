@@ -21,6 +21,7 @@ from relubench.cli import main
 from relubench.errors import BadValue
 from relubench.models import MODELS
 from relubench.networks import Networks, slopes
+from relubench.noise import Noise
 from relubench.plan import Cell, Machine
 
 Pieces = np.ndarray  # (pieces, …)
@@ -117,7 +118,7 @@ def test_is_finite_at_extremes_and_at_zero_and_leaves_its_input_alone(
     name: str, dtype: torch.dtype, training: bool
 ) -> None:
     module = act(name, 2).to(dtype).train(training)
-    module.noise = torch.Generator().manual_seed(0)
+    module.noise = Noise.of(torch.Generator().manual_seed(0))
     x = torch.tensor([-1e4, -1.0, 0.0, 1e4], dtype=dtype)
     x = torch.cartesian_prod(*[x] * (2 * module.pieces)).requires_grad_()
     before = x.detach().clone()
@@ -131,7 +132,7 @@ def test_is_finite_at_extremes_and_at_zero_and_leaves_its_input_alone(
 
 def test_probout_draws_a_piece_by_its_softmax() -> None:
     module = act("probout:pieces=3:sharpness=2", 1).train()
-    module.noise = torch.Generator().manual_seed(0)
+    module.noise = Noise.of(torch.Generator().manual_seed(0))
     z = [0.5, -0.25, 0.1]
     drawn = module(torch.tensor([z], dtype=torch.float64).repeat(100_000, 1)).flatten()
     shares = [(drawn == piece).double().mean().item() for piece in z]

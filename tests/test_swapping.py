@@ -1,4 +1,4 @@
-"""Other people's networks: what is an activation, where its units are, and that nothing else changes.
+"""Other people's networks: what is an activation, where its units are; nothing else changes.
 
 A spelling is taken from public code; what it must come to is computed here with plain torch.
 """
@@ -268,8 +268,12 @@ KEPT: dict[str, tuple[Callable[[Tensor], Tensor], Function]] = {
         lambda h: (lambda t: t * F.mish(h.flip(1)) + (1 - t) * h.flip(1))(torch.sigmoid(h)),
     ),
     "attention": (
-        lambda h: F.relu(torch.softmax(h.unsqueeze(2) * h.unsqueeze(1), 2) @ h.unsqueeze(2))[..., 0],
-        lambda h: F.mish(torch.softmax(h.unsqueeze(2) * h.unsqueeze(1), 2) @ h.unsqueeze(2))[..., 0],
+        lambda h: F.relu(torch.softmax(h.unsqueeze(2) * h.unsqueeze(1), 2) @ h.unsqueeze(2))[
+            ..., 0
+        ],
+        lambda h: F.mish(torch.softmax(h.unsqueeze(2) * h.unsqueeze(1), 2) @ h.unsqueeze(2))[
+            ..., 0
+        ],
     ),
     "two in a row": (lambda h: torch.tanh(F.relu(h)), lambda h: F.mish(F.mish(h))),
 }
@@ -309,7 +313,7 @@ def test_the_network_s_output_is_no_unit() -> None:
 
 
 def test_out_of_sight_is_refused() -> None:
-    with pytest.raises(BadValue, match="inside a torch.autograd.Function"):
+    with pytest.raises(BadValue, match=r"inside a torch\.autograd\.Function"):
         swap(Between(lambda h: Swish.apply(h)), "relu", (4,))
     with pytest.raises(BadValue, match="no activation that could be swapped"):
         swap(Between(lambda h: F.softmax(h, 1)), "relu", (4,))
@@ -422,9 +426,9 @@ BODIES: dict[str, tuple[Any, dict[str, Any]]] = {
         {"c": nn.Conv2d(1, 24, 2, 2)},
     ),
     "maps by view": (
-        lambda s, x: s.c(
-            F.relu(s.l(x.flatten(1)).view(-1, 24, 3, 3) + column(s.bias, 2))
-        ).flatten(1),
+        lambda s, x: s.c(F.relu(s.l(x.flatten(1)).view(-1, 24, 3, 3) + column(s.bias, 2))).flatten(
+            1
+        ),
         {"l": nn.Linear(64, 216), "c": nn.Conv2d(24, 24, 3)},
     ),
     "maps by Unflatten": (
@@ -451,8 +455,7 @@ BODIES: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "shuffled channels": (
         lambda s, x: F.relu(
-            s.c(x[:, None]).view(-1, 2, 12, 6, 6).transpose(1, 2).flatten(1, 2)
-            + column(s.bias, 2)
+            s.c(x[:, None]).view(-1, 2, 12, 6, 6).transpose(1, 2).flatten(1, 2) + column(s.bias, 2)
         ).mean((2, 3)),
         {"c": nn.Conv2d(1, 24, 3)},
     ),
@@ -492,7 +495,7 @@ def test_where_nothing_says_where_units_are_the_user_does() -> None:
     def body(s: Any, x: Tensor) -> Tensor:
         return F.relu(torch.fft.fft2(x).real).flatten(1).repeat(1, 3)[:, :24]
 
-    with pytest.raises(BadValue, match="its input is examples x 8 x 8.*--unit-axis"):
+    with pytest.raises(BadValue, match=r"its input is examples x 8 x 8.*--unit-axis"):
         swap(Features(body), "relu", (8, 8))
     assert units(swap(Features(body), "relu", (8, 8), unit_axis=-1)) == {"relu": 8}
     with pytest.raises(BadValue, match="--unit-axis 3"):
@@ -636,7 +639,7 @@ def test_gradients_are_those_of_the_other_activation() -> None:
 
 # --- from the command line ------------------------------------------------------------------------
 
-NETWORKS = '''
+NETWORKS = """
 import pathlib
 import torch
 from torch import nn
@@ -694,7 +697,7 @@ def gated(shape, classes):
     return Gated()
 
 ready = loading()
-'''
+"""
 
 
 @pytest.fixture
@@ -707,7 +710,9 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     return state
 
 
-def trained(capsys: pytest.CaptureFixture[str], name: str, *more: str) -> tuple[dict[str, Any], str]:
+def trained(
+    capsys: pytest.CaptureFixture[str], name: str, *more: str
+) -> tuple[dict[str, Any], str]:
     """The row of a run, and what was said."""
     arguments = ["train", "-d", "iris", "-m", f"./nets.py:{name}", "-a", "relu", "--device", "cpu"]
     assert main([*arguments, "--format", "json", "--save", "saved.pt", *more]) == 0

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from torch.nn import functional as F
+
+    from relubench.noise import Noise
 else:
     torch, F = Deferred("torch"), Deferred("torch.nn.functional")
 
@@ -37,9 +39,7 @@ def maxout(x: Tensor, *, pieces: int = 2) -> Tensor:
     noisy=True,
     pieces=2,
 )
-def probout(
-    x: Tensor, noise: torch.Generator | None, *, pieces: int = 2, sharpness: float = 1.0
-) -> Tensor:
+def probout(x: Tensor, noise: Noise | None, *, pieces: int = 2, sharpness: float = 1.0) -> Tensor:
     """xᵢ with probability softmax(sharpness · x)ᵢ; in evaluation its mean, Σᵢ softmaxᵢ · xᵢ
 
     The paper averages the outputs of several networks drawn so; we take the mean in every unit,
@@ -48,7 +48,7 @@ def probout(
     shares = torch.softmax(sharpness * x, dim=0)
     if noise is None:
         return (shares * x).sum(dim=0)
-    draw = torch.rand(x.shape[1:], generator=noise, dtype=x.dtype, device=x.device)
+    draw = noise.uniform(x, x.shape[1:])
     drawn = (shares.detach().cumsum(dim=0)[:-1] < draw).sum(dim=0, keepdim=True)
     return x.gather(0, drawn).squeeze(0)
 

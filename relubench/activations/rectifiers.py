@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from torch.nn import functional as F
+
+    from relubench.noise import Noise
 else:
     torch, F = Deferred("torch"), Deferred("torch.nn.functional")
 
@@ -53,9 +55,7 @@ def prelu(x: Tensor, a: Tensor) -> Tensor:
 
 
 @rectifier(paper=XU, year=2015, kinks={0.0: 2 / 11}, noisy=True)
-def rrelu(
-    x: Tensor, noise: torch.Generator | None, *, lower: float = 3.0, upper: float = 8.0
-) -> Tensor:
+def rrelu(x: Tensor, noise: Noise | None, *, lower: float = 3.0, upper: float = 8.0) -> Tensor:
     """x if x > 0 else x / a, a ~ U(lower, upper) per element; (lower + upper) / 2 in evaluation"""
     a = (lower + upper) / 2 if noise is None else _uniform(x, lower, upper, noise)
     return torch.where(x > 0, x, x / a)
@@ -63,7 +63,7 @@ def rrelu(
 
 @rectifier(paper=f"{XU}, as torch.nn.RReLU", year=2015, kinks={0.0: 11 / 48}, noisy=True)
 def rrelu_torch(
-    x: Tensor, noise: torch.Generator | None, *, lower: float = 1 / 8, upper: float = 1 / 3
+    x: Tensor, noise: Noise | None, *, lower: float = 1 / 8, upper: float = 1 / 3
 ) -> Tensor:
     """x if x > 0 else a · x, a ~ U(lower, upper) per element; (lower + upper) / 2 in evaluation"""
     a = (lower + upper) / 2 if noise is None else _uniform(x, lower, upper, noise)
@@ -132,14 +132,14 @@ def hard_tanh(x: Tensor) -> Tensor:
     flat=BELOW_0,
     noisy=True,
 )
-def noisy_relu(x: Tensor, noise: torch.Generator | None) -> Tensor:
+def noisy_relu(x: Tensor, noise: Noise | None) -> Tensor:
     """max(0, x + n), n ~ N(0, sigmoid(x)) per element; n = 0 in evaluation
 
     sigmoid(x) is the variance; implementations disagree. n is a constant in the backward pass.
     """
     if noise is None:
         return torch.relu(x)
-    return torch.relu(x + _normal(x, noise) * torch.sigmoid(x.detach()).sqrt())
+    return torch.relu(x + noise.normal(x) * torch.sigmoid(x.detach()).sqrt())
 
 
 @rectifier(
@@ -149,15 +149,13 @@ def noisy_relu(x: Tensor, noise: torch.Generator | None) -> Tensor:
     flat=BELOW_0,
     noisy=True,
 )
-def rt_relu(x: Tensor, noise: torch.Generator | None, *, sigma: float = 0.75) -> Tensor:
+def rt_relu(x: Tensor, noise: Noise | None, *, sigma: float = 0.75) -> Tensor:
     """max(0, x + n), n ~ N(0, sigma²) per element; n = 0 in evaluation"""
-    return torch.relu(x if noise is None else x + sigma * _normal(x, noise))
+    return torch.relu(x if noise is None else x + sigma * noise.normal(x))
 
 
 @rectifier(paper="doi:10.1007/s00521-023-08565-2", year=2023, kinks={0.0: 11 / 48}, noisy=True)
-def srrelu(
-    x: Tensor, noise: torch.Generator | None, *, lower: float = 1 / 8, upper: float = 1 / 3
-) -> Tensor:
+def srrelu(x: Tensor, noise: Noise | None, *, lower: float = 1 / 8, upper: float = 1 / 3) -> Tensor:
     """1 / (1 + |x|)² + (x if x > 0 else a · x), a as in rrelu_torch
 
     The softsign-randomised leaky ReLU. In print the first term is 1 / (1 + x)², with a pole at
@@ -270,15 +268,10 @@ def abs(x: Tensor) -> Tensor:
     return x.abs()
 
 
-def _uniform(x: Tensor, lower: float, upper: float, noise: torch.Generator) -> Tensor:
+def _uniform(x: Tensor, lower: float, upper: float, noise: Noise) -> Tensor:
     if lower > upper:
         raise BadValue(f"lower={lower:g} is above upper={upper:g}")
-    draw = torch.rand(x.shape, generator=noise, dtype=x.dtype, device=x.device)
-    return lower + (upper - lower) * draw
-
-
-def _normal(x: Tensor, noise: torch.Generator) -> Tensor:
-    return torch.randn(x.shape, generator=noise, dtype=x.dtype, device=x.device)
+    return lower + (upper - lower) * noise.uniform(x)
 
 
 def _positive(name: str, value: float) -> float:

@@ -221,7 +221,8 @@ def _joined(
                 sites.append(_site(called, formula, few, many, known, counted=not mode))
                 positions[numbers[key]] = formula.call.number
             steps[formula.call.number] = _step(numbers[key], formula)
-        steps |= _drops(few)
+        if mode:  # one that drops in evaluation too, draws as its own code has it
+            steps |= _drops(few)
         modes[mode] = Mode(few.functions, steps, _kept(steps))
     return Analysis(
         sites=sites,

@@ -115,7 +115,7 @@ class Swapped(Ordered):
 
     network   the network itself, with its own parameters
     acts      one for each site; none where it has its own activations
-    drops     dropouts that draw from the cell's noise, by the number of their call
+    drops     dropouts of training that draw from the cell's noise, by the number of their call
     """
 
     def __init__(
@@ -138,10 +138,9 @@ class Swapped(Ordered):
             act = Act(activation, math.prod(site.sizes[axis] for axis in site.axes or ()))
             act.place, act.counted = site.place, site.counted
             self.acts.append(act)
-        for training, mode in analysis.modes.items():
-            for number, step in mode.steps.items():
-                if step.site is None:
-                    self.drops[f"{training}{number}"] = Dropout(step.share, step.whole)
+        for number, step in analysis.modes[True].steps.items():
+            if step.site is None:
+                self.drops[str(number)] = Dropout(step.share, step.whole)
 
     def forward(self, x: Tensor) -> Tensor:
         """(examples, …) to what the network gives."""
@@ -173,7 +172,7 @@ class Swap(TorchFunctionMode):
 
     def __init__(self, network: Swapped, x: Tensor) -> None:
         super().__init__()
-        self.network, self.training = network, network.training
+        self.network = network
         self.mode = network.analysis.modes[network.training]
         self.examples, self.number = x.shape[0], 0
         self.held = {(-1, 0): x}
@@ -227,7 +226,7 @@ class Swap(TorchFunctionMode):
 
     def _value(self, step: Step, number: int, x: Tensor) -> Tensor:
         if step.site is None:
-            drop: Tensor = self.network.drops[f"{self.training}{number}"](x)
+            drop: Tensor = self.network.drops[str(number)](x)
             return drop
         site = self.network.sites[step.site]
         own = None if len(self.network.acts) else step.own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -35,6 +36,7 @@ COUNTED = {
     "ffnn:hidden=512x512x512": 10000,
     "cnn": 1000,
 }  # examples
+STACK = 50  # cells: 10 folds of 5 seeds
 SQUARE, PRODUCTS = 2048, 8  # the matrix product that counts as the machine's rate
 
 
@@ -235,6 +237,41 @@ def counting(rounds: int) -> Iterator[Figure]:
     )
 
 
+def dropping(rounds: int) -> Iterator[Figure]:
+    """An epoch of a stack with dropout, which each cell draws for itself, on one thread."""
+    torch.set_num_threads(1)
+    x, y = torch.randn(512, 30), torch.randint(2, (512,))
+    data, hidden = examples.Examples.of([x] * STACK, [y] * STACK), (64, 32)
+    runs: dict[str, Callable[[], object]] = {}
+    for name, share in (("relubench", 0.5), ("without dropout", 0.0)):
+        model = f"ffnn:hidden=64x32:dropout={share}"
+        cell = Cell(
+            dataset="wdbc", model=model, activation="relu", recipe=Recipe(epochs=1, batch_size=64)
+        )
+        cells = [dataclasses.replace(cell, seed=seed) for seed in range(STACK)]
+        networks = Networks([engine.build(each, (30,), Machine(data_dir="")) for each in cells])
+        networks.probe(x[:2].expand(STACK, 2, 30))
+        learner = learning.Learner(cells, networks, data.sizes)
+        step = learner.step_on(data)
+        runs[name] = partial(learner.learn, examples.Part(data), step)
+        for _ in range(4):
+            runs[name]()  # recorded
+    runs["torch's dropout"] = peers.batched(STACK, hidden, 0.5, x, y, 64)
+    seconds = measure(runs, rounds)
+    task = f"epoch of {STACK} cells, 64x32 with dropout, 1 thread"
+    yield as_slow(7, task, "torch's dropout", seconds, 1.05)
+    spent = zip(seconds["relubench"], seconds["without dropout"], strict=True)
+    yield Figure(
+        row=7,
+        task=task,
+        against="without dropout",
+        values=[own / plain for own, plain in spent],
+        unit="× its time",
+        own=seconds["relubench"],
+        peer=seconds["without dropout"],
+    )
+
+
 ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
     1: cv,
     2: wide,
@@ -242,4 +279,5 @@ ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
     4: overhead,
     5: jobs,
     6: counting,
+    7: dropping,
 }
