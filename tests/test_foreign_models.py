@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,53 @@ def test_an_activation_swapped_for_itself_changes_nothing(
         assert_close(ours(images(size)), original(images(size)))
     assert len(list(layers.activations(ours))) == calls
     assert layers.parameter_count(ours) == layers.parameter_count(original)
+
+
+# Of timm: layers of units, and gates that stay.
+TIMM = {
+    "convnext_atto": (12, ""),
+    "edgenext_xx_small": (12, ""),
+    "efficientnet_b0": (49, "16 x sigmoid (a gate)"),
+    "efficientvit_b0": (32, ""),
+    "ghostnet_100": (42, "7 x hardsigmoid (a gate)"),
+    "hardcorenas_a": (32, "8 x hardsigmoid (a gate)"),
+    "mobilenetv3_small_100": (33, "9 x hardsigmoid (a gate)"),
+    "nf_regnet_b0": (65, "16 x sigmoid (a gate)"),
+    "poolformer_s12": (12, ""),
+    "regnety_002": (53, "13 x sigmoid (a gate)"),
+    "repvgg_a0": (22, ""),
+    "resnet18": (17, ""),
+}
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_networks_of_timm_stay_the_same_with_their_own(name: str) -> None:
+    """`analysed` refuses what does not; what changes with another activation is tested beside."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own imports
+        timm = importlib.import_module("timm")
+        with torch.random.fork_rng(devices=[]):
+            network = timm.create_model(name, num_classes=10)
+    ours = swap(network, "relu", (3, 64, 64))
+    count, gates = TIMM[name]
+    assert len(list(layers.activations(ours))) == count
+    assert "; ".join(ours.notes) == gates
+
+
+NOT_AT_64 = {"inception_v3", "maxvit_t"}  # 64x64 is too small, or no multiple of its windows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models))
+def test_networks_of_torchvision_stay_the_same_with_their_own(name: str) -> None:
+    build = MODELS.choose(f"torchvision.{name}")
+    if name in NOT_AT_64:
+        with pytest.raises(BadValue, match="cannot take"):
+            build((3, 64, 64), 10, ACTIVATIONS.choose("relu"))
+        return
+    with torch.random.fork_rng(devices=[]):
+        network = build((3, 64, 64), 10, ACTIVATIONS.choose("relu"))
+    assert len(list(layers.activations(network))) > 6
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,7 @@ KEPT: dict[str, tuple[Callable[[Tensor], Tensor], Function]] = {
         ],
     ),
     "two in a row": (lambda h: torch.tanh(F.relu(h)), lambda h: F.mish(F.mish(h))),
+    "two modules": (nn.Sequential(nn.ReLU(), nn.Tanh()), lambda h: F.mish(F.mish(h))),
 }
 
 

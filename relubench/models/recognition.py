@@ -300,11 +300,12 @@ class _Elementwise:
         is written out. Those around a function that has a name are none of its business: relu(-x),
         relu(2 x) and relu(x) / 2 are relu.
         """
+        segment = _up_to(end, start)
         for run in runs:
-            if run.input is None or run.output is None:
+            if run.input is None or run.output not in segment:
                 continue
             inside = _up_to(run.output, run.input)
-            if core.inside <= inside and core.start in inside | {run.input}:
+            if core.inside <= inside <= segment and core.start in inside | {run.input}:
                 return Formula(run.input, run.output, frozenset(inside), run)
         wide = self._with_numbers(core, start, between)
         single = len(core.inside) == 1
