@@ -103,8 +103,8 @@ def orthogonal(z: Tensor, layer: Layer) -> Tensor:
     return matrix.reshape(z.shape) * math.sqrt(layer.variance)
 
 
-@INITS.add(spelt="torch", draws_biases=True)
-def as_torch(z: Tensor, layer: Layer) -> Tensor:
+@INITS.add(draws_biases=True)
+def torch(z: Tensor, layer: Layer) -> Tensor:
     """even within 1 / √fan-in, biases too: what torch.nn.Linear and Conv2d begin with"""
     return even(z) / math.sqrt(layer.fan_in)
 

@@ -75,7 +75,7 @@ def test_train_has_a_row_per_cell(capsys: pytest.CaptureFixture[str]) -> None:
         undefined = {key for key, value in row.items() if value is None}
         assert undefined <= {"pca", "limit", "folds", "fold", "failed", "silent"} | {
             *("augment", "perturb", "rates", "until", "epochs_until", "seconds_until"),
-            *("precision", "macro_precision", "chosen_init"),
+            *("precision", "macro_precision", "chosen_init", "unit_axis"),
         }
         assert len(row["curve"]) == 1
         assert sum(map(sum, row["confusion"])) == row["n_test"] == 45

@@ -117,11 +117,12 @@ def test_train_and_cv_print_it(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_compare_prints_means(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["compare", *ARGUMENTS, "-a", "relu,gelu", "--seeds", "3"]
+    recipe = ["--seeds", "3", "--lr", "0.002", "--batch-size", "128"]  # as compare's own
+    arguments = ["compare", *ARGUMENTS, "-a", "relu,gelu", *recipe]
     assert main([*arguments, "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert all(list(row["perturbed"]) == list(row["perturbed_sd"]) == list(NAMES) for row in rows)
-    train = ["train", *ARGUMENTS, "-a", "gelu", "--seeds", "3", "--format", "json"]
+    train = ["train", *ARGUMENTS, "-a", "gelu", *recipe, "--format", "json"]
     assert main(train) == 0
     runs = json.loads(capsys.readouterr().out)
     (gelu,) = (row for row in rows if row["activation"] == "gelu")

@@ -15,7 +15,7 @@ from relubench.results import RunResult
 RECIPE = ("optimizer", "lr", "rates", "epochs", "batch_size", "weight_decay", "augment")
 SETUP = (
     *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
-    *("standardise", "pca", "limit", "perturb", "until", "fresh", "unit_axis"),
+    *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
 )
 ONE_SIZE = 1.03  # counts of parameters within a set-up that a table takes for the same
 
@@ -41,7 +41,7 @@ def setup_row(cell: Cell) -> dict[str, Any]:
         **vars(cell.preparation),
         "perturb": cell.perturb,
         "until": cell.until,
-        "fresh": cell.fresh,
+        "fresh_weights": cell.fresh,
         "unit_axis": cell.unit_axis,
     }
 
@@ -86,7 +86,7 @@ def title(rows: Sequence[Row], names: Sequence[str]) -> str:
         "batch_size": f"batch {row['batch_size']}",
         "epochs": counted(row["epochs"], "epoch"),
         "until": f"until {row['until'].replace('_', ' ')}" if row["until"] else "",
-        "fresh": "weights drawn anew" if row["fresh"] else "",
+        "fresh_weights": "weights drawn anew" if row["fresh_weights"] else "",
         "unit_axis": "" if row["unit_axis"] is None else f"units in axis {row['unit_axis']}",
         "seed": seeds,
         "parameters": counted(row["parameters"], "parameter") if one_size else "",
