@@ -70,8 +70,9 @@ def _forgetting(analysis: Analysis) -> Analysis:
 
 
 def _copied(name: str, network: nn.Module) -> nn.Module:
+    weights = {id(parameter): parameter for parameter in network.parameters()}  # only read
     try:
-        return copy.deepcopy(network)
+        return copy.deepcopy(network, weights)
     except Exception as error:
         raise BadValue(
             f"{name} cannot be copied, to see that it stays the same: {brief(error)}"
