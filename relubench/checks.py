@@ -58,7 +58,9 @@ def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     _check_views(cell, shape)
     foreign = MODELS.choose(cell.model).entry.code
     if cell.unit_axis is not None and not foreign:
-        raise BadValue(f"--unit-axis {cell.unit_axis}: where units are in {cell.model}, is known")
+        raise BadValue(
+            f"--unit-axis {cell.unit_axis}: where the units of {cell.model} are is known"
+        )
     network = skeleton(cell, shape, dataset)
     normed = any(isinstance(module, NORMS) for module in network.modules())
     size = cell.recipe.batch_size
@@ -167,10 +169,11 @@ def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int
 
 def _reaches_first(network: nn.Module, outputs: Any) -> bool:
     """Whether the outputs' gradient reaches the first layer whose weights are to be learned."""
+    called = network.order if isinstance(network, layers.Ordered) else network.modules()
     first = next(
         (
             parameter
-            for module in network.modules()
+            for module in called
             if isinstance(module, layers.WEIGHTED)
             for parameter in module.parameters()
             if parameter.requires_grad and parameter.ndim > 1
@@ -180,7 +183,7 @@ def _reaches_first(network: nn.Module, outputs: Any) -> bool:
     if first is None or not getattr(outputs, "requires_grad", False):
         return False
     outputs.square().sum().backward()
-    return first.grad is not None and bool(first.grad.any())
+    return first.grad is not None
 
 
 def _mixed(network: nn.Module, x: torch.Tensor) -> str:

@@ -27,6 +27,7 @@ from relubench.models import MODELS
 from relubench.networks import CannotStack, Networks
 from relubench.neurons import Counter
 from relubench.optimizers import OPTIMIZERS
+from relubench.own_code import OwnCodeError, brief
 from relubench.plan import Cell, Machine, Stack, grouped
 from relubench.prediction import predict
 from relubench.results import Environment, RunResult, lost
@@ -263,7 +264,10 @@ def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
         with layers.drawing_from(seeds.stream(cell, "network")), where:
             axis = {} if cell.unit_axis is None else {"unit_axis": cell.unit_axis}
             network: nn.Module = model(shape, classes, activation, **axis)
-    except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond its integers
+    except (RuntimeError, TypeError) as error:
+        if MODELS.choose(cell.model).entry.code:
+            raise OwnCodeError(f"{cell.model} cannot be built: {brief(error)}") from error
+        # what torch says of sizes beyond its integers
         raise BadValue(f"--model {cell.model} is too large to be built") from error
     return network
 

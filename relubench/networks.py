@@ -229,6 +229,8 @@ class Networks:
         self.layers = []
         kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
         try:
+            if self._replaces_buffers(x):
+                raise CannotStack("it puts other tensors in the place of its buffers")
             scope = drawing_after(0, x.device)
             with PROBING, scope as drew, warnings.catch_warnings():
                 warnings.filterwarnings("error", message=SLOW)
@@ -254,6 +256,23 @@ class Networks:
             if not torch.allclose(layered, vectorised, rtol=1e-4, atol=1e-5, equal_nan=True):
                 self.layers = []
 
+    def _replaces_buffers(self, x: Tensor) -> bool:
+        """Whether a training pass assigns buffers: a vectorised pass would lose what it assigns."""
+        network = self.modules[0]
+        if not self.buffers:
+            return False
+        homes = [(m, name, b) for m in network.modules() for name, b in m._buffers.items()]
+        before = {id(b): b.clone() for _, _, b in homes if b is not None}
+        network.train(True)
+        with drawing_after(0, x.device), torch.no_grad():
+            network(x[0])
+        replaced = any(module._buffers[name] is not buffer for module, name, buffer in homes)
+        for module, name, buffer in homes:
+            module._buffers[name] = buffer
+            if buffer is not None:
+                buffer.copy_(before[id(buffer)])
+        return replaced
+
     def first(self, count: int) -> Networks:
         """The first networks of a stack, in the same memory."""
         networks = copy(self)
@@ -276,8 +295,9 @@ class Networks:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters and buffers by name."""
-        return self.parameters | self.buffers
+        """Parameters and buffers by name; one network may have put others in their place."""
+        buffers = self.buffers if self.stacked else dict(self.modules[0].named_buffers())
+        return self.parameters | buffers
 
 
 def _least(network: nn.Module) -> int:

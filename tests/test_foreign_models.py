@@ -283,11 +283,13 @@ def test_what_no_example_reaches_stays() -> None:
     class Biased(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.table, self.layer, self.act = nn.Linear(2, 3), nn.Linear(4, 3), nn.ReLU()
+            self.table, self.layer, self.act = nn.Linear(2, 3), nn.Linear(4, 5), nn.ReLU()
+            self.out = nn.Linear(5, 3)
             self.register_buffer("places", torch.ones(1, 2))
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.act(self.layer(x)) + torch.tanh(self.table(self.places))
+            outputs: Tensor = self.out(self.act(self.layer(x)))
+            return outputs + torch.tanh(self.table(self.places))
 
     assert len(list(layers.activations(swap(Biased(), "elu", (4,))))) == 1
 

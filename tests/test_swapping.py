@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 from torch.testing import assert_close
 
 from relubench import layers
@@ -191,7 +193,6 @@ SPELLINGS: dict[str, Any] = {
     "elu by where": lambda h: torch.where(h > 0, h, torch.expm1(h)),
     "elu as a sum": lambda h: F.relu(h) + torch.expm1(torch.clamp(h, max=0)),
     "prelu of two relus": lambda h: F.relu(h) - 0.25 * F.relu(-h),
-    "leaky by lerp": lambda h: torch.lerp(h, F.relu(h), 0.9),
     "squared relu": lambda h: F.relu(h) ** 2,
     "relu times relu": lambda h: F.relu(h) * F.relu(h),
     "square": lambda h: h * h,
@@ -213,7 +214,7 @@ SPELLINGS: dict[str, Any] = {
     "module EfficientSwish": EfficientSwish(),
     "module LearnedSwish": LearnedSwish(),
     "module HardSwish": HardSwish(),
-    "module Scaled": Scaled(),
+    "set by index_put": lambda h: h.index_put((h < 0,), torch.tensor(0.0)),
     "module Parametric": Parametric(),
     "nn.PReLU": nn.PReLU(6),
     "nn.Tanhshrink": nn.Tanhshrink(),
@@ -280,11 +281,199 @@ KEPT: dict[str, tuple[Callable[[Tensor], Tensor], Function]] = {
 }
 
 
+class Shortcut(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.relu(x)
+
+
+class Shifted(nn.Module):
+    """As FusedLeakyReLU: a bias of its own, a scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.linspace(-1, 1, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x + self.bias, 0.2) * 1.4
+
+
+def hooked() -> nn.Module:
+    act = nn.ReLU()
+    act.register_forward_hook(lambda module, given, value: value * 2)
+    return act
+
+
+def gru(act: Function) -> Callable[[Any, Tensor], Tensor]:
+    """Two steps by hand, from a state of zeros."""
+
+    def forward(s: Any, x: Tensor) -> Tensor:
+        h = x.new_zeros(len(x), 6)
+        for _ in range(2):
+            z = torch.sigmoid(s.i(x) + s.j(h))
+            h = (1 - z) * act(s.k(h) + s.i(x)) + z * h
+        outputs: Tensor = s.o(h)
+        return outputs
+
+    return forward
+
+
+class Written(nn.Module):
+    """A network by its forward: i and o from 4 to 6 and from 6 to 3, j and k between."""
+
+    def __init__(self, forward: Callable[[Any, Tensor], Any]) -> None:
+        super().__init__()
+        self.i, self.j, self.k = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+        self.o, self.vector = nn.Linear(6, 3), nn.Parameter(drawn(6))
+        self.register_buffer("mean", torch.zeros(6))
+        self.body = forward
+
+    def forward(self, x: Tensor) -> Any:
+        return self.body(self, x)
+
+
+def normalised(act: Function) -> Callable[[Any, Tensor], Any]:
+    def forward(s: Any, x: Tensor) -> Any:
+        gate = torch.sigmoid(s.j(s.i(x)))
+        return s.o(gate / gate.sum(1, keepdim=True) * act(s.i(x)))
+
+    return forward
+
+
+# each by an activation: with relu it is the network, with mish what it must become
+WRITTEN: dict[str, Callable[[Function], Callable[[Any, Tensor], Any]]] = {
+    "a gru's gates": gru,
+    "gates that add up to 1": normalised,
+    "a highway to a vector": lambda act: (
+        lambda s, x: (lambda t, h: s.o(t * act(s.j(h)) + (1 - t) * s.vector))(
+            torch.sigmoid(s.k(s.i(x))), s.i(x)
+        )
+    ),
+    "a sum of gates": lambda act: (
+        lambda s, x: s.o(act(s.i(x)) * (torch.sigmoid(s.j(s.i(x))) + torch.sigmoid(s.k(s.i(x)))))
+    ),
+    "a capped output": lambda act: lambda s, x: 30 * torch.tanh(s.o(act(s.i(x))) / 30),
+    "a scaled output": lambda act: lambda s, x: torch.sigmoid(s.o(act(s.i(x)))) * 10 - 5,
+    "a shortcut with a scale": lambda act: (
+        lambda s, x: (lambda h: s.o(h + 0.5 * act(2 * h)))(s.i(x))
+    ),
+    "a shortcut with a learned scale": lambda act: (
+        lambda s, x: (lambda h: s.o(h + s.vector * act(h * s.vector)))(s.i(x))
+    ),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_gates_outputs_and_shortcuts_stay(written: str) -> None:
+    network = Written(WRITTEN[written](F.relu))
+    ours, x = swap(network, "mish", (4,)), drawn(5, 4)
+    network.body = WRITTEN[written](F.mish)
+    for training in (True, False):
+        assert_close(ours.train(training)(x), network(x))
+
+
+@pytest.mark.parametrize("act", [Shortcut(), Shifted(), hooked(), Scaled()])
+def test_the_activation_of_a_module_swapped_for_itself_changes_nothing(act: nn.Module) -> None:
+    network, x = Between(act), drawn(5, 4)
+    own = {"Shifted": "leaky_relu:negative_slope=0.2", "Scaled": "gelu"}
+    ours = swap(network, own.get(type(act).__name__, "relu"), (4,))
+    assert_close(ours(x), network(x))
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert layers.parameter_count(ours) == count
+
+
+def test_what_only_training_calls_is_another_layer() -> None:
+    def forward(act: Function) -> Callable[[Any, Tensor], Any]:
+        def body(s: Any, x: Tensor) -> Any:
+            h = s.i(x)
+            if s.training:
+                h = h + 0.1 * s.j(act(s.k(h)))
+            return s.o(act(s.j(h)))
+
+        return body
+
+    network = Written(forward(F.relu))
+    ours, x = swap(network, "prelu", (4,)), drawn(5, 4)
+    counted = {name: act for name, act in layers.activations(ours) if act.counted}
+    assert len(counted) == 1
+    assert len(ours.acts) == 2
+    for _, act in layers.activations(ours):
+        nn.init.constant_(act.learned["a"], 1.0 if act.counted else 0.0)
+    h = network.i(x) + 0.1 * network.j(network.k(network.i(x)).relu())
+    assert_close(ours.train()(x), network.o(network.j(h)))
+    assert_close(ours.eval()(x), network.o(network.j(network.i(x))))
+
+
+def sliced(s: Any, x: Tensor) -> Any:
+    h = s.i(x) * 1
+    h[:, :3] = F.relu(h[:, :3])
+    return s.o(h)
+
+
+def emptied(s: Any, x: Tensor) -> Any:
+    h = s.i(x)
+    value = torch.sigmoid(h)
+    h.zero_()
+    return s.o(value)
+
+
+def added(s: Any, x: Tensor) -> Any:
+    value = F.gelu(s.i(x))
+    value += 1
+    return s.o(value)
+
+
+@pytest.mark.parametrize("activation", ["mish", "tanh", "relu", "elu", "prelu"])
+@pytest.mark.parametrize("forward", [sliced, emptied, added])
+def test_what_is_written_to_later_has_its_gradient(forward: Any, activation: str) -> None:
+    ours = swap(Written(forward), activation, (4,))
+    ours(drawn(5, 4)).square().sum().backward()
+    assert ours.network.i.weight.grad.isfinite().all()
+
+
+def test_dropout_that_is_drawn_again_is_refused() -> None:
+    checkpoint = torch.utils.checkpoint.checkpoint
+    for reentrant in (True, False):
+
+        def forward(s: Any, x: Tensor, reentrant: bool = reentrant) -> Any:
+            def dropping(h: Tensor) -> Tensor:
+                return F.dropout(s.j(h), 0.5, s.training)
+
+            return s.o(F.relu(checkpoint(dropping, s.i(x), use_reentrant=reentrant)))
+
+        with pytest.raises(BadValue, match="is done again in the backward pass"):
+            swap(Written(forward), "relu", (4,))
+
+
+def test_lazy_old_normed_and_pruned_layers_are_swapped() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lazy layers and the older weight_norm say so
+        lazy = nn.Sequential(nn.LazyLinear(6), nn.ReLU(), nn.LazyLinear(3))
+        normed = nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 6)), nn.ReLU(), nn.Linear(6, 3))
+    pruned = Between(nn.ReLU())
+    prune.l1_unstructured(pruned.before, "weight", amount=0.5)
+    for network in (lazy, normed, pruned):
+        made = swapped("it", network, ACTIVATIONS.choose("mish"), analysed("it", network, (4,)))
+        assert list(units(made).values()) == [6]
+        layers.initialise(made, torch.Generator().manual_seed(0))
+        assert made(drawn(5, 4)).shape == (5, 3)
+    assert (pruned.before.weight == 0).sum() == 12  # pruned weights stay so
+
+
+def test_a_long_way_to_the_last_layer_is_no_deep_recursion() -> None:
+    def forward(s: Any, x: Tensor) -> Any:
+        h = s.i(x)
+        for _ in range(400):
+            h = h + x[:, :1] * 0.01
+        return s.o(F.relu(h))
+
+    assert units(swap(Written(forward), "mish", (4,))) == {"relu": 6}
+
+
 @pytest.mark.parametrize("kept", KEPT)
 def test_what_is_no_activation_stays(kept: str) -> None:
     theirs, wanted = KEPT[kept]
     network = Between(theirs)
-    ours = swap(network, "mish", (4,), unit_axis=1)
+    ours = swap(network, "mish", (4,))
     x = drawn(5, 4)
     assert_close(ours(x), network.after(wanted(network.before(x))))
 
@@ -468,6 +657,22 @@ BODIES: dict[str, tuple[Any, dict[str, Any]]] = {
         lambda s, x: F.relu(s.l(x) + s.k(s.l(x)) + s.bias).mean(1),
         {"l": nn.Linear(8, 24), "k": nn.Linear(24, 24)},
     ),
+    "a graph": (
+        lambda s, x: F.relu(s.w @ s.l(x) + s.bias).mean(1),
+        {"w": weights(8, 8), "l": nn.Linear(8, 24)},
+    ),
+    "a graph by einsum": (
+        lambda s, x: F.relu(torch.einsum("vw,bwf->bvf", s.w, s.l(x)) + s.bias).mean(1),
+        {"w": weights(8, 8), "l": nn.Linear(8, 24)},
+    ),
+    "heads of their own": (
+        lambda s, x: F.relu((x[:, None] @ s.w) + s.bias.view(4, 1, 6)).mean(2).flatten(1),
+        {"w": weights(4, 8, 6)},
+    ),
+    "tokens normalised": (
+        lambda s, x: F.relu(s.n(s.l(x)) + s.bias).mean(1),
+        {"l": nn.Linear(8, 24), "n": nn.BatchNorm1d(8)},
+    ),
     "a product by hand": (
         lambda s, x: F.relu((x[..., None] * s.w).sum(2) + s.bias).mean(1),
         {"w": weights(8, 24)},
@@ -501,6 +706,8 @@ def test_where_nothing_says_where_units_are_the_user_does() -> None:
     assert units(swap(Features(body), "relu", (8, 8), unit_axis=-1)) == {"relu": 8}
     with pytest.raises(BadValue, match="--unit-axis 3"):
         swap(Features(body), "relu", (8, 8), unit_axis=3)
+    with pytest.raises(BadValue, match="is known"):
+        swap(Between(nn.ReLU()), "relu", (4,), unit_axis=1)
 
 
 # --- as it is written -----------------------------------------------------------------------------
@@ -688,6 +895,36 @@ def normed(shape, classes):
     return nn.Sequential(norm.weight_norm(nn.Linear(4, 6)), nn.ReLU(),
                          norm.spectral_norm(nn.Linear(6, 6)), nn.ReLU(), nn.Linear(6, classes))
 
+SHARED = nn.Sequential(nn.Linear(4, 6), nn.PReLU(), nn.Linear(6, 3))
+
+def shared(shape, classes):
+    return SHARED
+
+def zeroed(shape, classes):
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, classes))
+    nn.init.zeros_(net[2].weight)
+    return net
+
+class Unused(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.unused, self.a, self.out = nn.Linear(4, 4), nn.Linear(4, 6), nn.Linear(6, classes)
+
+    def forward(self, x):
+        return self.out(F.relu(self.a(x)))
+
+class Assigning(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.a, self.out = nn.Linear(4, 6), nn.Linear(6, classes)
+        self.register_buffer("mean", torch.zeros(6))
+
+    def forward(self, x):
+        h = self.a(x)
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * h.detach().mean(0)
+        return self.out(F.relu(h - self.mean))
+
 def gated(shape, classes):
     class Gated(nn.Module):
         def __init__(self):
@@ -791,3 +1028,34 @@ def test_a_gate_is_named_or_refused(
     assert main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--strict-swap: in ./nets.py:gated would stay as they are: sigmoid (a gate)" in line
+
+
+def test_networks_that_the_code_hands_out_again_are_copied(
+    nets: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["-d", "iris", "-m", "./nets.py:shared", "--epochs", "3", "--device", "cpu"]
+    rows = []
+    for more in (["-a", "mish,relu"], ["-a", "relu"]):
+        assert main(["train", *command, *more, "--no-ledger", "--format", "json"]) == 0
+        rows.append(json.loads(capsys.readouterr().out)[-1])
+    assert rows[0]["loss"] == rows[1]["loss"]
+
+
+@pytest.mark.parametrize("name", ["zeroed", "Unused"])
+def test_layers_without_gradient_at_the_start_are_no_fault(
+    name: str, nets: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    row, _ = trained(capsys, name, "--epochs", "2")
+    assert row["failed"] is None
+
+
+def test_buffers_that_are_assigned_are_not_lost_in_a_stack(
+    nets: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = []
+    for width in ("1", "3"):
+        command = ["-d", "iris", "-m", "./nets.py:Assigning", "--epochs", "2", "--seeds", "3"]
+        more = ["--stack", width, "--precision", "float64", "--no-ledger", "--format", "json"]
+        assert main(["train", *command, *more, "--device", "cpu"]) == 0
+        losses.append([row["loss"] for row in json.loads(capsys.readouterr().out)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)

@@ -7,10 +7,11 @@ it gave; else it is refused, by the first call that differs.
 
 from __future__ import annotations
 
-import copy
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
 from typing import Any
 
 import torch
@@ -19,15 +20,26 @@ from torch import Tensor, nn
 from relubench.errors import BadValue
 from relubench.layers import WEIGHTED, drawing_from
 from relubench.models import axes, calls, recognition
-from relubench.models.calls import Record, Value, in_mode, recorded, spelt
+from relubench.models.calls import Call, Record, Value, in_mode, recorded, spelt
 from relubench.models.recognition import Formula
-from relubench.models.swapping import Analysis, Mode, Site, Step, Swap, Swapped, fit, show
+from relubench.models.swapping import (
+    Analysis,
+    Mode,
+    Site,
+    Step,
+    Swap,
+    Swapped,
+    copied,
+    fit,
+    show,
+)
 from relubench.own_code import brief
 
 DROPPED = {"dropout": 0, "dropout1d": 2, "dropout2d": 2, "dropout3d": 2, "dropped": 1}
 DROPPING = {"StochasticDepth": "p", "DropPath": "drop_prob"}  # modules that zero whole examples
 FEW, MANY = 2, 3  # examples in the passes that are looked at
 MODES = (True, False)  # training, evaluation
+INSTEAD = "write it with torch's functions, or a factory (input_shape, classes, activation)"
 
 
 def analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
@@ -35,9 +47,17 @@ def analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
 
     The network stays as it is, but for modules that are made to be seen.
     """
-    original = _copied(name, network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what training says, it says then
+        return _analysed(name, network, shape)
+
+
+def _analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise BadValue(f"{name} holds TorchScript, which torch does not show: {INSTEAD}")
+    _run(name, network, shape)  # lazy layers are made now
+    original = copied(name, network, network.parameters())  # they are only read
     shown = _dropping(network)
-    _run(name, network, shape)
     first, unseen = _first_record(name, network, shape)
     shown |= unseen
     records = {(True, FEW): first}
@@ -50,6 +70,7 @@ def analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
     for mode in MODES:
         for call, reason in found[mode, FEW].hidden:
             raise BadValue(f"{name}: the activation {call} cannot be swapped: {reason}")
+        _check_drops(name, records[mode, FEW])
     if not any(found[mode, FEW].formulas for mode in MODES):
         raise BadValue(
             f"{name} has no activation that could be swapped: no call between its layers is "
@@ -69,14 +90,14 @@ def _forgetting(analysis: Analysis) -> Analysis:
     return replace(analysis, modes=modes)
 
 
-def _copied(name: str, network: nn.Module) -> nn.Module:
-    weights = {id(parameter): parameter for parameter in network.parameters()}  # only read
-    try:
-        return copy.deepcopy(network, weights)
-    except Exception as error:
-        raise BadValue(
-            f"{name} cannot be copied, to see that it stays the same: {brief(error)}"
-        ) from error
+def _check_drops(name: str, record: Record) -> None:
+    """Refuse a dropout that the backward pass would draw anew."""
+    for call in record.calls:
+        if call.name in DROPPED and (call.redone or (call.hidden and record.custom)):
+            raise BadValue(
+                f"{name}: {call} is done again in the backward pass, with other draws "
+                "(torch.utils.checkpoint): switch that off"
+            )
 
 
 def _dropping(network: nn.Module) -> dict[str, Any]:
@@ -115,8 +136,7 @@ def _first_record(
         raise BadValue(
             f"{name} calls something that torch does not show (TorchScript, an operator of one's "
             f"own; what it gives goes to {record.unseen}), so that its activations cannot be "
-            "swapped: write it with torch's functions, or write a factory (input_shape, classes, "
-            "activation)"
+            f"swapped: {INSTEAD}"
         )
     return record, shown
 
@@ -143,7 +163,7 @@ def _run(name: str, network: nn.Module, shape: Sequence[int]) -> None:
         for mode in MODES:
             with in_mode(network, mode), drawing_from(None):
                 network(_examples(shape, FEW))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         size = "x".join(map(str, shape))
         raise BadValue(f"{name} cannot take examples of {size}: {brief(error)}") from error
 
@@ -163,7 +183,7 @@ def _recorded(
     try:
         with in_mode(network, mode), drawing_from(None), torch.enable_grad():
             return recorded(network, x.clone())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         size = "x".join(map(str, shape))
         raise BadValue(f"{name} cannot take {count} examples of {size}: {brief(error)}") from error
 
@@ -203,25 +223,27 @@ def _joined(
     shown: Mapping[str, Any],
 ) -> Analysis:
     """One numbering of the sites for both modes: the n-th at a place is the same in both."""
-    numbers: dict[tuple[str, int], int] = {}
+    numbers: dict[int, int] = {}  # of sites by the call that ends them, in evaluation
+    same = _aligned(records[True, FEW], records[False, FEW])
+    places: Counter[str] = Counter()
     sites: list[Site] = []
     modes = {}
     positions: dict[int, float] = {}
     for mode in (False, True):
         few, many = records[mode, FEW], records[mode, MANY]
         known: dict[Value, axes.Axes | None] = {}
-        seen: Counter[str] = Counter()
         steps: dict[int, Step] = {}
         for formula in found[mode, FEW].formulas:
-            place = formula.place
-            seen[place] += 1
-            key = (place, seen[place])
+            number = formula.call.number
+            key = same.get(number, -1 - number) if mode else number
             if key not in numbers:
                 numbers[key] = len(sites)
-                called = f"{place}_{seen[place]}" if seen[place] > 1 else place
+                places[formula.place] += 1
+                again = places[formula.place]
+                called = f"{formula.place}_{again}" if again > 1 else formula.place
                 sites.append(_site(called, formula, few, many, known, counted=not mode))
-                positions[numbers[key]] = formula.call.number
-            steps[formula.call.number] = _step(numbers[key], formula)
+                positions[numbers[key]] = number
+            steps[number] = _step(numbers[key], formula, few)
         if mode:  # one that drops in evaluation too, draws as its own code has it
             steps |= _drops(few)
         modes[mode] = Mode(few.functions, steps, _kept(steps))
@@ -233,6 +255,26 @@ def _joined(
         unused=_unused(network, records, found),
         staying=list(dict.fromkeys(found[False, FEW].staying + found[True, FEW].staying)),
     )
+
+
+def _aligned(training: Record, evaluation: Record) -> dict[int, int]:
+    """The calls of training that are calls of evaluation too, by their numbers.
+
+    Those are the longest runs of the same functions in the same modules, on the same shapes.
+    """
+
+    def spelt_out(record: Record) -> list[Any]:
+        return [
+            (call.name, call.path, call.line, *(value.shape for value in call.outputs))
+            for call in record.calls
+            if call.number >= 0
+        ]
+
+    one, other = spelt_out(training), spelt_out(evaluation)
+    if one == other:
+        return {number: number for number in range(len(one))}
+    blocks = SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
+    return {a + n: b + n for a, b, size in blocks for n in range(size)}
 
 
 def _site(
@@ -282,13 +324,30 @@ def _unit_axes(
     return before or (tuple(left) if len(left) == 1 else None)
 
 
-def _step(site: int, formula: Formula) -> Step:
+def _step(site: int, formula: Formula, record: Record) -> Step:
     """How the site is answered: at the call that ends the formula."""
     call, start = formula.call, formula.start
     into = call.inputs.index(call.written) if call.effect and call.written else None
+    step = Step(
+        site=site,
+        into=into,
+        copied=_overwritten(start, call, record),
+        copies=_overwritten(formula.end, call, record),
+        own=formula,
+    )
     if start in call.inputs:
-        return Step(site=site, taken=call.inputs.index(start), into=into, own=formula)
-    return Step(site=site, held=_made_at(start), into=into, own=formula)
+        return replace(step, taken=call.inputs.index(start))
+    return replace(step, held=_made_at(start))
+
+
+def _overwritten(value: Value, call: Call, record: Record) -> bool:
+    """Whether something is written to a value's memory after a call."""
+    memory = value.tensor.untyped_storage()._cdata
+    return any(
+        later.written.tensor.untyped_storage()._cdata == memory
+        for later in record.calls
+        if later.number > call.number and later.written is not None
+    )
 
 
 def _made_at(value: Value) -> tuple[int, int]:
@@ -338,11 +397,13 @@ def _order(network: nn.Module, record: Record, positions: Mapping[int, float]) -
         number = next((c.number for c in record.calls[run.first :] if c.number >= 0), 0)
         began.setdefault(run.path, number)
     places: list[tuple[float, str | int]] = []
-    for path, module in network.named_modules():
-        if isinstance(module, WEIGHTED):
-            parent = path
-            while parent not in began:
-                parent = parent.rpartition(".")[0]
+    layers = [path for path, module in network.named_modules() if isinstance(module, WEIGHTED)]
+    homes = {path.rpartition(".")[0] for path in layers if path in began}
+    for path in layers:
+        parent = path
+        while parent not in began:
+            parent = parent.rpartition(".")[0]
+        if parent == path or parent not in homes | {""}:  # else nothing calls it
             places.append((began[parent] - 0.5, path))
     places += [(position, number) for number, position in positions.items()]
     return [what for _, what in sorted(places, key=lambda place: place[0])]

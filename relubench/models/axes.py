@@ -7,7 +7,7 @@ axis too. Where the way from the layer before is lost, the layer after says whic
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ LAST |= {"bilinear", "gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell", 
 PRODUCTS = {"matmul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "inner": (0, 1), "mv": (0, 1)}
 PRODUCTS |= {"addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2)}
 CHANNELS = {"batch_norm", "instance_norm", "group_norm"}
+LAYERS = {"layer_norm", "rms_norm"}
 SAME = {"softmax", "log_softmax", "dropout", "dropout1d", "dropout2d", "dropout3d", "dropped"}
 SAME |= {"alpha_dropout", "feature_dropout", "local_response_norm", "normalize", "cumsum"}
 PER_CHANNEL = ("pool", "interpolate", "upsample", "pad")  # in their names
@@ -42,13 +43,31 @@ def feature_axes(value: Value, known: dict[Value, Axes | None]) -> Axes | None:
 
     known  what was found before; more is added
     """
-    if value not in known:
-        known[value] = None
-        call = value.call
-        if call and any(taken.reached for taken in call.inputs):
-            made = _made(call, value)
-            known[value] = made or _kept(call, value, _Lazy(known))
+    for each in [*_behind(value, known), value]:
+        if each not in known:
+            known[each] = None
+            call = each.call
+            if call and any(taken.reached for taken in call.inputs):
+                axes = _Lazy(known)
+                known[each] = _made(call, each, axes) or _kept(call, each, axes)
     return known[value]
+
+
+def _behind(value: Value, known: Mapping[Value, Axes | None]) -> list[Value]:
+    """What it comes from as far back as layers with weights, in the order of the calls.
+
+    They are gone through in this order, so that a long way back is no deep recursion.
+    """
+    found: set[Value] = set()
+    left = [value]
+    while left:
+        call = left.pop().call
+        if call is None or _made(call, call.outputs[0], {}) is not None:
+            continue
+        new = {v for v in call.inputs if v.reached and v not in known} - found
+        found |= new
+        left += new
+    return sorted(found, key=lambda each: each.call.number if each.call else -1)
 
 
 class _Lazy(dict[Value, Axes]):
@@ -86,9 +105,7 @@ def weighed_axis(call: Call, value: Value) -> int | None:
     ndim, name = value.tensor.ndim, call.name
     if name in CONVOLUTIONS:
         return ndim - CONVOLUTIONS[name] - 1
-    if name in CHANNELS:
-        return min(1, ndim - 1)
-    if name in LAST | {"layer_norm", "rms_norm"}:
+    if name in LAST:
         return ndim - 1
     if name in PRODUCTS:
         left, right = (_argument(call, place) for place in PRODUCTS[name])
@@ -124,26 +141,43 @@ def _weighs(call: Call) -> bool:
     return any(value.reached and weighed_axis(call, value) is not None for value in call.inputs)
 
 
-def _made(call: Call, value: Value) -> Axes | None:
-    """The feature axes of what a layer with weights makes, or a normalisation of channels."""
+def _made(call: Call, value: Value, axes: Mapping[Value, Axes]) -> Axes | None:
+    """The feature axes of what a layer with weights makes, or a normalisation."""
     ndim, name = value.tensor.ndim, call.name
     if name in CONVOLUTIONS:
         return (ndim - CONVOLUTIONS[name] - 1,)
     if name in LAST:
         return (ndim - 1,)
-    if name in CHANNELS and ndim > 1:
-        return (1,)
-    if name in {"layer_norm", "rms_norm"}:
-        return (ndim - 1,) if len(_sizes(call)) == 1 else None
+    if name in CHANNELS | LAYERS:
+        before = next((axes[v] for v in call.inputs if v.reached and v in axes), ())
+        if len(before) == 1 or (name in LAYERS and len(_sizes(call)) > 1):
+            return before or None  # features stay what they are
+        return (ndim - 1,) if name in LAYERS else (min(1, ndim - 1),)
     if name in PRODUCTS:
         left, right = (_argument(call, place) for place in PRODUCTS[name])
-        if _fixed(right):
-            return (ndim - 1,) if right is not None and right.tensor.ndim > 1 else None
-        if _fixed(left):
-            return (ndim - 2,) if right is not None and right.tensor.ndim > 1 else (ndim - 1,)
+        if left is not None and right is not None and _fixed(right):
+            return _heads(left, right, value) if right.tensor.ndim > 1 else None
+        if right is not None and _fixed(left):
+            if ndim > 1 and right in axes and right.tensor.ndim == ndim and ndim - 1 in axes[right]:
+                return (ndim - 2, ndim - 1)  # x mixes places, its features stay: both may be units
+            return (ndim - 2,) if right.tensor.ndim > 1 else (ndim - 1,)
     if name == "einsum":
-        return _spelt(call)
+        return _spelt(call, axes)
     return None
+
+
+def _heads(left: Value, right: Value, value: Value) -> Axes:
+    """The features after x @ w: the last axis, and those before it that only w has."""
+    ndim = value.tensor.ndim
+    own = []
+    for axis in range(ndim - 2):
+        sizes = [
+            taken.shape[axis - ndim] if taken.tensor.ndim >= ndim - axis else 1
+            for taken in (left, right)
+        ]
+        if sizes[0] == 1 and sizes[1] > 1:
+            own.append(axis)
+    return (*own, ndim - 1)
 
 
 def _kept(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
@@ -156,7 +190,7 @@ def _kept(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
     for taken in given:
         shifted = tuple(axis + len(shape) - taken.tensor.ndim for axis in axes[taken])
         same = all(shape[a] == taken.shape[b] for a, b in zip(shifted, axes[taken], strict=True))
-        if name in ELEMENTWISE | SAME and same:
+        if name in ELEMENTWISE | SAME | CHANNELS | LAYERS and same:
             return shifted
         if any(part in name for part in PER_CHANNEL) and taken.tensor.ndim == len(shape):
             return axes[taken] if same else None
@@ -267,16 +301,17 @@ def _sizes(call: Call) -> Sequence[int]:
     return sizes
 
 
-def _spelt(call: Call) -> Axes | None:
-    """The axes of an einsum's result that come from its weights alone."""
+def _spelt(call: Call, axes: Mapping[Value, Axes]) -> Axes | None:
+    """The axes of an einsum's result that come from its weights alone, or keep features."""
     letters = _letters(call)
     if letters is None:
         return None
     operands, made = letters
     weights = {c for value, own in operands if not value.reached for c in own}
     others = {c for value, own in operands if value.reached for c in own}
-    axes = tuple(axis for axis, letter in enumerate(made) if letter in weights - others)
-    return axes or None
+    features = {own[axis] for value, own in operands if value in axes for axis in axes[value]}
+    kept = (weights - others) | (features - weights if weights else set())
+    return tuple(axis for axis, letter in enumerate(made) if letter in kept) or None
 
 
 def _summed(call: Call, value: Value) -> int | None:

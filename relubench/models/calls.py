@@ -7,6 +7,7 @@ that torch cannot show (a torch.autograd.Function, TorchScript) is noticed by wh
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ ASKING |= {"stride", "is_floating_point", "is_complex", "is_contiguous", "elemen
 ASKING |= {"tolist", "data_ptr", "storage_offset", "get_device", "nelement", "ndimension"}
 ASKING |= {"is_nonzero", "is_same_size", "equal", "allclose", "register_hook", "untyped_storage"}
 ASKING |= {"__set__", "requires_grad_", "retain_grad", "device"}
+OURS = {"torch", "relubench"}
 VIEWS = {"T", "mT", "H", "mH", "real", "imag", "data"}  # attributes that are other tensors
 # One spelling for each function: without _ around it, and these.
 SPELT = {"iadd": "add", "radd": "add", "isub": "sub", "subtract": "sub", "imul": "mul"}
@@ -69,6 +71,7 @@ class Call:
     effect     whether that change is seen by another name than the call's result
     hidden     whether autograd does not see it, inside a torch.autograd.Function or no_grad
     redone     whether it is done again in the backward pass (torch.utils.checkpoint)
+    line       of code that calls it: file and number
     """
 
     number: int
@@ -81,6 +84,7 @@ class Call:
     effect: bool = False
     hidden: bool = False
     redone: bool = False
+    line: tuple[str, int] = ("", 0)
 
     @property
     def name(self) -> str:
@@ -224,6 +228,7 @@ class Recorder(TorchFunctionMode):
         )
         call.hidden = self.graded and not torch.is_grad_enabled()
         call.redone = _saving() != self.hooks
+        call.line = _line()
         return call
 
     def value(self, tensor: Tensor) -> Value:
@@ -351,6 +356,14 @@ def _memory(tensor: Tensor) -> int:
 
 def _geometry(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.shape, tensor.stride(), tensor.storage_offset()
+
+
+def _line() -> tuple[str, int]:
+    """The innermost line of code that is neither torch's nor relubench's."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in OURS:
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _saving() -> Any:

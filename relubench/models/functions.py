@@ -8,6 +8,7 @@ BENT = {"clamp", "clamp_min", "clamp_max", "maximum", "minimum", "max", "min", "
 BENT |= {"where", "masked_fill", "gt", "lt", "ge", "le", "sign", "sgn", "heaviside", "copysign"}
 BENT |= {
     "setitem",
+    "index_put",
     "erf",
     "erfc",
     "sin",
@@ -50,5 +51,10 @@ MIXING |= {
 }
 WEIGHING = {"mul", "matmul", "bmm", "einsum", "scaled_dot_product_attention", "baddbmm", "addcmul"}
 WEIGHING |= {"lerp", "where"}
+GATHERING = {"sum", "mean", "cat", "concat", "stack", "clamp", "div", "add", "sub", "amax"}
 STAYING = {"glu": "glu", "gru": "the gates of a GRU", "lstm": "the gates of an LSTM"}
+STAYING |= {"gru_cell": "the gates of a GRU", "lstm_cell": "the gates of an LSTM"}
+STAYING |= {"rnn_tanh_cell": "the tanh of an RNN", "rnn_relu_cell": "the relu of an RNN"}
 STAYING |= {"rnn_tanh": "the tanh of an RNN", "rnn_relu": "the relu of an RNN"}
+
+NORMS = {"batch_norm", "instance_norm", "group_norm", "layer_norm", "rms_norm"}

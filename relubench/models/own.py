@@ -9,7 +9,6 @@ ready network, a bias of -5. It stays as it is; only weights that the code draws
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,7 @@ from relubench.errors import RelubenchError
 from relubench.layers import Act, drawing_from
 from relubench.models.analysis import analysed
 from relubench.models.model import Model
-from relubench.models.swapping import Analysis, swapped
+from relubench.models.swapping import Analysis, copied, plain, swapped
 from relubench.own_code import Own, OwnCodeError, brief
 
 GIVEN = "(input_shape, classes, activation)"
@@ -80,7 +79,7 @@ def model(name: str, own: Own) -> OwnModel:
     """The entry for a user's own model; raises OwnCodeError if it cannot be one."""
     thing: Callable[..., Any] = own.thing
     if isinstance(own.thing, nn.Module):
-        thing = _copied(own.thing)
+        thing = _giving(own.thing)
     elif not callable(thing):
         kind = type(thing).__name__
         raise OwnCodeError(
@@ -98,8 +97,8 @@ def model(name: str, own: Own) -> OwnModel:
     )
 
 
-def _copied(network: nn.Module) -> Callable[[], nn.Module]:
-    return lambda: copy.deepcopy(network)
+def _giving(network: nn.Module) -> Callable[[], nn.Module]:
+    return lambda: network
 
 
 def network(
@@ -140,7 +139,7 @@ def _made(
         raise OwnCodeError(f"{source.name} cannot be built: {brief(error)}") from error
     if not isinstance(made, nn.Module):
         raise OwnCodeError(f"{source.name} gives {type(made).__name__}: a model is an nn.Module")
-    return made
+    return copied(source.name, plain(made))  # its code may hand out the same modules every time
 
 
 @lru_cache

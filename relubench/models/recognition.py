@@ -8,7 +8,7 @@ positions (a gate), where it is the network's output, or where it only guards a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -22,9 +22,11 @@ from relubench.models.functions import (
     BENT,
     CURVED,
     ELEMENTWISE,
+    GATHERING,
     MIXING,
     MOVING,
     NAMED,
+    NORMS,
     STAYING,
     STRAIGHT,
     WEIGHING,
@@ -73,24 +75,17 @@ class Formula:
 
     def at(self, x: Tensor) -> Tensor:
         """The function of `x`, of the shape of `start`: its calls are made again."""
-        made: dict[Value, Any] = {self.start: x}
-
-        def put(value: Value) -> Any:
-            if value in self.inside and value not in made:
-                made[value] = again(value)
-            return made.get(value, value.tensor)
-
-        def again(value: Value) -> Any:
+        made: dict[Value, Tensor] = {self.start: x}
+        for value in sorted(self.inside, key=_age):
             call = value.call
             assert call is not None
             if call.written is None:
-                return call.repeated(put)
-            taken = put(call.written).clone()
-            call.repeated(lambda other: taken if other is call.written else put(other))
-            return taken
-
-        result: Tensor = put(self.end)
-        return result
+                made[value] = call.repeated(lambda taken: made.get(taken, taken.tensor))
+                continue
+            written = made.get(call.written, call.written.tensor).clone()
+            call.repeated(partial(_written, call.written, written, made))
+            made[value] = written
+        return made[self.end]
 
     @torch.no_grad()
     def values(self, points: Sequence[float]) -> list[Tensor]:
@@ -127,6 +122,10 @@ class Formula:
         )
 
 
+def _written(old: Value, new: Tensor, made: Mapping[Value, Tensor], taken: Value) -> Tensor:
+    return new if taken is old else made.get(taken, taken.tensor)
+
+
 @dataclass(eq=False)
 class Found:
     """What a record holds.
@@ -151,6 +150,8 @@ def recognised(record: Record) -> Found:
                 continue
             reason = _staying(record, formula)
             hidden = _hidden(record, formula)
+            if reason == "a gate":
+                elementwise.gates.add(formula.call.line)
             if reason:
                 found.staying.append((f"{formula.title} in {formula.place}", reason))
             elif hidden:
@@ -159,11 +160,19 @@ def recognised(record: Record) -> Found:
                 elementwise.roots[formula.end] = formula.end
                 elementwise.linear[formula.end] = True
                 found.formulas.append(formula)
+    _join_gates(found, elementwise.gates)
     found.formulas.sort(key=lambda formula: formula.call.number)
     for call in record.calls:
         if call.name in STAYING and any(value.reached for value in call.inputs):
             found.staying.append((str(call), STAYING[call.name]))
     return found
+
+
+def _join_gates(found: Found, lines: set[tuple[str, int]]) -> None:
+    """What a line of code makes is a gate in every step, also in the first, of no state yet."""
+    for formula in [f for f in found.formulas if f.opens and f.call.line in lines]:
+        found.formulas.remove(formula)
+        found.staying.append((f"{formula.title} in {formula.place}", "a gate"))
 
 
 class _Elementwise:
@@ -177,6 +186,7 @@ class _Elementwise:
         self.record = record
         self.roots: dict[Value, Value] = {}
         self.linear: dict[Value, bool] = {}
+        self.gates: set[tuple[str, int]] = set()  # lines of code that make gates
         for call in record.calls:
             for value in call.outputs:
                 if value.call is call:  # not an argument that is handed on
@@ -268,14 +278,17 @@ class _Elementwise:
                 yield value
 
     def _core(self, start: Value, end: Value, between: set[Value]) -> Formula:
-        """Without the linear functions before and after it, and a shortcut around it."""
+        """Without the linear functions before and after it.
+
+        Where a named function is all that is bent, it is the activation, whatever scales, moves
+        and shortcuts lie around it: with relu for relu nothing changes then.
+        """
+        segment = _up_to(end, start)
+        bent = [value for value in segment if not _straight(value.call)]
+        if len(bent) == 1 and _named(bent[0]):
+            return Formula(_inputs(bent[0])[0], bent[0], frozenset(bent))
         while (before := _before(end)) and before is not start and not self._plain(before, start):
             end = before
-        if end.call and end.call.name in {"add", "sub"} and start in _inputs(end):
-            others = [value for value in _inputs(end) if value is not start]
-            named = [v for v in others if v.call and v.call.name in NAMED and _inputs(v) == [start]]
-            if len(named) == len(others) == 1:
-                end = named[0]
         inside = _up_to(end, start)
         while (after := _after(start, inside)) and after is not end:
             start = after
@@ -284,11 +297,7 @@ class _Elementwise:
 
     def _plain(self, value: Value, start: Value) -> bool:
         """Whether nothing is bent on the way to a value."""
-        return all(v.call and v.call.name in STRAIGHT for v in _up_to(value, start)) and all(
-            v.call.name not in {"mul", "div"} or len(_inputs(v)) == 1
-            for v in _up_to(value, start)
-            if v.call
-        )
+        return all(_straight(between.call) for between in _up_to(value, start))
 
     def _widened(
         self, core: Formula, start: Value, end: Value, between: set[Value], runs: Sequence[Run]
@@ -305,7 +314,9 @@ class _Elementwise:
             if run.input is None or run.output not in segment:
                 continue
             inside = _up_to(run.output, run.input)
-            if core.inside <= inside <= segment and core.start in inside | {run.input}:
+            fits = core.inside <= inside <= segment and core.start in inside | {run.input}
+            around = inside - core.inside
+            if fits and (not around or not (core.named or any(_number(v) is None for v in around))):
                 return Formula(run.input, run.output, frozenset(inside), run)
         wide = self._with_numbers(core, start, between)
         single = len(core.inside) == 1
@@ -365,14 +376,14 @@ def _staying(record: Record, formula: Formula) -> str | None:
     reached = [(call, value) for call, value in users if call is not None]
     if formula.call.effect and not reached:
         return None  # a part of a tensor that is used as a whole
-    if not reached and _comes_out(formula.end, set(record.results)):
+    if _comes_out(formula, record):
         return "the network's output"
-    divides = [call.name == "div" and _inputs_of(call)[-1:] == [value] for call, value in reached]
+    divides = [call.name == "div" and call.inputs[-1:] == [value] for call, value in reached]
     if reached and all(divides):
         return ""
     if reached and all(call.name in {"softmax", "log_softmax"} for call, _ in reached):
         return "it bounds what a softmax takes"
-    if formula.opens and reached and all(_weighs(call, value) for call, value in reached):
+    if formula.opens and _gates(formula.end, set()):
         return "a gate"
     bent = formula.names & (NAMED | BENT) or formula.run
     if not bent and not any(_weighted(call, value) for call, value in reached):
@@ -380,10 +391,35 @@ def _staying(record: Record, formula: Formula) -> str | None:
     return None
 
 
-def _comes_out(value: Value, results: set[Value]) -> bool:
-    """Whether a value is what the network gives, wherever it is moved to before."""
-    moved = (out for call in value.users if call.name in MOVING for out in call.outputs)
-    return value in results or any(_comes_out(out, results) for out in moved if out is not value)
+def _gates(value: Value, seen: set[Value]) -> bool:
+    """Whether something else is multiplied by a value, or by what sums and means make of it."""
+    seen.add(value)
+    for call in value.users:
+        if _weighs(call, value):
+            return True
+        gathered = call.name in MOVING | GATHERING | STRAIGHT or "pool" in call.name
+        divided = call.name == "div" and call.inputs[-1:] == [value]  # by the sum of gates
+        if gathered and not divided and any(_gates(v, seen) for v in call.outputs if v not in seen):
+            return True
+    return False
+
+
+def _comes_out(formula: Formula, record: Record) -> bool:
+    """Whether it is what the network gives, moved about and scaled at most, and nothing else."""
+    results, left, seen = set(record.results), [formula.end], {formula.end}
+    while left:
+        value = left.pop()
+        if value in results:
+            continue
+        for call in value.users:
+            alone = formula.opens or len({v for v in call.inputs if v.reached}) == 1
+            if call.name not in MOVING and not (_straight(call) and alone):
+                return False
+            left += [out for out in call.outputs if out not in seen]
+            seen.update(call.outputs)
+        if not value.users:
+            return False
+    return True
 
 
 def _uses(
@@ -413,7 +449,7 @@ def _weighs(call: Call, value: Value) -> bool:
 
 def _weighted(call: Call, value: Value) -> bool:
     """Whether a call is a layer that weighs a value: with weights, or a normalisation."""
-    return weighed_axis(call, value) is not None
+    return weighed_axis(call, value) is not None or call.name in NORMS
 
 
 def _hidden(record: Record, formula: Formula) -> str:
@@ -452,10 +488,24 @@ def _alike(call: Call, value: Value) -> bool:
     """Whether every example-dependent argument has the result's shape, and no other a larger."""
     if any(taken.reached and taken.shape != value.shape for taken in call.inputs):
         return False
-    if call.name == "setitem":  # x[x < 0] = 0, and nothing that goes by places
+    if call.name in {"setitem", "index_put"}:  # x[x < 0] = 0, and nothing that goes by places
         where = call.arguments[0][1]
+        where = where[0] if isinstance(where, list | tuple) and len(where) == 1 else where
         return isinstance(where, Value) and where.reached and where.tensor.dtype == torch.bool
     return all(taken.tensor.ndim <= value.tensor.ndim for taken in call.inputs)
+
+
+def _straight(call: Call | None) -> bool:
+    """Whether a call is linear in what depends on the examples."""
+    if call is None or call.name not in STRAIGHT:
+        return False
+    return call.name not in {"mul", "div", "addcmul"} or sum(v.reached for v in call.inputs) == 1
+
+
+def _named(value: Value) -> bool:
+    """Whether a named function of one value makes it, or a module that is shown as one."""
+    named = value.call is not None and value.call.name in NAMED | {"shown"}
+    return named and len(_inputs(value)) == 1
 
 
 def _before(end: Value) -> Value | None:

@@ -6,9 +6,10 @@ activation is answered by an Act of its own, so that a module called twice is tw
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from relubench.layers import Act, Dropout, Ordered, pieces
 from relubench.models import calls
 from relubench.models.calls import Shown, asks, spelt
 from relubench.models.recognition import Formula
-from relubench.own_code import OwnCodeError
+from relubench.own_code import OwnCodeError, brief
 
 Own = Callable[[Tensor], Tensor]
 
@@ -55,6 +56,8 @@ class Step:
             call itself: -1 is the examples' call
     taken   else which of the call's tensors it takes
     into    which of them is changed in place, where that is seen
+    copied  whether what it takes is written to later, so that a gradient needs a copy
+    copies  whether what it gives is
     share, whole  of a dropout
     own     what the network has there itself
     """
@@ -63,6 +66,8 @@ class Step:
     held: tuple[int, int] | None = None
     taken: int = 0
     into: int | None = None
+    copied: bool = False
+    copies: bool = False
     share: float = 0.0
     whole: int = 0
     own: Formula | None = field(default=None, compare=False)
@@ -221,7 +226,8 @@ class Swap(TorchFunctionMode):
         given = calls.tensors((args, kwargs))
         x = given[step.taken] if step.held is None else self.held[step.held]
         if step.into is None:
-            return self._value(step, number, x)
+            value = self._value(step, number, x.clone() if step.copied else x)
+            return value.clone() if step.copies else value
         return given[step.into].copy_(self._value(step, number, x.clone()))
 
     def _value(self, step: Step, number: int, x: Tensor) -> Tensor:
@@ -285,10 +291,39 @@ def swapped(
             f"{activation} does not give one output per pre-activation, and the layers of {name} "
             "have one width for both: use one of the listed models (relubench list models)"
         )
+    if unit_axis is not None and all(site.axes for site in analysis.sites):
+        raise BadValue(f"--unit-axis {unit_axis}: where the units of {name} are is known")
     fit(network, analysis)
     for path in analysis.unused:
         _set_aside(network, path)
     return Swapped(name, network, analysis, activation, unit_axis)
+
+
+def copied(name: str, network: nn.Module, same: Iterable[Tensor] = ()) -> nn.Module:
+    """A network of its own, but for the tensors in `same`; raises BadValue where there is none.
+
+    What a layer computes from its parameters and keeps (weight_norm, prune) is copied as numbers.
+    """
+    made = (v for m in network.modules() for v in vars(m).values() if isinstance(v, Tensor))
+    known = {id(tensor): tensor.detach() for tensor in made if not tensor.is_leaf}
+    known |= {id(tensor): tensor for tensor in same}
+    try:
+        return copy.deepcopy(network, known)
+    except Exception as error:
+        raise BadValue(
+            f"{name} cannot be copied, to see that it stays the same: {brief(error)}"
+        ) from error
+
+
+def plain(network: nn.Module) -> nn.Module:
+    """The network as it was before torch.compile."""
+    network = getattr(network, "_orig_mod", network)
+    for module in list(network.modules()):
+        module._compiled_call_impl = None  # of Module.compile
+        for name, child in list(module.named_children()):
+            if hasattr(child, "_orig_mod"):
+                setattr(module, name, child._orig_mod)
+    return network
 
 
 def fit(network: nn.Module, analysis: Analysis) -> None:
