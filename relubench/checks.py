@@ -70,7 +70,21 @@ def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
             _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
         if unit.sha256 or (foreign and (unit.pieces, unit.outputs) != (1, 1)):
             _check_unit(cell, shape, machine)
-    return _notes(cell, network, strict)
+    return _data_notes(cell, dataset) + _notes(cell, network, strict)
+
+
+def _data_notes(cell: Cell, dataset: Dataset) -> list[str]:
+    """How the examples were read, and which classes only one part of the first split has."""
+    notes = [f"{cell.dataset}: {note}" for note in dataset.notes]
+    train, test = (set(dataset.y[rows].tolist()) for rows in split(cell, dataset))
+    for part, classes in (("training", train - test), ("test", test - train)):
+        if classes:
+            names = ", ".join(repr(dataset.classes[number]) for number in sorted(classes)[:5])
+            more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
+            notes.append(
+                f"{cell.dataset}: class {names}{more} is only in the {part} part (seed {cell.seed})"
+            )
+    return notes
 
 
 def _notes(cell: Cell, network: nn.Module, strict: bool) -> list[str]:
