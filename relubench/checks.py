@@ -42,6 +42,8 @@ def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
             f"--folds {cell.split.folds}: class {rarest!r} of {cell.dataset} has only "
             f"{counts.min()} examples, so at most {counts.min()} folds"
         )
+    if dataset.groups is not None:
+        _check_groups(cell, len(np.unique(dataset.groups)))
     sizes = _sizes(cell, dataset)
     limit, pca = cell.preparation.limit, cell.preparation.pca
     if limit and limit < len(dataset.classes):
@@ -114,6 +116,8 @@ def _sizes(cell: Cell, dataset: Dataset) -> set[int]:
     """How many examples the cell, or one of another fold, learns from at any time."""
     train, _ = split(cell, dataset)
     sizes, folds = {len(train)}, cell.split.folds
+    if dataset.groups is not None:
+        return _sizes_of_groups(cell, dataset)
     if folds:
         whole = len(train) if cell.split.carried else dataset.n_train
         sizes = {whole - whole // folds, whole - math.ceil(whole / folds)}
@@ -121,6 +125,29 @@ def _sizes(cell: Cell, dataset: Dataset) -> set[int]:
     if cell.recipe.rates:
         sizes |= {size - math.ceil(size * VALIDATION) for size in sizes}
     return sizes
+
+
+def _sizes_of_groups(cell: Cell, dataset: Dataset) -> set[int]:
+    """As _sizes, where folds are as large as groups make them."""
+    folds = range(cell.split.folds or 0)
+    splits = [replace(cell.split, fold=fold) for fold in folds] or [cell.split]
+    if cell.recipe.rates:
+        splits += [replace(each, validation=True) for each in splits]
+    return {len(split(replace(cell, split=each), dataset)[0]) for each in splits}
+
+
+def _check_groups(cell: Cell, count: int) -> None:
+    """Refuse more parts than there are groups, and weights that are carried from fold to fold."""
+    parts = cell.split.folds or 2
+    if cell.split.carried:
+        raise BadValue(
+            f"{cell.dataset}: its groups cannot be kept apart where weights are carried from fold "
+            "to fold"
+        )
+    if count < parts + bool(cell.recipe.rates):
+        raise BadValue(
+            f"{cell.dataset}: {count} groups are too few for {parts} parts, each with its own"
+        )
 
 
 def _check_one_example(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:

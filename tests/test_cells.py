@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from sklearn.datasets import load_iris
 from relubench.cli import main
 from relubench.datasets import DATASETS, Dataset, cells
 from relubench.errors import BadValue, DataError
-from relubench.plan import Preparation
+from relubench.examples import split
+from relubench.plan import Cell, Preparation, Split
 from relubench.preprocessing import prepare
 
 IRIS = load_iris()
@@ -336,3 +338,123 @@ def test_a_damaged_table_is_one_line_or_trains(
         flags = ["--epochs", "0", "--no-ledger", "--quiet", "-m", "ffnn:hidden=2"]
         assert main(["train", "-d", f"csv:{path}:target=species", *flags]) in (0, 2)
         assert len(capsys.readouterr().err.splitlines()) <= 3
+
+
+# --- rare classes and groups ----------------------------------------------------------------------
+
+
+CELL = Cell(dataset="it", model="ffnn", activation="relu")
+
+
+def rows_of(classes: list[str]) -> list[list[str]]:
+    """An example per class name: four numbers that say nothing, and the name."""
+    x = np.random.default_rng(0).normal(size=(len(classes), 4)).round(6).astype(str)
+    return [[*row, name] for row, name in zip(x.tolist(), classes, strict=True)]
+
+
+RARE = {
+    "last": ["a"] * 990 + ["b"] * 10,
+    "first": ["a"] * 10 + ["b"] * 990,
+    "middle": ["a"] * 500 + ["b"] * 10 + ["c"] * 490,
+    "two": ["a"] * 980 + ["b"] * 10 + ["c"] * 10,
+    "three of four": ["a"] * 7 + ["b"] * 8 + ["c"] * 900 + ["d"] * 9,
+}
+
+
+@pytest.mark.parametrize("kind", RARE)
+def test_a_limit_keeps_an_example_of_each_class(kind: str, tmp_path: Path) -> None:
+    path = written(tmp_path, rows_of(RARE[kind]))
+    dataset = get(path)
+    for seed in range(5):
+        preparation = Preparation(limit=50)
+        cell = Cell(
+            dataset="it", model="ffnn", activation="relu", seed=seed, preparation=preparation
+        )
+        train, _ = split(cell, dataset)
+        assert len(train) == 50
+        assert set(dataset.y[train]) == set(dataset.y)
+
+
+SINGLE = {
+    "last": (["a"] * 30 + ["b"] * 30 + ["c"], "'c' is only in the training part"),
+    "first": (["a"] + ["b"] * 30 + ["c"] * 30, "'a' is only in the test part"),
+    "two": (["a"] * 30 + ["b"] * 30 + ["c", "d"], "only in the training part"),
+    "middle": (["a"] * 30 + ["b"] + ["c"] * 30, "'b' is only in the "),
+    "few": (["a"] * 20 + ["z"], "'z' is only in the training part"),
+}
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_a_class_that_one_part_lacks_is_said(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes, says = SINGLE[kind]
+    path = written(tmp_path, rows_of(classes))
+    flags = ["--epochs", "1", "--no-ledger", "-m", "ffnn:hidden=2"]
+    assert main(["train", "-d", f"csv:{path}:target=species", *flags]) == 0
+    assert says in capsys.readouterr().err
+
+
+def patients(folder: Path, count: int, each: int, group: str = "patient") -> Path:
+    """Scans that tell the patient, not the class: who is known from training, is recognised."""
+    rng = np.random.default_rng(1)
+    who = np.repeat(np.arange(count), each)
+    y = rng.permutation(np.arange(count) % 2)[who]
+    x = rng.normal(size=(count, 4))[who] + 0.1 * rng.normal(size=(len(who), 4))
+    rows = [[*map(str, row), f"p{p}", str(c)] for row, p, c in zip(x.round(5), who, y, strict=True)]
+    shuffled = [rows[number] for number in rng.permutation(len(rows))]
+    return written(folder, shuffled, [*HEADER[:4], group, "species"])
+
+
+@pytest.mark.parametrize(
+    ("count", "each", "name"),
+    [(40, 10, "patient"), (25, 8, "who"), (60, 4, "a:b"), (12, 30, "a,b"), (30, 10, "@")],
+)
+def test_a_group_is_never_on_both_sides(count: int, each: int, name: str, tmp_path: Path) -> None:
+    path = patients(tmp_path, count, each, f'"{name}"')
+    dataset = get(path, "target=species:group=@5")
+    who = np.array(dataset.groups)
+    assert len(set(who)) == count
+    assert dataset.shape == (4,)
+    for fold in (None, 0, 4):
+        for validation in (False, True):
+            folds = None if fold is None else 5
+            cut = Split(folds=folds, fold=fold, validation=validation)
+            train, test = split(
+                Cell(dataset="it", model="ffnn", activation="relu", split=cut), dataset
+            )
+            assert len(test)
+            assert not set(who[train]) & set(who[test])
+    assert dataset.digest != get(path, "target=species:group=@1").digest
+
+
+def test_who_is_apart_is_not_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = patients(tmp_path, 40, 10)
+    flags = ["-m", "ffnn:hidden=32", "--folds", "5", "--epochs", "40", "--no-ledger"]
+    found = []
+    for group in (":group=patient", ":group=patient"):
+        name = f"csv:{path}:target=species{group}"
+        assert main(["cv", "-d", name, *flags, "--lr", "0.01", "--format", "json"]) == 0
+        out, err = capsys.readouterr()
+        found.append([row["accuracy"] for row in json.loads(out)])
+    assert "examples of one 'patient' stay together (40 of them)" in err
+    assert np.mean(found[0]) < 0.7
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (":group=zzz", "no column 'zzz'"),
+        (":group=species", "target and group are one column"),
+        (":group=patient --folds 13", "12 groups are too few for 13 parts"),
+    ],
+)
+def test_groups_that_cannot_be_kept_are_refused(
+    given: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *flags = f"csv:{patients(tmp_path, 12, 20)}:target=species{given}".split()
+    assert main(["cv", "-d", name, *(flags or ["--folds", "3"]), "--no-ledger", "--quiet"]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert len(err.splitlines()) == 1
