@@ -366,10 +366,7 @@ def test_a_limit_keeps_an_example_of_each_class(kind: str, tmp_path: Path) -> No
     path = written(tmp_path, rows_of(RARE[kind]))
     dataset = get(path)
     for seed in range(5):
-        preparation = Preparation(limit=50)
-        cell = Cell(
-            dataset="it", model="ffnn", activation="relu", seed=seed, preparation=preparation
-        )
+        cell = replace(CELL, seed=seed, preparation=Preparation(limit=50))
         train, _ = split(cell, dataset)
         assert len(train) == 50
         assert set(dataset.y[train]) == set(dataset.y)
@@ -420,9 +417,7 @@ def test_a_group_is_never_on_both_sides(count: int, each: int, name: str, tmp_pa
         for validation in (False, True):
             folds = None if fold is None else 5
             cut = Split(folds=folds, fold=fold, validation=validation)
-            train, test = split(
-                Cell(dataset="it", model="ffnn", activation="relu", split=cut), dataset
-            )
+            train, test = split(replace(CELL, split=cut), dataset)
             assert len(test)
             assert not set(who[train]) & set(who[test])
     assert dataset.digest != get(path, "target=species:group=@1").digest
