@@ -19,6 +19,7 @@ from relubench.errors import BadValue, RelubenchError, UnknownName
 from relubench.examples import VALIDATION, split
 from relubench.formats import counted
 from relubench.models import MODELS
+from relubench.models.chain import image
 from relubench.models.swapping import Swapped
 from relubench.noise import Noise
 from relubench.optimizers import OPTIMIZERS
@@ -72,7 +73,22 @@ def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
             _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
         if unit.sha256 or (foreign and (unit.pieces, unit.outputs) != (1, 1)):
             _check_unit(cell, shape, machine)
-    return _data_notes(cell, dataset) + _notes(cell, network, strict)
+    padded = [] if foreign else _padded(cell, shape, network)
+    return _data_notes(cell, dataset) + padded + _notes(cell, network, strict)
+
+
+def _padded(cell: Cell, shape: tuple[int, ...], network: nn.Module) -> list[str]:
+    """That examples stand in a border of 0, since the model wants larger ones."""
+    pad = next((each for each in network.modules() if isinstance(each, nn.ZeroPad2d)), None)
+    if pad is None:
+        return []
+    _, height, width = image(cell.model, shape)
+    left, right, above, below = pad.padding
+    given = f"{height}x{width}" if len(shape) == 3 else f"{shape[0]} numbers as {height}x{width}"
+    return [
+        f"{cell.model}: examples of {given} get a border of 0, to be "
+        f"{height + above + below}x{width + left + right}"
+    ]
 
 
 def _data_notes(cell: Cell, dataset: Dataset) -> list[str]:

@@ -453,3 +453,38 @@ def test_groups_that_cannot_be_kept_are_refused(
     err = capsys.readouterr().err
     assert says in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["last", "first", "two", "three of four"])
+def test_what_is_no_better_than_the_largest_class_is_said(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Noise as inputs: nothing can be learned but which class is the largest."""
+    path = written(tmp_path, rows_of(RARE[kind]))
+    flags = ["-m", "ffnn:hidden=4", "--epochs", "8", "--lr", "0.01", "--no-ledger", "--quiet"]
+    assert main(["train", "-d", f"csv:{path}:target=species", *flags]) == 0
+    out = capsys.readouterr().out
+    assert "To name the largest class always has" in out
+    assert main(["train", "-d", "iris", *flags]) == 0
+    assert "largest class" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "says"),
+    [
+        ("iris", "lenet5", "examples of 4 numbers as 2x2 get a border of 0, to be 32x32"),
+        ("digits", "lenet5", "examples of 64 numbers as 8x8 get a border of 0, to be 32x32"),
+        ("digits:images=true", "lenet5", "examples of 8x8 get a border of 0, to be 32x32"),
+        ("digits:images=true", "cnn", ""),
+        ("iris", "ffnn", ""),
+    ],
+)
+def test_inputs_that_are_padded_are_said(
+    dataset: str, model: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--epochs", "0", "--no-ledger"]
+    code = main(["train", "-d", dataset, "-m", model, *flags])
+    err = capsys.readouterr().err
+    assert code == 0 or model == "cnn"
+    assert says in err
+    assert ("border of 0" in err) == bool(says)
