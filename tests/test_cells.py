@@ -293,6 +293,17 @@ def test_words_are_no_gaps_in_a_column_of_words(tmp_path: Path) -> None:
     assert any("taken as words: 'colour' (4)" in note for note in dataset.notes)
 
 
+def test_ids_and_dates_of_a_parquet_file_are_said(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(IRIS.data, columns=HEADER[:4]).assign(species=KINDS)
+    days = pd.to_datetime("2024-01-01") + pd.to_timedelta(np.arange(150) % 9, unit="D")
+    ids = [f"k{number % 50}" for number in range(150)]
+    frame.assign(day=days, key=ids).to_parquet(tmp_path / "t.parquet")
+    notes = str(DATASETS.choose(f"parquet:{tmp_path / 't.parquet'}:target=species")(Path()).notes)
+    assert "'day' holds dates, taken as words" in notes
+    assert "column 'key': 50 words among 150 examples, as ids have them" in notes
+
+
 def test_dates_and_mixed_columns_are_said(tmp_path: Path) -> None:
     rows = [[f"2024-01-{n % 28 + 1:02}", *row] for n, row in enumerate(GOOD)]
     assert "'day' holds dates, taken as words" in str(

@@ -241,7 +241,9 @@ def typed(label: str, name: str, column: pd.Series[Any]) -> cells.Column:
         _check_finite(label, name, numbers)
         return cells.Column(numbers, [], {}, ())
     words = column.astype("string").astype(object)
-    return cells.Column(None, words.where(column.notna(), None).tolist(), {}, ())
+    dates = pd.api.types.is_datetime64_any_dtype(column)
+    notes = (f"column {name!r} holds dates, taken as words: write them as numbers",) * dates
+    return cells.Column(None, words.where(column.notna(), None).tolist(), {}, notes)
 
 
 def _check_finite(label: str, name: str, numbers: NDArray[np.float64]) -> None:
@@ -402,7 +404,7 @@ def table(
         f"{shares(y, classes)}, {_counted(len(columns), 'column')} → {_counted(width, 'input')}",
         *notes,
         *itertools.chain.from_iterable(each.notes for each in columns.values()),
-        *_word_notes(list(worded), sizes, caps),
+        *_word_notes(list(worded), sizes, caps, len(y)),
         *([f"{gaps}: filled from each training part"] if gaps else []),
     ]
     if not words and not np.isnan(x).any():
@@ -415,13 +417,17 @@ def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
-def _word_notes(names: Sequence[str], sizes: Sequence[int], caps: Sequence[int]) -> list[str]:
-    """Which columns are words, and of which the rarest words are one input."""
+def _word_notes(
+    names: Sequence[str], sizes: Sequence[int], caps: Sequence[int], examples: int
+) -> list[str]:
+    """Which columns are words, of which the rarest words are one input, and which may be ids."""
     notes = []
     if names:
         listed = [f"{name} ({size})" for name, size in zip(names, sizes, strict=True)]
         notes.append(f"taken as words: {_some(listed)}")
     for name, size, cap in zip(names, sizes, caps, strict=True):
+        if size > max(20, examples / 10):
+            notes.append(f"column {name}: {size} words among {examples} examples, as ids have them")
         if size > cap:
             notes.append(
                 f"column {name}: {size} words, all but the {cap - 1} most frequent in training are "
