@@ -25,7 +25,7 @@ NO_NUMBER = {"none", "-", "--", ".", "..", "missing", "unknown", "nil", "na", "u
     *(word.lower() for word in GAPS),
 }
 TRUTH = {"False": 0.0, "FALSE": 0.0, "false": 0.0, "True": 1.0, "TRUE": 1.0, "true": 1.0}
-SAMPLE = 1000  # distinct cells that are looked at to find the decimal mark
+SAMPLE = 1000  # cells that are looked at to find the decimal mark
 MOSTLY = 0.95  # share of a column's cells that make it one of numbers
 SIGNS = "%‰$€£¥°"
 UNITS = "kg|g|mg|µg|lb|km|m|cm|mm|µm|in|ft|s|ms|min|h|l|ml|°C|°F|Hz|kHz|MHz|kW|Pa|hPa|USD|EUR"
@@ -78,8 +78,8 @@ def decimal_of(columns: Iterable[Sequence[str]], separator: str) -> str:
 
 def _mark(column: Sequence[str]) -> str:
     """The decimal mark with which more of its cells are numbers; "" where both do alike."""
-    marked = (cell for cell in dict.fromkeys(column) if "," in cell or "." in cell)
-    cells = list(itertools.islice(marked, SAMPLE))
+    marked = (cell for cell in column if "," in cell or "." in cell)
+    cells = dict.fromkeys(itertools.islice(marked, SAMPLE))
     right = {mark: sum(_number(cell, mark) is not None for cell in cells) for mark in NUMBER}
     return max(right, key=right.__getitem__) if right["."] != right[","] else ""
 
@@ -95,8 +95,9 @@ def column(label: str, name: str, cells: Sequence[str], decimal: str, usual: str
     distinct = dict.fromkeys(cells)
     if distinct.keys() <= TRUTH.keys():
         return Column(np.array([TRUTH[cell] for cell in cells], dtype=np.float64), [], {}, ())
-    plain = _plain(distinct) if mark == "." else None
-    found = plain or {cell: _number(cell, mark) for cell in distinct}
+    if mark == "." and (plain := _plain(cells)) is not None:
+        return Column(plain, [], {}, ())
+    found = {cell: _number(cell, mark) for cell in distinct}
     numbers = np.array([(found[cell] or NOTHING)[0] for cell in cells], dtype=np.float64)
     here = [row for row, cell in enumerate(cells) if cell.lower() not in NO_NUMBER]
     right = sum(found[cells[row]] is not None for row in here)
@@ -117,14 +118,13 @@ def _open(cells: Sequence[str], usual: str) -> str:
     return "," if comma else "."
 
 
-def _plain(distinct: Iterable[str]) -> dict[str, tuple[float, str] | None] | None:
+def _plain(cells: Sequence[str]) -> NDArray[np.float64] | None:
     """All cells as Python reads them; None where one is no such number."""
     try:
-        found = {cell: (float(cell), "") for cell in distinct}
+        numbers = np.array(list(map(float, cells)), dtype=np.float64)
     except ValueError:
         return None
-    usual = all(value == value and "_" not in cell for cell, (value, _) in found.items())
-    return dict(found) if usual else None
+    return None if np.isnan(numbers).any() or any("_" in cell for cell in cells) else numbers
 
 
 def _number(cell: str, mark: str) -> tuple[float, str] | None:

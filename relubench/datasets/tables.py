@@ -172,8 +172,6 @@ def _columns(label: str, found: Read, names: list[str], asked: Asked) -> Dataset
             f"column {_named(names[0], 1)}, which counts the lines, is no input (index=keep)"
         )
         inputs = inputs[1:]
-    for number in range(len(names)):
-        _check_hashes(label, names[number], found.frame[number])
     columns = {
         _named(names[number], number + 1): _column(label, names[number], found, number)
         for number in inputs
@@ -220,13 +218,16 @@ def _text(column: pd.Series[Any]) -> list[str] | None:
     """The cells of a column of text, "" for a gap; None for a column of anything else."""
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_numeric_dtype(column):
         return None
-    found = ["" if gap else cell for cell, gap in zip(column, column.isna(), strict=True)]
+    found = column.tolist()
+    if not all(isinstance(cell, str) for cell in found):
+        found = ["" if gap else cell for cell, gap in zip(found, column.isna(), strict=True)]
     return [cell.strip() for cell in found] if all(isinstance(c, str) for c in found) else None
 
 
 def _column(label: str, name: str, found: Read, number: int) -> cells.Column:
     text = _text(found.frame[number])
     if text is None:
+        _check_hashes(label, name, found.frame[number])
         return typed(label, name, found.frame[number])
     column = cells.column(label, name, text, found.decimal, found.usual)
     if column.numbers is not None:
