@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -155,6 +156,8 @@ class Catalog(dict[str, E]):
         if not name:
             raise BadValue(f"{text!r} names no {self.kind}")
         entry = self._entry(name, pairs)
+        if entry.first and re.fullmatch(r"[A-Za-z]:[\\/].*", ":".join(pairs[:2])):  # C:\data\x.csv
+            pairs[:2] = [":".join(pairs[:2])]
         given: dict[str, Any] = {}
         for key, like in entry.first.items():
             given[key] = _first(entry, key, pairs.pop(0) if pairs else "", like)

@@ -19,6 +19,7 @@ from relubench.errors import BadValue, RelubenchError, UnknownName
 from relubench.examples import VALIDATION, split
 from relubench.formats import counted
 from relubench.models import MODELS
+from relubench.models.chain import image
 from relubench.models.swapping import Swapped
 from relubench.noise import Noise
 from relubench.optimizers import OPTIMIZERS
@@ -42,6 +43,8 @@ def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
             f"--folds {cell.split.folds}: class {rarest!r} of {cell.dataset} has only "
             f"{counts.min()} examples, so at most {counts.min()} folds"
         )
+    if dataset.groups is not None:
+        _check_groups(cell, len(np.unique(dataset.groups)))
     sizes = _sizes(cell, dataset)
     limit, pca = cell.preparation.limit, cell.preparation.pca
     if limit and limit < len(dataset.classes):
@@ -72,7 +75,36 @@ def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
             _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
         if unit.sha256 or (foreign and (unit.pieces, unit.outputs) != (1, 1)):
             _check_unit(cell, shape, machine)
-    return _notes(cell, network, strict)
+    padded = [] if foreign else _padded(cell, shape, network)
+    return _data_notes(cell, dataset) + padded + _notes(cell, network, strict)
+
+
+def _padded(cell: Cell, shape: tuple[int, ...], network: nn.Module) -> list[str]:
+    """That examples stand in a border of 0, since the model wants larger ones."""
+    pad = next((each for each in network.modules() if isinstance(each, nn.ZeroPad2d)), None)
+    if pad is None:
+        return []
+    _, height, width = image(cell.model, shape)
+    left, right, above, below = pad.padding
+    given = f"{height}x{width}" if len(shape) == 3 else f"{shape[0]} numbers as {height}x{width}"
+    return [
+        f"{cell.model}: examples of {given} get a border of 0, to be "
+        f"{height + above + below}x{width + left + right}"
+    ]
+
+
+def _data_notes(cell: Cell, dataset: Dataset) -> list[str]:
+    """How the examples were read, and which classes only one part of the first split has."""
+    notes = [f"{cell.dataset}: {note}" for note in dataset.notes]
+    train, test = (set(dataset.y[rows].tolist()) for rows in split(cell, dataset))
+    for part, classes in (("training", train - test), ("test", test - train)):
+        if classes:
+            names = ", ".join(repr(dataset.classes[number]) for number in sorted(classes)[:5])
+            more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
+            notes.append(
+                f"{cell.dataset}: class {names}{more} is only in the {part} part (seed {cell.seed})"
+            )
+    return notes
 
 
 def _notes(cell: Cell, network: nn.Module, strict: bool) -> list[str]:
@@ -102,6 +134,8 @@ def _sizes(cell: Cell, dataset: Dataset) -> set[int]:
     """How many examples the cell, or one of another fold, learns from at any time."""
     train, _ = split(cell, dataset)
     sizes, folds = {len(train)}, cell.split.folds
+    if dataset.groups is not None:
+        return _sizes_of_groups(cell, dataset)
     if folds:
         whole = len(train) if cell.split.carried else dataset.n_train
         sizes = {whole - whole // folds, whole - math.ceil(whole / folds)}
@@ -109,6 +143,29 @@ def _sizes(cell: Cell, dataset: Dataset) -> set[int]:
     if cell.recipe.rates:
         sizes |= {size - math.ceil(size * VALIDATION) for size in sizes}
     return sizes
+
+
+def _sizes_of_groups(cell: Cell, dataset: Dataset) -> set[int]:
+    """As _sizes, where folds are as large as groups make them."""
+    folds = range(cell.split.folds or 0)
+    splits = [replace(cell.split, fold=fold) for fold in folds] or [cell.split]
+    if cell.recipe.rates:
+        splits += [replace(each, validation=True) for each in splits]
+    return {len(split(replace(cell, split=each), dataset)[0]) for each in splits}
+
+
+def _check_groups(cell: Cell, count: int) -> None:
+    """Refuse more parts than there are groups, and weights that are carried from fold to fold."""
+    parts = cell.split.folds or 2
+    if cell.split.carried:
+        raise BadValue(
+            f"{cell.dataset}: its groups cannot be kept apart where weights are carried from fold "
+            "to fold"
+        )
+    if count < parts + bool(cell.recipe.rates):
+        raise BadValue(
+            f"{cell.dataset}: {count} groups are too few for {parts} parts, each with its own"
+        )
 
 
 def _check_one_example(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:

@@ -122,20 +122,22 @@ def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
 
     Folds partition the training part of a dataset with a published test set, which they leave
     alone; without folds that test set is the test part, and a drawn 30 % where there is none.
-    A validation part is drawn from what would train, and what would test is in neither.
+    A validation part is drawn from what would train, and what would test is in neither. Where a
+    dataset has groups, none is in two parts.
     """
-    y = dataset.y[: dataset.n_train]
-    if cell.split.folds and cell.split.fold is not None:
-        train, test = folds.stratified(y, cell.split.folds, cell.split.fold, seeds.folds(cell))
+    y, groups, fold = dataset.y[: dataset.n_train], dataset.groups, cell.split.fold
+    if cell.split.folds and fold is not None:
+        train, test = folds.stratified(y, cell.split.folds, fold, seeds.folds(cell), groups)
     elif dataset.n_test:
         train, test = np.arange(len(y)), np.arange(len(y), len(dataset.y))
     else:
-        train, test = folds.holdout(y, seeds.holdout(cell))
+        train, test = folds.holdout(y, seeds.holdout(cell), groups=groups)
     limit = cell.preparation.limit
     if limit and limit < len(train):
-        train = train[folds.subset(y[train], limit, seeds.limit(cell))]
+        train = train[folds.sample(y[train], limit, seeds.limit(cell))]
     if cell.split.validation:
-        learned, held_out = folds.holdout(y[train], seeds.validation(cell), VALIDATION)
+        own = None if groups is None else groups[train]
+        learned, held_out = folds.holdout(y[train], seeds.validation(cell), VALIDATION, own)
         return train[learned], train[held_out]
     return train, test
 

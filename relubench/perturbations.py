@@ -1,14 +1,15 @@
 """Perturbations: what is done to test inputs to see what a trained network withstands.
 
-A perturbation is a function (x, unit, stream) -> x: prepared inputs of any shape, the standard
-deviation of a training input (1 where inputs are standardised), a generator of the cell's own.
+A perturbation is a function (x, unit, stream) -> x: prepared inputs of any shape, the training
+inputs' standard deviation per feature, channel or component (1 for a constant, as where inputs are
+standardised), a generator of the cell's own.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relubench import seeds
+from relubench import preprocessing, seeds
 from relubench.catalog import Catalog, Deferred, Entry
 from relubench.errors import BadValue
 from relubench.plan import Cell
@@ -23,7 +24,7 @@ PERTURBATIONS: Catalog[Entry] = Catalog("perturbation", Entry)
 
 
 @PERTURBATIONS.add()
-def gaussian(x: Tensor, unit: float, stream: torch.Generator, *, sd: float) -> Tensor:
+def gaussian(x: Tensor, unit: Tensor, stream: torch.Generator, *, sd: float) -> Tensor:
     """Normal noise of `sd` training standard deviations on every input"""
     if sd < 0:
         raise BadValue(f"gaussian: sd must be at least 0, got {sd:g}")
@@ -31,7 +32,7 @@ def gaussian(x: Tensor, unit: float, stream: torch.Generator, *, sd: float) -> T
 
 
 @PERTURBATIONS.add()
-def dropout(x: Tensor, unit: float, stream: torch.Generator, *, share: float) -> Tensor:
+def dropout(x: Tensor, unit: Tensor, stream: torch.Generator, *, share: float) -> Tensor:
     """A share of the inputs set to 0, nothing scaled up"""
     if not 0 <= share <= 1:
         raise BadValue(f"dropout: share must be from 0 to 1, got {share:g}")
@@ -39,14 +40,21 @@ def dropout(x: Tensor, unit: float, stream: torch.Generator, *, share: float) ->
 
 
 @PERTURBATIONS.add()
-def shift(x: Tensor, unit: float, stream: torch.Generator, *, sd: float) -> Tensor:
+def shift(x: Tensor, unit: Tensor, stream: torch.Generator, *, sd: float) -> Tensor:
     """Every input moved by `sd` training standard deviations"""
     return x + sd * unit
 
 
 def perturbed(cell: Cell, name: str, x_train: Tensor, x_test: Tensor) -> Tensor:
     """The cell's test inputs under one of its perturbations, the same for every activation."""
-    unit = 1.0 if cell.preparation.standardise else float(x_train.std())
+    prepared = cell.preparation
+    unit = torch.ones(()) if prepared.standardise and not prepared.pca else _spread(x_train)
     stream = seeds.stream(cell, f"perturb {name}")
-    x: Tensor = PERTURBATIONS.choose(name)(x_test, unit, stream)
+    x: Tensor = PERTURBATIONS.choose(name)(x_test, unit.to(x_test), stream)
     return x
+
+
+def _spread(x: Tensor) -> Tensor:
+    """The standard deviation of each feature of rows, each channel of images."""
+    _, spread = preprocessing.moments(x.double().cpu().numpy())
+    return torch.as_tensor(spread)

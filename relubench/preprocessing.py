@@ -12,6 +12,7 @@ from relubench.folds import Rows
 from relubench.plan import Preparation
 
 Inputs = NDArray[np.float64]
+EPSILON = np.finfo(np.float64).eps
 Encode = Callable[[NDArray[Any], NDArray[Any]], tuple[Inputs, Inputs]]
 
 
@@ -42,14 +43,25 @@ def _numbers(x_train: NDArray[Any], x_test: NDArray[Any]) -> tuple[Inputs, Input
 
 def _standardise(x_train: Inputs, x_test: Inputs) -> tuple[Inputs, Inputs]:
     """Mean 0 and variance 1 per feature of a table, per channel of an image."""
-    axes = (0, 2, 3) if x_train.ndim == 4 else (0,)
-    mean = x_train.mean(axis=axes, keepdims=True)
-    std = x_train.std(axis=axes, keepdims=True)
-    std[std == 0] = 1  # a constant feature says nothing, but must not say NaN
+    mean, std = moments(x_train)
     for x in (x_train, x_test):  # in place: images of float64 are large
         x -= mean
         x /= std
     return x_train, x_test
+
+
+def moments(x: Inputs) -> tuple[Inputs, Inputs]:
+    """Mean and standard deviation per feature of a table, per channel of an image.
+
+    The deviation of a constant is said to be 1: it is divided by.
+    x  (examples, features) or (examples, channels, height, width)
+    """
+    axes = (0, 2, 3) if x.ndim == 4 else (0,)
+    mean, variance = x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True)
+    count = x.size / mean.size
+    # 0.1 repeated has a mean that is not 0.1: what rounding makes is no spread (as scikit-learn)
+    rounding = count * EPSILON * variance + (count * mean * EPSILON) ** 2
+    return mean, np.where(variance <= rounding, 1.0, np.sqrt(variance))
 
 
 def _principal_components(x_train: Inputs, x_test: Inputs, count: int) -> tuple[Inputs, Inputs]:

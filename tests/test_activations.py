@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from math import inf, isfinite
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -348,3 +350,16 @@ def test_every_reference_has_its_unit() -> None:
     assert set(REFERENCES) == names
     assert {*SLOPES, *NOISY} <= names
     assert len(names) >= 60
+
+
+@pytest.mark.parametrize("x", [-800.0, -50, -1, 0, 19.9, 20.1, 21, 25, 30, 39.9, 40.1, 60, 700])
+@pytest.mark.parametrize("name", ["softplus", "softplus:beta=2", "shifted_softplus"])
+def test_softplus_is_exact_beyond_the_threshold_of_torch(x: float, name: str) -> None:
+    beta = 2.0 if "beta" in name else 1.0
+    expected = np.logaddexp(0.0, beta * x) / beta - (math.log(2) if "shifted" in name else 0)
+    point = torch.tensor([x], dtype=torch.float64, requires_grad=True)
+    value = ACTIVATIONS.choose(name)(point)
+    value.sum().backward()
+    assert float(value.detach()) == pytest.approx(expected, rel=1e-15, abs=1e-16)
+    assert point.grad is not None
+    assert float(point.grad) == pytest.approx(1 / (1 + math.exp(min(700, -beta * x))), rel=1e-15)

@@ -173,8 +173,41 @@ def test_seconds_of_one_pass_are_one_measurement() -> None:
     table = report.compare(
         shared, plan(shared), dataclasses.replace(FIXED, measure=MEASURES["seconds"])
     )
-    assert rows(table)["gelu"]["verdict"] == "undecided"
+    gelu = rows(table)["gelu"]
+    assert gelu["verdict"] == "undecided"
+    assert gelu["mean"] == 0.5
+    for key in ("mean_sd", "p", "p_unadjusted", "p_equivalent", "probability", "difference_low"):
+        assert gelu[key] is None
+    assert gelu["difference"] == 0
+    assert "±" not in render([table], "text").split("seconds s")[1].split("%")[0]
     assert any("--stack 1" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("folds", [None, 5])
+@pytest.mark.parametrize("stack", [2, 5, 10])
+def test_one_measurement_has_no_spread(folds: int | None, stack: int) -> None:
+    """Whatever the passes took: a p of seconds that several runs share is of no test."""
+    results = []
+    for name, took in (("relu", 0.00123), ("gelu", 0.0045), ("tanh", 0.01)):
+        for number, r in enumerate(runs(name, 0.0)):
+            cut = Split() if folds is None else Split(folds=5, fold=number % 5, repeat=number // 5)
+            environment = dataclasses.replace(r.environment, stack=stack)
+            cell = dataclasses.replace(r.cell, split=cut)
+            took_here = took * (1 + number // stack)
+            results.append(
+                dataclasses.replace(r, cell=cell, environment=environment, seconds=took_here)
+            )
+    terms = dataclasses.replace(FIXED, measure=MEASURES["seconds"], every_pair=True)
+    table = report.compare(results, plan(results), terms)
+    for row in rows(table).values():
+        assert row["mean_sd"] is None
+        assert row["p"] is None
+        assert all(each["p"] is None for each in row["against"])
+    shown = {texts[0]: texts[1] for texts in table.texts}
+    assert float(shown["relu"]) == pytest.approx(
+        0.00123 * np.mean([1 + n // stack for n in range(10)]), rel=0.05
+    )
+    assert "–, –" not in render([table], "text")
 
 
 def test_a_diverged_run_loses_its_pair() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from relubench import engine, seeds
 from relubench.cli import main
 from relubench.perturbations import PERTURBATIONS, perturbed
 from relubench.plan import Cell, Machine, Preparation, Recipe, Stack
+from relubench.preprocessing import moments, prepare
 
 NAMES = ("gaussian:0.1", "dropout:0.5", "shift:0.2")
 X = torch.full((400, 50), 3.0)
@@ -26,7 +29,7 @@ CELL = Cell(
 
 def apply(name: str, unit: float = 1.0) -> torch.Tensor:
     stream = torch.Generator().manual_seed(0)
-    found: torch.Tensor = PERTURBATIONS.choose(name)(X, unit, stream)
+    found: torch.Tensor = PERTURBATIONS.choose(name)(X, torch.tensor(unit), stream)
     return found
 
 
@@ -64,6 +67,37 @@ def test_the_unit_is_that_of_the_training_inputs() -> None:
     raw = dataclasses.replace(CELL, preparation=Preparation(standardise=False))
     assert float((perturbed(raw, "shift:1", train, X) - X).mean()) == pytest.approx(5, rel=0.01)
     assert torch.equal(perturbed(CELL, "shift:1", train, X), X + 1)
+
+
+@pytest.mark.parametrize("shape", [(300, 6), (300, 2, 3, 3)], ids=["table", "images"])
+@pytest.mark.parametrize("name", ["gaussian:0.5", "shift:1", "shift:-0.3"])
+def test_a_perturbation_means_the_same_before_and_after_standardisation(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    """To perturb and then to standardise is to standardise and then to perturb."""
+    stream = torch.Generator().manual_seed(0)
+    scale = torch.tensor([0.01, 1, 50, 3, 700, 0])[: shape[1]].view(-1, *[1] * (len(shape) - 2))
+    x = torch.randn(shape, generator=stream).double() * scale + 7
+    raw = dataclasses.replace(CELL, preparation=Preparation(standardise=False))
+    mean, spread = map(torch.as_tensor, moments(x.numpy()))
+    scaled = (x - mean) / spread
+    after = perturbed(CELL, name, scaled, scaled)
+    before = (perturbed(raw, name, x, x) - mean) / spread
+    assert torch.allclose(before, after, atol=1e-9)
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+@pytest.mark.parametrize("pca", [2, 3, 8])
+def test_after_components_the_unit_is_theirs(standardise: bool, pca: int) -> None:
+    """Each moves by its own standard deviation in the training part."""
+    x = load_digits().data
+    preparation = Preparation(standardise=standardise, pca=pca)
+    train, test = map(
+        torch.as_tensor, prepare(x, np.arange(1000), np.arange(1000, 1100), preparation)
+    )
+    cell = dataclasses.replace(CELL, preparation=preparation)
+    moved = perturbed(cell, "shift:1", train, test) - test
+    assert moved.numpy() == pytest.approx(np.tile(train.numpy().std(axis=0), (100, 1)))
 
 
 def test_a_cell_has_its_own_noise_and_every_activation_the_same() -> None:

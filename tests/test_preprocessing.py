@@ -66,3 +66,25 @@ def test_a_constant_feature_becomes_zero() -> None:
     x_train, x_test = prepare(x, TRAIN, TEST, Preparation())
     assert (x_train[:, -1] == 0).all()
     assert (x_test[:, -1] == 0).all()
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e-9 / 7, 12345.6789, -0.7, 1e15 / 7])
+@pytest.mark.parametrize("rows", [10, 1000, 77])
+@pytest.mark.parametrize("images", [False, True])
+def test_a_constant_up_to_rounding_is_not_scaled_up(value: float, rows: int, images: bool) -> None:
+    """A test row that differs stays as near as it was, as with scikit-learn."""
+    x = np.full((rows + 2, 1), value)
+    x[-1] = 1.5 * value
+    both = np.hstack([x, np.arange(rows + 2)[:, None]])
+    both = np.repeat(both[:, :, None, None], 9, axis=2) if images else both
+    x_train, x_test = prepare(both, np.arange(rows), np.arange(rows, rows + 2), Preparation())
+    assert np.abs(x_train[:, 0]).max() <= 1e-12 * max(1, abs(value))
+    assert x_test[1, 0].flat[0] == pytest.approx(0.5 * value, rel=1e-6)
+    scaler = StandardScaler().fit(x[:rows])
+    assert scaler.scale_ == [1]
+
+
+def test_a_small_spread_is_a_spread() -> None:
+    for scale in (1e-12, 1e-3, 1e9):
+        x_train, _ = prepare(TABLE * scale, TRAIN, TEST, Preparation())
+        assert x_train.std(axis=0) == pytest.approx(1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from relubench import config, published
 from relubench.cli import main
@@ -163,3 +165,27 @@ def test_compare_prints_measured_and_published(
     assert "cannot be compared: a quick run" in " ".join(out.split())
     assert main(["compare", "b", "--quiet", "--epochs", "1"]) == 0
     assert "cannot be compared: --epochs" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_mish_readme_is_as_its_intervals_say() -> None:
+    """Each sd is that of the page's own 95 % interval over 23 runs, isru's mean too."""
+    study = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
+    table = study["benchmark"]["squeezenet-mish"]
+    figures = {each["activation"]: each for each in table["published"][0]["figures"]}
+    assert (table["lr"], table["batch_size"], table["epochs"]) == (0.001, 128, 50)
+    assert figures.keys() == set(table["activation"])
+    half_widths = {
+        "isru": 0.4323568,
+        "mish": 0.1716,
+        "sigmoid": 2.4934984,
+        "softplus": 0.6060631,
+        "isrlu": 0.2502932,
+        "sqnl": 0.2024614,
+        "hardshrink": 0.4252852,
+        "elish": 0.2064078,
+    }
+    t = scipy_stats.t.ppf(0.975, 22)
+    for name, half_width in half_widths.items():
+        sd = half_width / 100 * 23**0.5 / t
+        assert figures[name]["sd"] == pytest.approx(sd, rel=0.01), name
+    assert figures["isru"]["value"] == 0.8345

@@ -171,3 +171,22 @@ def test_looks_grow_to_the_last_seed_and_spend_alpha(first: int, more: int, alph
 def test_looks_from_10_to_40() -> None:
     assert [look.seeds for look in stats.looks(10, 40)] == [10, 14, 20, 28, 40]
     assert stats.looks(10, 10) == [stats.Look(10, 0.05)]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "margin"),
+    [
+        *[(0.14, 0.15, 0.01), (0.15, 0.14, 0.01), (0.97, 0.98, 0.01), (0.3, 0.1, 0.2)],
+        *[(1.1, 1.0, 0.1), (0.92, 0.9, 0.02), (0.7, 0.75, 0.05)],
+    ],
+)
+@pytest.mark.parametrize("design", [SEEDS, FOLDS])
+def test_exactly_the_margin_is_not_inside_it(
+    a: float, b: float, margin: float, design: stats.Design
+) -> None:
+    """As the gate has it: what the last bits of a - b say, is no evidence."""
+    d = np.full(8, a - b)
+    assert stats.evidence(d, design, margin).p_inside == 1
+    assert stats.evidence(d * 0.99, design, margin).p_inside < 0.05
+    gated = stats.non_inferior(-np.abs(d), margin, design)
+    assert gated.p_pass == stats.evidence(d, design, margin).p_inside

@@ -130,7 +130,7 @@ BAD = {
     "a constant": (text(FRAME, always=1), "column 'always' is constant"),
     "one class": (text(FRAME, label="old"), "every example is of class 'old'"),
     "another target": (text(FRAME.rename(columns={"label": "lable"})), "did you mean 'lable'?"),
-    "regression": (text(FRAME, label=FRAME.score), "that is regression"),
+    "regression": (text(FRAME, label=FRAME.score), "as in regression"),
     "infinity": (text(FRAME, age=[np.inf, *FRAME.age[1:]]), "'age' holds a number that is not"),
     "free text": (text(FRAME, town=[f"t{i}" for i in range(60)]), "60 distinct words among 60"),
     "the target alone": (text(FRAME[["label"]]), "no column besides the target"),
@@ -141,7 +141,7 @@ BAD = {
     "a name twice": (b"label,a,label\nx,1,x\ny,2,y\n", "two columns are named 'label'"),
     "beyond float32": (text(FRAME, age=[1e39, *FRAME.age[1:]]), "not finite in float32"),
     "latin-1": ("a,label\n1,Süd\n2,Ost\n".encode("latin-1"), "it is not UTF-8 text"),
-    "semicolons": (b"a;b;label\n1;2;x\n", "no column 'label'"),
+    "semicolons": (b"a;b;label\n1;2;x\n2;3;x\n", "every example is of class 'x'"),
 }
 
 

@@ -68,7 +68,7 @@ def mpelu(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 @exponential(
-    paper="Cheng et al., Neurocomputing, formula not confirmed",
+    paper="Cheng et al., Neural Networks 125, formula not confirmed",
     year=2020,
     learns={"a": 1.0},
     flat=((-inf, -10.0),),
@@ -95,7 +95,7 @@ def reu(x: Tensor) -> Tensor:
 
 
 @exponential(
-    paper="Gupta & Duggal, ICIP, formula not confirmed",
+    paper="Gupta & Duggal, ICCV Workshops, formula not confirmed",
     year=2017,
     learns={"a": 1.0, "b": 1.0},
 )

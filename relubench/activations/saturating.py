@@ -49,8 +49,8 @@ def tanh(x: Tensor) -> Tensor:
 def hard_sigmoid(x: Tensor, *, slope: float = 1 / 6) -> Tensor:
     """min(1, max(0, slope · x + 1/2))
 
-    Three versions are in use: slope=1/6 here and in torch, 0.2 in Keras (not confirmed), 1/2
-    as (x + 1) / 2.
+    Three versions are in use: slope=1/6 here, in torch and in Keras 3, 0.2 in Keras 2, 1/2 as
+    (x + 1) / 2.
     """
     return F.hardtanh(slope * x + 0.5, 0.0, 1.0)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from relubench.catalog import Catalog, Deferred, Entry
-from relubench.errors import DataError
+from relubench.errors import BadValue, DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +41,8 @@ class Dataset:
     n_test   how many examples at the end are the published test set
     encode   where `x` is not numbers yet, or has gaps: what a split makes of it
     width    features after `encode`
+    groups   (examples,) whose example it is, where a split must not part the examples of one
+    notes    what a user should know of how it was read, a line each
     """
 
     x: NDArray[Any]
@@ -49,6 +51,8 @@ class Dataset:
     n_test: int = 0
     encode: Encode | None = None
     width: int = 0
+    groups: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,6 +68,8 @@ class Dataset:
     def digest(self) -> str:
         """16 hexadecimal digits that stand for all of it."""
         parts = [digest(self.x), digest(self.y), *self.classes, str(self.n_test), str(self.width)]
+        if self.groups is not None:
+            parts.append(digest(self.groups))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -78,11 +84,16 @@ def digest(array: NDArray[Any]) -> str:
     return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def classed(label: str, values: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def classed(
+    label: str, values: NDArray[Any], task: str = "auto"
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Class numbers and names of a target's values, in their order.
 
+    task  "classes": numbers are classes, however many there are
     Raises DataError, beginning with `label`, for one class, and for numbers that are measurements.
     """
+    if task not in ("auto", "classes"):
+        raise BadValue(f"{label}: task={task}: known: auto, classes")
     if values.dtype.kind == "f" and (values == np.round(values)).all() and not huge(values):
         values = values.astype(np.int64)
     elif values.dtype.kind not in "iuf":
@@ -91,12 +102,24 @@ def classed(label: str, values: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[
     if len(names) < 2:
         only = f"every example is of class '{names[0]}'" if len(names) else "there are no examples"
         raise DataError(f"{label}: {only}, and two classes are the least")
-    if measured(names, len(values)):
+    if task == "auto" and measured(names, len(values)):
+        kind = "" if names.dtype.kind == "f" else "whole "
         raise DataError(
-            f"{label}: the target has {len(names)} distinct numbers among {len(values)} examples: "
-            "that is regression, and relubench compares classifiers only"
+            f"{label}: the target has {len(names)} distinct {kind}numbers among {len(values)} "
+            "examples, as in regression, and relubench compares classifiers: say task=classes if "
+            "these are classes"
         )
     return y.astype(np.int64), tuple(map(_printable, names))
+
+
+def shares(y: NDArray[np.int64], classes: tuple[str, ...]) -> str:
+    """How many examples and classes, and the share of the largest class, for a note."""
+    counts = np.bincount(y)
+    most = int(counts.argmax())
+    return (
+        f"{len(y)} examples of {len(classes)} classes ({classes[most]!r} the most, "
+        f"{counts[most] / len(y):.1%})"
+    )
 
 
 def _printable(name: object) -> str:

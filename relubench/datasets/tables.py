@@ -2,109 +2,326 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 
 from relubench.catalog import Deferred
-from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, classed, huge
+from relubench.datasets import cells, lines
+from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, classed, huge, shares
 from relubench.datasets.vision import network_timeout
-from relubench.errors import BadValue, DataError, suggestion
+from relubench.errors import BadValue, DataError, RelubenchError, suggestion
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
-    from sklearn import compose, impute, pipeline
     from sklearn import datasets as sklearn_datasets
-    from sklearn import preprocessing as codes
+    from sklearn import impute
 else:
     np, pd, sklearn_datasets = Deferred("numpy"), Deferred("pandas"), Deferred("sklearn.datasets")
-    compose, impute = Deferred("sklearn.compose"), Deferred("sklearn.impute")
-    pipeline, codes = Deferred("sklearn.pipeline"), Deferred("sklearn.preprocessing")
+    impute = Deferred("sklearn.impute")
 
 YOURS = "a file of yours"
-MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "?"]  # None may well be a category
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a user says of a table: the parameters of csv that do not say how to read it.
+
+    target, group   names of columns, or @N for the N-th
+    max_categories  inputs that a column of words becomes at the most
+    """
+
+    target: str = ""
+    missing: str = "refuse"
+    index: str = "auto"
+    group: str = ""
+    task: str = "auto"
+    max_categories: int = 100
 
 
 @DATASETS.add(task="classes", source=YOURS, examples="as many as the file has lines")
-def csv(folder: Path, *, file: str, target: str = "", missing: str = "refuse") -> Dataset:
+def csv(
+    folder: Path,
+    *,
+    file: str,
+    target: str = "",
+    missing: str = "refuse",
+    sep: str = "auto",
+    decimal: str = "auto",
+    skip: int = 0,
+    index: str = "auto",
+    group: str = "",
+    task: str = "auto",
+    max_categories: int = 100,
+) -> Dataset:
     """Comma-separated values with a header; `target` is the column of the class
 
-    Words become one input per word that the column has. Gaps are refused, or with missing=impute
-    filled with the training part's median or most frequent word.
+    Words become one input per word that the column has, the rarest together beyond
+    `max_categories`. Gaps are refused, or with missing=impute filled with the training part's
+    median or most frequent word. `target` and `group` are names or @3 for the third column;
+    examples of one `group` are never both in training and in test. A first column that only
+    counts the lines is left out, unless index=keep. sep=semicolon, decimal=comma and skip=1 (lines)
+    say how the file is written where it is taken wrongly, task=classes that numbers are classes.
+    """
+    asked = Asked(
+        target=target,
+        missing=missing,
+        index=index,
+        group=group,
+        task=task,
+        max_categories=max_categories,
+    )
+    if decimal not in DECIMALS:
+        raise BadValue(f"csv:{file}: decimal={decimal}: known: auto, comma, point")
+    if skip < 0:
+        raise BadValue(f"csv:{file}: skip={skip}: a number of lines")
+    return _file("csv", file, asked, lambda path: _read_csv(path, sep, DECIMALS[decimal], skip))
+
+
+DECIMALS = {"auto": "auto", "comma": ",", "point": ".", ",": ",", ".": "."}
+
+
+@dataclass(frozen=True)
+class Read:
+    """A table as it was read: cells of text are yet to be understood.
+
+    decimal, usual  as for cells.column
     """
 
-    return _file("csv", file, target, missing, _read_csv)
+    frame: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    decimal: str = "auto"
+    usual: str = "."
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    read: Callable[..., Any] = partial(
-        pd.read_csv,
-        path,
-        index_col=False,
-        encoding="utf-8-sig",
-        na_values=MISSING,
-        keep_default_na=False,
-        low_memory=False,
-        skipinitialspace=True,
-    )
-    names = read(header=None, nrows=1, dtype=str).iloc[0].dropna()
-    if (twice := names[names.duplicated()]).any():  # pandas would rename them
-        raise ValueError(f"two columns are named {twice.iloc[0]!r}: give each a name of its own")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        frame: pd.DataFrame = read()
-    return frame
+def _read_csv(path: Path, sep: str, decimal: str, skip: int) -> Read:
+    found = lines.read(path, sep, skip)
+    frame = pd.DataFrame(dict(enumerate(found.columns)), dtype=object)
+    frame.columns = pd.Index(found.names)
+    usual = cells.decimal_of(found.columns, found.separator)
+    notes = found.notes
+    if decimal == "auto" and usual == ",":
+        notes += ("numbers are read with a decimal comma (decimal=)",)
+    return Read(frame, notes, decimal, usual)
 
 
 @DATASETS.add(task="classes", source=YOURS, examples="as many as the file has rows")
-def parquet(folder: Path, *, file: str, target: str = "", missing: str = "refuse") -> Dataset:
-    """A Parquet table, with the parameters of csv"""
-    return _file("parquet", file, target, missing, lambda path: pd.read_parquet(path))
-
-
-def _file(
-    kind: str, file: str, target: str, missing: str, read: Callable[[Path], pd.DataFrame]
+def parquet(
+    folder: Path,
+    *,
+    file: str,
+    target: str = "",
+    missing: str = "refuse",
+    index: str = "auto",
+    group: str = "",
+    task: str = "auto",
+    max_categories: int = 100,
 ) -> Dataset:
+    """A Parquet table, with the parameters of csv"""
+    asked = Asked(
+        target=target,
+        missing=missing,
+        index=index,
+        group=group,
+        task=task,
+        max_categories=max_categories,
+    )
+    return _file("parquet", file, asked, lambda path: Read(pd.read_parquet(path)))
+
+
+def _file(kind: str, file: str, asked: Asked, read: Callable[[Path], Read]) -> Dataset:
     label, path = f"{kind}:{file}", Path(file).expanduser()
     if not path.is_file():
         raise DataError(f"{label}: there is no such file")
     try:
-        frame = read(path)
+        found = read(path)
+    except RelubenchError as error:
+        raise type(error)(f"{label}: {error}") from error
     except ImportError:
         raise DataError(f"{label}: needs pyarrow: pip install 'relubench[parquet]'") from None
-    except (OSError, ValueError, Warning) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+    except Exception as error:  # what a damaged file makes a reader raise, is in no list
+        reason = getattr(error, "strerror", None) or (str(error).strip() or repr(error))
         if isinstance(error, UnicodeError):
             reason = f"it is not UTF-8 text: save it as that ({reason})"
-        raise DataError(f"{label}: cannot be read as {kind}: {reason}") from error
-    columns = list(map(str, frame.columns))
-    frame.columns = pd.Index(columns)
-    if not target:
-        raise BadValue(f"{label}: say which column is the class: target=NAME of {_some(columns)}")
-    if target not in columns:
-        hint = suggestion(target, columns) or f"known: {_some(columns)}"
-        raise BadValue(f"{label}: no column {target!r}: {hint}")
-    inputs = frame.drop(columns=target)
-    for column in columns:
-        if _distinct(label, frame[column]) <= 1 and len(frame) > 1 and column != target:
-            raise DataError(
-                f"{label}: column {column!r} is constant and says nothing: take it out of the file"
-            )
-    return table(label, inputs, frame[target], missing)
+        raise DataError(f"{label}: cannot be read as {kind}: {reason.splitlines()[0]}") from error
+    names = list(map(str, found.frame.columns))
+    found.frame.columns = pd.RangeIndex(len(names))  # a column is its number: names may be strange
+    return _columns(label, found, names, asked)
 
 
-def _distinct(label: str, column: pd.Series[Any]) -> int:
+def _columns(label: str, found: Read, names: list[str], asked: Asked) -> Dataset:
+    """The dataset of the columns that are asked for."""
+    if not asked.target:
+        raise BadValue(f"{label}: say which column is the class: target=NAME of {_some(names)}")
+    target = _place(label, asked.target, names)
+    group = _place(label, asked.group, names) if asked.group else None
+    if target == group:
+        raise BadValue(f"{label}: target and group are one column, {names[target]!r}")
+    inputs = [number for number in range(len(names)) if number not in (target, group)]
+    notes = list(found.notes)
+    if _counts_lines(label, found.frame, names, inputs, asked.index):
+        notes.append(
+            f"column {_named(names[0], 1)}, which counts the lines, is no input (index=keep)"
+        )
+        inputs = inputs[1:]
+    columns = {
+        _named(names[number], number + 1): _column(label, names[number], found, number)
+        for number in inputs
+    }
+    _check_constant(label, columns)
+    values = _target(label, names[target], found, target)
+    groups = None
+    if group is not None:
+        groups = _groups(label, names[group], found.frame[group])
+        notes.append(f"examples of one {names[group]!r} stay together ({groups.max() + 1} of them)")
+    return table(label, columns, values, asked, groups, notes)
+
+
+def _place(label: str, name: str, names: Sequence[str]) -> int:
+    """A column's number, from 0, by its name or @number from 1."""
+    if name in names:
+        return list(names).index(name)
+    if name[:1] == "@" and name[1:].isdecimal() and 1 <= int(name[1:]) <= len(names):
+        return int(name[1:]) - 1
+    hint = suggestion(name, names) or f"known: {_some(names)}"
+    raise BadValue(f"{label}: no column {name!r}: {hint}")
+
+
+def _named(name: str, number: int) -> str:
+    return repr(name) if name else f"@{number} without a name"
+
+
+def _counts_lines(
+    label: str, frame: pd.DataFrame, names: Sequence[str], inputs: Sequence[int], index: str
+) -> bool:
+    """Whether the first column is no input: it has no name, or whole numbers that only rise."""
+    if index not in ("auto", "keep"):
+        raise BadValue(f"{label}: index={index}: known: auto, keep")
+    if index == "keep" or inputs[:1] != [0] or len(inputs) < 2:
+        return False
+    if not names[0] or names[0].startswith("Unnamed: 0"):
+        return True
+    numbers = pd.to_numeric(frame[0], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    rises = len(numbers) > 3 and bool((np.diff(numbers) > 0).all())
+    return rises and bool((numbers == np.round(numbers)).all())
+
+
+def _text(column: pd.Series[Any]) -> list[str] | None:
+    """The cells of a column of text, "" for a gap; None for a column of anything else."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_numeric_dtype(column):
+        return None
+    found = column.tolist()
+    if not all(isinstance(cell, str) for cell in found):
+        found = ["" if gap else cell for cell, gap in zip(found, column.isna(), strict=True)]
+    return [cell.strip() for cell in found] if all(isinstance(c, str) for c in found) else None
+
+
+def _column(label: str, name: str, found: Read, number: int) -> cells.Column:
+    text = _text(found.frame[number])
+    if text is None:
+        _check_hashes(label, name, found.frame[number])
+        return typed(label, name, found.frame[number])
+    column = cells.column(label, name, text, found.decimal, found.usual)
+    if column.numbers is not None:
+        _check_finite(label, name, column.numbers)
+    return column
+
+
+def typed(label: str, name: str, column: pd.Series[Any]) -> cells.Column:
+    """A column of a library's type: numbers, or words for all else."""
+    if pd.api.types.is_numeric_dtype(column):
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        _check_finite(label, name, numbers)
+        return cells.Column(numbers, [], {}, ())
+    words = column.astype("string").astype(object)
+    dates = pd.api.types.is_datetime64_any_dtype(column)
+    notes = (f"column {name!r} holds dates, taken as words: write them as numbers",) * dates
+    return cells.Column(None, words.where(column.notna(), None).tolist(), {}, notes)
+
+
+def _check_finite(label: str, name: str, numbers: NDArray[np.float64]) -> None:
+    if huge(numbers, FLOAT32):
+        raise DataError(
+            f"{label}: column {name!r} holds a number that is not finite in float32 "
+            f"(none may be beyond ±{FLOAT32:g})"
+        )
+
+
+def _check_hashes(label: str, name: str, column: pd.Series[Any]) -> None:
     try:
-        return column.nunique()
+        column.nunique()
     except TypeError as error:  # what has no hash
         raise DataError(
-            f"{label}: column {column.name!r} holds lists or tables: numbers and words only"
+            f"{label}: column {name!r} holds lists or tables: numbers and words only"
         ) from error
+
+
+def _check_constant(label: str, columns: Mapping[str, cells.Column]) -> None:
+    for name, column in columns.items():
+        size = len(column.words) if column.numbers is None else len(column.numbers)
+        if size > 1 and column.distinct <= 1:
+            raise DataError(
+                f"{label}: column {name} is constant and says nothing: take it out of the file"
+            )
+
+
+def _target(label: str, name: str, found: Read, number: int) -> NDArray[Any]:
+    """The target as an array of whole numbers, other numbers or words."""
+    series = found.frame[number]
+    text = _text(series)
+    gaps = series.isna().to_numpy() if text is None else np.isin(text, list(cells.GAPS))
+    if gaps.any():
+        values = "value is" if gaps.sum() == 1 else "values are"
+        raise DataError(
+            f"{label}: {gaps.sum()} {values} missing, first in column {name!r}, example "
+            f"{int(gaps.argmax()) + 1}: an example needs its class"
+        )
+    if text is None:
+        return _values(series)
+    if all(map(WHOLE.fullmatch, text)):
+        return _whole(text)
+    column = cells.column(label, name, text, found.decimal, found.usual)
+    if column.numbers is None or column.odd or set(text) <= cells.TRUTH.keys():
+        return np.array(text, dtype=object)
+    return column.numbers
+
+
+WHOLE = re.compile(r"[+-]?\d+")
+
+
+def _whole(text: Sequence[str]) -> NDArray[Any]:
+    try:
+        return np.array(list(map(int, text)), dtype=np.int64)
+    except OverflowError:  # beyond 2⁶³ they are names
+        return np.array(text, dtype=object)
+
+
+def _values(column: pd.Series[Any]) -> NDArray[Any]:
+    """A target without gaps as an array of numbers or words."""
+    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        return column.astype(str).to_numpy(dtype=object)
+    if pd.api.types.is_integer_dtype(column):  # as float64, two beyond 2⁵³ may be one
+        return column.to_numpy(dtype=np.uint64 if column.min() >= 0 else np.int64)
+    return column.to_numpy(dtype=np.float64)
+
+
+def _groups(label: str, name: str, column: pd.Series[Any]) -> NDArray[np.int64]:
+    text = _text(column)
+    series = column if text is None else pd.Series([cell or None for cell in text], dtype=object)
+    numbers, _ = pd.factorize(series)
+    if (numbers < 0).any():
+        raise DataError(
+            f"{label}: example {int((numbers < 0).argmax()) + 1} has no {name!r}, its group"
+        )
+    return numbers.astype(np.int64)
 
 
 def _some(columns: Sequence[str]) -> str:
@@ -116,7 +333,9 @@ def _some(columns: Sequence[str]) -> str:
     source="openml.org through scikit-learn, kept in --data-dir; not pinned",
     examples="as OpenML has them",
 )
-def openml(folder: Path, *, data: str, missing: str = "refuse") -> Dataset:
+def openml(
+    folder: Path, *, data: str, missing: str = "refuse", max_categories: int = 100
+) -> Dataset:
     """A data set of openml.org, by its name (the oldest active version) or number
 
     Words and gaps are treated as by csv.
@@ -140,86 +359,139 @@ def openml(folder: Path, *, data: str, missing: str = "refuse") -> Dataset:
         raise DataError(f"{label}: {str(error).splitlines()[0] or 'cannot be read'}") from error
     if not isinstance(bunch.target, pd.Series):
         raise DataError(f"{label}: it has no single target column")
-    return table(label, bunch.data, bunch.target, missing)
+    names = list(map(str, bunch.data.columns))
+    columns = {
+        repr(name): typed(label, name, bunch.data.iloc[:, number])
+        for number, name in enumerate(names)
+    }
+    if bunch.target.isna().any():
+        row = int(bunch.target.isna().to_numpy().argmax()) + 1
+        raise DataError(f"{label}: example {row} has no class, and an example needs its class")
+    asked = Asked(missing=missing, max_categories=max_categories)
+    return table(label, columns, _values(bunch.target), asked)
 
 
-def table(label: str, inputs: pd.DataFrame, target: pd.Series[Any], missing: str) -> Dataset:
-    """The dataset of a table's columns; raises DataError, beginning with `label`."""
-    if missing not in ("refuse", "impute"):
-        raise BadValue(f"{label}: missing={missing}: known: refuse, impute")
-    if target.isna().any():
-        raise DataError(f"{label}: {_gaps(target.to_frame())}: an example needs its class")
-    if not inputs.shape[1]:
+def table(
+    label: str,
+    columns: Mapping[str, cells.Column],
+    target: NDArray[Any],
+    asked: Asked,
+    groups: NDArray[np.int64] | None = None,
+    notes: Sequence[str] = (),
+) -> Dataset:
+    """The dataset of a table's columns; raises DataError, beginning with `label`.
+
+    target  (examples,) whole numbers, numbers or words
+    notes   what is known so far of how it was read
+    """
+    if asked.missing not in ("refuse", "impute"):
+        raise BadValue(f"{label}: missing={asked.missing}: known: refuse, impute")
+    if asked.max_categories < 2:
+        raise BadValue(f"{label}: max_categories={asked.max_categories}: 2 at the least")
+    if not columns:
         raise DataError(f"{label}: it has no column besides the target")
-    if missing == "refuse" and inputs.isna().any(axis=None):
-        raise DataError(f"{label}: {_gaps(inputs)}: fill the gaps, or say missing=impute")
-    numeric = pd.api.types.is_numeric_dtype
-    numbers = [_numbers(label, inputs[name]) for name in inputs if numeric(inputs[name])]
-    words = [_words(label, inputs[name]) for name in inputs if not numeric(inputs[name])]
+    gaps = _gaps(columns)
+    if asked.missing == "refuse" and gaps:
+        raise DataError(f"{label}: {gaps}: fill the gaps, or say missing=impute")
+    numbers = [each.numbers for each in columns.values() if each.numbers is not None]
+    worded = {name: each.words for name, each in columns.items() if each.numbers is None}
+    words = [_words(label, name, column) for name, column in worded.items()]
     sizes = [1 + int(np.nanmax(column, initial=-1)) for column in words]
+    caps = [min(size, asked.max_categories) for size in sizes]
     x = np.column_stack([*numbers, *words])
-    y, classes = classed(label, _values(target))
+    y, classes = classed(label, target, asked.task)
+    width = len(numbers) + sum(caps)
+    said = [
+        f"{shares(y, classes)}, {_counted(len(columns), 'column')} → {_counted(width, 'input')}",
+        *notes,
+        *itertools.chain.from_iterable(each.notes for each in columns.values()),
+        *_word_notes(list(worded), sizes, caps, len(y)),
+        *([f"{gaps}: filled from each training part"] if gaps else []),
+    ]
     if not words and not np.isnan(x).any():
-        return Dataset(x, y, classes)
-    fit = partial(encode, numbers=len(numbers), sizes=sizes)
-    return Dataset(x, y, classes, encode=fit, width=len(numbers) + sum(sizes))
+        return Dataset(x, y, classes, groups=groups, notes=tuple(said))
+    fit = partial(encode, numbers=len(numbers), sizes=sizes, caps=caps)
+    return Dataset(x, y, classes, encode=fit, width=width, groups=groups, notes=tuple(said))
 
 
-def _gaps(frame: pd.DataFrame) -> str:
-    gaps = frame.isna()
-    count, name = int(gaps.to_numpy().sum()), str(gaps.any().idxmax())
-    row = int(gaps[name].to_numpy().argmax()) + 1
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def _word_notes(
+    names: Sequence[str], sizes: Sequence[int], caps: Sequence[int], examples: int
+) -> list[str]:
+    """Which columns are words, of which the rarest words are one input, and which may be ids."""
+    notes = []
+    if names:
+        listed = [f"{name} ({size})" for name, size in zip(names, sizes, strict=True)]
+        notes.append(f"taken as words: {_some(listed)}")
+    for name, size, cap in zip(names, sizes, caps, strict=True):
+        if size > max(20, examples / 10):
+            notes.append(f"column {name}: {size} words among {examples} examples, as ids have them")
+        if size > cap:
+            notes.append(
+                f"column {name}: {size} words, all but the {cap - 1} most frequent in training are "
+                "one input (max_categories=)"
+            )
+    return notes
+
+
+def _gaps(columns: Mapping[str, cells.Column]) -> str:
+    """How many values are missing, and where the first is; "" where none is."""
+    missing = {name: rows for name, column in columns.items() if len(rows := column.gaps)}
+    if not missing:
+        return ""
+    name, rows = next(iter(missing.items()))
+    count = sum(map(len, missing.values()))
     values = "value is" if count == 1 else "values are"
-    return f"{count} {values} missing, first in column {name!r}, example {row}"
+    there = columns[name].odd.get(int(rows[0]), "")
+    shown = f" ({there[:40]!r})" if there else ""
+    return f"{count} {values} missing, first in column {name}, example {rows[0] + 1}{shown}"
 
 
-def _values(column: pd.Series[Any]) -> NDArray[Any]:
-    """A target without gaps as an array of numbers or words."""
-    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
-        return column.astype(str).to_numpy(dtype=object)
-    return column.to_numpy(dtype=np.float64)
-
-
-def _numbers(label: str, column: pd.Series[Any]) -> NDArray[np.float64]:
-    found = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if huge(found, FLOAT32):
-        raise DataError(
-            f"{label}: column {column.name!r} holds a number that is not finite in float32 "
-            f"(none may be beyond ±{FLOAT32:g})"
-        )
-    return found
-
-
-def _words(label: str, column: pd.Series[Any]) -> NDArray[np.float64]:
+def _words(label: str, name: str, column: Sequence[str | None]) -> NDArray[np.float64]:
     """Each word's number in the order of the alphabet; NaN for a gap."""
-    found, words = pd.factorize(column.astype("string"), sort=True)
+    found, words = pd.factorize(np.array(column, dtype=object), sort=True)
     if len(words) > max(20, len(column) / 2):
         raise DataError(
-            f"{label}: column {column.name!r} has {len(words)} distinct words among {len(column)} "
+            f"{label}: column {name} has {len(words)} distinct words among {len(column)} "
             "examples: that is no category: take it out of the file"
         )
     return np.where(found < 0, np.nan, found)
 
 
 def encode(
-    train: NDArray[np.float64], test: NDArray[np.float64], numbers: int, sizes: Sequence[int]
+    train: NDArray[np.float64],
+    test: NDArray[np.float64],
+    numbers: int,
+    sizes: Sequence[int],
+    caps: Sequence[int] = (),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Gaps filled as the training part says, then words as one input per word.
 
     train, test  (examples, columns): first the numbers, then words by their number of `sizes`
+    caps         inputs per column of words, where they are fewer than its words
     """
-    one_hot = codes.OneHotEncoder(
-        categories=[np.arange(size) for size in sizes], sparse_output=False
-    )
     fill = partial(impute.SimpleImputer, keep_empty_features=True)
-    fitted = compose.make_column_transformer(
-        (
-            fill(strategy="median"),
-            list(range(numbers)),
-        ),  # an empty list is passed over, a slice not
-        (
-            pipeline.make_pipeline(fill(strategy="most_frequent"), one_hot),
-            list(range(numbers, train.shape[1])),
-        ),
-    )
-    return fitted.fit_transform(train), fitted.transform(test)
+    fillers = [fill(strategy="median"), fill(strategy="most_frequent")]
+    halves = [(part[:, :numbers], part[:, numbers:]) for part in (train, test)]
+    filled = [
+        [filler.fit(fitted).transform(part) for part in parts] if fitted.shape[1] else list(parts)
+        for filler, fitted, parts in zip(fillers, halves[0], zip(*halves, strict=True), strict=True)
+    ]
+    inputs = [list(filled[0])] + [
+        _one_hot([part[:, number].astype(np.int64) for part in filled[1]], size, cap)
+        for number, (size, cap) in enumerate(zip(sizes, caps or sizes, strict=True))
+    ]
+    x_train, x_test = (np.hstack(parts) for parts in zip(*inputs, strict=True))
+    return x_train, x_test
+
+
+def _one_hot(parts: Sequence[NDArray[np.int64]], size: int, cap: int) -> list[NDArray[np.float64]]:
+    """(examples, cap) for training and test: 1 at the word; the rarest of training are the last."""
+    place = np.arange(size)
+    if cap < size:
+        order = np.argsort(-np.bincount(parts[0], minlength=size), kind="stable")
+        place[order] = np.minimum(np.arange(size), cap - 1)
+    return [np.eye(cap)[place[part]] for part in parts]

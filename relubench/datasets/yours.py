@@ -2,58 +2,110 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relubench.catalog import Deferred
-from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, classed, huge
+from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, classed, huge, shares
 from relubench.errors import BadValue, DataError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image
+    from PIL import Image, ImageOps
 else:
-    np, Image = Deferred("numpy"), Deferred("PIL.Image")
+    np, Image, ImageOps = Deferred("numpy"), Deferred("PIL.Image"), Deferred("PIL.ImageOps")
 
-ARRAYS = ("x", "y", "x_test", "y_test")
+# What training, test and validation parts are called: here and by keras, by medmnist.
+NAMES = (
+    ("x", "y", "x_test", "y_test", "x_val", "y_val"),
+    ("x_train", "y_train", "x_test", "y_test", "x_val", "y_val"),
+    (*("train_images", "train_labels", "test_images", "test_labels"), "val_images", "val_labels"),
+)
+COLOURS = (1, 3, 4)
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 LONGEST = 4096  # side of an image that is brought to a size
-MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr")
 
 
 @DATASETS.add(task="classes", source="a file of yours", examples="as many as x is long")
-def npz(folder: Path, *, file: str) -> Dataset:
+def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") -> Dataset:
     """NumPy arrays x and y, and x_test and y_test where a test set is published
 
-    x is (examples, features), (examples, height, width) or (examples, channels, height, width).
+    x is (examples, features), (examples, height, width) or (examples, channels, height, width);
+    1, 3 or 4 colours that come last are moved there (channels=first: they are not, channels=last:
+    any number is). x_train or train_images are x too, y may be one-hot.
     """
     label, path = f"npz:{file}", Path(file).expanduser()
+    if channels not in ("auto", "first", "last"):
+        raise BadValue(f"{label}: channels={channels}: known: auto, first, last")
     if not path.is_file():
         raise DataError(f"{label}: there is no such file")
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            arrays = {name: saved[name] for name in ARRAYS if name in saved}
-            names = list(saved)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        arrays, names = _arrays(path)
+    except MemoryError:
+        raise DataError(f"{label}: it says that it holds more than fits into memory") from None
+    except Exception as error:  # what a damaged file makes a reader raise, is in no list
         reason = getattr(error, "strerror", None) or "it holds no arrays of numbers or words"
         raise DataError(f"{label}: cannot be read as npz: {reason}") from error
-    if tuple(arrays) not in (ARRAYS[:2], ARRAYS):
+    if len(arrays) not in (2, 4):
         raise DataError(
             f"{label}: needs arrays x and y, or these and x_test and y_test; it has "
             f"{', '.join(names) or 'none'}"
         )
-    found = list(arrays.values())
-    parts = list(zip(found[::2], found[1::2], strict=True))
+    parts = [(arrays[i], _labels(arrays[i + 1])) for i in range(0, len(arrays), 2)]
     for x, y in parts:
         _check_arrays(label, x, y, parts[0][0].shape[1:])
-    x = np.concatenate([x for x, _ in parts])
-    y, classes = classed(label, np.concatenate([y for _, y in parts]))
+    whole, moved = _colours_first(np.concatenate([x for x, _ in parts]), channels)
+    y, classes = classed(label, np.concatenate([y for _, y in parts]), task)
     n_test = len(parts[1][1]) if len(parts) > 1 else 0
-    return Dataset(x[:, np.newaxis] if x.ndim == 3 else x, y, classes, n_test)
+    notes = [f"{shares(y, classes)}, inputs of {'x'.join(map(str, whole.shape[1:]))}", *moved]
+    if arrays[1].ndim > 1 and arrays[1].shape[1] > 1:
+        notes.append("y is one-hot: its columns are the classes")
+    if left_out := [name for name in names if name in ("x_val", "val_images")]:
+        notes.append(f"{left_out[0]}, a validation part, is left out")
+    return Dataset(whole, y, classes, n_test, notes=tuple(notes))
+
+
+def _arrays(path: Path) -> tuple[list[NDArray[Any]], list[str]]:
+    """Inputs and labels for training, then for testing if they are there; the names of all."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+        names = list(saved)
+        # Those of which most are there: x and y alone, or with a test set.
+        known = max(NAMES, key=lambda each: sum(name in names for name in each[:4]))
+        there = [name for name in known[:4] if name in names]
+        return (
+            []
+            if there not in (list(known[:2]), list(known[:4]))
+            else [saved[name] for name in there]
+        ), names
+
+
+def _labels(y: NDArray[Any]) -> NDArray[Any]:
+    """Labels (n, 1) and one-hot ones as (n,)."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        return y[:, 0]
+    flags = y.ndim == 2 and y.dtype.kind in "biuf" and bool(((y == 0) | (y == 1)).all())
+    one_hot = flags and bool((y.sum(axis=1) == 1).all())
+    return np.argmax(y, axis=1) if one_hot else y
+
+
+def _colours_first(x: NDArray[Any], channels: str) -> tuple[NDArray[Any], list[str]]:
+    """Images with their channels before height and width, and a note where they were moved."""
+    if x.ndim == 3:
+        return x[:, np.newaxis], []
+    if x.ndim != 4 or channels == "first":
+        return x, []
+    height, width, last = x.shape[1:]
+    if channels == "last" or (height == width and last in COLOURS and height != last):
+        note = f"x is {height}x{width} with {last} colours last: they are moved to the front"
+        return np.ascontiguousarray(x.transpose(0, 3, 1, 2)), [f"{note} (channels=first: not)"]
+    if last in COLOURS and height not in COLOURS:
+        return x, [f"x is taken as {height} channels of {width}x{last} (channels=last: colours)"]
+    return x, []
 
 
 def _check_arrays(label: str, x: NDArray[Any], y: NDArray[Any], shape: Sequence[int]) -> None:
@@ -77,38 +129,104 @@ def _check_arrays(label: str, x: NDArray[Any], y: NDArray[Any], shape: Sequence[
 
 # `folder` as a parameter is the data's folder, so that a folder of images is its `images` here.
 @DATASETS.add(task="classes", source="a folder of yours", examples="as many as it holds images")
-def folder(folder: Path, *, images: str, size: tuple[int, ...] = (0, 0)) -> Dataset:
+def folder(
+    folder: Path, *, images: str, size: tuple[int, ...] = (0, 0), alpha: str = "white"
+) -> Dataset:
     """Images, one directory per class; grey ones have one channel, others three
 
-    All of one height and width, or brought to size=32x32 (0x0: as they are).
+    All of one height and width, or brought to size=32x32 (0x0: as they are). Directories inside
+    that of a class belong to it, hidden ones to none. What is transparent is shown on white, or
+    with alpha=keep a fourth channel.
     """
     label, root = f"folder:{images}", Path(images).expanduser()
     if len(size) != 2 or (size != (0, 0) and not 1 <= min(size) <= max(size) <= LONGEST):
         got = "x".join(map(str, size))
         raise BadValue(f"{label}: size must be HEIGHTxWIDTH, each 1 to {LONGEST}, got {got}")
+    if alpha not in ("white", "keep"):
+        raise BadValue(f"{label}: alpha={alpha}: known: white, keep")
     if not root.is_dir():
         raise DataError(f"{label}: there is no such folder")
-    paths = sorted(path for path in root.glob("*/*") if path.suffix.lower() in IMAGES)
-    pictures = [_picture(label, path, size) for path in paths]
-    _check_sizes(label, paths, pictures)
-    grey = all(picture.mode in ("1", "L") for picture in pictures)
-    x = np.array([np.asarray(picture.convert("L" if grey else "RGB")) for picture in pictures])
-    x = x[:, np.newaxis] if grey else x.transpose(0, 3, 1, 2)
-    y, classes = classed(label, np.array([path.parent.name for path in paths], dtype=object))
-    return Dataset(np.ascontiguousarray(x), y, classes)
+    paths = _image_paths(root)
+    pictures = [_picture(label, path, size, alpha) for path in paths]
+    _check_sizes(label, paths, [picture for picture, _ in pictures])
+    mode = "RGBA" if alpha == "keep" else "RGB"
+    mode = "L" if all(picture.mode == "L" for picture, _ in pictures) else mode
+    x = np.array([np.asarray(picture.convert(mode)) for picture, _ in pictures])
+    x = x[:, np.newaxis] if mode == "L" else x.transpose(0, 3, 1, 2)
+    names = [path.relative_to(root).parts[0] for path in paths]
+    y, classes = classed(label, np.array(names, dtype=object))
+    notes = [f"{shares(y, classes)}, inputs of {'x'.join(map(str, x.shape[1:]))}"]
+    seen_through = sum(transparent for _, transparent in pictures)
+    if seen_through and alpha == "white":
+        notes.append(f"{seen_through} images have transparency, shown on white (alpha=keep)")
+    if empty := _without_images(root, set(names)):
+        notes.append(f"no class, since without images: {', '.join(empty[:5])}")
+    return Dataset(np.ascontiguousarray(x), y, classes, notes=tuple(notes))
 
 
-def _picture(label: str, path: Path, size: tuple[int, ...]) -> Image.Image:
+def _image_paths(root: Path) -> list[Path]:
+    """The images below the directories of `root`, as torchvision finds them, but no hidden ones."""
+    found = [
+        Path(where, name)
+        for directory in root.iterdir()
+        if directory.is_dir() and not directory.name.startswith(".")
+        for where, inside, names in _walk(directory)
+        for name in names
+    ]
+    return sorted(path for path in found if path.suffix.lower() in IMAGES)
+
+
+def _walk(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """os.walk without what is hidden; a link back to a directory above is not followed."""
+    for where, inside, names in os.walk(top, followlinks=True):
+        real = Path(where).resolve()
+        inside[:] = [
+            name
+            for name in sorted(inside)
+            if not name.startswith(".") and not real.is_relative_to(Path(where, name).resolve())
+        ]
+        yield where, inside, [name for name in names if not name.startswith(".")]
+
+
+def _without_images(root: Path, classes: set[str]) -> list[str]:
+    directories = (path.name for path in root.iterdir() if path.is_dir())
+    return sorted(name for name in directories if name[0] != "." and name not in classes)
+
+
+def _picture(label: str, path: Path, size: tuple[int, ...], alpha: str) -> tuple[Image.Image, bool]:
+    """An image as L, RGB or RGBA, upright and of that size, and whether it is transparent."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
-            picture.load()  # warns of transparency, which is dropped, and of large images
-            mode = picture.mode
-            plain = picture.convert("L" if mode in ("1", "L") else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{label}: {path} cannot be read as an image") from error
+            mode, most = picture.mode, Image.MAX_IMAGE_PIXELS
+            if most and picture.width * picture.height > most:  # before it is decoded
+                raise Image.DecompressionBombError(f"it has more than {most} pixels")
+            shown, transparent = _shown(ImageOps.exif_transpose(picture), alpha)
+    except MemoryError:
+        raise DataError(f"{label}: {path} does not fit into memory") from None
+    except Exception as error:  # what a damaged file makes a reader raise, is in no list
+        bomb = isinstance(error, Image.DecompressionBombError)
+        reason = f": more than {Image.MAX_IMAGE_PIXELS} pixels" if bomb else ""
+        raise DataError(f"{label}: {path} cannot be read as an image{reason}") from error
     if mode not in MODES:
         raise DataError(f"{label}: {path} is of mode {mode}: images of 8 bits only")
-    return plain.resize((size[1], size[0])) if size != (0, 0) else plain
+    shown = shown.resize((size[1], size[0])) if size != (0, 0) else shown
+    return shown, transparent
+
+
+def _shown(picture: Image.Image, alpha: str) -> tuple[Image.Image, bool]:
+    """What a viewer shows: transparency on white, unless it is kept; grey as one channel."""
+    grey = picture.mode in ("1", "L", "LA", "La")
+    if not picture.has_transparency_data:
+        plain = picture.convert("L" if grey else "RGB")
+        red, *others = plain.split()
+        same = picture.mode == "P" and all(red.tobytes() == each.tobytes() for each in others)
+        return (red if same else plain), False
+    whole = picture.convert("RGBA")
+    transparent = bool((np.asarray(whole)[..., 3] < 255).any())
+    if alpha == "keep":
+        return whole, transparent
+    white = Image.new("RGBA", whole.size, "white")
+    return Image.alpha_composite(white, whole).convert("L" if grey else "RGB"), transparent
 
 
 def _check_sizes(label: str, paths: Sequence[Path], pictures: Sequence[Image.Image]) -> None:

@@ -57,6 +57,11 @@ CLAIM = (
     *("rope_limit", "rope_left", "rope", "rope_right"),
     *("verdict", "more_seeds", "more_repeats"),
 )
+UNTESTED = (
+    *("p", "p_unadjusted", "p_equivalent"),
+    *("probability", "probability_low", "probability_high"),
+    *("rope_limit", "rope_left", "rope", "rope_right", "more_seeds", "more_repeats"),
+)
 TURNED = {"better": "worse", "worse": "better"}
 
 
@@ -179,7 +184,8 @@ def _claim(
         "more_seeds": None if folds or own.diverged else more,
         "more_repeats": math.ceil(more / folds) if folds and more and not own.diverged else None,
     }
-    return {key: said[key] for key in CLAIM}
+    untested = () if found.tested else UNTESTED
+    return {key: None if key in untested else said[key] for key in CLAIM}
 
 
 def _against(name: str, judged: Sequence[tuple[Comparison, Verdict]]) -> list[dict[str, Any]]:
@@ -197,7 +203,7 @@ def _against(name: str, judged: Sequence[tuple[Comparison, Verdict]]) -> list[di
                 "difference": difference if own or difference is None else -difference,
                 "difference_low": sides[0],
                 "difference_high": sides[1],
-                "p": verdict.p,
+                "p": verdict.p if found.tested else None,
                 "verdict": verdict.word if own else TURNED.get(verdict.word, verdict.word),
             }
         )
@@ -247,6 +253,8 @@ def _columns(rows: Sequence[Row], plan: Plan, terms: Terms, silent: Sequence[str
     """The measure compared, then what it costs."""
     measure = terms.measure
     decimals = deserved(map(_half_width, rows), measure.scale)
+    if not any(map(_half_width, rows)):
+        decimals = _decimals(rows, measure)
     spreads = deserved(row["accuracy_sd"] for row in rows)
     short = any(row["until"] for row in rows)  # its own columns take the room of these
     others = ["accuracy"] if short else ["accuracy", "dead", *silent]
@@ -277,9 +285,17 @@ def _columns(rows: Sequence[Row], plan: Plan, terms: Terms, silent: Sequence[str
 
 def _mean_column(rows: Sequence[Row], measure: Measure) -> Column:
     """Mean ± sd of what is compared, the best marked."""
-    decimals = deserved((row["mean_sd"] for row in rows), measure.scale)
+    decimals = _decimals(rows, measure)
     column = spread_column("mean", decimals, measure)
     return replace(column, key=measure.name, mark=lambda row: MARKS.get(row["standing"], ""))
+
+
+def _decimals(rows: Sequence[Row], measure: Measure) -> int:
+    """How many decimals a mean has; single measurements of seconds are shown to about 1 %."""
+    spreads = [row["mean_sd"] for row in rows]
+    if measure.unit == "s" and not any(spreads):
+        spreads = [row["mean"] and row["mean"] / 50 for row in rows]
+    return deserved(spreads, measure.scale)
 
 
 def _half_width(row: Row) -> float | None:
@@ -296,7 +312,7 @@ def _difference(row: Row, measure: Measure, decimals: int) -> str:
         signed(row[key], measure, decimals)
         for key in ("difference", "difference_low", "difference_high")
     )
-    return f"{center} [{low}, {high}]"
+    return center if row["difference_low"] is None else f"{center} [{low}, {high}]"
 
 
 def _chance(row: Row) -> str:

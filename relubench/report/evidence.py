@@ -82,6 +82,7 @@ class Comparison:
     chance      that the first is better in a pair, a diverged run losing; None over folds
     posterior   below, inside and above ±rope; None where nothing overlaps
     decidable   whether what was found may be called anything but undecided
+    tested      whether there is a test at all: of one measurement each there is none
     """
 
     first: str
@@ -93,6 +94,7 @@ class Comparison:
     posterior: Posterior | None
     rope: float | None
     decidable: bool
+    tested: bool
 
 
 def unit(cell: Cell) -> Unit:
@@ -113,6 +115,8 @@ def scores(runs: Sequence[RunResult], measure: Measure) -> Scores:
         else:
             known[repeated] = float(np.mean(figures))
     shared = measure.unit == "s" and any(run.environment.stack > 1 for run in runs)
+    if shared and known:  # one measurement, however many runs it was of
+        known = {min(known): float(np.mean(list(known.values())))}
     return Scores(known, frozenset(diverged), undefined, shared)
 
 
@@ -158,6 +162,7 @@ def comparison(
         posterior=posterior,
         rope=rope,
         decidable=a.whole and b.whole,
+        tested=not (a.shared or b.shared),
     )
 
 

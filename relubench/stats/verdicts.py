@@ -112,7 +112,7 @@ def evidence(difference: Floats, design: Design, margin: float | None = None) ->
     p = min(1.0, 2 * min(design.above(difference), design.above(-difference)))
     inside = None
     if margin is not None:
-        inside = max(design.above(margin + difference), design.above(margin - difference))
+        inside = max(design.above(_beyond(each, margin)) for each in (difference, -difference))
     spread = float(difference.std(ddof=1)) if n > 1 else None
     return Evidence(design, margin, n, float(difference.mean()), spread, p, inside)
 
@@ -188,6 +188,12 @@ def repeats_needed(
     return max(least, 1 / information + z * z / 2) if information > 0 else math.inf
 
 
+def _beyond(difference: Floats, margin: float) -> Floats:
+    """How far each difference lies above -margin: 0 where only a float's last bits part them."""
+    at = np.isclose(difference, -margin, rtol=NEAR, atol=0)
+    return np.where(at, 0.0, difference + margin)
+
+
 def non_inferior(difference: Floats, margin: float, design: Design) -> Gated:
     """Has the new run lost the margin or more? Two one-sided tests of (n,) new - baseline, paired.
 
@@ -197,7 +203,7 @@ def non_inferior(difference: Floats, margin: float, design: Design) -> Gated:
     n = len(difference)
     if not n:
         return Gated(0, None, 1.0, 1.0, False, design.smallest_p(0, 1))
-    beyond = np.where(np.isclose(difference, -margin, rtol=NEAR, atol=0), 0.0, difference + margin)
+    beyond = _beyond(difference, margin)
     above, below = design.above(beyond), design.above(-beyond)
     mean, identical = float(difference.mean()), not difference.any()
     return Gated(n, mean, above, below, identical, design.smallest_p(n, 1))
