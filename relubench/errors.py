@@ -50,6 +50,10 @@ class Stopped(RelubenchError):
     exit_code = 130
 
 
+class Terminated(SystemExit):
+    """SIGTERM: not what a user's own code means by sys.exit."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """'did you mean …?' for the nearest known name, or '' where none is near."""
     by_lower = {item.lower(): item for item in known}

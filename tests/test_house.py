@@ -13,7 +13,7 @@ import relubench
 
 PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
-    {"errors", "folds", "stats", "latex", "docstrings"},
+    {"guard", "errors", "folds", "stats", "latex", "docstrings"},
     {"own_imports"},
     {"own_code", "libraries"},
     {"plan", "catalog", "files", "pictures", "abreast", "noise"},

@@ -14,8 +14,9 @@ from relubench import own_code
 from relubench.cli.app import app
 from relubench.cli.flags import Flags, OutputFlags
 from relubench.cli.terminal import say
-from relubench.errors import RelubenchError
+from relubench.errors import RelubenchError, Terminated
 
+CODES = (2, 4, 130)  # of what stops a command: 0 and 3 are for what has come to its end
 __all__ = ["Flags", "OutputFlags", "main"]
 
 
@@ -29,14 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
         with own_code.held():  # an edit meanwhile is for the next command
             return app(arguments, standalone_mode=False, obj=arguments) or 0
     except RelubenchError as error:
-        return _failed(arguments, str(error), error.exit_code)
+        return _failed(arguments, str(error), error.exit_code if error.exit_code in CODES else 2)
     except typer.TyperException as error:
         return _failed(arguments, error.format_message(), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(arguments, "interrupted", 130)
+    except Terminated:
+        raise
     except SystemExit as stop:
         if stop.code != 1:
-            raise
+            return _failed(arguments, f"ended by SystemExit: {stop.code}", 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Typer's 1: nobody reads stdout any more
         return 141  # what a shell reports of a process that SIGPIPE ended
     except OSError as error:
