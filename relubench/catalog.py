@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import math
@@ -75,6 +76,17 @@ class Entry:
         return Choice(self, given)
 
 
+@dataclass(frozen=True)
+class Unread(Entry):
+    """A user's own code by its name alone, which has not been run: as it was written."""
+
+    activation: str = "relu"
+
+
+def _unread() -> None:
+    """Stand for code that is not run."""
+
+
 E = TypeVar("E", bound=Entry)
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -124,6 +136,13 @@ class Catalog(dict[str, E]):
         super().__init__()
         self.kind, self.entry, self.own, self.beside = kind, entry, own, beside
         self.libraries = libraries or {}
+        self.reads = True
+
+    def unread(self) -> Catalog[E]:
+        """The same names; of a user's own code nothing is run, and a name of it is not checked."""
+        other = copy.copy(self)
+        other.reads = False
+        return other
 
     def __missing__(self, name: str) -> E:
         raise UnknownName(self.kind, name, known=self)
@@ -154,6 +173,9 @@ class Catalog(dict[str, E]):
         name, *pairs = text.strip().split(":")
         if not name:
             raise BadValue(f"{text!r} names no {self.kind}")
+        if not self.reads and self._is_own(name, pairs):
+            unread: Any = Unread(text.strip(), _unread)
+            return Choice(unread, {})
         entry = self._entry(name, pairs)
         given: dict[str, Any] = {}
         for key, like in entry.first.items():
@@ -168,12 +190,19 @@ class Catalog(dict[str, E]):
     def _entry(self, name: str, pairs: list[str]) -> E:
         """What a name means; where it goes on after the first colon, that is taken from `pairs`."""
         library, _, thing = name.partition(".")
-        if library in self.libraries and not (pairs and "=" not in pairs[0]):
+        if self._of_library(name, pairs):
             return self.libraries[library](thing)
-        if self.own and own_code.named(name):
+        if self.own and self._is_own(name, pairs):
             attribute = pairs.pop(0) if pairs else ""
             return self.own(f"{name}:{attribute}", own_code.load(name, attribute))
         return self[name]
+
+    def _of_library(self, name: str, pairs: list[str]) -> bool:
+        return name.partition(".")[0] in self.libraries and not (pairs and "=" not in pairs[0])
+
+    def _is_own(self, name: str, pairs: list[str]) -> bool:
+        named = self.own is not None and own_code.named(name)
+        return named and not self._of_library(name, pairs)
 
 
 def _first(entry: Entry, key: str, text: str, like: Any) -> Any:

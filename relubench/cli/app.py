@@ -189,7 +189,10 @@ def list_(
     """List what there is to name: activations, models, datasets, heads, benchmarks …"""
     from relubench import commands
 
-    return show(lambda: commands.list_kind(kind, config, family, search), **flags)
+    def listed() -> Outcome:
+        return commands.list_kind(kind, config, family, search, console(flags["quiet"]))
+
+    return show(listed, **flags)
 
 
 @app.command()

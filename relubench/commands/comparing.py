@@ -29,7 +29,7 @@ def compare(request: Request, console: Console, explain: bool, asked: Asked) -> 
     """
     from relubench import ci, config, gatekeeper, published
 
-    settings = read(request)
+    settings = read(request, console)
     gatekeeper.check(asked, settings, request.quick)
     base = gatekeeper.known(asked, console)
     work = assemble(settings, request, console)
