@@ -345,7 +345,7 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
             label = f"{found}, [benchmark.{name}], quick: ".__add__
             problems += _problems(quick, catalogs, label, strict=True)
     if problems:
-        raise BadValue("\n".join(problems))
+        raise BadValue(*problems)
     return Benchmarks(str(found), tables, found.resolve() == shipped().resolve())
 
 
@@ -375,7 +375,7 @@ def settings(
     kept = {key: value for key, value in table.items() if key not in flags}
     problems += _problems(kept, catalogs, f"{benchmarks.path}, [benchmark.{name}]: ".__add__, True)
     if problems:
-        raise BadValue("\n".join(problems))
+        raise BadValue(*problems)
     return Settings.model_validate(table | dict(flags), context=catalogs)
 
 

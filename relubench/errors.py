@@ -5,11 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from relubench.plain import plain
+
 
 class RelubenchError(Exception):
-    """Shown as one line, without a traceback; the process ends with `exit_code`."""
+    """Shown without a traceback, a line for each argument; the process ends with `exit_code`."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """Each argument on a line of its own, whatever stands in it."""
+        return "\n".join(plain(str(line)) for line in self.args)
 
 
 class BadValue(RelubenchError, ValueError):
@@ -28,6 +34,10 @@ class UnknownName(RelubenchError, ValueError):
         hint = suggestion(name, names) or (few if len(names) <= MANY else f"{len(names)} are known")
         where = "relubench list" if kind == "kind" else f"relubench list {kind}s"
         super().__init__(f"unknown {kind} {name!r}: {hint} ({where})")
+
+    def __reduce__(self) -> tuple[type[BadValue], tuple[str, ...]]:
+        """As a worker sends it: its words are what it is."""
+        return BadValue, self.args
 
 
 class DataError(RelubenchError):

@@ -64,7 +64,7 @@ def planned(work: Work, asked: Asked, base: Record | None) -> Record:
         return new
     metrics = (*gate.DEFAULT, *work.plan.margins)
     if differ := baseline.differences(base, new) or baseline.lacking(base, metrics):
-        raise NotComparable("\n".join(f"{asked.baseline}: {each}" for each in differ))
+        raise NotComparable(*(f"{asked.baseline}: {each}" for each in differ))
     return new
 
 

@@ -13,6 +13,7 @@ import relubench
 
 PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
+    {"plain"},
     {"guard", "errors", "folds", "stats", "latex", "docstrings"},
     {"own_imports"},
     {"own_code", "libraries"},

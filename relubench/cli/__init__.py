@@ -15,6 +15,7 @@ from relubench.cli.app import app
 from relubench.cli.flags import Flags, OutputFlags
 from relubench.cli.terminal import say
 from relubench.errors import RelubenchError, Terminated
+from relubench.plain import plain
 
 CODES = (2, 4, 130)  # of what stops a command: 0 and 3 are for what has come to its end
 __all__ = ["Flags", "OutputFlags", "main"]
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RelubenchError as error:
         return _failed(arguments, str(error), error.exit_code if error.exit_code in CODES else 2)
     except typer.TyperException as error:
-        return _failed(arguments, error.format_message(), 2)
+        return _failed(arguments, plain(error.format_message()), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(arguments, "interrupted", 130)
     except Terminated:
@@ -45,14 +46,15 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _failed(arguments, f"cannot write to stdout: {error.strerror}", 2)
     except Exception as error:
-        return _failed(arguments, f"bug in relubench: {type(error).__name__}: {error}", 70)
+        return _failed(arguments, plain(f"bug in relubench: {type(error).__name__}: {error}"), 70)
 
 
 def _failed(arguments: list[str], message: str, exit_code: int) -> int:
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)  # an interrupt has been heard
     if "--verbose" in arguments:
-        traceback.print_exc()
-    for line in message.splitlines():
+        for line in traceback.format_exc().splitlines():
+            say(line)
+    for line in message.split("\n"):
         say(f"relubench: {line}")
     return exit_code

@@ -164,7 +164,7 @@ def compare(
         try:
             return run(work, "compare", benchmark, flags)
         except NotComparable as refusal:
-            return deliver(commands.refused(str(refusal).splitlines()), parts).exit_code
+            return deliver(commands.refused(str(refusal).split("\n")), parts).exit_code
 
 
 @app.command()
