@@ -349,6 +349,7 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
     return Benchmarks(str(found), tables, found.resolve() == shipped().resolve())
 
 
+NAMED = {"activation": "-a", "dataset": "-d", "model": "-m", "optimizer": "--optimizer"}
 SEEDING = {"seed", "seeds"}
 EXECUTION = {"executor", "jobs", "scheduler", "scheduler_file"}
 
@@ -365,6 +366,13 @@ def settings(
     quick  its quick form, where it has one
     """
     if name is not None and name not in benchmarks.tables:
+        for kind, flag in NAMED.items():
+            if name in catalogs[kind]:
+                names = ",".join([*(part.strip(", ") for part in flags.get(kind, ())), name])
+                raise BadValue(
+                    f"{name!r} is no benchmark but an entry of {kind}s: {flag} {names} "
+                    "(names are joined by commas)"
+                )
         raise UnknownName("benchmark", name, known=benchmarks.tables)
     table = dict(benchmarks.tables[name]) if name is not None else {}
     table |= table.get("quick", {}) if quick else {}

@@ -13,6 +13,7 @@ import typer
 from relubench import own_code
 from relubench.cli.app import app
 from relubench.cli.flags import Flags, OutputFlags
+from relubench.cli.hints import hint
 from relubench.cli.terminal import say
 from relubench.errors import RelubenchError, Terminated
 from relubench.plain import plain
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RelubenchError as error:
         return _failed(arguments, str(error), error.exit_code if error.exit_code in CODES else 2)
     except typer.TyperException as error:
-        return _failed(arguments, plain(error.format_message()), 2)
+        return _failed(arguments, plain(hint(error.format_message(), arguments)), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(arguments, "interrupted", 130)
     except Terminated:
