@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from typing import Any
+
+from relubench import guard
+
+HEARD = [0.0]  # when, last: a terminal's interrupt reaches parent and child, which gets it twice
 
 
 def run() -> None:
@@ -19,7 +24,8 @@ def run() -> None:
     yield_cores()
     try:
         signal.signal(signal.SIGINT, interrupt)
-        signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(143))
+        signal.signal(signal.SIGTERM, terminate)
+        guard.arm()
         from relubench.cli import main
 
         code = main()
@@ -28,6 +34,7 @@ def run() -> None:
             sys.stderr.write("relubench: interrupted\n")
     except SystemExit as stop:
         code = stop.code
+    guard.tell(code)
     if code in (130, 143):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for stream in (sys.stdout, sys.stderr):
@@ -46,8 +53,19 @@ def yield_cores() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
+def terminate(signum: int, frame: object) -> None:
+    """Raise Terminated: a SystemExit that no user's code has called."""
+    from relubench.errors import Terminated
+
+    raise Terminated(143)
+
+
 def interrupt(signum: int, frame: object) -> None:
     """Raise KeyboardInterrupt, and again each second, since a library may swallow the first."""
+    now = time.monotonic()
+    if signum == signal.SIGINT and now - HEARD[0] < 0.5:
+        return
+    HEARD[0] = now
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, interrupt)
         signal.setitimer(signal.ITIMER_REAL, 1)

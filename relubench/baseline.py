@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -22,7 +23,7 @@ from relubench.plan import grouped
 from relubench.report import run_row, setup_row
 from relubench.results import LOST, RunResult
 
-FORMAT = 1
+FORMAT = 2
 # What names a row: dataset, model, activation, head, recipe, preparation.
 Setup = dict[str, str | int | float | bool | None]
 
@@ -136,9 +137,19 @@ def _key(setup: Setup) -> str:
 
 
 def write(record: Record) -> str:
-    """The text of a baseline's file: JSON, keys sorted, a metric's figures on one line."""
-    text = json.dumps(asdict(record), indent=1, sort_keys=True, allow_nan=False)
+    """The text of a baseline's file: JSON, keys sorted, a metric's figures on one line.
+
+    `sha256` is the digest of all the rest, whatever its blanks and line ends.
+    """
+    found = json.loads(json.dumps(asdict(record), allow_nan=False))
+    text = json.dumps(found | {"sha256": digest(found)}, indent=1, sort_keys=True)
     return re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", _on_one_line, text) + "\n"
+
+
+def digest(found: Mapping[str, Any]) -> str:
+    """What tells whether a figure of a baseline was altered, its own place left out."""
+    rest = {key: value for key, value in found.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _on_one_line(found: re.Match[str]) -> str:
@@ -151,7 +162,10 @@ def read(path: Path) -> Record | None:
     Raises NotComparable where it is damaged or of another format.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise OSError(0, "it is not a file")
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text, object_pairs_hook=_once)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -159,13 +173,26 @@ def read(path: Path) -> Record | None:
         raise NotComparable(f"{path}: cannot be read: {reason}") from None
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT:
-        raise NotComparable(f"{path}: format: {_said([version])} in the baseline, {FORMAT} here")
+        differs = f"format: {_said([version])} in the baseline, {FORMAT} here"
+        raise NotComparable(f"{path}: {differs} (--save-baseline makes it anew)")
+    sealed = found.pop("sha256", None)
     try:
-        return RECORD.validate_python(found)
+        record = RECORD.validate_json(json.dumps(found), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "rows"
         raise NotComparable(f"{path}: damaged: {where}: {first['msg']}") from None
+    if sealed != digest(found):
+        altered = "sha256: it is not as it was saved (--save-baseline makes it anew)"
+        raise NotComparable(f"{path}: damaged: {altered}")
+    return record
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose keys stand once."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 def unfit(record: Record) -> str | None:
@@ -177,6 +204,37 @@ def unfit(record: Record) -> str | None:
     return None
 
 
+def lacking(record: Record, metrics: Iterable[str]) -> list[str]:
+    """What a baseline needs for a gate over these metrics and has not; a line for each row."""
+    metrics = list(metrics)
+    said = []
+    for row in record.rows:
+        if reason := _lacks(row, metrics):
+            said.append(f"row: {_said(row.setup.values())}: {reason} in the baseline")
+    return said
+
+
+def _lacks(row: Row, metrics: Sequence[str]) -> str:
+    """Why a row cannot be held against another; "" where it can."""
+    if not row.seeds:
+        return "no seeds"
+    if row.lost:
+        return f"{counted(row.lost, 'run')} lost"
+    for name in metrics:
+        values = row.values.get(name)
+        if values is None:
+            return f"no {name}"
+        shares = [] if MEASURES[name].unit != "fraction" else [v for v in values if v is not None]
+        if any(not 0 <= share <= 1 for share in shares):
+            return f"{name} is no share"
+    for seed, failed, value in zip(
+        row.seeds, row.failed, row.values.get("accuracy", ()), strict=False
+    ):
+        if failed is None and value is None and "accuracy" in metrics:
+            return f"no accuracy of seed {seed}"
+    return ""
+
+
 def differences(base: Record, new: Record) -> list[str]:
     """Each field in which two records cannot be compared, with both values."""
     said = []
@@ -186,11 +244,17 @@ def differences(base: Record, new: Record) -> list[str]:
         there, here = ([row.setup.get(key) for row in each.rows] for each in (base, new))
         if set(there) != set(here):
             said.append(_differs(key, there, here))
-    digests = [{row.setup.get("dataset"): row.data for row in each.rows} for each in (base, new)]
-    for dataset, digest in digests[0].items():
-        if digest != digests[1].get(dataset, digest):
-            said.append(_differs(f"data of {dataset}", [digest], [digests[1][dataset]]))
+    digests = [_digests(each) for each in (base, new)]
+    for dataset, known in digests[0].items():
+        if known != (found := digests[1].get(dataset, known)):
+            said.append(_differs(f"data of {dataset}", sorted(known), sorted(found)))
     return said or _missing(base, new)
+
+
+def _digests(record: Record) -> dict[Any, set[str]]:
+    """The digests of the data by dataset: one each, where nothing is wrong."""
+    rows = grouped(record.rows, lambda row: row.setup.get("dataset"))
+    return {dataset: {row.data for row in alike} for dataset, alike in rows.items()}
 
 
 def _missing(base: Record, new: Record) -> list[str]:

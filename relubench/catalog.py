@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import math
@@ -76,6 +77,17 @@ class Entry:
         return Choice(self, given)
 
 
+@dataclass(frozen=True)
+class Unread(Entry):
+    """A user's own code by its name alone, which has not been run: as it was written."""
+
+    activation: str = "relu"
+
+
+def _unread() -> None:
+    """Stand for code that is not run."""
+
+
 E = TypeVar("E", bound=Entry)
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -125,8 +137,17 @@ class Catalog(dict[str, E]):
         super().__init__()
         self.kind, self.entry, self.own, self.beside = kind, entry, own, beside
         self.libraries = libraries or {}
+        self.reads = True
+
+    def unread(self) -> Catalog[E]:
+        """The same names; of a user's own code nothing is run, and a name of it is not checked."""
+        other = copy.copy(self)
+        other.reads = False
+        return other
 
     def __missing__(self, name: str) -> E:
+        if self.kind in ("dataset", "model") and (meant := _meant(self.kind, name)):
+            raise BadValue(f"unknown {self.kind} {name!r}: {meant}")
         raise UnknownName(self.kind, name, known=self)
 
     def add(self, spelt: str = "", **facts: Any) -> Callable[[F], F]:
@@ -152,9 +173,12 @@ class Catalog(dict[str, E]):
         What must be given comes first and without a key, as in `csv:FILE:target=COL`.
         Raises UnknownName for the name, BadValue for a parameter or its value, OwnCodeError.
         """
-        name, *pairs = text.strip().split(":")
+        name, *pairs = self._uncalled(text.strip()).split(":")
         if not name:
             raise BadValue(f"{text!r} names no {self.kind}")
+        if not self.reads and self._is_own(name, pairs):
+            unread: Any = Unread(text.strip(), _unread)
+            return Choice(unread, {})
         entry = self._entry(name, pairs)
         if entry.first and re.fullmatch(r"[A-Za-z]:[\\/].*", ":".join(pairs[:2])):  # C:\data\x.csv
             pairs[:2] = [":".join(pairs[:2])]
@@ -171,12 +195,54 @@ class Catalog(dict[str, E]):
     def _entry(self, name: str, pairs: list[str]) -> E:
         """What a name means; where it goes on after the first colon, that is taken from `pairs`."""
         library, _, thing = name.partition(".")
-        if library in self.libraries and not (pairs and "=" not in pairs[0]):
+        if self._of_library(name, pairs):
             return self.libraries[library](thing)
-        if self.own and own_code.named(name):
+        if self.own and self._is_own(name, pairs):
             attribute = pairs.pop(0) if pairs else ""
             return self.own(f"{name}:{attribute}", own_code.load(name, attribute))
-        return self[name]
+        return self[self._spelt(name)]
+
+    def _spelt(self, name: str) -> str:
+        """As it is listed: LeakyReLU and fashion-mnist can mean one name only."""
+        if name in self:
+            return name
+        found = [known for known in self if _letters(known) == _letters(name)]
+        return found[0] if len(found) == 1 else name
+
+    def _uncalled(self, text: str) -> str:
+        """`relu()` is relu; of `elu(alpha=1)` it is said how that is written here."""
+        called = CALL.fullmatch(text)
+        if not called or self._spelt(called[1]) not in self:
+            return text
+        if given := called[2].replace(" ", "").strip(","):
+            meant = ":".join([self._spelt(called[1]), *given.split(",")])
+            raise BadValue(f"{text!r}: parameters are joined by colons: did you mean {meant!r}?")
+        return called[1]
+
+    def _of_library(self, name: str, pairs: list[str]) -> bool:
+        return name.partition(".")[0] in self.libraries and not (pairs and "=" not in pairs[0])
+
+    def _is_own(self, name: str, pairs: list[str]) -> bool:
+        named = self.own is not None and own_code.named(name)
+        return named and not self._of_library(name, pairs)
+
+
+CALL = re.compile(r"(\w+)\(([^()]*)\)?")
+FILES = {"csv": "csv", "tsv": "csv", "txt": "csv", "parquet": "parquet", "npz": "npz"}
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).lower()
+
+
+def _meant(kind: str, name: str) -> str:
+    """What stands where a name should: a file, or the width that a comma has cut off."""
+    if kind == "model":
+        return f"widths are joined by x, as in hidden=64x{name}" if name.isdecimal() else ""
+    suffix = name.rpartition(".")[2].lower()
+    if "." in name and suffix in FILES:
+        return f"did you mean '{FILES[suffix]}:{name}'?"
+    return f"did you mean 'folder:{name}'?" if "/" in name else ""
 
 
 def _first(entry: Entry, key: str, text: str, like: Any) -> Any:
@@ -193,6 +259,8 @@ def _parameter(entry: Entry, pair: str) -> tuple[str, Any]:
     if key not in entry.parameters:
         known = ", ".join(entry.parameters) or "none"
         hint = suggestion(key, entry.parameters) or f"known: {known}"
+        if not equals and "target" in entry.parameters:
+            hint = f"did you mean 'target={key}'?"
         raise BadValue(f"{entry.name} has no parameter {key!r}: {hint}")
     default = entry.parameters[key]
     try:

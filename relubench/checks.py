@@ -39,9 +39,11 @@ def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     counts = np.bincount(dataset.y[: dataset.n_train])
     if cell.split.folds and cell.split.folds > counts.min():
         rarest = dataset.classes[int(counts.argmin())]
+        fewest = int(counts.min())
+        so = f"at most {fewest} folds" if fewest > 1 else "it cannot be divided into folds"
         raise BadValue(
             f"--folds {cell.split.folds}: class {rarest!r} of {cell.dataset} has only "
-            f"{counts.min()} examples, so at most {counts.min()} folds"
+            f"{counted(fewest, 'example')}, so {so}"
         )
     if dataset.groups is not None:
         _check_groups(cell, len(np.unique(dataset.groups)))

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from relubench.formats import Row, Table, counted, github
+from relubench.formats import Row, Table, counted, github, markdown
 from relubench.gate import GateRow
+from relubench.plain import for_json, plain
 
 SUMMARY_BYTES = 2**20  # of a step's summary; GitHub drops one that is longer
 CUT = "\n\nThe rest is left out: a summary has at most 1 MiB.\n"
@@ -18,7 +19,7 @@ NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def summary(tables: Sequence[Table], heading: str, room: int = SUMMARY_BYTES) -> str:
     """Tables as Markdown under a heading, in at most `room` bytes of UTF-8."""
-    text = "\n".join([f"### relubench: {heading}", "", *map(github, tables), ""])
+    text = "\n".join([f"### relubench: {markdown(heading)}", "", *map(github, tables), ""])
     return cut(text, room)
 
 
@@ -37,7 +38,7 @@ def annotation(title: str, message: str) -> str:
 
 
 def _escaped(text: str, also: str = "") -> str:
-    return "".join(f"%{ord(sign):02X}" if sign in f"%\r\n{also}" else sign for sign in text)
+    return "".join(f"%{ord(sign):02X}" if sign in f"%{also}" else sign for sign in plain(text))
 
 
 def errors(rows: Sequence[GateRow]) -> list[str]:
@@ -107,7 +108,7 @@ def _verdict(case: ElementTree.Element, kind: str, message: str) -> None:
 
 
 def _legal(text: str) -> str:
-    return NOT_XML.sub("\ufffd", text)
+    return NOT_XML.sub("\ufffd", plain(text))
 
 
 def _suite(cases: Sequence[ElementTree.Element]) -> str:
@@ -145,7 +146,7 @@ def history(rows: Sequence[Row], setup: Sequence[str]) -> str:
         extra = f"{counted(row['n'], 'seed')}, relubench {row['relubench']}, torch {row['torch']}"
         for metric, (unit, value) in figures.items():
             if value is not None:
-                entry = {"name": f"{where}: {metric}", "unit": unit, "value": value}
+                entry = {"name": plain(f"{where}: {metric}"), "unit": unit, "value": value}
                 spread_of = {"range": ranges[metric]} if ranges.get(metric) else {}
                 found.append({**entry, **spread_of, "extra": extra})
-    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return for_json(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"

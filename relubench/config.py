@@ -280,24 +280,47 @@ def _catalog(info: ValidationInfo) -> Catalog[Entry]:
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """The benchmarks of one file: their tables as written, already checked."""
+    """The benchmarks of one file: their tables as written, already checked.
+
+    shipped  whether they are relubench's
+    """
 
     path: str
     tables: Mapping[str, Mapping[str, Any]]
+    shipped: bool = True
+
+    @property
+    def note(self) -> str:
+        """Which file it is, where a user may not expect it; "" for the shipped one."""
+        return "" if self.shipped else f"benchmarks: those of {self.path}"
 
 
 def find(path: Path | None) -> Path:
     """The file that holds the benchmarks: `path`, else ./benchmarks.toml, else the shipped copy."""
     if path:
         return path
+    here = Path("benchmarks.toml")
+    return here if here.is_file() else shipped()
+
+
+def shipped() -> Path:
+    """The benchmarks that come with relubench."""
     package = Path(__file__).parent
-    candidates = [Path("benchmarks.toml"), package / "benchmarks.toml"]
-    return next((p for p in candidates if p.is_file()), package.parent / "benchmarks.toml")
+    inside = package / "benchmarks.toml"
+    return inside if inside.is_file() else package.parent / "benchmarks.toml"
+
+
+def unread(catalogs: Catalogs) -> Catalogs:
+    """The same catalogues, in which a user's own code is named and not run."""
+    return {kind: catalog.unread() for kind, catalog in catalogs.items()}
 
 
 def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
-    """All benchmarks of a file; raises BadValue that lists every problem in it."""
-    found = find(path)
+    """All benchmarks of a file; raises BadValue that lists every problem in it.
+
+    No own code is run, since a file may name other code than the command does.
+    """
+    found, catalogs = find(path), unread(catalogs)
     try:
         document = tomllib.loads(found.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
@@ -305,6 +328,8 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
         raise BadValue(f"cannot read {found}: {reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise BadValue(f"{found} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise BadValue(f"{found} is not valid TOML: it is nested too deeply") from None
     problems = [
         f"{found}: unknown table [{key}]: known: [benchmark.NAME]"
         for key in document
@@ -320,10 +345,11 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
             label = f"{found}, [benchmark.{name}], quick: ".__add__
             problems += _problems(quick, catalogs, label, strict=True)
     if problems:
-        raise BadValue("\n".join(problems))
-    return Benchmarks(str(found), tables)
+        raise BadValue(*problems)
+    return Benchmarks(str(found), tables, found.resolve() == shipped().resolve())
 
 
+NAMED = {"activation": "-a", "dataset": "-d", "model": "-m", "optimizer": "--optimizer"}
 SEEDING = {"seed", "seeds"}
 EXECUTION = {"executor", "jobs", "scheduler", "scheduler_file"}
 
@@ -340,14 +366,24 @@ def settings(
     quick  its quick form, where it has one
     """
     if name is not None and name not in benchmarks.tables:
+        for kind, flag in NAMED.items():
+            if name in catalogs[kind]:
+                names = ",".join([*(part.strip(", ") for part in flags.get(kind, ())), name])
+                raise BadValue(
+                    f"{name!r} is no benchmark but an entry of {kind}s: {flag} {names} "
+                    "(names are joined by commas)"
+                )
         raise UnknownName("benchmark", name, known=benchmarks.tables)
     table = dict(benchmarks.tables[name]) if name is not None else {}
     table |= table.get("quick", {}) if quick else {}
     for alternatives in (SEEDING, EXECUTION):
         if alternatives & flags.keys():  # one replaces the other
             table = {key: value for key, value in table.items() if key not in alternatives}
-    if problems := _problems(flags, catalogs, lambda key: f"--{key.replace('_', '-')}", False):
-        raise BadValue("\n".join(problems))
+    problems = _problems(flags, catalogs, lambda key: f"--{key.replace('_', '-')}", False)
+    kept = {key: value for key, value in table.items() if key not in flags}
+    problems += _problems(kept, catalogs, f"{benchmarks.path}, [benchmark.{name}]: ".__add__, True)
+    if problems:
+        raise BadValue(*problems)
     return Settings.model_validate(table | dict(flags), context=catalogs)
 
 

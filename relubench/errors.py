@@ -5,11 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from relubench.plain import plain
+
 
 class RelubenchError(Exception):
-    """Shown as one line, without a traceback; the process ends with `exit_code`."""
+    """Shown without a traceback, a line for each argument; the process ends with `exit_code`."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """Each argument on a line of its own, whatever stands in it."""
+        return "\n".join(plain(str(line)) for line in self.args)
 
 
 class BadValue(RelubenchError, ValueError):
@@ -28,6 +34,10 @@ class UnknownName(RelubenchError, ValueError):
         hint = suggestion(name, names) or (few if len(names) <= MANY else f"{len(names)} are known")
         where = "relubench list" if kind == "kind" else f"relubench list {kind}s"
         super().__init__(f"unknown {kind} {name!r}: {hint} ({where})")
+
+    def __reduce__(self) -> tuple[type[BadValue], tuple[str, ...]]:
+        """As a worker sends it: its words are what it is."""
+        return BadValue, self.args
 
 
 class DataError(RelubenchError):
@@ -50,8 +60,64 @@ class Stopped(RelubenchError):
     exit_code = 130
 
 
+class Terminated(SystemExit):
+    """SIGTERM: not what a user's own code means by sys.exit."""
+
+
+# What is named most often: where a slip is as near to one of these as to another, it is this one.
+FREQUENT = {
+    *("relu", "gelu", "silu", "tanh", "sigmoid", "elu", "selu", "mish", "leaky_relu", "prelu"),
+    *("mnist", "digits", "iris", "cifar10", "ffnn", "mlp", "cnn", "adam", "sgd", "json"),
+}
+MEANT = {
+    **dict.fromkeys(("tex",), "latex"),
+    **dict.fromkeys(("md", "markdown", "gfm"), "github"),
+    **dict.fromkeys(("txt", "table", "plain"), "text"),
+    **dict.fromkeys(("htm",), "html"),
+    **dict.fromkeys(("ndjson",), "jsonl"),
+    **dict.fromkeys(("acts", "act", "units", "functions"), "activations"),
+    **dict.fromkeys(("nets", "networks", "architectures"), "models"),
+    **dict.fromkeys(("data", "sets"), "datasets"),
+    **dict.fromkeys(("optims", "opts"), "optimizers"),
+    **dict.fromkeys(("swish",), "silu"),
+    **dict.fromkeys(("linear", "none"), "identity"),
+    **dict.fromkeys(("lrelu", "leaky"), "leaky_relu"),
+    **dict.fromkeys(("logistic",), "sigmoid"),
+    **dict.fromkeys(("lenet",), "lenet5"),
+    **dict.fromkeys(("resnet",), "resnet18"),
+    **dict.fromkeys(("cifar",), "cifar10"),
+    **dict.fromkeys(("fashion", "fmnist"), "fashion_mnist"),
+    **dict.fromkeys(("breast_cancer", "cancer"), "wdbc"),
+    **dict.fromkeys(("dnn", "nn", "dense", "feedforward"), "ffnn"),
+    **dict.fromkeys(("acc",), "accuracy"),
+    **dict.fromkeys(("time", "runtime"), "seconds"),
+}
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """'did you mean …?' for the nearest known name, or '' where none is near."""
     by_lower = {item.lower(): item for item in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return f"did you mean {by_lower[near[0]]!r}?" if near else ""
+    wanted = name.lower()
+    if (meant := MEANT.get(wanted)) in by_lower:
+        return f"did you mean {by_lower[str(meant)]!r}?"
+    near = difflib.get_close_matches(wanted, by_lower, n=9, cutoff=0.5)
+    near = [each for each in near if slips(wanted, each) <= max(1, len(wanted) // 2)]
+    near = near or [each for each in by_lower if len(wanted) > 2 and each.startswith(wanted)]
+    if not near:
+        return ""
+    best = min(near, key=lambda each: (slips(wanted, each), each not in FREQUENT))
+    return f"did you mean {by_lower[best]!r}?"
+
+
+def slips(one: str, other: str) -> int:
+    """How many letters are missing, too many, wrong or changed places with their neighbour."""
+    before: list[int] = []
+    last: list[int] = [*range(len(other) + 1)]
+    for i, a in enumerate(one, 1):
+        row: list[int] = [i]
+        for j, b in enumerate(other, 1):
+            row.append(min(last[j] + 1, row[-1] + 1, last[j - 1] + (a != b)))
+            if i > 1 and j > 1 and (a, one[i - 2]) == (other[j - 2], b):
+                row[-1] = min(row[-1], before[j - 2] + 1)
+        before, last = last, row
+    return last[-1]

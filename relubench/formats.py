@@ -10,6 +10,7 @@ import csv as csv_writer
 import html as html_escapes
 import io
 import json as json_writer
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from relubench.catalog import Catalog, Entry
 from relubench.latex import escape
 from relubench.pictures import PIPED, Picture, draw
+from relubench.plain import for_json, plain
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 MARKS = {"bold": r"\textbf{}", "underline": r"\underline{}"}  # of LaTeX
 PLUS_MINUS = " ± "
+PIPES = re.compile(r"(\\*)\|")
+TAGS = re.compile(r"<(?=[a-zA-Z/!?])")  # what Markdown would take for HTML
+FORMULAS = ("=", "+", "-", "@")  # what a spreadsheet would compute
 UNFOLDED = 1000  # columns: wider than any table
 HEADS, LEAST = 18, 30  # columns of a turned table: for its heads, and at least for each row
 
@@ -44,6 +49,10 @@ class Column:
     wrap: bool = False
     key: str = ""
     mark: Callable[[Row], str] = lambda row: ""
+
+    def text(self, row: Row) -> str:
+        """What people see of a row, on one line: it may hold anybody's text."""
+        return plain(self.show(row))
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,22 @@ class Table:
     @property
     def texts(self) -> list[list[str]]:
         """The cells as people read them."""
-        return [[column.show(row) for column in self.columns] for row in self.rows]
+        return [[column.text(row) for column in self.columns] for row in self.rows]
+
+    @property
+    def heads(self) -> list[str]:
+        """What stands above the columns."""
+        return [plain(column.head) for column in self.columns]
+
+    @property
+    def caption(self) -> str:
+        """The title as people read it."""
+        return plain(self.title)
+
+    @property
+    def remarks(self) -> list[str]:
+        """The notes as people read them."""
+        return [plain(note) for note in self.notes]
 
 
 @dataclass(frozen=True)
@@ -123,8 +147,8 @@ def turn(table: Table, width: int) -> list[Table]:
     parts = []
     for start in range(0, len(table.rows), most):
         rows, last = table.rows[start : start + most], start + most >= len(table.rows)
-        texts = [[fact.head, *(fact.show(row) for row in rows)] for fact in facts]
-        heads = ["", *(names.show(row) for row in rows)]
+        texts = [[fact.head, *(fact.text(row) for row in rows)] for fact in facts]
+        heads = ["", *(names.text(row) for row in rows)]
         keys = [str(number) for number in range(len(heads))]
         parts.append(
             Table(
@@ -158,18 +182,18 @@ def text(table: Table, width: int = UNFOLDED, colour: bool = False) -> str:
         force_terminal=colour,
         color_system=system,
     )
-    cells = [[column.head for column in table.columns], *table.texts]
+    cells = [table.heads, *table.texts]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     fits = sum(widths) + 2 * len(widths) <= width
     stacked = table.stacks and not fits and len(widths) > 2
     if table.title:
-        console.print(Text(table.title, style="bold"), width=width)
+        console.print(Text(table.caption, style="bold"), width=width)
         console.print()
     for number, (heading, rows) in enumerate(_blocks(table)):
         if number:
             console.print()
         if heading:
-            console.print(Text(heading, style="bold"), width=width)
+            console.print(Text(plain(heading), style="bold"), width=width)
         if not folds:
             out.writelines(_lines(table, rows, widths, fits, header=not number, bold=colour))
             continue
@@ -184,7 +208,7 @@ def text(table: Table, width: int = UNFOLDED, colour: bool = False) -> str:
         console.print(draw(table.picture, PIPED if width == UNFOLDED else width))
     if table.notes:
         console.print()
-    for note in table.notes:
+    for note in table.remarks:
         console.print(Text(note), width=width)
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
@@ -216,7 +240,7 @@ def _lines(
         return f"  {gap.join(padded)}"
 
     if header:
-        heads = line([column.head for column in table.columns])
+        heads = line(table.heads)
         yield f"\x1b[1m{heads}\x1b[0m\n" if bold else f"{heads}\n"
     for cells in rows:
         yield f"{line(cells)}\n"
@@ -232,9 +256,9 @@ def _aligned(
     grid = Grid(
         box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold", show_header=header
     )
-    for column, width in zip(table.columns, widths, strict=True):
+    for column, head, width in zip(table.columns, table.heads, widths, strict=True):
         grid.add_column(
-            Text(column.head),
+            Text(head),
             justify="left" if column.left else "right",
             width=width if fits or not column.wrap else None,
             no_wrap=not column.wrap,
@@ -253,7 +277,7 @@ def _stacked(table: Table, rows: Sequence[Sequence[str]], width: int) -> RichTab
     grid = Grid.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=width, no_wrap=True)
     grid.add_column(overflow="fold")
-    heads = [column.head for column in table.columns[2:]]
+    heads = table.heads[2:]
     for name, what, *rest in rows:
         facts = [f"{head} {text}" for head, text in zip(heads, rest, strict=True) if text]
         grid.add_row(Text(name, style="bold"), Text(what))
@@ -265,16 +289,21 @@ def _stacked(table: Table, rows: Sequence[Sequence[str]], width: int) -> RichTab
 @FORMATS.add(suffix=".md")
 def github(table: Table) -> str:
     """A Markdown table"""
-    title = [f"**{table.title}**", ""] if table.title else []
-    notes = ["", *(f"{note}  " for note in table.notes)] if table.notes else []
-    grid = _tabulate(table, "pipe", lambda text: text.replace("|", r"\|"))
+    title = [f"**{markdown(table.caption)}**", ""] if table.title else []
+    notes = ["", *(f"{markdown(note)}  " for note in table.remarks)] if table.notes else []
+    grid = _tabulate(table, "pipe", lambda text: PIPES.sub(r"\1\1\\|", markdown(text)))
     return "\n".join([*title, grid, *notes, ""])
+
+
+def markdown(text: str) -> str:
+    """Text in which nothing is a tag, and which does not end its line."""
+    return TAGS.sub(r"\\<", plain(text))
 
 
 @FORMATS.add(suffix=".tex")
 def latex(table: Table) -> str:
     """A booktabs table: the best in bold, what no test tells from it underlined, ± aligned"""
-    notes = [table.title, *table.notes]
+    notes = [table.caption, *table.remarks]
     if any(column.mark(row) for column in table.columns for row in table.rows):
         notes.append("bold: the best mean; underlined: no test tells it from the best (Holm)")
     split = [
@@ -283,10 +312,10 @@ def latex(table: Table) -> str:
     kinds = zip(table.columns, split, strict=True)
     spec = [r"r@{${}\pm{}$}l" if two else "l" if c.left else "r" for c, two in kinds]
     heads = [
-        rf"\multicolumn{{2}}{{c}}{{{escape(column.head)}}}" if two else escape(column.head)
-        for column, two in zip(table.columns, split, strict=True)
+        rf"\multicolumn{{2}}{{c}}{{{escape(head)}}}" if two else escape(head)
+        for head, two in zip(table.heads, split, strict=True)
     ]
-    lines = [f"% {line}" for note in notes for line in note.splitlines()]
+    lines = [f"% {note}" for note in notes if note]
     lines += [rf"\begin{{tabular}}{{{''.join(spec)}}}", r"\toprule", _latex_row(heads), r"\midrule"]
     for number, row in enumerate(table.rows):
         if number and table.group(row) != table.group(table.rows[number - 1]):
@@ -302,7 +331,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 def _latex_cell(column: Column, two: bool, row: Row) -> str:
     """One cell, marked; a figure with ± stands in two columns, so that the signs are aligned."""
-    center, sign, spread = column.show(row).partition(PLUS_MINUS)
+    center, sign, spread = column.text(row).partition(PLUS_MINUS)
     mark = MARKS.get(column.mark(row), "{}")
     figure = mark.replace("{}", "{" + escape(center) + "}") if mark != "{}" else escape(center)
     if sign:
@@ -313,7 +342,9 @@ def _latex_cell(column: Column, two: bool, row: Row) -> str:
 @FORMATS.add(suffix=".html")
 def html(table: Table) -> str:
     """An HTML table with its title and notes as paragraphs"""
-    title, *notes = (f"<p>{html_escapes.escape(line)}</p>" for line in (table.title, *table.notes))
+    title, *notes = (
+        f"<p>{html_escapes.escape(line)}</p>" for line in (table.caption, *table.remarks)
+    )
     return "\n".join([title, _tabulate(table, "html"), *notes, ""])
 
 
@@ -322,7 +353,7 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str] = str) -> s
 
     return tabulate(
         [[escape(text) for text in texts] for texts in table.texts],
-        headers=[escape(column.head) for column in table.columns],
+        headers=[escape(head) for head in table.heads],
         tablefmt=style,
         colalign=["left" if column.left else "right" for column in table.columns],
         disable_numparse=True,
@@ -331,18 +362,23 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str] = str) -> s
 
 @FORMATS.add(suffix=".csv", machine=True)
 def csv(table: Table) -> str:
-    """Comma-separated values with a header; an empty field is not defined, lists are JSON"""
+    """Comma-separated values with a header; an empty field is not defined, lists are JSON
+
+    Words that a spreadsheet would compute, such as =1+1, begin with an apostrophe.
+    """
     out = io.StringIO()
     header = list(dict.fromkeys(key for row in table.records for key in row))
-    writer = csv_writer.DictWriter(out, header, lineterminator="\n")
-    writer.writeheader()
-    for row in table.records:
-        writer.writerow({key: _field(value) for key, value in row.items()})
+    writer = csv_writer.writer(out, lineterminator="\n")
+    writer.writerow(map(_field, header))
+    writer.writerows([_field(row.get(key)) for key in header] for row in table.records)
     return out.getvalue()
 
 
 def _field(value: Any) -> Any:
-    return _json(value) if isinstance(value, list | dict | bool) else value
+    if isinstance(value, str):
+        text = plain(value)
+        return f"'{text}" if text.startswith(FORMULAS) else text
+    return _json(value) if isinstance(value, list | tuple | dict | bool) else value
 
 
 @FORMATS.add(suffix=".json", machine=True)
@@ -358,4 +394,4 @@ def jsonl(table: Table) -> str:
 
 
 def _json(value: Any) -> str:
-    return json_writer.dumps(value, ensure_ascii=False, allow_nan=False)
+    return for_json(json_writer.dumps(value, ensure_ascii=False, allow_nan=False))

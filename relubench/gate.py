@@ -91,9 +91,26 @@ def weigh(
         return replace(blank, why=untimed), None
     if not base.finished and not new.finished:
         return replace(blank, why="no run was finished, nor was one in the baseline"), None
-    if not there or not here:
-        return replace(blank, why="not defined " + ("here" if there else "in the baseline")), None
+    if not here and not (there and new.finished):
+        where = "here" if there else "here, nor in the baseline"
+        return replace(blank, why=f"not defined {where}"), None
+    if why := _undefined(there, here, base, new):
+        return replace(blank, word="incomplete", why=why), None
     return _tested(blank, there, here, margin, new)
+
+
+def _undefined(there: Mapping[int, float], here: Mapping[int, float], base: Row, new: Row) -> str:
+    """Why figures that one of the two lacks leave nothing to judge by; "" where none is lacking.
+
+    What was a figure and is none any more must not drop out of the mean.
+    """
+    if not there:
+        return "not defined in the baseline"
+    paired = set(base.seeds) & set(new.seeds)
+    finished = [seed for seed, why in zip(new.seeds, new.failed, strict=True) if why is None]
+    due = [seed for seed in finished if seed in there or not paired]
+    lost = sum(seed not in here for seed in due)
+    return f"not defined in {lost} of {counted(len(due), 'run')} here" if lost else ""
 
 
 def figures(row: Row, name: str) -> dict[int, float]:

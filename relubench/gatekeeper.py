@@ -60,8 +60,11 @@ def planned(work: Work, asked: Asked, base: Record | None) -> Record:
     before = any(work.known(stack) for stack in stacks)
     machine = None if before else baseline.machine_class(work.machine.device)
     new = baseline.planned(setups, machine)
-    if base and (differ := baseline.differences(base, new)):
-        raise NotComparable("\n".join(f"{asked.baseline}: {each}" for each in differ))
+    if base is None:
+        return new
+    metrics = (*gate.DEFAULT, *work.plan.margins)
+    if differ := baseline.differences(base, new) or baseline.lacking(base, metrics):
+        raise NotComparable(*(f"{asked.baseline}: {each}" for each in differ))
     return new
 
 

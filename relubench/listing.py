@@ -12,6 +12,7 @@ from relubench.activations.unit import FAMILIES
 from relubench.catalog import Catalog, Entry, spell
 from relubench.formats import Column, Row, Table, counted
 from relubench.pictures import Curve, Panel, Picture
+from relubench.plain import plain
 from relubench.results import FLAT
 
 UNDEFINED = "–"
@@ -117,7 +118,7 @@ def _curves(rows: Sequence[Row]) -> Picture:
     reach = max(max(map(abs, row["x"])) for row in rows)
     return Picture(
         [
-            Panel(title, [Curve(r["name"], r["x"], r[key]) for r in rows], -reach, reach)
+            Panel(title, [Curve(plain(r["name"]), r["x"], r[key]) for r in rows], -reach, reach)
             for title, key in (("value", "value"), ("slope", "slope"))
         ]
     )

@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from relubench.errors import RelubenchError, suggestion
+from relubench import guard
+from relubench.errors import RelubenchError, Terminated, suggestion
 from relubench.own_imports import (
     DRAWING,
     PREFIX,
@@ -60,6 +62,10 @@ def load(where: str, attribute: str) -> Own:
     """
     if not attribute or "=" in attribute:
         raise OwnCodeError(f"{where!r} names no attribute: write {where}:NAME")
+    try:
+        guard.enter()
+    except guard.Vanished as how:
+        raise OwnCodeError(f"code of yours has ended the process: {how}") from None
     with DRAWING:
         own = _own(where, attribute)
         module, digest = (own.module, own.digest) if own else _installed(where, attribute)
@@ -119,7 +125,9 @@ def _told(where: str, attribute: str) -> Iterator[None]:
     """What is raised here is an OwnCodeError."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException as error:
         missing = _public(getattr(error, "name", None) or "")
         absent = isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{missing}.")
         if absent and missing and not _is_file(where):
@@ -173,5 +181,30 @@ def held_digests() -> dict[str, str]:
 
 def as_held(digests: Mapping[str, str], run: Callable[..., R], *arguments: Any) -> R:
     """Run with this code, or raise OwnCodeError: in a worker it may have been edited by now."""
-    with held(digests):
+    with held(digests), blamed():
         return run(*arguments)
+
+
+@contextmanager
+def blamed() -> Iterator[None]:
+    """What a user's code raises, or an exit that it asks for, is an OwnCodeError.
+
+    Exit codes are relubench's: no sys.exit(0) in a unit is to end a gate as if it had passed.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated, RelubenchError):
+        raise
+    except BaseException as error:
+        if isinstance(error, SystemExit) or _yours(error):
+            raise OwnCodeError(f"code of yours has failed: {brief(error)}") from error
+        raise
+
+
+def _yours(error: BaseException) -> bool:
+    """Whether a user's code stood between relubench and what was raised."""
+    places = held_digests()
+    names = [
+        str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    return any(name.startswith(PREFIX) or name in places for name in names)

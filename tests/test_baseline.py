@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ def row(activation: str = "relu", figure: float | None = 0.9, n: int = 3, **fact
 
 
 def record(*rows: Row, **facts: Any) -> Record:
-    plain = {"format": 1, "relubench": "1", "engine": 2, "torch": "2", "device": "cpu"}
+    plain = {"format": 2, "relubench": "1", "engine": 2, "torch": "2", "device": "cpu"}
     return Record(
         **(plain | {"precision": "float32", "machine": "M, 2 cores", "rows": rows}) | facts
     )
@@ -55,6 +56,7 @@ def test_a_file_is_sorted_and_has_a_line_per_metric() -> None:
 def damaged(change: Callable[[dict[str, Any]], Any]) -> str:
     found = json.loads(baseline.write(BASE))
     change(found)
+    found["sha256"] = baseline.digest(found)
     return json.dumps(found)
 
 
@@ -65,7 +67,7 @@ DAMAGES = {
     "a list": "[]",
     "a row is no row": damaged(lambda b: b.update(rows=[3])),
     "no version": damaged(lambda b: b.pop("format")),
-    "another version": damaged(lambda b: b.update(format=2)),
+    "another version": damaged(lambda b: b.update(format=3)),
     "no torch": damaged(lambda b: b.pop("torch")),
     "an unknown key": damaged(lambda b: b["rows"][0].update(sedes=[1])),
     "a figure too few": damaged(lambda b: b["rows"][0]["values"]["dead"].pop()),
@@ -94,7 +96,26 @@ def test_a_damaged_file_is_refused_in_one_line(case: str, tmp_path: Path) -> Non
 def test_another_version_is_named_with_both(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     path.write_text('{"format": 7}', encoding="utf-8")
-    with pytest.raises(NotComparable, match="format: 7 in the baseline, 1 here"):
+    with pytest.raises(NotComparable, match="format: 7 in the baseline, 2 here"):
+        baseline.read(path)
+
+
+def test_data_are_those_of_every_row() -> None:
+    one = record(row(), row("gelu"))
+    other = record(row(data="d0"), row("gelu"))
+    assert baseline.differences(other, one) == ["data of iris: d0, d1 in the baseline, d1 here"]
+
+
+def test_a_pipe_is_no_baseline_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(NotComparable, match="it is not a file"):
+        baseline.read(tmp_path / "pipe")
+
+
+def test_a_key_stands_once(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    path.write_text(baseline.write(BASE).replace("{", '{"torch": "1",', 1), encoding="utf-8")
+    with pytest.raises(NotComparable, match="cannot be read"):
         baseline.read(path)
 
 
@@ -110,6 +131,9 @@ def test_a_changed_field_is_named_with_both_values(key: str) -> None:
     old = "none" if SETUP[key] is None else SETUP[key]
     assert baseline.differences(one, other) == [f"{key}: {old} in the baseline, x here"]
     assert baseline.differences(one, one) == []
+    less = {name: value for name, value in SETUP.items() if name != key}
+    (said, *_) = baseline.differences(one, record(replace(one.rows[0], setup=less)))
+    assert "only in the baseline" in said or said.startswith(f"{key}: ")
 
 
 def test_precision_and_data_are_named_with_both_values() -> None:

@@ -64,7 +64,7 @@ def test_annotations_are_one_line_and_only_for_failures() -> None:
     (line,) = ci.errors([gate_row("pass"), gate_row("undecided"), failed])
     assert line.startswith("::error title=relubench gate::iris · ffnn · softmax · relu")
     assert "\n" not in line
-    assert "50 %25, c: d%0A|" in line
+    assert r"50 %25, c: d\n|" in line
     assert ci.annotation("a: b, c", "x").startswith("::error title=a%3A b%2C c::")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from relubench import config
+from relubench.cli import main
 from relubench.commands import CATALOGS
 from relubench.errors import BadValue, UnknownName
 from relubench.plan import Plan, Split
@@ -209,3 +210,52 @@ def test_a_model_brings_its_own_activation_where_none_is_chosen() -> None:
     assert [c.activation for c in plan(model=models, activation="elu").cells] == ["elu", "elu"]
     compared = plan("compare", model="lenet5", seeds=1)
     assert [cell.activation for cell in compared.cells] == ["relu", "tanh"]
+
+
+OWN_TABLES = """
+[benchmark.mine]
+dataset = ["iris"]
+activation = ["./mine.py:f"]
+epochs = [1]
+[benchmark.theirs]
+activation = ["./theirs.py:f"]
+model = ["./theirs.py:build"]
+reference = "./theirs.py:g"
+published = [{activation = "./theirs.py:f", source = "x", confirmed = false}]
+quick = {activation = ["./theirs.py:f"]}
+"""
+ASKED = {
+    "list": (["list", "benchmarks"], set(), True),
+    "list, as json": (["list", "benchmarks", "--format", "json"], set(), True),
+    "a dry run of nothing of it": (["train", "-d", "iris", "--dry-run"], set(), False),
+    "a dry run of one": (["train", "mine", "--dry-run"], {"mine"}, True),
+    "a flag instead": (["train", "mine", "-a", "relu", "--dry-run"], set(), True),
+    "a nameless one": (["compare", "-d", "iris", "-a", "gelu", "--dry-run"], set(), False),
+    "one": (["compare", "mine", "--seeds", "2", "--epochs", "1"], {"mine"}, True),
+}
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_own_code_runs_only_when_it_is_named(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, ran, told = ASKED[case]
+    monkeypatch.chdir(tmp_path)
+    Path("benchmarks.toml").write_text(OWN_TABLES, encoding="utf-8")
+    for name in ("mine", "theirs"):
+        source = f"open({name!r}, 'w').close()\ndef f(x):\n    return x.tanh()\n"
+        Path(f"{name}.py").write_text(source, encoding="utf-8")
+    assert main(arguments) == 0
+    assert {name for name in ("mine", "theirs") if Path(name).exists()} == ran
+    err = capsys.readouterr().err
+    assert ("benchmarks: those of benchmarks.toml" in err.splitlines()) == told
+
+
+def test_a_shipped_benchmark_needs_no_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "smoke", "--dry-run"]) == 0
+    assert "benchmarks: " not in capsys.readouterr().err
+    Path("deep.toml").write_text("a = " + "[" * 100_000, encoding="utf-8")
+    assert main(["train", "smoke", "--config", "deep.toml"]) == 2

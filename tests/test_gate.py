@@ -148,6 +148,20 @@ def test_lost_runs_are_not_losses_but_no_pass_either() -> None:
     assert gate.exit_code(rows, strict=False) == 4
 
 
+def test_a_figure_that_is_no_longer_defined_does_not_drop_out_of_the_mean() -> None:
+    margin = {"dead": Margin(0.01)}
+    partly = run(metric="dead")
+    values = partly.rows[0].values | {"dead": (None, None, *partly.rows[0].values["dead"][2:])}
+    partly = replace(partly, rows=(replace(partly.rows[0], values=values),))
+    found = one(run(metric="dead"), partly, "dead", **margin)
+    assert (found.word, found.why) == ("incomplete", "not defined in 2 of 10 runs here")
+    assert word(partly, run(metric="dead"), "dead", **margin) == "pass"
+    assert word(partly, partly, "dead", **margin) == "pass"
+    never = record(row(n=10, values={**values, "dead": (None,) * 10}))
+    assert word(never, run(metric="dead"), "dead", **margin) == "incomplete"
+    assert word(never, never, "dead", **margin) == "not compared"
+
+
 def test_seconds_of_another_machine_are_not_compared() -> None:
     slow, fast = run(0.4, metric="seconds"), run(metric="seconds")
     margin = {"seconds": Margin(0.2, True)}

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from relubench import results, work
+from relubench import baseline, results, work
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
+from relubench.errors import NotComparable
 from relubench.executors import EXECUTORS
 
 ROOT = Path(__file__).parents[1]
@@ -52,10 +53,12 @@ def elsewhere(saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     Path("base.json").write_text(saved, encoding="utf-8")
 
 
-def changed(change: Callable[[dict[str, Any]], Any]) -> None:
-    """Edit the baseline."""
+def changed(change: Callable[[dict[str, Any]], Any], seal: bool = True) -> None:
+    """Edit the baseline, and `seal` it again as if it had been saved so."""
     found = json.loads(Path("base.json").read_text(encoding="utf-8"))
     change(found)
+    if seal:
+        found["sha256"] = baseline.digest(found)
     Path("base.json").write_text(json.dumps(found), encoding="utf-8")
 
 
@@ -91,7 +94,7 @@ def test_a_saved_baseline_passes_again_and_again(capsys: pytest.CaptureFixture[s
 
 def test_the_same_run_saves_the_same_bytes_but_for_seconds(saved: str) -> None:
     assert main([*SMALL, "--rerun", "--save-baseline", "again.json", "--quiet"]) == 0
-    without = re.compile(r'"seconds": \[.*\]')
+    without = re.compile(r'"(seconds": \[.*\]|sha256": .*)')
     again = Path("again.json").read_text(encoding="utf-8")
     assert without.sub("", again) == without.sub("", saved)
 
@@ -174,7 +177,7 @@ REFUSED = {
         lambda found: [row.update(data="0123") for row in found["rows"]],
         "data of iris: 0123 in the baseline, ",
     ),
-    "version": ({}, lambda found: found.update(format=9), "format: 9 in the baseline, 1 here"),
+    "version": ({}, lambda found: found.update(format=9), "format: 9 in the baseline, 2 here"),
     "damage": ({}, lambda found: found.pop("rows"), "damaged: rows"),
     "no rows": ({}, lambda found: found.update(rows=[]), "dataset:  in the baseline, iris here"),
 }
@@ -194,6 +197,97 @@ def test_what_cannot_be_compared_exits_4_untrained_and_names_the_field(
     assert f"relubench: base.json: {says}" in err
     (suite,) = ElementTree.parse("junit.xml").getroot()
     assert int(suite.get("errors", 0)) == len(err.splitlines())
+
+
+def places(found: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
+    """Where every key and every item of a document stands."""
+    pairs = found.items() if isinstance(found, dict) else enumerate(found)
+    for key, value in pairs:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, *path, key)
+
+
+def parent(found: Any, path: tuple[Any, ...]) -> Any:
+    """What holds the place."""
+    for key in path[:-1]:
+        found = found[key]
+    return found
+
+
+def others(value: Any) -> list[Any]:
+    """What might stand in its place: the nearest wrong value, another type, nothing."""
+    if isinstance(value, bool | None):
+        return [not value, 0, "x"]
+    if isinstance(value, int | float):
+        return [value + 1, value * 0.9, -1e30, str(value), None]
+    return ["x" + value, "", 1, None] if isinstance(value, str) else [[], {}, None]
+
+
+def test_no_gate_passes_for_a_baseline_of_which_anything_was_deleted_or_altered(
+    saved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each key and each figure in turn; the whole command for what stands highest."""
+    monkeypatch.setattr(work.Work, "run", None)
+    document, path = json.loads(saved), Path("base.json")
+    for place in places(document):
+        for other in [*others(parent(document, place)[place[-1]]), KeyError]:
+            found = json.loads(saved)
+            if other is KeyError:
+                del parent(found, place)[place[-1]]
+            else:
+                parent(found, place)[place[-1]] = other
+            if json.dumps(found) == json.dumps(document):
+                continue  # 0.9 times 0.0
+            path.write_text(json.dumps(found), encoding="utf-8")
+            with pytest.raises(NotComparable):
+                baseline.read(path)
+            if len(place) == 1:
+                assert main([*GATE, "--quiet"]) == 4, (place, other)
+
+
+NEEDED = {"dataset", "lr", "standardise", "pca", "activation"}
+LACKS = {
+    **{f"setup {key}": (("setup", key), KeyError) for key in NEEDED},
+    **{
+        key: ((key,), KeyError) for key in ("setup", "data", "threads", "seeds", "failed", "values")
+    },
+    "accuracy": (("values", "accuracy"), KeyError),
+    "accuracy of one seed": (("values", "accuracy", 3), None),
+    "accuracy of every seed": (("values", "accuracy"), [None] * 8),
+    "no share": (("values", "accuracy", 0), -7.0),
+    "a figure too few": (("values", "dead", 3), KeyError),
+    "a lost run": (("failed", 1), "lost: its worker died"),
+    "no data": (("data",), ""),
+}
+
+
+@pytest.mark.parametrize("row", [0, 1])
+@pytest.mark.parametrize("case", LACKS)
+def test_a_row_that_lacks_values_is_not_comparable_though_it_was_saved_so(
+    case: str, row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, value = LACKS[case]
+
+    def change(found: dict[str, Any]) -> None:
+        place = parent(found["rows"][row], path)
+        if value is KeyError:
+            del place[path[-1]]
+        else:
+            place[path[-1]] = value
+
+    changed(change)
+    monkeypatch.setattr(work.Work, "run", None)
+    assert main([*GATE, "--quiet"]) == 4
+
+
+def test_a_metric_with_a_margin_must_stand_in_the_baseline(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    changed(lambda found: [row["values"].pop("dead") for row in found["rows"]])
+    assert main([*GATE, "--margin", "dead=1%", "--quiet"]) == 4
+    assert "no dead in the baseline" in capsys.readouterr().err
+    assert main([*GATE, "--quiet"]) == 0
 
 
 @pytest.mark.usefixtures("own")

@@ -13,7 +13,8 @@ import relubench
 
 PACKAGE = Path(relubench.__file__).parent
 FLOORS = [
-    {"errors", "folds", "stats", "latex", "docstrings"},
+    {"plain"},
+    {"guard", "errors", "folds", "stats", "latex", "docstrings"},
     {"own_imports"},
     {"own_code", "libraries"},
     {"plan", "catalog", "files", "pictures", "abreast", "noise"},

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from relubench.activations.unit import Activation
 from relubench.catalog import KINDS, Choice
+from relubench.errors import Terminated
 from relubench.own_code import Own, OwnCodeError, brief
 
 Unit = Callable[[Tensor], Any]
@@ -101,7 +102,9 @@ def _mixes(entry: OwnActivation, given: tuple[tuple[str, Any], ...]) -> bool:
         except Failed as failure:
             check, found = failure.args
             raise OwnCodeError(f"{name} fails the check '{check}': {found}") from None
-        except Exception as error:
+        except (KeyboardInterrupt, Terminated):
+            raise
+        except BaseException as error:
             raise OwnCodeError(f"{name} fails the check 'runs': {brief(error)}") from error
     return mixes
 

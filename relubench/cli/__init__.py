@@ -13,9 +13,12 @@ import typer
 from relubench import own_code
 from relubench.cli.app import app
 from relubench.cli.flags import Flags, OutputFlags
+from relubench.cli.hints import hint
 from relubench.cli.terminal import say
-from relubench.errors import RelubenchError
+from relubench.errors import RelubenchError, Terminated
+from relubench.plain import plain
 
+CODES = (2, 4, 130)  # of what stops a command: 0 and 3 are for what has come to its end
 __all__ = ["Flags", "OutputFlags", "main"]
 
 
@@ -29,27 +32,30 @@ def main(arguments: list[str] | None = None) -> int:
         with own_code.held():  # an edit meanwhile is for the next command
             return app(arguments, standalone_mode=False, obj=arguments) or 0
     except RelubenchError as error:
-        return _failed(arguments, str(error), error.exit_code)
+        return _failed(arguments, str(error), error.exit_code if error.exit_code in CODES else 2)
     except typer.TyperException as error:
-        return _failed(arguments, error.format_message(), 2)
+        return _failed(arguments, plain(hint(error.format_message(), arguments)), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(arguments, "interrupted", 130)
+    except Terminated:
+        raise
     except SystemExit as stop:
         if stop.code != 1:
-            raise
+            return _failed(arguments, f"ended by SystemExit: {stop.code}", 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Typer's 1: nobody reads stdout any more
         return 141  # what a shell reports of a process that SIGPIPE ended
     except OSError as error:
         return _failed(arguments, f"cannot write to stdout: {error.strerror}", 2)
     except Exception as error:
-        return _failed(arguments, f"bug in relubench: {type(error).__name__}: {error}", 70)
+        return _failed(arguments, plain(f"bug in relubench: {type(error).__name__}: {error}"), 70)
 
 
 def _failed(arguments: list[str], message: str, exit_code: int) -> int:
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)  # an interrupt has been heard
     if "--verbose" in arguments:
-        traceback.print_exc()
-    for line in message.splitlines():
+        for line in traceback.format_exc().splitlines():
+            say(line)
+    for line in message.split("\n"):
         say(f"relubench: {line}")
     return exit_code

@@ -164,7 +164,7 @@ def compare(
         try:
             return run(work, "compare", benchmark, flags)
         except NotComparable as refusal:
-            return deliver(commands.refused(str(refusal).splitlines()), parts).exit_code
+            return deliver(commands.refused(str(refusal).split("\n")), parts).exit_code
 
 
 @app.command()
@@ -189,7 +189,10 @@ def list_(
     """List what there is to name: activations, models, datasets, heads, benchmarks …"""
     from relubench import commands
 
-    return show(lambda: commands.list_kind(kind, config, family, search), **flags)
+    def listed() -> Outcome:
+        return commands.list_kind(kind, config, family, search, console(flags["quiet"]))
+
+    return show(listed, **flags)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relubench.cli.terminal import say
+from relubench.cli.terminal import say, write
 from relubench.errors import BadValue
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def deliver(done: Outcome, parts: dict[str, Path]) -> Outcome:
         say(f"relubench: {problem}")
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in done.annotations:
-            say(line)
+            write(line)
     page = os.environ.get("GITHUB_STEP_SUMMARY")
     if page and done.summary:
         _append(Path(page), done.summary)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relubench import own_code
 from relubench.cli.flags import Names
 from relubench.cli.terminal import width_and_colour
 from relubench.errors import BadValue, Stopped
@@ -43,7 +44,10 @@ def show(
     try:
         with ExitStack() as stack:
             parts = {p: stack.enter_context(files.replacing(p, "-o")) for p in targets if p}
-            with redirect_stdout(sys.stderr):  # what a user's own code prints is no result
+            with (
+                redirect_stdout(sys.stderr),
+                own_code.blamed(),
+            ):  # what a user's own code prints is no result
                 done = outcome()
             tables = [_arranged(done.tables[0], columns, sort, group), *done.tables[1:]]
             for path, name in targets.items():

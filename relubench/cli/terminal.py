@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from relubench.formats import UNFOLDED
+from relubench.plain import plain
 
 if TYPE_CHECKING:
     from relubench.console import Console
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """A line to stderr, if it is open; a line that cannot be written stops nothing."""
+    """A line to stderr, if it is open; it may hold anybody's text, and stays one line."""
+    write(plain(text))
+
+
+def write(text: str) -> None:
+    """A line to stderr as it is; one that cannot be written stops nothing."""
     if sys.stderr is not None:
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)
@@ -44,12 +50,12 @@ def _bar(finished: Iterable[Done], total: int) -> Iterator[Done]:
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeRemainingColumn(),
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
     )
     with progress.Progress(*columns, console=Terminal(stderr=True), transient=True) as bars:
         task = bars.add_task("", total=total)
         for stack, results in finished:
-            bars.update(task, advance=len(results), description=stack.cells[0].activation)
+            bars.update(task, advance=len(results), description=plain(stack.cells[0].activation))
             yield stack, results
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from relubench.work import Work
 
 
-def read(request: Request) -> Settings:
-    """The settings: the benchmark's table with the flags on top."""
+def read(request: Request, console: Console) -> Settings:
+    """The settings: the benchmark's table with the flags on top; says whose table it is."""
     from relubench import config
 
     benchmarks = config.Benchmarks("", {})
@@ -33,12 +33,14 @@ def read(request: Request) -> Settings:
     name = request.benchmark
     if name is None and request.command == "compare" and "default" in benchmarks.tables:
         name = "default"
+    if name is not None and benchmarks.note:
+        console.once(benchmarks.note)
     return config.settings(benchmarks, name, request.flags, CATALOGS, request.quick)
 
 
 def prepare(request: Request, console: Console) -> Work:
     """The work; whatever can be refused is refused here, before training."""
-    return assemble(read(request), request, console)
+    return assemble(read(request, console), request, console)
 
 
 def assemble(

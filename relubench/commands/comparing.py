@@ -11,7 +11,7 @@ from relubench.commands.request import Outcome, Request, exit_code
 from relubench.commands.training import leak
 from relubench.console import Console
 from relubench.errors import NotComparable
-from relubench.formats import Table, counted
+from relubench.formats import Table, counted, markdown
 from relubench.plan import Asked
 from relubench.results import RunResult
 
@@ -29,7 +29,7 @@ def compare(request: Request, console: Console, explain: bool, asked: Asked) -> 
     """
     from relubench import ci, config, gatekeeper, published
 
-    settings = read(request)
+    settings = read(request, console)
     gatekeeper.check(asked, settings, request.quick)
     base = gatekeeper.known(asked, console)
     work = assemble(settings, request, console)
@@ -127,5 +127,5 @@ def refused(reasons: Sequence[str]) -> Outcome:
         {"--junit": ci.junit_of_refusal(reasons)},
         reasons,
         [ci.annotation("relubench: not comparable", reason) for reason in reasons],
-        ci.summary([], "not comparable") + "".join(f"- {reason}\n" for reason in reasons),
+        ci.summary([], "not comparable") + "".join(f"- {markdown(reason)}\n" for reason in reasons),
     )

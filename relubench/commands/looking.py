@@ -14,7 +14,6 @@ from relubench.commands.request import CATALOGS, Outcome
 from relubench.console import Console
 from relubench.errors import BadValue, UnknownName, suggestion
 from relubench.formats import Table, counted
-from relubench.models import MODELS
 from relubench.pictures import MOST
 from relubench.plan import Machine
 
@@ -23,7 +22,11 @@ FORMULAS = ("activation", "head")  # kinds whose docstring is a formula
 
 
 def list_kind(
-    kind: str | None, config_file: Path | None, family: str | None, search: str | None
+    kind: str | None,
+    config_file: Path | None,
+    family: str | None,
+    search: str | None,
+    console: Console,
 ) -> Outcome:
     """What there is to name: one catalogue, or the kinds."""
     from relubench import listing
@@ -36,7 +39,7 @@ def list_kind(
     singular = kinds.get(kind, kind)
     if singular not in kinds.values():
         raise UnknownName("kind", kind, known=kinds)
-    table = _listed(singular, config_file)
+    table = _listed(singular, config_file, console)
     if family is not None:
         _check_family(singular, family)
         table = listing.only(table, lambda row, _: row["family"] == family, f"in {family}")
@@ -48,16 +51,19 @@ def list_kind(
     return Outcome([table])
 
 
-def _listed(singular: str, config_file: Path | None) -> Table:
+def _listed(singular: str, config_file: Path | None, console: Console) -> Table:
     from relubench import listing
 
     if singular == "benchmark":
         from relubench import config
 
         found = config.read(config_file, CATALOGS)
-        settings = {name: config.settings(found, name, {}, CATALOGS) for name in found.tables}
+        if found.note:
+            console.note(found.note)
+        names = config.unread(CATALOGS)
+        settings = {name: config.settings(found, name, {}, names) for name in found.tables}
         runs = {
-            name: len(config.plan(each, "compare", False, MODELS).cells)
+            name: len(config.plan(each, "compare", False, names["model"]).cells)
             for name, each in settings.items()
         }
         tables = {

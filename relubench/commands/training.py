@@ -49,7 +49,7 @@ def cv(request: Request, console: Console) -> Outcome:
     """Stratified K-fold cross-validation: every fold has its own scaler, weights and optimiser."""
     from relubench import report
 
-    settings = read(request)
+    settings = read(request, console)
     work = assemble(settings, request, console)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
     results = work.run(console)
@@ -93,7 +93,7 @@ def dry_run(request: Request, console: Console) -> Outcome:
     """The plan, what of it is finished, and how long the rest may take; nothing is trained."""
     from relubench import config, report, tuning
 
-    settings, rows = read(request), []
+    settings, rows = read(request, console), []
     work = assemble(settings, request, console)
     if settings.protocol == "published":
         more = config.protocols(settings, request.command, request.quick, MODELS)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from relubench.activations import ACTIVATIONS, Activation
 from relubench.catalog import KINDS, Choice
-from relubench.errors import RelubenchError
+from relubench.errors import RelubenchError, Terminated
 from relubench.layers import Act, drawing_from
 from relubench.models.analysis import analysed
 from relubench.models.model import Model
@@ -133,9 +133,9 @@ def _made(
     given = (tuple(shape), outputs, partial(Act, activation))[: source.count]
     try:
         made = source.make(*given, **settings)
-    except RelubenchError:
+    except (KeyboardInterrupt, Terminated, RelubenchError):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise OwnCodeError(f"{source.name} cannot be built: {brief(error)}") from error
     if not isinstance(made, nn.Module):
         raise OwnCodeError(f"{source.name} gives {type(made).__name__}: a model is an nn.Module")
