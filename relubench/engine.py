@@ -22,6 +22,7 @@ from relubench.errors import BadValue
 from relubench.examples import Examples, Tensors, parts, tensors
 from relubench.heads import HEADS
 from relubench.learning import diverged, foreign, steps, train
+from relubench.ledger import Context
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.networks import CannotStack, Networks
@@ -29,7 +30,7 @@ from relubench.neurons import Counter
 from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine, Stack, grouped
 from relubench.prediction import predict
-from relubench.results import Environment, RunResult, lost
+from relubench.results import ENGINE, Environment, RunResult, lost
 
 Passed = Callable[[Sequence[Cell]], list[RunResult]]
 
@@ -48,7 +49,7 @@ def fit(
     Raises DataError where the data cannot be had.
     """
     if stack.cells[0].recipe.rates:
-        nested = unfinished and Unfinished(unfinished.of(stack), unfinished.every)
+        nested = unfinished and unfinished.within(stack)
         fit_at = partial(fit, machine=machine, save=save, unfinished=nested)
         return rates.fit_at_best(stack, fit_at)
     threads = stack.threads or machine.threads
@@ -64,8 +65,8 @@ def fit(
     def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
         checkpoint = Checkpoint(None)
         if unfinished:
-            name = "-".join([Stack(tuple(cells)).key, *code(cells[0], machine).split()])
-            checkpoint = Checkpoint(unfinished.of(stack) / f"{name}.pt", unfinished.every)
+            decides = str(context(cells[0], machine))
+            checkpoint = unfinished.checkpoint(stack, Stack(tuple(cells)), decides)
         return _fit(cells, data, machine, save, checkpoint)
 
     even = grouped(ordered, lambda cell: cell.split.validation and len(data[cell].y_test))
@@ -73,6 +74,19 @@ def fit(
     trained = abreast(lambda part: passes(part, one_pass), together, stack.abreast, threads)
     found = {result.cell: result for results in trained for result in results}
     return [found[cell] for cell in stack.cells]
+
+
+def context(cell: Cell, machine: Machine) -> Context:
+    """What else decides the cell's numbers on this machine."""
+    return Context(
+        engine=ENGINE,
+        torch=torch.__version__,
+        device=machine.device.split(":")[0],
+        threads=machine.threads,
+        dtype=machine.dtype,
+        data=datasets.fingerprint(cell.dataset, machine.data_dir),
+        code=code(cell, machine),
+    )
 
 
 def code(cell: Cell, machine: Machine) -> str:

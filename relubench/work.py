@@ -8,9 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from relubench import datasets, engine, own_code, plan
+from relubench import engine, own_code, plan
 from relubench.catalog import Choice, Entry
 from relubench.checkpoints import Unfinished
 from relubench.console import Console
@@ -19,7 +17,7 @@ from relubench.executors import EXECUTORS, Done
 from relubench.formats import counted
 from relubench.ledger import Context, Ledger
 from relubench.plan import Cell, Machine, Plan, Stack
-from relubench.results import ENGINE, RunResult
+from relubench.results import RunResult
 from relubench.tuning import Tuning
 
 
@@ -58,16 +56,8 @@ class Work:
 
     def context(self, stack: Stack) -> Context:
         """What else decides the numbers of a stack's cells."""
-        cell = stack.cells[0]
-        return Context(
-            engine=ENGINE,
-            torch=torch.__version__,
-            device=self.machine.device.split(":")[0],
-            threads=stack.threads or self.machine.threads,
-            dtype=self.machine.dtype,
-            data=datasets.fingerprint(cell.dataset, self.machine.data_dir),
-            code=engine.code(cell, self.machine),
-        )
+        threads = stack.threads or self.machine.threads
+        return engine.context(stack.cells[0], replace(self.machine, threads=threads))
 
     def known(self, stack: Stack) -> dict[Cell, RunResult]:
         """What the ledger has of a stack."""
@@ -118,26 +108,43 @@ class Work:
 
         What other processes train is waited for, and trained here if they give it up.
         """
-        unfinished = None
-        if self.ledger and not save and self.executor.entry.name != "dask":  # not on others' disks
-            unfinished = Unfinished(
-                self.ledger.path.resolve().parent / "unfinished", self.checkpoint
-            )
+        unfinished = None if save else self.unfinished(console)
         fit = partial(engine.fit, machine=self.machine, save=save, unfinished=unfinished)
         same = partial(own_code.as_held, own_code.held_digests(), fit)
+        aside = unfinished.damaged() if unfinished else set()
         while stacks:
             shares = Shares(self)
             for stack, results in self.executor(shares.mine(stacks), same):
                 if self.ledger:
                     self.ledger.write(results, self.context(stack))
                 if unfinished:
-                    unfinished.forget(stack)
+                    unfinished.forget(stack, str(self.context(stack)))
                 yield stack, results
+            self._tell_of_damage(unfinished, aside, console)
             yield from shares.known
             stacks = shares.theirs
             if stacks:
                 console.once("waiting for what another process trains")
                 time.sleep(1)
+
+    def unfinished(self, console: Console) -> Unfinished | None:
+        """Where trainings are kept until they end: beside the ledger, but on no other's disk.
+
+        A worker process has nobody to tell.
+        """
+        if not self.ledger or self.executor.entry.name == "dask":
+            return None
+        folder = self.ledger.path.resolve().parent / "unfinished"
+        tell = console.note if self.executor.entry.name == "serial" else None
+        return Unfinished(folder, self.checkpoint, tell)
+
+    def _tell_of_damage(
+        self, unfinished: Unfinished | None, before: set[Path], console: Console
+    ) -> None:
+        """Say what workers have set aside meanwhile; this process has said so at once."""
+        if unfinished and unfinished.tell is None:
+            for path in sorted(unfinished.damaged() - before):
+                console.once(f"{path}: a damaged unfinished run is set aside; it was begun anew")
 
 
 @dataclass(frozen=True)

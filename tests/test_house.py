@@ -24,6 +24,7 @@ FLOORS = [
     | {"measures", "rates", "recording"},
     {"models", "networks", "report", "portrait", "executors", "config"}
     | {"augmentations", "perturbations"},
+    {"states"},
     {"checkpoints", "matching", "paces", "prediction", "baseline", "published"},
     {"learning", "cost", "gate", "protocols"},
     {"engine"},
