@@ -22,7 +22,6 @@ from relubench.errors import BadValue
 from relubench.examples import Examples, Tensors, parts, tensors
 from relubench.heads import HEADS
 from relubench.learning import diverged, foreign, steps, train
-from relubench.ledger import Context
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.networks import CannotStack, Networks
@@ -30,6 +29,7 @@ from relubench.neurons import Counter
 from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine, Stack, grouped
 from relubench.prediction import predict
+from relubench.records import Context
 from relubench.results import ENGINE, Environment, RunResult, lost
 
 Passed = Callable[[Sequence[Cell]], list[RunResult]]
