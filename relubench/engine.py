@@ -18,7 +18,7 @@ from relubench.abreast import abreast, divided
 from relubench.activations import ACTIVATIONS
 from relubench.checkpoints import Checkpoint, Unfinished
 from relubench.datasets import Dataset
-from relubench.errors import BadValue
+from relubench.errors import BadValue, out_of_memory
 from relubench.examples import Examples, Tensors, parts, tensors
 from relubench.heads import HEADS
 from relubench.learning import diverged, foreign, steps, train
@@ -59,7 +59,12 @@ def fit(
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
     warm_up(machine.device, stack.cells[0].recipe.optimizer)
-    data = {cell: tensors(cell, machine) for cell in stack.cells}
+    try:
+        data = {cell: tensors(cell, machine) for cell in stack.cells}
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return [lost(cell, "out of memory") for cell in stack.cells]
     ordered = sorted(stack.cells, key=lambda cell: -steps(len(data[cell].y_train), cell.recipe))
 
     def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
@@ -106,8 +111,8 @@ def passes(cells: Sequence[Cell], one_pass: Passed) -> list[RunResult]:
         return one_pass(cells)
     except CannotStack as error:
         smaller = error.parts or [[cell] for cell in cells]
-    except RuntimeError as error:
-        if not _out_of_memory(error):
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
             raise
         if len(cells) == 1:
             return [lost(cells[0], "out of memory")]
@@ -115,10 +120,6 @@ def passes(cells: Sequence[Cell], one_pass: Passed) -> list[RunResult]:
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     return [result for part in smaller for result in passes(part, one_pass)]
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _fit(
@@ -144,7 +145,10 @@ def _fit(
     if save and last in cells:
         state = io.BytesIO()
         torch.save(layers.own_state(networks.modules[cells.index(last)]), state)
-        save.write_bytes(state.getvalue())
+        try:
+            save.write_bytes(state.getvalue())
+        except OSError as error:  # of a full disk it names no file
+            raise OSError(error.errno, error.strerror, str(save)) from error
     results = {
         cell: RunResult(
             cell=cell,
@@ -277,7 +281,7 @@ def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
         with layers.drawing_from(seeds.stream(cell, "network")), where:
             axis = {} if cell.unit_axis is None else {"unit_axis": cell.unit_axis}
             network: nn.Module = model(shape, classes, activation, **axis)
-    except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond its integers
+    except (RuntimeError, TypeError, MemoryError) as error:  # of sizes beyond torch's integers too
         raise BadValue(f"--model {cell.model} is too large to be built") from error
     return network
 

@@ -35,12 +35,9 @@ def replacing(path: Path, flag: str) -> Iterator[Path]:
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
         reason = getattr(error, "strerror", None) or "it is a loop of links"
         raise BadValue(f"{flag} {path}: cannot be written: {reason}") from None
-    if target is None:
-        yield part
-        return
     try:
         yield part
-        if part.exists():
+        if target and part.exists():
             if target.exists():
                 part.chmod(stat.S_IMODE(target.stat().st_mode))
             part.replace(target)
@@ -49,7 +46,8 @@ def replacing(path: Path, flag: str) -> Iterator[Path]:
             raise
         raise BadValue(f"{flag} {path}: cannot be written: {error.strerror}") from error
     finally:
-        _gone(part)
+        if target:
+            _gone(part)
 
 
 def write(path: Path, data: bytes | memoryview) -> None:

@@ -14,7 +14,7 @@ from relubench import own_code
 from relubench.cli.app import app
 from relubench.cli.flags import Flags, OutputFlags
 from relubench.cli.terminal import say
-from relubench.errors import RelubenchError
+from relubench.errors import RelubenchError, out_of_memory
 
 __all__ = ["Flags", "OutputFlags", "main"]
 
@@ -42,6 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _failed(arguments, f"cannot write to stdout: {error.strerror}", 2)
     except Exception as error:
+        if out_of_memory(error):
+            told = (str(error).splitlines() or [""])[0]
+            return _failed(arguments, f"out of memory{told and f': {told}'}", 2)
         return _failed(arguments, f"bug in relubench: {type(error).__name__}: {error}", 70)
 
 
