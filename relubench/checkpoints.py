@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import itertools
+import math
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from relubench.files import replacing
-from relubench.networks import Networks
+from relubench import files
+from relubench.errors import BadValue
 from relubench.plan import Stack
-from relubench.results import ENGINE, Epoch
+from relubench.results import ENGINE
+from relubench.states import Damaged, State, checksum
+
+SET_ASIDE = ".damaged"
+Told = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -24,60 +33,71 @@ class Unfinished:
 
     folder  of all of them
     every   seconds from one save to the next
+    tell    takes a note about what cannot be read or written; None: nobody listens
     """
 
     folder: Path
     every: float
+    tell: Told | None = None
 
     def of(self, stack: Stack) -> Path:
         """The folder of one stack."""
         return self.folder / stack.key
 
-    def forget(self, stack: Stack) -> None:
-        """Remove what was kept of a stack."""
-        shutil.rmtree(self.of(stack), ignore_errors=True)
+    def within(self, stack: Stack) -> Unfinished:
+        """Where parts of a stack's work are kept."""
+        return Unfinished(self.of(stack), self.every, self.tell)
 
+    def checkpoint(self, stack: Stack, passed: Stack, context: str) -> Checkpoint:
+        """The checkpoint of one pass of a stack.
 
-@dataclass(frozen=True, eq=False)
-class State:
-    """All that a training goes on from at the end of an epoch."""
+        context  what else decides its numbers: under another one this state is not found
+        """
+        path = self.of(stack) / f"{passed.key}-{_digest(context)}.pt"
+        return Checkpoint(path, self.every, f"{passed.key} {context}", self.tell)
 
-    networks: Networks
-    optimizer: torch.optim.Optimizer
-    streams: Sequence[torch.Generator]
-    curves: list[list[Epoch]]
+    def forget(self, stack: Stack, context: str | None = None) -> None:
+        """Remove what was kept of a stack, under one context or under all.
 
-    def save(self) -> dict[str, Any]:
-        """What torch.load(weights_only=True) reads back."""
-        return {
-            "tensors": {name: tensor.detach() for name, tensor in self.networks.tensors.items()},
-            "optimizer": self.optimizer.state_dict(),
-            "streams": [stream.get_state() for stream in self.streams],
-            "curves": [[vars(epoch) for epoch in curve] for curve in self.curves],
-        }
-
-    def restore(self, saved: dict[str, Any] | None) -> None:
-        """Take over what was saved, if there is anything."""
-        if saved is None:
+        What was set aside under the one stays.
+        """
+        if context is None:
+            shutil.rmtree(self.of(stack), ignore_errors=True)
             return
-        with torch.no_grad():
-            for name, tensor in self.networks.tensors.items():
-                tensor.copy_(saved["tensors"][name])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        for stream, saved_state in zip(self.streams, saved["streams"], strict=True):
-            stream.set_state(saved_state)
-        for curve, epochs in zip(self.curves, saved["curves"], strict=True):
-            curve[:] = [Epoch(**epoch) for epoch in epochs]
+        for folder in [*self.of(stack).glob("*/"), self.of(stack)]:
+            files.sweep(folder)
+            with suppress(OSError):  # not empty: of another context, or set aside
+                for path in folder.glob(f"*-{_digest(context)}.pt"):
+                    path.unlink()
+                folder.rmdir()
+
+    def damaged(self) -> set[Path]:
+        """What could not be gone on with and was set aside."""
+        with suppress(OSError):
+            return set(self.folder.rglob(f"*.pt{SET_ASIDE}*"))
+        return set()
+
+
+def _digest(context: str) -> str:
+    return hashlib.sha256(context.encode()).hexdigest()[:16]
 
 
 class Checkpoint:
     """The saved state of one training, if `path` is given.
 
-    before  seconds that were trained before this process took over
+    belongs  to what: the training's cells and all else that decides its numbers
+    before   seconds that were trained before this process took over
     """
 
-    def __init__(self, path: Path | None, every: float = 0.0) -> None:
-        self.path, self.every, self.before = path, every, 0.0
+    def __init__(
+        self,
+        path: Path | None,
+        every: float = 0.0,
+        belongs: str = "",
+        tell: Told | None = None,
+    ) -> None:
+        self.path, self.every, self.belongs, self.before = path, every, belongs, 0.0
+        self.tell: Told = tell or (lambda text: None)
         self.start = self.saved = time.perf_counter()
 
     @property
@@ -91,29 +111,74 @@ class Checkpoint:
         return self.path is not None and time.perf_counter() - self.saved >= self.every
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace what is saved, as a whole."""
+        """Replace what is saved, as a whole; where that fails it is told, and training goes on."""
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path, "checkpoint") as part, part.open("wb") as file:
-            torch.save(state | {"seconds": self.seconds, "engine": ENGINE}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        state = state | {"seconds": self.seconds, "engine": ENGINE, "belongs": self.belongs}
+        held = io.BytesIO()
+        torch.save(state | {"checksum": checksum(state)}, held)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            files.write(self.path, held.getbuffer())
+        except (OSError, BadValue) as error:
+            why = getattr(error, "strerror", None) or error
+            self.tell(f"{self.path}: the unfinished run cannot be kept: {why}")
         self.saved = time.perf_counter()
 
-    def load(self) -> dict[str, Any] | None:
-        """What is saved; None where there is nothing, or nothing of this engine that can be read.
+    def resume(self, state: State) -> None:
+        """Take over what is saved, if there is anything; the training, and the clock, begin here.
 
-        The training, and the clock, begin here.
+        What is not a whole state of this training is set aside, and it begins anew.
         """
         self.start = time.perf_counter()
-        if self.path is None or not self.path.is_file():
-            return None
+        if self.path is None:
+            return
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            if state.get("engine") != ENGINE:
-                return None
-            self.before = state["seconds"]
-        except Exception:  # torch.load raises whatever a damaged file leads it to
+            saved = self._read(state.most)
+            if saved is not None:
+                seconds = self._own(saved)
+                state.restore(saved)
+                self.before = seconds
+        except Damaged as damage:
+            self._set_aside(self.path, str(damage))
+
+    def _read(self, most: int) -> Any:
+        """What the file holds, of which nothing is executed; None where there is none."""
+        assert self.path is not None
+        try:
+            with files.regular(self.path, most, follow=False) as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return state
+        except BadValue as error:
+            raise Damaged(str(error)) from error
+        except Exception as error:  # torch.load raises whatever a damaged file leads it to
+            raise Damaged("it cannot be read") from error
+
+    def _own(self, saved: Any) -> float:
+        """Its seconds, where it is whole and belongs to this training."""
+        if not isinstance(saved, dict):
+            raise Damaged("it is no state")
+        if saved.get("belongs") != self.belongs or saved.get("engine") != ENGINE:
+            raise Damaged("it is of another training")
+        rest = {key: value for key, value in saved.items() if key != "checksum"}
+        try:
+            same = checksum(rest) == saved.get("checksum")
+        except Exception as error:  # tensors that are none any more
+            raise Damaged("it is not as it was written") from error
+        if not same:
+            raise Damaged("it is not as it was written")
+        seconds = saved.get("seconds")
+        if type(seconds) is not float or not 0 <= seconds < math.inf:
+            raise Damaged("its seconds cannot be")
+        return seconds
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        names = (f"{path.name}{SET_ASIDE}{number or ''}" for number in itertools.count())
+        free = next(p for p in map(path.with_name, names) if not os.path.lexists(p))
+        try:
+            path.rename(free)
+        except OSError as error:
+            self.tell(f"{path}: {why}; it cannot be set aside ({error.strerror}); begun anew")
+        else:
+            self.tell(f"{path}: {why}; set aside as {free.name}, and the run begins anew")

@@ -18,7 +18,7 @@ from relubench.abreast import abreast, divided
 from relubench.activations import ACTIVATIONS
 from relubench.checkpoints import Checkpoint, Unfinished
 from relubench.datasets import Dataset
-from relubench.errors import BadValue
+from relubench.errors import BadValue, out_of_memory
 from relubench.examples import Examples, Tensors, parts, tensors
 from relubench.heads import HEADS
 from relubench.learning import diverged, foreign, steps, train
@@ -30,7 +30,8 @@ from relubench.optimizers import OPTIMIZERS
 from relubench.own_code import OwnCodeError, brief
 from relubench.plan import Cell, Machine, Stack, grouped
 from relubench.prediction import predict
-from relubench.results import Environment, RunResult, lost
+from relubench.records import Context
+from relubench.results import ENGINE, Environment, RunResult, lost
 
 Passed = Callable[[Sequence[Cell]], list[RunResult]]
 
@@ -49,7 +50,7 @@ def fit(
     Raises DataError where the data cannot be had.
     """
     if stack.cells[0].recipe.rates:
-        nested = unfinished and Unfinished(unfinished.of(stack), unfinished.every)
+        nested = unfinished and unfinished.within(stack)
         fit_at = partial(fit, machine=machine, save=save, unfinished=nested)
         return rates.fit_at_best(stack, fit_at)
     threads = stack.threads or machine.threads
@@ -59,14 +60,19 @@ def fit(
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
     warm_up(machine.device, stack.cells[0].recipe.optimizer)
-    data = {cell: tensors(cell, machine) for cell in stack.cells}
+    try:
+        data = {cell: tensors(cell, machine) for cell in stack.cells}
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return [lost(cell, "out of memory") for cell in stack.cells]
     ordered = sorted(stack.cells, key=lambda cell: -steps(len(data[cell].y_train), cell.recipe))
 
     def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
         checkpoint = Checkpoint(None)
         if unfinished:
-            name = "-".join([Stack(tuple(cells)).key, *code(cells[0], machine).split()])
-            checkpoint = Checkpoint(unfinished.of(stack) / f"{name}.pt", unfinished.every)
+            decides = str(context(cells[0], machine))
+            checkpoint = unfinished.checkpoint(stack, Stack(tuple(cells)), decides)
         return _fit(cells, data, machine, save, checkpoint)
 
     even = grouped(ordered, lambda cell: cell.split.validation and len(data[cell].y_test))
@@ -74,6 +80,19 @@ def fit(
     trained = abreast(lambda part: passes(part, one_pass), together, stack.abreast, threads)
     found = {result.cell: result for results in trained for result in results}
     return [found[cell] for cell in stack.cells]
+
+
+def context(cell: Cell, machine: Machine) -> Context:
+    """What else decides the cell's numbers on this machine."""
+    return Context(
+        engine=ENGINE,
+        torch=torch.__version__,
+        device=machine.device.split(":")[0],
+        threads=machine.threads,
+        dtype=machine.dtype,
+        data=datasets.fingerprint(cell.dataset, machine.data_dir),
+        code=code(cell, machine),
+    )
 
 
 def code(cell: Cell, machine: Machine) -> str:
@@ -93,8 +112,8 @@ def passes(cells: Sequence[Cell], one_pass: Passed) -> list[RunResult]:
         return one_pass(cells)
     except CannotStack as error:
         smaller = error.parts or [[cell] for cell in cells]
-    except RuntimeError as error:
-        if not _out_of_memory(error):
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
             raise
         if len(cells) == 1:
             return [lost(cells[0], "out of memory")]
@@ -102,10 +121,6 @@ def passes(cells: Sequence[Cell], one_pass: Passed) -> list[RunResult]:
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     return [result for part in smaller for result in passes(part, one_pass)]
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _fit(
@@ -131,7 +146,10 @@ def _fit(
     if save and last in cells:
         state = io.BytesIO()
         torch.save(layers.own_state(networks.modules[cells.index(last)]), state)
-        save.write_bytes(state.getvalue())
+        try:
+            save.write_bytes(state.getvalue())
+        except OSError as error:  # of a full disk it names no file
+            raise OSError(error.errno, error.strerror, str(save)) from error
     results = {
         cell: RunResult(
             cell=cell,
@@ -264,7 +282,7 @@ def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
         with layers.drawing_from(seeds.stream(cell, "network")), where:
             axis = {} if cell.unit_axis is None else {"unit_axis": cell.unit_axis}
             network: nn.Module = model(shape, classes, activation, **axis)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, MemoryError) as error:
         if MODELS.choose(cell.model).entry.code:
             raise OwnCodeError(f"{cell.model} cannot be built: {brief(error)}") from error
         # what torch says of sizes beyond its integers

@@ -94,6 +94,13 @@ MEANT = {
 }
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether Python, numpy or torch says that no memory is left."""
+    said = str(error)
+    torch_says = "can't allocate memory" in said or "out of memory" in said
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and torch_says)
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """'did you mean …?' for the nearest known name, or '' where none is near."""
     by_lower = {item.lower(): item for item in known}

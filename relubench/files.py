@@ -1,14 +1,23 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files that are read without trusting them."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
+import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from relubench.errors import BadValue
+
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
+PART = re.compile(rf"\..*\.{HOST}-(\d+)-[0-9a-f]{{16}}\.part", re.DOTALL)
+OPEN: set[str] = set()  # names of this process's unfinished files
 
 
 @contextmanager
@@ -21,27 +30,132 @@ def replacing(path: Path, flag: str) -> Iterator[Path]:
     file, such as /dev/null, is written to directly.
     """
     try:
-        if path.parent == Path("/dev") or (path.exists() and not (path.is_file() or path.is_dir())):
-            target = part = path
-        else:
-            target = path.resolve()
-            part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        if path.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(0, "permission denied")
-        part.open("ab").close()
+        target = _target(path)
+        part = _made(target) if target else path
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
         reason = getattr(error, "strerror", None) or "it is a loop of links"
         raise BadValue(f"{flag} {path}: cannot be written: {reason}") from None
-    if part == path:
-        yield part
-        return
     try:
         yield part
-        if part.exists():
+        if target and part.exists():
             if target.exists():
                 part.chmod(stat.S_IMODE(target.stat().st_mode))
             part.replace(target)
+    except OSError as error:
+        if error.filename != str(part):
+            raise
+        raise BadValue(f"{flag} {path}: cannot be written: {error.strerror}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if target:
+            _gone(part)
+
+
+def write(path: Path, data: bytes | memoryview) -> None:
+    """Replace a file as a whole, and have it on the disk by then; raises OSError."""
+    part = _made(path)
+    try:
+        with part.open("r+b") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        _gone(part)
+
+
+@contextmanager
+def regular(path: Path, most: int, follow: bool = True) -> Iterator[BinaryIO]:
+    """A regular file, open to be read; nothing is waited for, as a pipe would have it.
+
+    most    bytes that it may have
+    follow  whether it may be a link to one
+    Raises BadValue where it is something else or larger, OSError where it cannot be opened.
+    """
+    if not follow and path.is_symlink():
+        raise BadValue("it is a link")
+    handle = os.open(path, os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_BINARY"))
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise BadValue("it is no regular file")
+        if found.st_size > most:
+            raise BadValue(f"it has more than {most} bytes")
+        with open(handle, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove unfinished files here of this host's processes that are no more."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            named = PART.fullmatch(entry.name)
+            if named and entry.name not in OPEN and not alive(int(named[1]), mine=False):
+                with suppress(OSError):  # another user's
+                    os.unlink(entry.path)
+
+
+def alive(process: int, mine: bool = True) -> bool:
+    """Whether a process of this host may be alive; of this very one `mine` is said."""
+    if process == os.getpid():
+        return mine
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _target(path: Path) -> Path | None:
+    """The file that a path leads to; None where what is there is no regular file.
+
+    Raises OSError where it cannot be written.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(0, "it is a folder")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(0, "permission denied")
+    if path.parent == Path("/dev") or (path.exists() and not path.is_file()):
+        return None
+    if _planted(path):
+        raise PermissionError(0, "it is a link that another user has made")
+    return path.resolve()
+
+
+def _planted(path: Path) -> bool:
+    """Whether it is somebody else's link in a folder where everybody may write.
+
+    Linux does not follow such either (fs.protected_symlinks).
+    """
+    if os.name != "posix" or not path.is_symlink():
+        return False
+    folder = path.parent.stat()
+    shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
+    return bool(shared) and path.lstat().st_uid not in (os.geteuid(), folder.st_uid)
+
+
+def _made(target: Path) -> Path:
+    """A new and empty file beside `target`, where nothing was and no link is followed."""
+    sweep(target.parent)
+    name = f".{target.name[:40]}.{HOST}-{os.getpid()}-{secrets.token_hex(8)}.part"
+    part = target.with_name(name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW")
+    OPEN.add(name)
+    os.close(os.open(part, flags, 0o666))
+    return part
+
+
+def _gone(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    OPEN.discard(part.name)
+
+
+def _flag(name: str) -> int:
+    """A flag of os.open that not every system has."""
+    found: int = getattr(os, name, 0)
+    return found

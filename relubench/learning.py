@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from relubench import layers, noise, seeds
 from relubench.activations import ACTIVATIONS
 from relubench.augmentations import Augment
-from relubench.checkpoints import Checkpoint, State
+from relubench.checkpoints import Checkpoint
 from relubench.examples import Examples, Part
 from relubench.graphs import Captured
 from relubench.heads import HEADS
@@ -32,6 +32,7 @@ from relubench.plan import Cell, Recipe
 from relubench.prediction import predict
 from relubench.recording import PLAIN, Recorded, Step
 from relubench.results import Epoch
+from relubench.states import State
 
 
 def train(
@@ -50,13 +51,13 @@ def train(
     first = next(parts)
     learner = Learner(cells, networks, first.examples.sizes)
     checkpoint = checkpoint or Checkpoint(None)
-    learner.state.restore(checkpoint.load())
+    checkpoint.resume(learner.state)
     learner.paces.restored()
     for number, part in enumerate(chain([first], parts), 1):
         take = learner.step_on(part.examples)
         while learner.epochs < number * cells[0].recipe.epochs and not learner.lost:
             learner.learn(part, take)
-            if checkpoint.due and not learner.lost:
+            if checkpoint.due and learner.state.sound:
                 checkpoint.save(learner.state.save())
     return [tuple(curve) for curve in learner.curves]
 
@@ -65,12 +66,15 @@ class Learner:
     """Networks that learn, with all that changes as they do.
 
     sizes         how many examples each cell begins to learn from
+    most          epochs in all
     foreign       whether code that is not relubench's takes part, whose steps may differ
     losses, hits  (cells,): sums over the examples of an epoch
     """
 
     def __init__(self, cells: Sequence[Cell], networks: Networks, sizes: Sequence[int]) -> None:
         self.recipe, self.networks = cells[0].recipe, networks
+        carried = cells[0].split.folds if cells[0].split.carried else None
+        self.most = self.recipe.epochs * (carried or 1)
         self.head = HEADS.choose(cells[0].head)
         self.foreign = foreign(cells[0])
         self.device: torch.device = next(iter(networks.parameters.values())).device
@@ -96,7 +100,7 @@ class Learner:
     def state(self) -> State:
         """What an unfinished training goes on from."""
         streams = [*self.orders, *self.drawn, *self.augment.streams, *self.noise.streams]
-        return State(self.networks, self.optimizer, streams, self.curves)
+        return State(self.networks, self.optimizer, streams, self.curves, self.most)
 
     @property
     def epochs(self) -> int:

@@ -15,9 +15,9 @@ import platform
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 import torch
@@ -25,7 +25,7 @@ import torch
 from relubench import __version__, datasets, files
 from relubench.abreast import abreast
 from relubench.engine import build, warm_up
-from relubench.errors import BadValue
+from relubench.errors import out_of_memory
 from relubench.examples import Examples, Part
 from relubench.formats import counted
 from relubench.learning import Learner
@@ -38,6 +38,7 @@ TIMED, ENOUGH = 3, 0.15  # epochs at least, and seconds after which there are no
 ALIKE = 1.1  # times the least seconds of a single cell
 WORTH_MEASURING = 500  # steps of a set-up: fewer are trained before stacks are measured
 BYTES = 2**31  # of training inputs that a stack may copy
+LARGEST = 10**6  # bytes of a cache that is read
 
 
 @dataclass(frozen=True)
@@ -129,17 +130,24 @@ def _seconds(
         ]
     )
     known = _cache()
-    if key not in known:
-        known[key] = _measure(cell, shape, batch, how, machine)
-        path = _cache_file()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with files.replacing(path, "cache") as part:
-                part.write_text(json.dumps(known, indent=0), encoding="utf-8")
-        except (OSError, BadValue):
-            pass  # without a cache it is measured again
-    seconds: float = known[key]
+    if key in known:
+        return known[key]
+    try:
+        seconds = _measure(cell, shape, batch, how, machine)
+    except (MemoryError, RuntimeError) as error:
+        if how == (1, how[1], 1) or not out_of_memory(error):
+            raise
+        return math.inf  # a single cell may still have room
+    if math.isfinite(seconds):  # what does not stack is soon found out again
+        _keep(known | {key: seconds})
     return seconds
+
+
+def _keep(known: dict[str, float]) -> None:
+    path = _cache_file()
+    with suppress(OSError):  # without a cache it is measured again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, json.dumps(known, indent=0).encode())
 
 
 def _measure(
@@ -187,9 +195,16 @@ def _cache_file() -> Path:
     return Path(platformdirs.user_cache_dir("relubench")) / "tuning.json"
 
 
-def _cache() -> dict[str, Any]:
+def _cache() -> dict[str, float]:
+    """What has been measured; of whatever lies there, what can be seconds."""
     try:
-        found = json.loads(_cache_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with files.regular(_cache_file(), LARGEST) as file:
+            found = json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    known = found.items() if isinstance(found, dict) else ()
+    return {key: seconds for key, seconds in known if _measured(seconds)}
+
+
+def _measured(seconds: object) -> bool:
+    return isinstance(seconds, float) and 0 < seconds < math.inf

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from relubench import datasets, engine, own_code, plan
+from relubench import engine, own_code, plan
 from relubench.catalog import Choice, Entry
 from relubench.checkpoints import Unfinished
 from relubench.console import Console
 from relubench.errors import Stopped
 from relubench.executors import EXECUTORS, Done
 from relubench.formats import counted
-from relubench.ledger import Context, Ledger
+from relubench.ledger import Ledger, LedgerError, Unwritten
 from relubench.plan import Cell, Machine, Plan, Stack
-from relubench.results import ENGINE, RunResult
+from relubench.records import Context
+from relubench.results import RunResult
 from relubench.tuning import Tuning
 
 
@@ -58,16 +58,8 @@ class Work:
 
     def context(self, stack: Stack) -> Context:
         """What else decides the numbers of a stack's cells."""
-        cell = stack.cells[0]
-        return Context(
-            engine=ENGINE,
-            torch=torch.__version__,
-            device=self.machine.device.split(":")[0],
-            threads=stack.threads or self.machine.threads,
-            dtype=self.machine.dtype,
-            data=datasets.fingerprint(cell.dataset, self.machine.data_dir),
-            code=engine.code(cell, self.machine),
-        )
+        threads = stack.threads or self.machine.threads
+        return engine.context(stack.cells[0], replace(self.machine, threads=threads))
 
     def known(self, stack: Stack) -> dict[Cell, RunResult]:
         """What the ledger has of a stack."""
@@ -89,6 +81,9 @@ class Work:
             done.update(known)
             left.extend(_part(stack, [cell for cell in stack.cells if cell not in known]))
         total = counted(len(self.plan.cells), "run")
+        if self.ledger and self.ledger.unread:
+            left_out = f"{counted(len(self.ledger.unread), 'row')} of {self.ledger.path} cannot be"
+            console.once(f"{left_out} read and are trained again (relubench ledger check)")
         if self.ledger and done:
             taken = f"{len(done)} of {total} taken from {self.ledger.path}"
             console.note(f"{taken} (--rerun trains again)")
@@ -108,7 +103,8 @@ class Work:
             raise Stopped(f"interrupted after {len(done)} of {total}{kept}") from None
         finally:
             if self.ledger:
-                self.ledger.release()
+                with suppress(LedgerError):  # nobody else is kept waiting for more than a lease
+                    self.ledger.release()
         return [done[cell] for cell in self.plan.cells]
 
     def train(
@@ -118,26 +114,92 @@ class Work:
 
         What other processes train is waited for, and trained here if they give it up.
         """
-        unfinished = None
-        if self.ledger and not save and self.executor.entry.name != "dask":  # not on others' disks
-            unfinished = Unfinished(
-                self.ledger.path.resolve().parent / "unfinished", self.checkpoint
-            )
+        unfinished = None if save else self.unfinished(console)
         fit = partial(engine.fit, machine=self.machine, save=save, unfinished=unfinished)
         same = partial(own_code.as_held, own_code.held_digests(), fit)
+        aside = unfinished.damaged() if unfinished else set()
+        kept = Kept(self, unfinished, console)
         while stacks:
-            shares = Shares(self)
+            shares = Shares(self, kept)
             for stack, results in self.executor(shares.mine(stacks), same):
-                if self.ledger:
-                    self.ledger.write(results, self.context(stack))
-                if unfinished:
-                    unfinished.forget(stack)
+                kept.keep(stack, results)
                 yield stack, results
+            self._tell_of_damage(unfinished, aside, console)
             yield from shares.known
             stacks = shares.theirs
             if stacks:
-                console.once("waiting for what another process trains")
+                for host, process in self.holders(stacks):
+                    console.once(f"waiting for what process {process} on {host} trains")
                 time.sleep(1)
+
+    def holders(self, stacks: Iterable[Stack]) -> list[tuple[str, int]]:
+        """Host and process of those who train these stacks meanwhile."""
+        if not self.ledger:
+            return []
+        each = (self.ledger.holders(stack.cells, self.context(stack)) for stack in stacks)
+        return list(dict.fromkeys(holder for found in each for holder in found))
+
+    def unfinished(self, console: Console) -> Unfinished | None:
+        """Where trainings are kept until they end: beside the ledger, but on no other's disk.
+
+        A worker process has nobody to tell.
+        """
+        if not self.ledger or self.executor.entry.name == "dask":
+            return None
+        folder = self.ledger.path.resolve().parent / "unfinished"
+        tell = console.note if self.executor.entry.name == "serial" else None
+        return Unfinished(folder, self.checkpoint, tell)
+
+    def _tell_of_damage(
+        self, unfinished: Unfinished | None, before: set[Path], console: Console
+    ) -> None:
+        """Say what workers have set aside meanwhile; this process has said so at once."""
+        if unfinished and unfinished.tell is None:
+            for path in sorted(unfinished.damaged() - before):
+                console.once(f"{path}: a damaged unfinished run is set aside; it was begun anew")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is finished goes into the ledger; where that fails, it is tried again with the next.
+
+    pending  what is not there yet
+    """
+
+    work: Work
+    unfinished: Unfinished | None
+    console: Console
+    pending: list[Done] = field(default_factory=list)
+
+    def keep(self, stack: Stack, results: list[RunResult]) -> None:
+        """Write a finished stack, and what has been left over."""
+        ledger = self.work.ledger
+        if not ledger:
+            return
+        self.pending.append((stack, results))
+        try:
+            while self.pending:
+                stack, results = self.pending[0]
+                context = self.work.context(stack)
+                ledger.write(results, context)
+                self.pending.pop(0)
+                if self.unfinished:
+                    self.unfinished.forget(stack, str(context))
+        except Unwritten as error:
+            self.tell(error)
+
+    def claim(self, stack: Stack) -> set[Cell]:
+        """What of a stack no other process trains, as far as that can be said."""
+        assert self.work.ledger
+        try:
+            return self.work.ledger.claim(stack.cells, self.work.context(stack))
+        except Unwritten as error:
+            self.tell(error)
+            return set(stack.cells)
+
+    def tell(self, error: Unwritten) -> None:
+        """Say it, once."""
+        self.console.once(f"{error}: what is trained is printed, and kept once it can be")
 
 
 @dataclass(frozen=True)
@@ -149,6 +211,7 @@ class Shares:
     """
 
     work: Work
+    kept: Kept
     known: list[Done] = field(default_factory=list)
     theirs: list[Stack] = field(default_factory=list)
 
@@ -157,7 +220,7 @@ class Shares:
         for stack in stacks:
             ledger, known, cells = self.work.ledger, {}, set(stack.cells)
             if ledger and not self.work.rerun:
-                cells = ledger.claim(stack.cells, self.work.context(stack))
+                cells = self.kept.claim(stack)
                 known = self.work.known(stack)
             rest = [cell for cell in stack.cells if cell not in known]
             self.known.extend(

@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
+import pickle
+import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from processes import start
 
-from relubench import engine
+from relubench import datasets, engine, examples, states
 from relubench.activations import ACTIVATIONS
 from relubench.checkpoints import Checkpoint, Unfinished
 from relubench.optimizers import OPTIMIZERS
@@ -89,15 +94,336 @@ def test_an_interrupted_training_ends_in_the_same_bits(
     assert list((tmp_path / "unfinished").iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", [b"", b"no torch file", None])
-def test_a_damaged_state_is_trained_over(
-    damage: bytes | None, machine: Machine, tmp_path: Path
+Kept = dict[str, Any]
+
+
+def interrupted(stack: Stack, machine: Machine, unfinished: Unfinished, saves: int = 4) -> Path:
+    """Train until so many states have been saved; the last one's file."""
+    save, saved = Checkpoint.save, []
+
+    def killed(self: Checkpoint, state: dict[str, object]) -> None:
+        save(self, state)
+        saved.append(self.path)
+        if len(saved) == saves:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            engine.fit(stack, machine, unfinished=unfinished)
+    assert saved[-1] is not None
+    return saved[-1]
+
+
+def forgotten() -> None:
+    """Files are read again, as by a new command."""
+    for cached in (datasets.load, datasets.fingerprint, examples._tensors):
+        cached.cache_clear()
+
+
+UNIT = "import torch\n\n\ndef unit(x):\n    return torch.relu(x) * {}\n"
+NET = """import torch.nn as nn
+
+
+def net(shape, classes, activation):
+    return nn.Sequential(nn.Linear(shape[0], 4), nn.ReLU(), nn.Linear(4, classes), {})
+"""
+
+
+def table(first: str) -> str:
+    """Two classes apart; which of them comes first."""
+    other = {"a": "b", "b": "a"}[first]
+    lines = [f"{n % 7},{n % 5},{first if n % 2 else other}" for n in range(60)]
+    return "\n".join(["x,y,label", *lines]) + "\n"
+
+
+@pytest.mark.parametrize(
+    "change", ["data", "unit", "model", "dtype", "threads", "engine", "torch", "nothing"]
+)
+def test_a_state_is_gone_on_with_in_its_own_context_only(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack, unfinished = Stack((CELL,)), Unfinished(tmp_path, 0.0)
-    undisturbed = engine.fit(stack, machine, unfinished=unfinished)
-    (file,) = unfinished.of(stack).iterdir()
-    file.write_bytes(file.read_bytes()[:-500] if damage is None else damage)
+    """Whatever else decides the numbers, as the ledger has it: another one begins anew."""
+    monkeypatch.chdir(tmp_path)
+    machine = Machine(data_dir=str(tmp_path), threads=1)
+    Path("data.csv").write_text(table("a"))
+    Path("unit.py").write_text(UNIT.format(1))
+    Path("net.py").write_text(NET.format("nn.Identity()"))
+    cell = dataclasses.replace(
+        CELL,
+        dataset="csv:data.csv:target=label",
+        model="./net.py:net" if change == "model" else "ffnn:hidden=6",
+        activation="./unit.py:unit" if change == "unit" else "relu",
+    )
+    stack, unfinished = Stack((cell,)), Unfinished(tmp_path / "unfinished", 0.0)
+    forgotten()
+    file = interrupted(stack, machine, unfinished)
+    forgotten()
+    if change == "data":
+        Path("data.csv").write_text(table("b"))
+    elif change == "unit":
+        Path("unit.py").write_text(UNIT.format(2))
+    elif change == "model":
+        Path("net.py").write_text(NET.format("nn.Softsign()"))
+    elif change == "dtype":
+        machine = dataclasses.replace(machine, dtype="float64")
+    elif change == "threads":
+        machine = dataclasses.replace(machine, threads=2)
+    elif change == "engine":
+        monkeypatch.setattr(engine, "ENGINE", -1)
+    elif change == "torch":
+        monkeypatch.setattr(torch, "__version__", "0.0")
+    undisturbed = engine.fit(stack, machine)
+    saved: list[Kept] = []
+    save = Checkpoint.save
+    monkeypatch.setattr(
+        Checkpoint, "save", lambda self, state: (saved.append(state), save(self, state))
+    )
+    resumed = engine.fit(stack, machine, unfinished=unfinished)
+    assert untimed(resumed) == untimed(undisturbed)
+    assert len(saved) == (2 if change == "nothing" else 6)
+    assert file.exists()
+
+
+def test_what_is_kept_under_another_context_is_not_forgotten(
+    machine: Machine, tmp_path: Path
+) -> None:
+    stack, unfinished = Stack((CELL,)), Unfinished(tmp_path / "unfinished", 0.0)
+    other = dataclasses.replace(machine, dtype="float64")
+    kept = interrupted(stack, other, unfinished)
+    engine.fit(stack, machine, unfinished=unfinished)
+    assert len(list(kept.parent.iterdir())) == 2
+    unfinished.forget(stack, str(engine.context(CELL, machine)))
+    assert list(kept.parent.iterdir()) == [kept]
+    unfinished.forget(stack, str(engine.context(CELL, other)))
+    assert list(unfinished.folder.iterdir()) == []
+
+
+def first(state: Kept) -> tuple[str, torch.Tensor]:
+    """A weight of it and the weight's name."""
+    return next(iter(state["tensors"].items()))
+
+
+def altered(change: Callable[[Kept], Any]) -> Callable[[Path], None]:
+    """Damage inside a state that torch reads."""
+
+    def damage(path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        change(state)
+        torch.save(state, path)
+
+    return damage
+
+
+def emptied(make: Callable[[Path], Any]) -> Callable[[Path], None]:
+    """Something else in the file's place."""
+
+    def damage(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return damage
+
+
+class Payload:
+    """What a pickle that is trusted would execute."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (os.environ["RELUBENCH_PAYLOAD"],)
+
+
+OUTSIDE: dict[str, Callable[[Path], Any]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "no torch file": lambda path: path.write_bytes(b"no torch file"),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-500]),
+    "a folder": emptied(Path.mkdir),
+    "a full folder": emptied(lambda path: (path / "x").mkdir(parents=True)),
+    "a pipe": emptied(os.mkfifo),
+    "a link to nothing": emptied(lambda path: path.symlink_to("nowhere")),
+    "a link": lambda path: (path.rename(path.with_name("x")), path.symlink_to("x")),
+    "a loop": emptied(lambda path: path.symlink_to(path.name)),
+    "a list": lambda path: torch.save([1, 2], path),
+    "a payload": lambda path: path.write_bytes(pickle.dumps(Payload())),
+    "a payload of torch": lambda path: torch.save(Payload(), path),
+    "a payload inside": altered(lambda state: state.update(seconds=Payload())),
+}
+INSIDE: dict[str, Callable[[Kept], Any]] = {
+    "nothing": dict.clear,
+    "no weights": lambda state: state.pop("tensors"),
+    "a weight missing": lambda state: state["tensors"].pop(first(state)[0]),
+    "a weight more": lambda state: state["tensors"].update(more=torch.ones(1)),
+    "another shape": lambda state: state["tensors"].update({first(state)[0]: torch.ones(1)}),
+    "another type": lambda state: state["tensors"].update(
+        {first(state)[0]: first(state)[1].double()}
+    ),
+    "no tensor": lambda state: state["tensors"].update({first(state)[0]: 1.0}),
+    "a NaN weight": lambda state: first(state)[1].view(-1)[0].fill_(torch.nan),
+    "an infinite weight": lambda state: first(state)[1].view(-1)[0].fill_(torch.inf),
+    "tensors a list": lambda state: state.update(tensors=list(state["tensors"].values())),
+    "a long curve": lambda state: state["curves"][0].extend(state["curves"][0] * 9),
+    "an empty curve": lambda state: state["curves"][0].clear(),
+    "no curve": lambda state: state["curves"].clear(),
+    "a curve more": lambda state: state["curves"].append(state["curves"][0]),
+    "a curve of words": lambda state: state.update(curves=[["x"]]),
+    "curves a number": lambda state: state.update(curves=3),
+    "an epoch more": lambda state: state["curves"][0][0].update(epoch=1),
+    "a NaN loss": lambda state: state["curves"][0][0].update(loss=torch.nan),
+    "a lost epoch between": lambda state: state["curves"][0][0].update(loss=None, accuracy=None),
+    "all diverged": lambda state: state["curves"][0][-1].update(loss=None, accuracy=None),
+    "an accuracy of 2": lambda state: state["curves"][0][0].update(accuracy=2.0),
+    "an accuracy in words": lambda state: state["curves"][0][0].update(accuracy="0.5"),
+    "no seconds": lambda state: state.pop("seconds"),
+    "negative seconds": lambda state: state.update(seconds=-1.0),
+    "NaN seconds": lambda state: state.update(seconds=torch.nan),
+    "endless seconds": lambda state: state.update(seconds=torch.inf),
+    "seconds in words": lambda state: state.update(seconds="1"),
+    "no streams": lambda state: state["streams"].clear(),
+    "a short stream": lambda state: state["streams"].__setitem__(0, state["streams"][0][:9]),
+    "a broken stream": lambda state: state["streams"][0].fill_(255),
+    "streams of words": lambda state: state.update(streams=["x"] * len(state["streams"])),
+    "no optimizer": lambda state: state.update(optimizer={}),
+    "an optimizer in words": lambda state: state.update(optimizer="adam"),
+    "another rate": lambda state: state["optimizer"]["param_groups"][0].update(lr=1.0),
+    "no group": lambda state: state["optimizer"]["param_groups"].clear(),
+    "a moment's shape": lambda state: state["optimizer"]["state"][0].update(exp_avg=torch.ones(3)),
+    "a moment missing": lambda state: state["optimizer"]["state"][0].pop("exp_avg"),
+    "a NaN moment": lambda state: state["optimizer"]["state"][0]["exp_avg"].fill_(torch.nan),
+    "steps below 0": lambda state: state["optimizer"]["state"][0]["step"].fill_(-1),
+    "a parameter more": lambda state: state["optimizer"]["state"].update(
+        {99: state["optimizer"]["state"][0]}
+    ),
+    "of another training": lambda state: state.update(belongs="x"),
+    "of another engine": lambda state: state.update(engine=-1),
+}
+
+
+def forged(change: Callable[[Kept], Any]) -> Callable[[Path], None]:
+    """Damage by somebody who makes the checksum fit."""
+
+    def both(state: Kept) -> None:
+        change(state)
+        state.pop("checksum", None)
+        state["checksum"] = states.checksum(state)
+
+    return altered(both)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(pytest.param(damage, id=name) for name, damage in OUTSIDE.items()),
+        *(pytest.param(altered(change), id=name) for name, change in INSIDE.items()),
+        *(pytest.param(forged(change), id=f"{name}, forged") for name, change in INSIDE.items()),
+        pytest.param(altered(lambda s: first(s)[1].view(-1)[0].add_(1e-3)), id="another weight"),
+        pytest.param(altered(lambda s: s["curves"][0][0].update(loss=0.5)), id="another loss"),
+        pytest.param(altered(lambda s: s.pop("checksum")), id="no checksum"),
+    ],
+)
+def test_a_damaged_state_is_set_aside_and_the_run_begins_anew(
+    damage: Callable[[Path], None],
+    machine: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RELUBENCH_PAYLOAD", str(tmp_path / "executed"))
+    notes: list[str] = []
+    stack, unfinished = Stack((CELL,)), Unfinished(tmp_path / "unfinished", 0.0, notes.append)
+    file = interrupted(stack, machine, unfinished)
+    undisturbed = engine.fit(stack, machine)
+    damage(file)
+    resumed = engine.fit(stack, machine, unfinished=unfinished)
+    assert untimed(resumed) == untimed(undisturbed)
+    assert 0 < resumed[0].seconds < 60
+    (note,) = notes
+    assert str(file) in note
+    assert "set aside as" in note
+    assert os.path.lexists(f"{file}.damaged")
+    assert not (tmp_path / "executed").exists()
     assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == untimed(undisturbed)
+    assert len(notes) == 1  # it is not in the way any more
+
+
+def test_a_second_damage_leaves_the_first_where_it_is(machine: Machine, tmp_path: Path) -> None:
+    stack, unfinished = Stack((CELL,)), Unfinished(tmp_path, 0.0)
+    for _ in range(3):
+        file = interrupted(stack, machine, unfinished, saves=1)
+        file.write_bytes(b"x")
+    engine.fit(stack, machine, unfinished=unfinished)
+    aside = [f"{file.name}.damaged{n or ''}" for n in range(3)]
+    assert sorted(path.name for path in file.parent.iterdir()) == [file.name, *aside]
+    assert unfinished.damaged() == {file.with_name(name) for name in aside}
+
+
+def test_a_run_that_diverges_beside_others_is_kept_with_them(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """Its weights are no numbers any more, and that is no damage."""
+    recipe = Recipe(optimizer="sgd", lr=5.0, epochs=12, batch_size=50)
+    wild = Cell(dataset="iris", model="ffnn:hidden=8", activation="identity", recipe=recipe)
+    stack = Stack(tuple(dataclasses.replace(wild, seed=seed) for seed in (0, 5)))
+    notes: list[str] = []
+    unfinished = Unfinished(tmp_path, 0.0, notes.append)
+    undisturbed = engine.fit(stack, machine)
+    assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == untimed(undisturbed)
+    (file,) = unfinished.of(stack).iterdir()
+    over = [curve[-1]["loss"] is None for curve in torch.load(file, weights_only=True)["curves"]]
+    assert sorted(over) == [False, True]
+    assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == untimed(undisturbed)
+    assert notes == []
+
+
+def test_a_state_that_cannot_be_written_ends_no_training(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    stack, unfinished = Stack((CELL,)), Unfinished(tmp_path, 0.0, notes.append)
+    undisturbed = engine.fit(stack, machine)
+    unfinished.of(stack).write_text("in the way")
+    assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == untimed(undisturbed)
+    assert {note.split(": ")[1] for note in notes} == {"the unfinished run cannot be kept"}
+    unfinished.of(stack).unlink()
+    notes.clear()
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == untimed(undisturbed)
+    assert notes[0].startswith(str(unfinished.of(stack)))
+    assert notes[0].endswith("No space left on device")
+    assert list(unfinished.of(stack).iterdir()) == []
+
+
+@pytest.mark.slow
+def test_no_damage_makes_a_figure_or_a_fault(machine: Machine, tmp_path: Path) -> None:
+    """200 states with bytes flipped, cut out, swapped, or with parts of them altered."""
+    stack, unfinished = Stack((CELL,)), Unfinished(tmp_path, 0.0)
+    whole = interrupted(stack, machine, unfinished).read_bytes()
+    undisturbed = untimed(engine.fit(stack, machine))
+    for number in range(200):
+        draw = random.Random(number)
+        unfinished.forget(stack)
+        file = interrupted(stack, machine, unfinished, saves=1)
+        if number % 2:
+            draw.choice([altered, forged])(draw.choice(list(INSIDE.values())))(file)
+        else:
+            file.write_bytes(scrambled(whole, draw))
+        assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == undisturbed, number
+
+
+def scrambled(data: bytes, draw: random.Random) -> bytes:
+    """Some bytes flipped, cut out or put elsewhere."""
+    found = bytearray(data)
+    for _ in range(draw.choice([1, 1, 3, 30])):
+        at, size = draw.randrange(len(found)), draw.choice([1, 4, 64])
+        kind = draw.randrange(3)
+        if kind == 0:
+            found[at] ^= 1 << draw.randrange(8)
+        elif kind == 1:
+            del found[at : at + size]
+        else:
+            found[at : at + size] = draw.randbytes(size)
+    return bytes(found)
 
 
 def test_saves_keep_their_distance(tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ FLOORS = [
     {"plan", "catalog", "files", "pictures", "abreast", "noise"},
     {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
     | {"formats", "results", "seeds"},
-    {"inits", "moments"},
+    {"inits", "moments", "records"},
     {"layers", "cluster", "listing", "neurons", "examples", "ledger", "advice", "plots", "graphs"}
     | {"measures", "rates", "recording"},
     {"models", "networks", "report", "portrait", "executors", "config"}
     | {"augmentations", "perturbations"},
+    {"states"},
     {"checkpoints", "matching", "paces", "prediction", "baseline", "published"},
     {"learning", "cost", "gate", "protocols"},
     {"engine"},
@@ -73,7 +74,7 @@ def test_libraries_stay_in_their_room(module: str) -> None:
     assert "typer" not in roots or module.split("/")[0] == "cli"
     assert "matplotlib" not in roots or module == "plots"
     assert not roots & {"dask", "distributed"} or module == "cluster"
-    assert "pydantic" not in roots or module in ("config", "ledger", "baseline")
+    assert "pydantic" not in roots or module in ("config", "records", "baseline")
 
 
 SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "distributed", "pandas", "PIL"}

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +106,74 @@ def test_another_architecture_is_measured_anew(
     assert len(measured) == 2 * count
 
 
-@pytest.mark.parametrize("damage", ["not json", "[]"])
+WRONG = ["-1.0", "0.0", "NaN", "Infinity", "-Infinity", "1e999", "null", '"1"', "[]", "{}", "true"]
+WRONG += ["9" * 5000]
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    **{text[:9]: partial(Path.write_text, data=text) for text in ("not json", "[]", "3", "null")},
+    "empty": partial(Path.write_bytes, data=b""),
+    "no text": partial(Path.write_bytes, data=b"\xff\xfe"),
+    "deep": partial(Path.write_text, data="[" * 99999),
+    "large": partial(Path.write_text, data="{}" + " " * 10**6),
+    "a folder": Path.mkdir,
+    "a pipe": os.mkfifo,
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a loop": lambda path: path.symlink_to(path),
+    "an endless device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_cache_is_measured_over(
-    damage: str, fresh_cache: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    damage: Callable[[Path], Any],
+    fresh_cache: Path,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fresh_cache.parent.mkdir()
-    fresh_cache.write_text(damage)
+    damage(fresh_cache)
     pretend(monkeypatch, {(8, 1): 0.1})
     assert tune(CELLS, machine, [1], None).stack == 8
-    assert len(json.loads(fresh_cache.read_text())) == 3
+    assert fresh_cache.is_dir() or len(json.loads(fresh_cache.read_text())) == 3
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda text: text[:9])
+def test_what_cannot_be_seconds_is_measured_anew(
+    wrong: str, fresh_cache: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = pretend(monkeypatch, {(8, 1): 0.1})
+    tune(CELLS, machine, [1], None)
+    kept = fresh_cache.read_text()
+    fresh_cache.write_text(kept.replace("0.1", wrong).replace("1.0", wrong))
+    measured.clear()
+    assert tune(CELLS, machine, [1], None) == Tuning(8, 1, 0.1)
+    assert len(measured) == 3
+    assert json.loads(fresh_cache.read_text()) == json.loads(kept)
+
+
+def test_what_does_not_stack_is_not_kept(
+    fresh_cache: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, {(8, 1): math.inf, (20, 1): math.inf})
+    assert tune(CELLS, machine, [1], None).stack == 1
+    assert list(json.loads(fresh_cache.read_text()).values()) == [1.0]
+
+
+def test_a_stack_without_memory_is_not_chosen(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*arguments: Any) -> float:
+        *_, (width, _, _), _ = arguments
+        if width >= least:
+            raise MemoryError
+        return 1.0 / width
+
+    monkeypatch.setattr(tuning, "_measure", measure)
+    least = 20
+    assert tune(CELLS, machine, [1], None).stack == 8
+    least = 1
+    other = [dataclasses.replace(cell, model="ffnn:hidden=9") for cell in CELLS]
+    with pytest.raises(MemoryError):
+        tune(other, machine, [1], None)
 
 
 def test_a_measurement_is_a_positive_time(machine: Machine) -> None:

@@ -15,7 +15,7 @@ from relubench.cli.app import app
 from relubench.cli.flags import Flags, OutputFlags
 from relubench.cli.hints import hint
 from relubench.cli.terminal import say
-from relubench.errors import RelubenchError, Terminated
+from relubench.errors import RelubenchError, Terminated, out_of_memory
 from relubench.plain import plain
 
 CODES = (2, 4, 130)  # of what stops a command: 0 and 3 are for what has come to its end
@@ -47,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _failed(arguments, f"cannot write to stdout: {error.strerror}", 2)
     except Exception as error:
+        if out_of_memory(error):
+            told = (str(error).splitlines() or [""])[0]
+            return _failed(arguments, plain(f"out of memory{told and f': {told}'}"), 2)
         return _failed(arguments, plain(f"bug in relubench: {type(error).__name__}: {error}"), 70)
 
 

@@ -23,6 +23,7 @@ from relubench.cli.flags import (
     WHAT,
     WHERE,
     Benchmark,
+    FilterFlags,
     Flags,
     Names,
     Number,
@@ -30,6 +31,7 @@ from relubench.cli.flags import (
     Protocol,
     Where,
     flag,
+    names_in,
     takes,
 )
 from relubench.cli.output import arrangement, show
@@ -38,7 +40,7 @@ from relubench.errors import BadValue, NotComparable
 from relubench.plan import Asked
 
 if TYPE_CHECKING:
-    from relubench.commands import Outcome, Request
+    from relubench.commands import Chosen, Outcome, Request
     from relubench.console import Console
 
 app = typer.Typer(
@@ -237,7 +239,9 @@ def show_activation(
     return show(lambda: commands.show_activation(names), **flags, pictured=True)
 
 
-ledger_app = typer.Typer(help="Finished runs: show, export, merge.", no_args_is_help=True)
+ledger_app = typer.Typer(
+    help="Finished runs: show, export, merge, check, rm.", no_args_is_help=True
+)
 app.add_typer(ledger_app, name="ledger")
 
 
@@ -245,23 +249,66 @@ def _ledger(given: Path | None) -> Path:
     return given or Path(os.environ.get("RELUBENCH_LEDGER") or ".relubench/ledger.db")
 
 
-@ledger_app.command("show")
-@takes(OutputFlags)
-def ledger_show(*, ledger: Where = None, **flags: Any) -> int:
-    """Print what the ledger holds, a row per set-up."""
+def _chosen(flags: dict[str, Any]) -> Chosen:
+    """The filters among a ledger command's flags, which are taken out."""
     from relubench import commands
 
-    return show(lambda: commands.ledger_show(_ledger(ledger)), **flags)
+    since = commands.since(flags.pop("since"))
+    given = {key: flags.pop(key) or () for key in ("dataset", "model", "activation")}
+    names = {key: names_in(value) for key, value in given.items()}
+    return commands.Chosen(**names, since=since)
+
+
+@ledger_app.command("show")
+@takes(FilterFlags, OutputFlags)
+def ledger_show(
+    key: Annotated[
+        str | None, Argument(metavar="[KEY]", help="One run whole, by its key's beginning.")
+    ] = None,
+    *,
+    ledger: Where = None,
+    **flags: Any,
+) -> int:
+    """Print what the ledger holds, a row per set-up; or one run whole."""
+    from relubench import commands
+
+    chosen, told = _chosen(flags), console(flags["quiet"])
+    return show(lambda: commands.ledger_show(_ledger(ledger), chosen, key, told), **flags)
 
 
 @ledger_app.command("export")
-@takes(OutputFlags)
+@takes(FilterFlags, OutputFlags)
 def ledger_export(*, ledger: Where = None, **flags: Any) -> int:
     """Print every finished run, with the rows of train (jsonl unless said otherwise)."""
     from relubench import commands
 
     flags["format"] = flags["format"] or (None if flags["output"] else "jsonl")
-    return show(lambda: commands.ledger_export(_ledger(ledger)), **flags)
+    chosen, told = _chosen(flags), console(flags["quiet"])
+    return show(lambda: commands.ledger_export(_ledger(ledger), chosen, told), **flags)
+
+
+@ledger_app.command("check")
+@takes(OutputFlags)
+def ledger_check(*, ledger: Where = None, **flags: Any) -> int:
+    """Print the rows that cannot be read; exit code 1 where there are any."""
+    from relubench import commands
+
+    return show(lambda: commands.ledger_check(_ledger(ledger)), **flags)
+
+
+@ledger_app.command("rm")
+@takes(OutputFlags)
+def ledger_rm(
+    rows: Annotated[list[str], Argument(metavar="ROW…", help="Keys, or rows that check names.")],
+    *,
+    ledger: Where = None,
+    **flags: Any,
+) -> int:
+    """Drop the runs that are named: a key means all that is known under it."""
+    from relubench import commands
+
+    told = console(flags["quiet"])
+    return show(lambda: commands.ledger_rm(_ledger(ledger), rows, told), **flags)
 
 
 @ledger_app.command("merge")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -114,6 +114,19 @@ class Flags:
     quick: Annotated[bool, flag(WHERE, "A smoke run, marked as such.", "", "--quick")] = False
 
 
+class FilterFlags:
+    """Flags that say which runs of a ledger are meant."""
+
+    dataset: Annotated[Names, flag(WHAT, "On these datasets.", "NAME,…", "-d", "--dataset")] = None
+    model: Annotated[Names, flag(WHAT, "Of these models.", "NAME,…", "-m", "--model")] = None
+    activation: Annotated[
+        Names, flag(WHAT, "With these activations.", "NAME,…", "-a", "--activation")
+    ] = None
+    since: Annotated[
+        str | None, flag(WHAT, "Finished since a date, a time (UTC) or an age.", "DATE|7d|12h")
+    ] = None
+
+
 class OutputFlags:
     """Flags of every command that prints a table."""
 
@@ -148,6 +161,11 @@ Benchmark = Annotated[
 Where = Annotated[
     Path | None, flag(WHERE, "Or RELUBENCH_LEDGER; default .relubench/ledger.db.", "FILE")
 ]
+
+
+def names_in(lists: Iterable[str]) -> tuple[str, ...]:
+    """The names of comma lists."""
+    return tuple(name.strip() for text in lists for name in text.split(",") if name.strip())
 
 
 def takes(*groups: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

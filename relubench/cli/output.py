@@ -57,6 +57,8 @@ def show(
     except BrokenPipeError:
         raise
     except OSError as error:
+        if path is None and error.filename:  # of --save: who keeps that file names it
+            raise
         raise BadValue(f"cannot write {path or 'to stdout'}: {error.strerror}") from error
     return done.exit_code
 
@@ -75,7 +77,8 @@ def _format(given: str | None, output: Path | None, pictured: bool) -> str:
     """The format's name, or the suffix of a picture's file."""
     from relubench import formats, pictures
 
-    if given or output is None:
+    device = output is not None and output.exists() and not (output.is_file() or output.is_dir())
+    if given or output is None or device:  # such as /dev/null
         return formats.FORMATS[given or "text"].name
     drawn = pictures.SUFFIXES if pictured else ()
     suffix = output.suffix.lower()

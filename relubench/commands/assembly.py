@@ -99,13 +99,13 @@ def tune(
     return tuned
 
 
-def open_ledger(path: Path, existing: bool = False) -> Ledger:
-    """A ledger; with `existing` one that is there."""
+def open_ledger(path: Path, existing: bool = False, reading: bool = False) -> Ledger:
+    """A ledger; with `existing` one that is there, with `reading` one that need not be writable."""
     from relubench.ledger import Ledger
 
     if existing and not path.is_file():
         raise BadValue(f"--ledger {path}: there is no such file")
-    return Ledger(path)
+    return Ledger(path, reading)
 
 
 def check(plan: Plan, machine: Machine, console: Console, strict: bool) -> None:

@@ -2,28 +2,101 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from relubench.commands.assembly import open_ledger
 from relubench.commands.request import Outcome
 from relubench.console import Console
+from relubench.errors import BadValue
 from relubench.formats import counted
-from relubench.plan import Plan
+from relubench.ledger import Ledger
+from relubench.plan import Cell, Plan
+from relubench.records import TIME
+from relubench.results import RunResult
+
+AGES = {"d": "days", "h": "hours", "m": "minutes"}
 
 
-def ledger_show(path: Path) -> Outcome:
-    """What a ledger holds, a row per set-up."""
+@dataclass(frozen=True)
+class Chosen:
+    """Which runs of a ledger are meant: of these names, where there are any.
+
+    A name without parameters means those with parameters too.
+    since  the time from which on they were finished, as a ledger writes it
+    """
+
+    dataset: Sequence[str] = ()
+    model: Sequence[str] = ()
+    activation: Sequence[str] = ()
+    since: str = ""
+
+    def __contains__(self, found: tuple[str, Cell]) -> bool:
+        when, cell = found
+        return when >= self.since and all(
+            not names or any(f"{getattr(cell, kind)}:".startswith(f"{name}:") for name in names)
+            for kind, names in (
+                ("dataset", self.dataset),
+                ("model", self.model),
+                ("activation", self.activation),
+            )
+        )
+
+
+def since(text: str | None, now: datetime | None = None) -> str:
+    """A time as a ledger writes it, from a date, a time (UTC where nothing else is said) or an age.
+
+    Raises BadValue where it is none of these.
+    """
+    if not text:
+        return ""
+    age = re.fullmatch(r"(\d{1,5})([dhm])", text)
+    try:
+        if age:
+            when = (now or datetime.now(UTC)) - timedelta(**{AGES[age[2]]: int(age[1])})
+        else:
+            when = datetime.fromisoformat(text)
+            when = when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        wanted = "a date (2025-12-31), a time (2025-12-31T18:00) or an age (7d, 12h, 30m)"
+        raise BadValue(f"--since {text}: give {wanted}") from None
+    return when.strftime(TIME)
+
+
+def ledger_show(path: Path, chosen: Chosen, key: str | None, console: Console) -> Outcome:
+    """What a ledger holds, a row per set-up; or one run whole."""
     from relubench import report
 
-    return Outcome([report.ledger([(when, r) for _, when, r in open_ledger(path, existing=True)])])
+    if key is not None:
+        return one_run(path, key, console)
+    runs = _runs(path, chosen, console)
+    return Outcome([report.ledger([(when, result) for _, when, result in runs])])
 
 
-def ledger_export(path: Path) -> Outcome:
+def one_run(path: Path, key: str, console: Console) -> Outcome:
+    """All that a ledger has of one cell, by the beginning of its key; a row per context."""
+    from relubench import report
+
+    found = [
+        each for each in _runs(path, Chosen(), console) if each[2].cell.key.startswith(key.lower())
+    ]
+    keys = list(dict.fromkeys(result.cell.key for _, _, result in found))
+    if not key or not keys:
+        raise BadValue(f"{path} has no run {key!r}: relubench ledger export shows every key")
+    if len(keys) > 1:
+        few = f"{', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}"
+        raise BadValue(f"{path} has {len(keys)} runs {key!r}: {few}")
+    return Outcome(report.one_run(found))
+
+
+def ledger_export(path: Path, chosen: Chosen, console: Console) -> Outcome:
     """Every finished run of a ledger, as `train` prints it."""
     from relubench import report
 
-    results = [result for _, _, result in open_ledger(path, existing=True)]
+    results = [result for _, _, result in _runs(path, chosen, console)]
     return Outcome([report.runs(results, Plan(cells=()))])
 
 
@@ -31,6 +104,46 @@ def ledger_merge(path: Path, others: Sequence[Path], console: Console) -> Outcom
     """Add other ledgers' runs to one."""
     ledger = open_ledger(path)
     for other in others:
-        added = ledger.merge(open_ledger(other, existing=True))
+        theirs = open_ledger(other, existing=True, reading=True)
+        added = ledger.merge(theirs)
         console.note(f"{counted(added, 'run')} of {other} added to {path}")
-    return ledger_show(path)
+        tell_of_unread(theirs, console)
+        theirs.close()
+    ledger.close()
+    return ledger_show(path, Chosen(), None, console)
+
+
+def ledger_check(path: Path) -> Outcome:
+    """Every row that cannot be read; exit code 1 where there is one."""
+    from relubench import report
+
+    ledger = open_ledger(path, existing=True, reading=True)
+    unread = ledger.check()
+    return Outcome([report.unread(unread, ledger.count())], 1 if unread else 0)
+
+
+def ledger_rm(path: Path, names: Sequence[str], console: Console) -> Outcome:
+    """Drop the runs that are named."""
+    ledger = open_ledger(path, existing=True)
+    removed = ledger.remove(names)
+    ledger.close()
+    console.note(f"{counted(removed, 'row')} dropped from {path}")
+    return ledger_show(path, Chosen(), None, console)
+
+
+def _runs(path: Path, chosen: Chosen, console: Console) -> list[tuple[str, str, RunResult]]:
+    """Context, time and result of what is meant."""
+    ledger = open_ledger(path, existing=True, reading=True)
+    runs = [each for each in ledger if (each[1], each[2].cell) in chosen]
+    tell_of_unread(ledger, console)
+    ledger.close()
+    return runs
+
+
+def tell_of_unread(ledger: Ledger, console: Console) -> None:
+    """Name the rows that were left out."""
+    for name, why in list(ledger.unread.items())[:5]:
+        console.once(f"{ledger.path}: row {name} is left out: {why}")
+    if len(ledger.unread) > 5:
+        more = f"{len(ledger.unread) - 5} more rows are left out"
+        console.once(f"{ledger.path}: {more} (relubench ledger check)")

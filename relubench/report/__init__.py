@@ -6,7 +6,7 @@ from relubench.report.comparison import compare, comparisons, decided
 from relubench.report.deadcount import deadcount
 from relubench.report.evidence import ALPHA, Terms
 from relubench.report.figures import UNDEFINED, deserved, p_value, significant
-from relubench.report.inventory import dry_run, ledger
+from relubench.report.inventory import dry_run, ledger, one_run, unread
 from relubench.report.naming import setup_row
 from relubench.report.notes import QUICK_NOTE
 from relubench.report.runs import confusion, curve, folds, run_row, runs
@@ -27,10 +27,12 @@ __all__ = [
     "dry_run",
     "folds",
     "ledger",
+    "one_run",
     "outlook",
     "p_value",
     "run_row",
     "runs",
     "setup_row",
     "significant",
+    "unread",
 ]

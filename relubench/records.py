@@ -1,0 +1,136 @@
+"""Rows of a ledger: a finished run as it is kept, with a checksum, and read back in doubt."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+from pydantic import TypeAdapter
+
+from relubench.plan import Cell
+from relubench.results import RunResult
+
+RESULT: TypeAdapter[RunResult] = TypeAdapter(RunResult)
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+
+
+class Unreadable(Exception):
+    """A row that is no finished run; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What decides a number besides the cell.
+
+    engine  relubench's engine version, which changes when its numbers do
+    data    digest of the dataset
+    code    digests of a user's own activation and model, the version of torchvision's
+    """
+
+    engine: int
+    torch: str
+    device: str
+    threads: int
+    dtype: str
+    data: str
+    code: str = ""
+
+    def __str__(self) -> str:
+        return json.dumps(vars(self), sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row as it is in the file, whatever that may be.
+
+    key       of the cell
+    context   what else decides its numbers, as JSON
+    result    the RunResult, as JSON
+    finished  when, UTC
+    checksum  of these four; None in ledgers that had none
+    """
+
+    key: str
+    context: str
+    result: str
+    finished: str
+    checksum: str | None = None
+
+    @classmethod
+    def of(cls, result: RunResult, context: Context) -> Record:
+        """A run that has just been finished."""
+        text = RESULT.dump_json(result).decode()
+        return cls(result.cell.key, str(context), text, time.strftime(TIME, time.gmtime())).summed
+
+    @property
+    def summed(self) -> Record:
+        """The same with its checksum."""
+        four = self.key, self.context, self.result, self.finished
+        return Record(*four, checksum(*four))
+
+    @property
+    def name(self) -> str:
+        """What names the row: the cell's key, and eight digits for the context."""
+        return named(self.key, self.context)
+
+    def read(self, cell: Cell | None = None) -> RunResult:
+        """The run, of this cell if one is given; raises Unreadable."""
+        four = self.key, self.context, self.result, self.finished
+        if not all(isinstance(text, str) for text in four):
+            raise Unreadable("it is no text")
+        if self.checksum is not None and self.checksum != checksum(*four):
+            raise Unreadable("its checksum is another")
+        try:
+            result = RESULT.validate_json(self.result)
+        except (ValueError, TypeError, RecursionError, OverflowError):
+            raise Unreadable("its result is none") from None
+        if result.cell != cell and (cell or result.cell.key != self.key):
+            raise Unreadable("its result is another cell's")
+        if not all(map(math.isfinite, _figures(result))):
+            raise Unreadable("its result has figures that are not finite")
+        if not _is_context(self.context):
+            raise Unreadable("its context is none")
+        if not WHEN.fullmatch(self.finished):
+            raise Unreadable("its time is none")
+        return result
+
+
+def named(key: str | bytes, context: str | bytes) -> str:
+    """How a row is called; what is no plain text in its key is escaped."""
+    key, context = (
+        text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
+        for text in (key, context)
+    )
+    plain = key if re.fullmatch(r"[\w.-]+", key, re.ASCII) else ascii(key)[1:-1]
+    return f"{plain}/{hashlib.sha256(context.encode()).hexdigest()[:8]}"
+
+
+def checksum(*texts: object) -> str:
+    """16 hexadecimal digits of a digest of these."""
+    return hashlib.sha256(json.dumps(texts, default=repr).encode()).hexdigest()[:16]
+
+
+@lru_cache
+def _is_context(text: str) -> bool:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    types = {"engine": int, "threads": int}
+    wanted = {field.name: types.get(field.name, str) for field in fields(Context)}
+    return isinstance(found, dict) and {k: type(v) for k, v in found.items()} == wanted
+
+
+def _figures(result: RunResult) -> Iterator[float]:
+    """The numbers that are defined in a result's scores and curve, and its seconds."""
+    yield result.seconds
+    yield from (score for score in result.scores.values() if score is not None)
+    for epoch in result.curve:
+        yield from (figure for figure in vars(epoch).values() if figure is not None)

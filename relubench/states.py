@@ -1,0 +1,224 @@
+"""The whole state of an unfinished training: taken, checked, and gone on from."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relubench.networks import Networks
+from relubench.results import Epoch
+
+MOST = 2**28  # bytes that a state may have besides its tensors
+KEYS = {"tensors", "optimizer", "streams", "curves"}
+
+
+class Damaged(Exception):
+    """What is kept is no state of this training; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that a training goes on from at the end of an epoch.
+
+    curves  of each cell; a diverged one has ended
+    epochs  that the training has in all
+    """
+
+    networks: Networks
+    optimizer: torch.optim.Optimizer
+    streams: Sequence[torch.Generator]
+    curves: list[list[Epoch]]
+    epochs: int
+
+    def save(self) -> dict[str, Any]:
+        """What torch.load(weights_only=True) reads back."""
+        return {
+            "tensors": {name: tensor.detach() for name, tensor in self.networks.tensors.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "streams": [stream.get_state() for stream in self.streams],
+            "curves": [[vars(epoch) for epoch in curve] for curve in self.curves],
+        }
+
+    @property
+    def sound(self) -> bool:
+        """Whether it is worth keeping: some cell has not diverged, none that goes on is about to.
+
+        One whose weights are no longer finite diverges in the next epoch.
+        """
+        going = [number for number, curve in enumerate(self.curves) if not _over(curve)]
+        optimizer = self.optimizer.state_dict()["state"]
+        return bool(
+            going
+            and _finite(self.networks, self.networks.parameters, going)
+            and (len(going) < len(self.curves) or _numbers(optimizer))
+        )
+
+    @property
+    def most(self) -> int:
+        """Bytes that what is kept of it can have."""
+        sizes = [tensor.nbytes for tensor in self.networks.tensors.values()]
+        return MOST + 16 * sum(sizes)
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take over what was saved; raises Damaged, with nothing changed, where it does not fit."""
+        curves = self._checked(saved)
+        with torch.no_grad():
+            for name, tensor in self.networks.tensors.items():
+                tensor.copy_(saved["tensors"][name])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        for stream, saved_state in zip(self.streams, saved["streams"], strict=True):
+            stream.set_state(saved_state)
+        for curve, epochs in zip(self.curves, curves, strict=True):
+            curve[:] = epochs
+
+    def _checked(self, saved: Mapping[str, Any]) -> list[list[Epoch]]:
+        """The learning curves of a state that is one of this training."""
+        if not saved.keys() >= KEYS:
+            raise Damaged(f"it lacks {', '.join(sorted(KEYS - saved.keys()))}")
+        curves = self._curves(saved["curves"])
+        going = [number for number, curve in enumerate(curves) if not _over(curve)]
+        if not going:
+            raise Damaged("all its runs have diverged")
+        known = self.networks.tensors
+        if not _alike(saved["tensors"], known):
+            raise Damaged("its tensors are not those of these networks")
+        weights = {name: saved["tensors"][name] for name in self.networks.parameters}
+        if not _finite(self.networks, weights, going):
+            raise Damaged("its weights are not finite")
+        self._check_streams(saved["streams"])
+        self._check_optimizer(saved["optimizer"], len(going) == len(curves))
+        return curves
+
+    def _curves(self, saved: Any) -> list[list[Epoch]]:
+        """The learning curves; one of a run that goes on has as many epochs as any."""
+        if not isinstance(saved, list) or len(saved) != len(self.curves):
+            raise Damaged("it has not a learning curve for each run")
+        curves = [_curve(each) for each in saved]
+        over = max(map(len, curves), default=0)
+        whole = all(len(curve) == over or (curve and _over(curve)) for curve in curves)
+        if not whole or not 1 <= over <= self.epochs:
+            raise Damaged("its learning curves are not as long as they can be")
+        return curves
+
+    def _check_streams(self, saved: Any) -> None:
+        if not _alike(saved, [stream.get_state() for stream in self.streams]):
+            raise Damaged("its random streams are not those of these runs")
+        try:
+            for state in saved:
+                torch.Generator().set_state(state)
+        except RuntimeError as error:
+            raise Damaged("a random stream of it is none") from error
+
+    def _check_optimizer(self, saved: Any, all_go_on: bool) -> None:
+        """That it is what this optimizer has after some step; it keeps nothing of what never has a
+        gradient."""
+        known = self.optimizer.state_dict()
+        if not isinstance(saved, dict) or saved.keys() != known.keys():
+            raise Damaged("its optimizer is none")
+        if saved["param_groups"] != known["param_groups"]:
+            raise Damaged("its optimizer has other settings")
+        states, stepped = saved["state"], self._stepped()
+        if not isinstance(states, dict) or not states.keys() <= stepped.keys():
+            raise Damaged("its optimizer is of other networks")
+        if not all(_alike(states[number], stepped[number]) for number in states):
+            raise Damaged("its optimizer is of other networks")
+        counts = [each["step"] for each in states.values() if "step" in each]
+        if not all(0 <= float(count) < math.inf for count in counts):
+            raise Damaged("its optimizer has not counted its steps")
+        if all_go_on and not _numbers(states):
+            raise Damaged("its optimizer has no numbers")
+
+    def _stepped(self) -> dict[Any, Any]:
+        """What the optimizer would keep after a step, by number; the networks stay as they are."""
+        optimizer = copy.deepcopy(self.optimizer)
+        for group in optimizer.param_groups:
+            for tensor in group["params"]:
+                tensor.grad = torch.zeros_like(tensor)
+        optimizer.step()
+        states: dict[Any, Any] = optimizer.state_dict()["state"]
+        return states
+
+
+def checksum(state: Any) -> str:
+    """A digest of all that a state holds: tensors, numbers, words, lists and dicts of them."""
+    digest = hashlib.sha256()
+    _add(digest, state)
+    return digest.hexdigest()
+
+
+def _add(digest: Any, part: Any) -> None:
+    if isinstance(part, Tensor):
+        digest.update(f"{part.dtype} {list(part.shape)} ".encode())
+        flat = part.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    elif isinstance(part, Mapping):
+        digest.update(f"{len(part)} keys ".encode())
+        for key in sorted(part, key=repr):
+            _add(digest, key)
+            _add(digest, part[key])
+    elif isinstance(part, list | tuple):
+        digest.update(f"{len(part)} parts ".encode())
+        for each in part:
+            _add(digest, each)
+    else:
+        digest.update(f"{part!r} ".encode())
+
+
+def _curve(saved: Any) -> list[Epoch]:
+    """A learning curve; raises Damaged where a figure cannot be one."""
+    try:
+        curve = [Epoch(**epoch) for epoch in saved]
+    except TypeError as error:
+        raise Damaged("a learning curve of it is none") from error
+    if not all(_possible(epoch) for epoch in curve) or any(
+        epoch.loss is None for epoch in curve[:-1]
+    ):
+        raise Damaged("a learning curve of it has figures that cannot be")
+    return curve
+
+
+def _possible(epoch: Epoch) -> bool:
+    shares = [share for share in (epoch.accuracy, epoch.held_out) if share is not None]
+    if not all(type(share) is float and 0 <= share <= 1 for share in shares):
+        return False
+    if epoch.loss is None:
+        return epoch.accuracy is None
+    return type(epoch.loss) is float and math.isfinite(epoch.loss) and epoch.accuracy is not None
+
+
+def _over(curve: Sequence[Epoch]) -> bool:
+    """Whether a cell with this learning curve has diverged."""
+    return bool(curve) and curve[-1].loss is None
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether both hold the same kinds of things in the same places, tensors of the same shapes."""
+    if isinstance(other, Tensor):
+        same = isinstance(one, Tensor) and one.layout == other.layout
+        return same and one.shape == other.shape and one.dtype == other.dtype
+    if isinstance(other, dict):
+        known = isinstance(one, dict) and one.keys() == other.keys()
+        return known and all(_alike(one[key], other[key]) for key in other)
+    if isinstance(other, list):
+        known = isinstance(one, list) and len(one) == len(other)
+        return known and all(map(_alike, one, other))
+    return type(one) is type(other)
+
+
+def _finite(networks: Networks, weights: Mapping[str, Tensor], cells: Sequence[int]) -> bool:
+    """Whether these cells' weights are; each (cells, …) where there are several networks."""
+    each = [tensor[list(cells)] if networks.stacked else tensor for tensor in weights.values()]
+    return all(bool(torch.isfinite(tensor).all()) for tensor in each)
+
+
+def _numbers(states: Mapping[Any, Mapping[str, Any]]) -> bool:
+    """Whether an optimizer's tensors hold no NaN; squares of large gradients may be infinite."""
+    parts = [part for state in states.values() for part in state.values()]
+    return not any(isinstance(part, Tensor) and bool(part.isnan().any()) for part in parts)
