@@ -33,6 +33,9 @@ from relubench.prediction import predict
 from relubench.records import Context
 from relubench.results import ENGINE, Environment, RunResult, lost
 
+# Channels of a convolution. With fewer, gradients of images whose channels lie last write to memory
+# that is not theirs and crash (torch 2.14.1 and 2.15.0, oneDNN on an Intel Xeon).
+NARROW = 16
 Passed = Callable[[Sequence[Cell]], list[RunResult]]
 
 
@@ -263,7 +266,7 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
     layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias, init=cell.init)
     dtype = getattr(torch, machine.storage)  # a user's own module comes in its own
     layout: Any = {}
-    if MODELS.choose(cell.model).entry.any_layout:
+    if MODELS.choose(cell.model).entry.any_layout and layers.narrowest(network) >= NARROW:
         layout = {"memory_format": torch.channels_last}  # faster convolutions
     return network.to(machine.device, dtype, **layout)
 

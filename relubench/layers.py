@@ -321,6 +321,13 @@ def parameter_groups(
     return [group for group in groups if group["params"]]
 
 
+def narrowest(network: nn.Module) -> float:
+    """The fewest channels that a convolution gives; infinite where there is none."""
+    kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d
+    widths = (m.out_channels for m in network.modules() if isinstance(m, kinds))
+    return min(widths, default=math.inf)
+
+
 def own_state(network: nn.Module) -> dict[str, Any]:
     """The state dict as the network's author would load it."""
     return network.own_state() if isinstance(network, Ordered) else network.state_dict()
