@@ -264,6 +264,10 @@ KEPT: dict[str, tuple[Callable[[Tensor], Tensor], Function]] = {
         lambda h: F.relu(h) * (F.relu6(h.mean(1, keepdim=True) + 3) / 6),
         lambda h: F.mish(h) * (F.relu6(h.mean(1, keepdim=True) + 3) / 6),
     ),
+    "a gate that is a module": (
+        lambda h: F.relu(h) * HardSigmoid()(h.mean(1, keepdim=True)),
+        lambda h: F.mish(h) * HardSigmoid()(h.mean(1, keepdim=True)),
+    ),
     "a highway": (
         lambda h: (lambda t: t * F.relu(h.flip(1)) + (1 - t) * h.flip(1))(torch.sigmoid(h)),
         lambda h: (lambda t: t * F.mish(h.flip(1)) + (1 - t) * h.flip(1))(torch.sigmoid(h)),
@@ -337,6 +341,26 @@ def normalised(act: Function) -> Callable[[Any, Tensor], Any]:
         return s.o(gate / gate.sum(1, keepdim=True) * act(s.i(x)))
 
     return forward
+
+
+class ChannelGate(nn.Module):
+    """As in MobileNetV3: layers, relu, layers and a hard sigmoid of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 3), nn.ReLU(), nn.Linear(3, 6), HardSigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = x * self.layers(x)
+        return value
+
+
+def test_a_gate_of_modules_stays_and_its_inside_is_a_layer() -> None:
+    network = nn.Sequential(nn.Linear(4, 6), HardSwish(), ChannelGate(), nn.Linear(6, 3))
+    ours = swap(network, "mish", (4,))
+    assert units(ours) == {"1": 6, "2.layers.1": 3}
+    assert len(ours.notes) == 1
+    assert "(a gate)" in ours.notes[0]
 
 
 # each by an activation: with relu it is the network, with mish what it must become

@@ -309,24 +309,29 @@ class _Elementwise:
         is written out. Those around a function that has a name are none of its business: relu(-x),
         relu(2 x) and relu(x) / 2 are relu.
         """
-        segment = _up_to(end, start)
+        wide = self._with_numbers(core, start, between)
+        best = self._best(core, wide, between)
+        segment, sure = _up_to(end, start), best if core.named else core
         for run in runs:
             if run.input is None or run.output not in segment:
                 continue
             inside = _up_to(run.output, run.input)
-            fits = core.inside <= inside <= segment and core.start in inside | {run.input}
-            around = inside - core.inside
+            fits = sure.inside <= inside <= segment and sure.start in inside | {run.input}
+            around = inside - sure.inside
             if fits and (not around or not (core.named or any(_number(v) is None for v in around))):
                 return Formula(run.input, run.output, frozenset(inside), run)
-        wide = self._with_numbers(core, start, between)
-        single = len(core.inside) == 1
+        return best
+
+    def _best(self, core: Formula, wide: Formula, between: set[Value]) -> Formula:
+        """The formula, or as much of the numbers around it as belongs to it."""
+        opened = wide.opens and not core.opens
         if core.named:
-            return wide if wide.opens and not core.opens else core
-        if single and not core.names & CURVED:
+            return wide if opened else core
+        if len(core.inside) == 1 and not core.names & CURVED:
             turned = _sign(core.start, wide.start) < 0 and self._turned(core.end, between)
             return wide if wide.opens or turned else core
         curved = not core.names & (NAMED | BENT)
-        first = wide.start if curved or (wide.opens and not core.opens) else core.start
+        first = wide.start if curved or opened else core.start
         return Formula(first, wide.end, frozenset(_up_to(wide.end, first)))
 
     def _with_numbers(self, core: Formula, start: Value, between: set[Value]) -> Formula:
