@@ -189,9 +189,11 @@ def sketch(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, WEIGHTED):
             weight = module.get_parameter("weight")
-            times = -(-weight.numel() // len(numbers))
-            scale = math.sqrt(1 / max(1, weight[0].numel()))
-            weight.copy_((numbers * scale).repeat(times)[: weight.numel()].view(weight.shape))
+            drawn = numbers * math.sqrt(1 / max(1, weight[0].numel()))
+            flat = weight.view(-1)
+            rows = flat.numel() // len(drawn)
+            flat[: rows * len(drawn)].view(rows, len(drawn)).copy_(drawn)
+            flat[rows * len(drawn) :].copy_(drawn[: flat.numel() - rows * len(drawn)])
 
 
 @contextmanager

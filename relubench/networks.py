@@ -185,8 +185,13 @@ class Networks:
         """Whether threads may call it side by side: one network, whose modules keep nothing."""
         modules = list(self.modules[0].modules())
         own = any(isinstance(each, Act) and each.activation.entry.sha256 for each in modules)
-        known = all(type(each).__module__.split(".")[0] in KNOWN for each in modules)
-        return known and not own and not self.stacked and not self.bf16
+        return self._known and not own and not self.stacked and not self.bf16
+
+    @property
+    def _known(self) -> bool:
+        """Whether all modules are torch's or relubench's, which keep nothing between calls."""
+        kinds = {type(module).__module__.split(".")[0] for module in self.modules[0].modules()}
+        return kinds <= KNOWN
 
     def _map(
         self,
@@ -259,7 +264,7 @@ class Networks:
     def _replaces_buffers(self, x: Tensor) -> bool:
         """Whether a training pass assigns buffers: a vectorised pass would lose what it assigns."""
         network = self.modules[0]
-        if not self.buffers:
+        if not self.buffers or self._known:
             return False
         homes = [(m, name, b) for m in network.modules() for name, b in m._buffers.items()]
         before = {id(b): b.clone() for _, _, b in homes if b is not None}

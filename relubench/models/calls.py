@@ -381,19 +381,18 @@ def _blank(call: Call) -> bool:
 
 def shown(module: nn.Module, x: Tensor) -> Tensor:
     """A module's forward as one call that a mode sees: an elementwise function."""
-    if has_torch_function_unary(x):
-        result: Tensor = handle_torch_function(shown, (x,), module, x)
-        return result
-    value: Tensor = module(x)
-    return value
+    return _as_one_call(shown, module, x)
 
 
 def dropped(module: nn.Module, x: Tensor) -> Tensor:
     """A module's forward as one call that a mode sees: it zeroes whole examples."""
-    if has_torch_function_unary(x):
-        result: Tensor = handle_torch_function(dropped, (x,), module, x)
-        return result
-    value: Tensor = module(x)
+    return _as_one_call(dropped, module, x)
+
+
+def _as_one_call(function: Any, module: nn.Module, x: Tensor) -> Tensor:
+    """What a module makes of `x`; a mode is told that `function` does it."""
+    seen = has_torch_function_unary(x)
+    value: Tensor = handle_torch_function(function, (x,), module, x) if seen else module(x)
     return value
 
 
