@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Any
@@ -37,8 +38,9 @@ from relubench.own_code import brief
 
 DROPPED = {"dropout": 0, "dropout1d": 2, "dropout2d": 2, "dropout3d": 2, "dropped": 1}
 DROPPING = {"StochasticDepth": "p", "DropPath": "drop_prob"}  # modules that zero whole examples
-FEW, MANY = 2, 3  # examples in the passes that are looked at
 MODES = (True, False)  # training, evaluation
+FEW, MANY = 2, 3  # examples in the passes that are looked at, and in those that must be alike
+HEAVY = 100_000_000  # parameters, from which on a pass takes longer than to follow its shapes
 INSTEAD = "write it with torch's functions, or a factory (input_shape, classes, activation)"
 
 
@@ -55,29 +57,29 @@ def analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
 def _analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise BadValue(f"{name} holds TorchScript, which torch does not show: {INSTEAD}")
-    _run(name, network, shape)  # lazy layers are made now
+    given = {True: _first_pass(name, network, shape)}  # lazy layers are made now
     original = copied(name, network, network.parameters())  # they are only read
     shown = _dropping(network)
-    first, unseen = _first_record(name, network, shape)
+    training, unseen = _first_record(name, network, shape)
     shown |= unseen
-    records = {(True, FEW): first}
-    for mode, count in ((True, MANY), (False, FEW), (False, MANY)):
-        records[mode, count] = _recorded(name, network, shape, mode, count)
+    evaluation, given[False] = _recorded(name, network, shape, False, FEW)
+    records = {True: training, False: evaluation}
+    others = {mode: _other(name, network, shape, mode) for mode in MODES}
     for mode in MODES:
-        _check_alike(name, records[mode, FEW], records[mode, MANY])
-        _check_outputs(name, records[mode, FEW])
-    found = {which: recognition.recognised(record) for which, record in records.items()}
+        _check_alike(name, records[mode], others[mode])
+        _check_outputs(name, records[mode])
+    found = {mode: recognition.recognised(records[mode]) for mode in MODES}
     for mode in MODES:
-        for call, reason in found[mode, FEW].hidden:
+        for call, reason in found[mode].hidden:
             raise BadValue(f"{name}: the activation {call} cannot be swapped: {reason}")
-        _check_drops(name, records[mode, FEW])
-    if not any(found[mode, FEW].formulas for mode in MODES):
+        _check_drops(name, records[mode])
+    if not any(found[mode].formulas for mode in MODES):
         raise BadValue(
             f"{name} has no activation that could be swapped: no call between its layers is "
             "elementwise and not linear"
         )
-    analysis = _joined(network, records, found, shown)
-    check(name, original, network, analysis, shape, found)
+    analysis = _joined(network, records, others, found, shown)
+    check(name, original, network, analysis, shape, given)
     return _forgetting(analysis)
 
 
@@ -122,7 +124,7 @@ def _first_record(
 
     They are those whose forward is an elementwise function that torch hides.
     """
-    record = _recorded(name, network, shape, True, FEW)
+    record, _ = _recorded(name, network, shape, True, FEW)
     shown: dict[str, Any] = {
         run.path: calls.shown
         for run in record.runs
@@ -131,7 +133,7 @@ def _first_record(
     for path, call in shown.items():
         show(network, path, call)
     if shown:
-        record = _recorded(name, network, shape, True, FEW)
+        record, _ = _recorded(name, network, shape, True, FEW)
     if record.unseen:
         raise BadValue(
             f"{name} calls something that torch does not show (TorchScript, an operator of one's "
@@ -157,12 +159,10 @@ def _own_elementwise(run: calls.Run) -> bool:
     return apart and bool((at[0] - 2 * at[1] + at[2]).abs().max() > 1e-6)
 
 
-def _run(name: str, network: nn.Module, shape: Sequence[int]) -> None:
-    """Run it once in each mode, for what is made only then; refuse a network that cannot."""
+def _first_pass(name: str, network: nn.Module, shape: Sequence[int]) -> list[Tensor]:
+    """What it gives in training before anyone looks; refuse a network that cannot."""
     try:
-        for mode in MODES:
-            with in_mode(network, mode), drawing_from(None):
-                network(_examples(shape, FEW))
+        return _passed(network, True, _examples(shape, FEW))
     except (Exception, SystemExit) as error:
         size = "x".join(map(str, shape))
         raise BadValue(f"{name} cannot take examples of {size}: {brief(error)}") from error
@@ -177,15 +177,34 @@ def _examples(shape: Sequence[int], count: int) -> Tensor:
 
 def _recorded(
     name: str, network: nn.Module, shape: Sequence[int], mode: bool, count: int
-) -> Record:
-    """Its calls for so many examples, as gradients are taken."""
+) -> tuple[Record, list[Tensor]]:
+    """Its calls for so many examples, as gradients are taken; and what `_passed` gives."""
     x = _examples(shape, count).requires_grad_()
+    stream = torch.Generator().manual_seed(0)
     try:
-        with in_mode(network, mode), drawing_from(None), torch.enable_grad():
-            return recorded(network, x.clone())
+        with in_mode(network, mode), drawing_from(stream), torch.enable_grad():
+            record = recorded(network, x.clone())
+            return record, [record.outputs, *(buffer.clone() for buffer in network.buffers())]
     except (Exception, SystemExit) as error:
         size = "x".join(map(str, shape))
         raise BadValue(f"{name} cannot take {count} examples of {size}: {brief(error)}") from error
+
+
+def _other(name: str, network: nn.Module, shape: Sequence[int], mode: bool) -> Record:
+    """Its calls for another number of examples; of a heavy network by their shapes alone."""
+    if sum(parameter.numel() for parameter in network.parameters()) >= HEAVY:
+        with suppress(Exception):  # that it reads a number, say
+            return _outlined(name, network, shape, mode, MANY)
+    return _recorded(name, network, shape, mode, MANY)[0]
+
+
+def _outlined(
+    name: str, network: nn.Module, shape: Sequence[int], mode: bool, count: int
+) -> Record:
+    """Its calls for so many examples where nothing is computed; it must not read a number."""
+    outline = copied(name, network, network.parameters()).to("meta")
+    with in_mode(outline, mode), drawing_from(None), torch.device("meta"), torch.enable_grad():
+        return recorded(outline, torch.empty(count, *shape, requires_grad=True).clone())
 
 
 def _check_alike(name: str, few: Record, many: Record) -> None:
@@ -218,22 +237,23 @@ def _check_outputs(name: str, record: Record) -> None:
 
 def _joined(
     network: nn.Module,
-    records: Mapping[tuple[bool, int], Record],
-    found: Mapping[tuple[bool, int], recognition.Found],
+    records: Mapping[bool, Record],
+    others: Mapping[bool, Record],
+    found: Mapping[bool, recognition.Found],
     shown: Mapping[str, Any],
 ) -> Analysis:
     """One numbering of the sites for both modes: the n-th at a place is the same in both."""
     numbers: dict[int, int] = {}  # of sites by the call that ends them, in evaluation
-    same = _aligned(records[True, FEW], records[False, FEW])
+    same = _aligned(records[True], records[False])
     places: Counter[str] = Counter()
     sites: list[Site] = []
     modes = {}
     positions: dict[int, float] = {}
     for mode in (False, True):
-        few, many = records[mode, FEW], records[mode, MANY]
+        record = records[mode]
         known: dict[Value, axes.Axes | None] = {}
         steps: dict[int, Step] = {}
-        for formula in found[mode, FEW].formulas:
+        for formula in found[mode].formulas:
             number = formula.call.number
             key = same.get(number, -1 - number) if mode else number
             if key not in numbers:
@@ -241,19 +261,19 @@ def _joined(
                 places[formula.place] += 1
                 again = places[formula.place]
                 called = f"{formula.place}_{again}" if again > 1 else formula.place
-                sites.append(_site(called, formula, few, many, known, counted=not mode))
+                sites.append(_site(called, formula, mode, record, others[mode], known))
                 positions[numbers[key]] = number
-            steps[number] = _step(numbers[key], formula, few)
+            steps[number] = _step(numbers[key], formula, record)
         if mode:  # one that drops in evaluation too, draws as its own code has it
-            steps |= _drops(few)
-        modes[mode] = Mode(few.functions, steps, _kept(steps))
+            steps |= _drops(record)
+        modes[mode] = Mode(record.functions, steps, _kept(steps))
     return Analysis(
         sites=sites,
         modes=modes,
         shown=shown,
-        order=_order(network, records[False, FEW], positions),
+        order=_order(network, records[False], positions),
         unused=_unused(network, records, found),
-        staying=list(dict.fromkeys(found[False, FEW].staying + found[True, FEW].staying)),
+        staying=list(dict.fromkeys(found[False].staying + found[True].staying)),
     )
 
 
@@ -280,22 +300,21 @@ def _aligned(training: Record, evaluation: Record) -> dict[int, int]:
 def _site(
     place: str,
     formula: Formula,
-    few: Record,
-    many: Record,
+    mode: bool,
+    record: Record,
+    other: Record,
     known: dict[Value, axes.Axes | None],
-    counted: bool,
 ) -> Site:
     start = formula.start
-    other = _counterpart(start, many)
-    batch = axes.batch_axis(start.shape, other.shape)
+    batch = axes.batch_axis(start.shape, _counterpart(start, other).shape)
     axis = 0 if batch is None else batch
     return Site(
         place=place,
         sizes=start.shape,
-        axes=_unit_axes(formula, few, known, axis),
+        axes=_unit_axes(formula, record, known, axis),
         batch=axis,
         each=max(1, start.shape[axis] // FEW),
-        counted=counted,
+        counted=not mode,
     )
 
 
@@ -411,18 +430,18 @@ def _order(network: nn.Module, record: Record, positions: Mapping[int, float]) -
 
 def _unused(
     network: nn.Module,
-    records: Mapping[tuple[bool, int], Record],
-    found: Mapping[tuple[bool, int], recognition.Found],
+    records: Mapping[bool, Record],
+    found: Mapping[bool, recognition.Found],
 ) -> list[str]:
     """Parameters that only the activations take that are swapped."""
     taken: set[int] = set()
     inside: set[int] = set()
     for mode in MODES:
-        own = {v.call for f in found[mode, FEW].formulas for v in f.inside}
-        for call in records[mode, FEW].calls:
+        own = {v.call for f in found[mode].formulas for v in f.inside}
+        for call in records[mode].calls:
             if call.number >= 0:
                 (inside if call in own else taken).update(id(v.tensor) for v in call.inputs)
-        for formula in found[mode, FEW].formulas:
+        for formula in found[mode].formulas:
             if formula.call.name == "shown":
                 module = formula.call.arguments[0][0]
                 inside.update(id(parameter) for parameter in module.parameters())
@@ -440,19 +459,19 @@ def check(
     network: nn.Module,
     analysis: Analysis,
     shape: Sequence[int],
-    found: Mapping[tuple[bool, int], recognition.Found],
+    given: Mapping[bool, list[Tensor]],
 ) -> None:
     """Refuse a swap that changes more than activations: with its own put back, all is the same.
 
     That is the outputs and what is kept in buffers, in training and in evaluation, with dropout
-    drawn alike.
+    drawn alike. `given` is what the network gave before; where it made something for
+    itself then, the original is asked again.
     """
-    for mode, count in ((True, FEW), (False, MANY)):
-        x = _examples(shape, count)
-        own = {formula.call.number: formula for formula in found[mode, count].formulas}
-        back = Swapped(name, network, _own(analysis, mode, own))
-        before, after = _passed(original, mode, x), _passed(back, mode, x)
-        if len(before) != len(after) or not all(map(_same, before, after)):
+    x = _examples(shape, FEW)
+    for mode in MODES:
+        back = Swapped(name, network, _own(analysis, mode))
+        after = _passed(back, mode, x)
+        if not _alike(given[mode], after) and not _alike(_passed(original, mode, x), after):
             when = "training" if mode else "evaluation"
             raise BadValue(
                 f"{name}: with its own activations put back it does not give the same in {when}; "
@@ -460,11 +479,11 @@ def check(
             )
 
 
-def _own(analysis: Analysis, mode: bool, own: Mapping[int, Formula]) -> Analysis:
+def _own(analysis: Analysis, mode: bool) -> Analysis:
     """With its own activations in one mode, and its own dropout."""
-    steps = analysis.modes[mode].steps
-    back = {number: replace(steps[number], own=formula) for number, formula in own.items()}
-    return replace(analysis, modes={mode: replace(analysis.modes[mode], steps=back)})
+    it = analysis.modes[mode]
+    back = {number: step for number, step in it.steps.items() if step.own}
+    return replace(analysis, modes={mode: replace(it, steps=back)})
 
 
 def _passed(network: nn.Module, mode: bool, x: Tensor) -> list[Tensor]:
@@ -473,6 +492,10 @@ def _passed(network: nn.Module, mode: bool, x: Tensor) -> list[Tensor]:
     with in_mode(network, mode), drawing_from(stream), torch.no_grad():
         outputs = network(x.clone())
         return [outputs, *(buffer.clone() for buffer in network.buffers())]
+
+
+def _alike(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
+    return len(before) == len(after) and all(map(_same, before, after))
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
