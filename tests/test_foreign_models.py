@@ -22,7 +22,7 @@ from relubench import datasets, engine, layers
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.errors import BadValue
-from relubench.models import MODELS
+from relubench.models import MODELS, analysis
 from relubench.models.analysis import analysed
 from relubench.models.swapping import Swapped, swapped
 from relubench.plan import Cell, Machine, Preparation, Recipe, Stack
@@ -211,6 +211,28 @@ def test_networks_of_timm_stay_the_same_with_their_own(name: str) -> None:
     count, gates = TIMM[name]
     assert len(list(layers.activations(ours))) == count
     assert "; ".join(ours.notes) == gates
+
+
+@pytest.mark.parametrize("name", ["googlenet", "mobilenet_v3_small", "swin_t", "vit_b_16"])
+def test_a_heavy_network_is_followed_by_its_shapes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    settings |= {"image_size": 64} if name.startswith("vit") else {}
+    network, shape = plain(name, **settings), (3, 64, 64)
+    known = analysed(name, network, shape)
+    before = copy.deepcopy(network.state_dict())
+    followed = []
+    outlined = analysis._outlined
+    monkeypatch.setattr(analysis, "HEAVY", 0)
+    monkeypatch.setattr(
+        analysis, "_outlined", lambda *a: followed.append(outlined(*a)) or followed[-1]
+    )
+    again = analysed(name, network, shape)
+    assert len(followed) == 2
+    same = (again.sites, again.modes, again.notes) == (known.sites, known.modes, known.notes)
+    assert same, "their texts are too long to be told apart"
+    assert_close(dict(network.state_dict()), dict(before), rtol=0, atol=0)
 
 
 NOT_AT_64 = {"inception_v3", "maxvit_t", "vit_h_14"}  # too small, no multiple of windows or patches

@@ -24,6 +24,7 @@ from relubench import layers
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.errors import BadValue
+from relubench.models import analysis
 from relubench.models.analysis import analysed
 from relubench.models.swapping import Swapped, swapped
 from relubench.networks import Networks
@@ -812,7 +813,12 @@ class Head(nn.Module):
     ],
     ids=["branching", "remembering", "head"],
 )
-def test_what_cannot_stay_as_it_is_is_refused(network: nn.Module, says: str) -> None:
+@pytest.mark.parametrize("heavy", [False, True])
+def test_what_cannot_stay_as_it_is_is_refused(
+    network: nn.Module, says: str, heavy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if heavy:
+        monkeypatch.setattr(analysis, "HEAVY", 0)
     with pytest.raises(BadValue, match=says):
         swap(network, "relu", (4,))
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from relubench.errors import BadValue
 from relubench.layers import WEIGHTED, drawing_from
 from relubench.models import axes, calls, recognition
-from relubench.models.calls import Call, Record, Value, in_mode, recorded, spelt
+from relubench.models.calls import Call, Record, Shown, Value, in_mode, recorded, spelt
 from relubench.models.recognition import Formula
 from relubench.models.swapping import (
     Analysis,
@@ -103,18 +103,21 @@ def _check_drops(name: str, record: Record) -> None:
 
 
 def _dropping(network: nn.Module) -> dict[str, Any]:
-    """Make the modules that drop whole examples be seen."""
+    """Make the modules that drop whole examples be seen; with what is seen already."""
+    seen = {path: module for path, module in network.named_modules() if isinstance(module, Shown)}
+    inner = {module for shown in seen.values() for module in shown.module.modules()}
     paths = {
         path: calls.dropped
         for path, module in network.named_modules()
         if path
+        and module not in inner
         and getattr(module, DROPPING.get(type(module).__name__, ""), None)
         and getattr(module, "mode", "row") == "row"
         and getattr(module, "scale_by_keep", True)
     }
     for path, call in paths.items():
         show(network, path, call)
-    return dict(paths)
+    return paths | {path: module.call for path, module in seen.items()}
 
 
 def _first_record(
