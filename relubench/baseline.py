@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from relubench import __version__
-from relubench.errors import NotComparable
+from relubench import __version__, files
+from relubench.errors import BadValue, NotComparable
 from relubench.formats import counted
 from relubench.ledger import Context
 from relubench.measures import MEASURES
@@ -162,15 +162,15 @@ def read(path: Path) -> Record | None:
     Raises NotComparable where it is damaged or of another format.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise OSError(0, "it is not a file")
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text, object_pairs_hook=_once)
-    except FileNotFoundError:
+        text = files.text(path)
+    except files.Missing:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON"
-        raise NotComparable(f"{path}: cannot be read: {reason}") from None
+    except BadValue as error:
+        raise NotComparable(f"{path}: cannot be read: {error}") from None
+    try:
+        found = json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        raise NotComparable(f"{path}: cannot be read: it is not JSON") from None
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT:
         differs = f"format: {_said([version])} in the baseline, {FORMAT} here"

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from relubench.results import ENGINE
 from relubench.states import Damaged, State, checksum
 
 SET_ASIDE = ".damaged"
+DAYS = 30  # after which nobody is expected to go on with a training
+OLD = DAYS * 24 * 3600.0
 Told = Callable[[str], None]
 
 
@@ -34,11 +36,13 @@ class Unfinished:
     folder  of all of them
     every   seconds from one save to the next
     tell    takes a note about what cannot be read or written; None: nobody listens
+    said    reasons why nothing can be written that have been told
     """
 
     folder: Path
     every: float
     tell: Told | None = None
+    said: set[str] = field(default_factory=set)
 
     def of(self, stack: Stack) -> Path:
         """The folder of one stack."""
@@ -46,7 +50,7 @@ class Unfinished:
 
     def within(self, stack: Stack) -> Unfinished:
         """Where parts of a stack's work are kept."""
-        return Unfinished(self.of(stack), self.every, self.tell)
+        return replace(self, folder=self.of(stack))
 
     def checkpoint(self, stack: Stack, passed: Stack, context: str) -> Checkpoint:
         """The checkpoint of one pass of a stack.
@@ -54,7 +58,7 @@ class Unfinished:
         context  what else decides its numbers: under another one this state is not found
         """
         path = self.of(stack) / f"{passed.key}-{_digest(context)}.pt"
-        return Checkpoint(path, self.every, f"{passed.key} {context}", self.tell)
+        return Checkpoint(path, self.every, f"{passed.key} {context}", self.tell, self.said)
 
     def forget(self, stack: Stack, context: str | None = None) -> None:
         """Remove what was kept of a stack, under one context or under all.
@@ -71,11 +75,32 @@ class Unfinished:
                     path.unlink()
                 folder.rmdir()
 
-    def damaged(self) -> set[Path]:
-        """What could not be gone on with and was set aside."""
+    @property
+    def keys(self) -> set[str]:
+        """Of the stacks of which something is kept."""
         with suppress(OSError):
-            return set(self.folder.rglob(f"*.pt{SET_ASIDE}*"))
+            return set(os.listdir(self.folder))
         return set()
+
+    def sweep(self) -> int:
+        """Remove what nobody has gone on with for long, as after an edit; how many files.
+
+        What was set aside is old one day too.
+        """
+        removed = 0
+        with suppress(OSError):
+            for path in sorted(self.folder.rglob("*.pt*")):
+                if time.time() - path.lstat().st_mtime > OLD and not path.is_dir():
+                    path.unlink()
+                    removed += 1
+                    self._drop_empty(path.parent)
+        return removed
+
+    def _drop_empty(self, folder: Path) -> None:
+        with suppress(OSError):  # not empty
+            while folder != self.folder:
+                folder.rmdir()
+                folder = folder.parent
 
 
 def _digest(context: str) -> str:
@@ -95,9 +120,11 @@ class Checkpoint:
         every: float = 0.0,
         belongs: str = "",
         tell: Told | None = None,
+        said: set[str] | None = None,
     ) -> None:
         self.path, self.every, self.belongs, self.before = path, every, belongs, 0.0
         self.tell: Told = tell or (lambda text: None)
+        self.said = set() if said is None else said
         self.start = self.saved = time.perf_counter()
 
     @property
@@ -111,7 +138,10 @@ class Checkpoint:
         return self.path is not None and time.perf_counter() - self.saved >= self.every
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace what is saved, as a whole; where that fails it is told, and training goes on."""
+        """Replace what is saved, as a whole.
+
+        Where that fails it is told, once for each reason, and training goes on.
+        """
         if self.path is None:
             return
         state = state | {"seconds": self.seconds, "engine": ENGINE, "belongs": self.belongs}
@@ -121,8 +151,10 @@ class Checkpoint:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             files.write(self.path, held.getbuffer())
         except (OSError, BadValue) as error:
-            why = getattr(error, "strerror", None) or error
-            self.tell(f"{self.path}: the unfinished run cannot be kept: {why}")
+            why = str(getattr(error, "strerror", None) or error)
+            if why not in self.said:
+                self.said.add(why)
+                self.tell(f"{self.path}: the unfinished run cannot be kept: {why}")
         self.saved = time.perf_counter()
 
     def resume(self, state: State) -> None:

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relubench import __version__
+from relubench import __version__, files
 from relubench.errors import BadValue, ClusterError
 from relubench.plan import Stack
 from relubench.results import ENGINE, RunResult
@@ -136,9 +136,11 @@ def _agree(client: Mapping[str, str], worker: Mapping[str, str], name: str) -> N
 def address(scheduler_file: str) -> str:
     """Where the scheduler that wrote this file listens."""
     try:
-        return str(json.loads(Path(scheduler_file).read_text(encoding="utf-8"))["address"])
-    except OSError as error:
-        raise BadValue(f"--scheduler-file {scheduler_file}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+        text = files.text(Path(scheduler_file))
+    except BadValue as error:
+        raise BadValue(f"--scheduler-file {scheduler_file}: {error}") from None
+    try:
+        return str(json.loads(text)["address"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         why = "no dask scheduler wrote this file"
         raise BadValue(f"--scheduler-file {scheduler_file}: {why}") from None

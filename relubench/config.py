@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from relubench import measures
+from relubench import files, measures
 from relubench.catalog import Catalog, Entry
 from relubench.errors import BadValue, UnknownName, suggestion
 from relubench.measures import Measure
@@ -322,10 +322,11 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
     """
     found, catalogs = find(path), unread(catalogs)
     try:
-        document = tomllib.loads(found.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise BadValue(f"cannot read {found}: {reason}") from None
+        text = files.text(found)
+    except BadValue as error:
+        raise BadValue(f"cannot read {found}: {error}") from None
+    try:
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadValue(f"{found} is not valid TOML: {error}") from None
     except RecursionError:
@@ -346,7 +347,7 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
             problems += _problems(quick, catalogs, label, strict=True)
     if problems:
         raise BadValue(*problems)
-    return Benchmarks(str(found), tables, found.resolve() == shipped().resolve())
+    return Benchmarks(str(found), tables, files.resolved(found) == files.resolved(shipped()))
 
 
 NAMED = {"activation": "-a", "dataset": "-d", "model": "-m", "optimizer": "--optimizer"}

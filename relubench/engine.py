@@ -6,6 +6,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,14 @@ NARROW = 16
 Passed = Callable[[Sequence[Cell]], list[RunResult]]
 
 
+class Unsaved(Exception):
+    """Weights that cannot be written: the reason, and the results that were had all the same."""
+
+    def __init__(self, why: str, results: list[RunResult]) -> None:
+        super().__init__(why, results)
+        self.why, self.results = why, results
+
+
 def fit(
     stack: Stack,
     machine: Machine,
@@ -50,11 +59,28 @@ def fit(
     They train in one pass, or in several where the stack says so, their networks cannot be stacked
     or memory does not hold them all. `save` is where the weights of the last cell go, as a state
     dict that torch.load(weights_only=True) reads; what is kept in `unfinished` is gone on with.
-    Raises DataError where the data cannot be had.
+    Raises DataError where the data cannot be had, Unsaved where `save` cannot be written.
     """
+    weights = io.BytesIO() if save else None
+    results = fitted(stack, machine, weights, unfinished)
+    if save and weights is not None:
+        try:
+            save.write_bytes(weights.getbuffer())
+        except OSError as error:
+            with suppress(OSError):
+                if save.is_file():  # half of it is no use, and a device is not ours
+                    save.unlink()
+            raise Unsaved(str(error.strerror), results) from error
+    return results
+
+
+def fitted(
+    stack: Stack, machine: Machine, weights: io.BytesIO | None, unfinished: Unfinished | None
+) -> list[RunResult]:
+    """What `fit` returns; the weights of the last cell are put into `weights`."""
     if stack.cells[0].recipe.rates:
         nested = unfinished and unfinished.within(stack)
-        fit_at = partial(fit, machine=machine, save=save, unfinished=nested)
+        fit_at = partial(fitted, machine=machine, weights=weights, unfinished=nested)
         return rates.fit_at_best(stack, fit_at)
     threads = stack.threads or machine.threads
     machine = dataclasses.replace(machine, threads=threads)
@@ -76,7 +102,7 @@ def fit(
         if unfinished:
             decides = str(context(cells[0], machine))
             checkpoint = unfinished.checkpoint(stack, Stack(tuple(cells)), decides)
-        return _fit(cells, data, machine, save, checkpoint)
+        return _fit(cells, data, machine, weights, checkpoint)
 
     even = grouped(ordered, lambda cell: cell.split.validation and len(data[cell].y_test))
     together = [part for alike in even.values() for part in divided(alike, stack.abreast)]
@@ -130,7 +156,7 @@ def _fit(
     cells: Sequence[Cell],
     data: Mapping[Cell, Tensors],
     machine: Machine,
-    save: Path | None,
+    weights: io.BytesIO | None,
     checkpoint: Checkpoint,
 ) -> list[RunResult]:
     shape, bf16 = tuple(data[cells[0]].x_train.shape[1:]), machine.dtype == "bf16"
@@ -146,13 +172,10 @@ def _fit(
     seconds = checkpoint.seconds / len(cells)
     networks.settle()
     last = list(data)[-1]
-    if save and last in cells:
-        state = io.BytesIO()
-        torch.save(layers.own_state(networks.modules[cells.index(last)]), state)
-        try:
-            save.write_bytes(state.getvalue())
-        except OSError as error:  # of a full disk it names no file
-            raise OSError(error.errno, error.strerror, str(save)) from error
+    if weights is not None and last in cells:
+        weights.seek(0)
+        weights.truncate()
+        torch.save(layers.own_state(networks.modules[cells.index(last)]), weights)
     results = {
         cell: RunResult(
             cell=cell,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import platform
 import re
@@ -17,7 +18,12 @@ from relubench.errors import BadValue
 
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
 PART = re.compile(rf"\..*\.{HOST}-(\d+)-[0-9a-f]{{16}}\.part", re.DOTALL)
+LARGEST = 10**8  # bytes of a text
 OPEN: set[str] = set()  # names of this process's unfinished files
+
+
+class Missing(BadValue):
+    """A file that is not there."""
 
 
 @contextmanager
@@ -84,6 +90,27 @@ def regular(path: Path, most: int, follow: bool = True) -> Iterator[BinaryIO]:
             yield file
     finally:
         os.close(handle)
+
+
+def text(path: Path) -> str:
+    """What a regular file of UTF-8 text says.
+
+    Raises BadValue, with the reason alone, where it cannot be read: Missing where there is none.
+    """
+    try:
+        with regular(path, LARGEST) as file:
+            return io.TextIOWrapper(file, encoding="utf-8-sig").read()
+    except FileNotFoundError as error:
+        raise Missing(error.strerror) from None
+    except OSError as error:
+        raise BadValue(error.strerror) from None
+    except UnicodeDecodeError:
+        raise BadValue("it is not UTF-8 text") from None
+
+
+def resolved(path: Path) -> Path:
+    """Where a path leads to, as far as its links can be followed."""
+    return Path(os.path.realpath(path))
 
 
 def sweep(folder: Path) -> None:

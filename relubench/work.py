@@ -11,7 +11,7 @@ from pathlib import Path
 
 from relubench import engine, own_code, plan
 from relubench.catalog import Choice, Entry
-from relubench.checkpoints import Unfinished
+from relubench.checkpoints import DAYS, Unfinished
 from relubench.console import Console
 from relubench.errors import Stopped
 from relubench.executors import EXECUTORS, Done
@@ -76,8 +76,12 @@ class Work:
         units = [(cells, how.stack, how.threads, how.abreast) for cells, how in self.tuned]
         done: dict[Cell, RunResult] = {}
         left = []
+        unfinished = self.unfinished(console)
+        begun = unfinished.keys if unfinished else set()
         for stack in plan.stacks(units):
             known = work.known(stack)
+            if unfinished and begun and stack.key in begun and len(known) == len(stack.cells):
+                unfinished.forget(stack, str(self.context(stack)))  # killed in between
             done.update(known)
             left.extend(_part(stack, [cell for cell in stack.cells if cell not in known]))
         total = counted(len(self.plan.cells), "run")
@@ -117,20 +121,25 @@ class Work:
         unfinished = None if save else self.unfinished(console)
         fit = partial(engine.fit, machine=self.machine, save=save, unfinished=unfinished)
         same = partial(own_code.as_held, own_code.held_digests(), fit)
-        aside = unfinished.damaged() if unfinished else set()
         kept = Kept(self, unfinished, console)
         while stacks:
             shares = Shares(self, kept)
-            for stack, results in self.executor(shares.mine(stacks), same):
-                kept.keep(stack, results)
-                yield stack, results
-            self._tell_of_damage(unfinished, aside, console)
+            try:
+                for stack, results in self.executor(shares.mine(stacks), same):
+                    kept.keep(stack, results)
+                    yield stack, results
+            except engine.Unsaved as unsaved:
+                kept.keep(stacks[0], unsaved.results)
+                raise
             yield from shares.known
             stacks = shares.theirs
             if stacks:
                 for host, process in self.holders(stacks):
                     console.once(f"waiting for what process {process} on {host} trains")
                 time.sleep(1)
+        if unfinished and (removed := unfinished.sweep()):
+            gone = f"{counted(removed, 'unfinished run')} in {unfinished.folder} removed"
+            console.note(f"{gone}: nobody has gone on with them for {DAYS} days")
 
     def holders(self, stacks: Iterable[Stack]) -> list[tuple[str, int]]:
         """Host and process of those who train these stacks meanwhile."""
@@ -140,23 +149,11 @@ class Work:
         return list(dict.fromkeys(holder for found in each for holder in found))
 
     def unfinished(self, console: Console) -> Unfinished | None:
-        """Where trainings are kept until they end: beside the ledger, but on no other's disk.
-
-        A worker process has nobody to tell.
-        """
+        """Where trainings are kept until they end: beside the ledger, but on no other's disk."""
         if not self.ledger or self.executor.entry.name == "dask":
             return None
         folder = self.ledger.path.resolve().parent / "unfinished"
-        tell = console.note if self.executor.entry.name == "serial" else None
-        return Unfinished(folder, self.checkpoint, tell)
-
-    def _tell_of_damage(
-        self, unfinished: Unfinished | None, before: set[Path], console: Console
-    ) -> None:
-        """Say what workers have set aside meanwhile; this process has said so at once."""
-        if unfinished and unfinished.tell is None:
-            for path in sorted(unfinished.damaged() - before):
-                console.once(f"{path}: a damaged unfinished run is set aside; it was begun anew")
+        return Unfinished(folder, self.checkpoint, console.note)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def test_data_are_those_of_every_row() -> None:
 
 def test_a_pipe_is_no_baseline_and_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(NotComparable, match="it is not a file"):
+    with pytest.raises(NotComparable, match="it is no regular file"):
         baseline.read(tmp_path / "pipe")
 
 

@@ -21,6 +21,7 @@ from processes import start
 from relubench import datasets, engine, examples, states
 from relubench.activations import ACTIVATIONS
 from relubench.checkpoints import Checkpoint, Unfinished
+from relubench.cli import main
 from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
@@ -351,7 +352,6 @@ def test_a_second_damage_leaves_the_first_where_it_is(machine: Machine, tmp_path
     engine.fit(stack, machine, unfinished=unfinished)
     aside = [f"{file.name}.damaged{n or ''}" for n in range(3)]
     assert sorted(path.name for path in file.parent.iterdir()) == [file.name, *aside]
-    assert unfinished.damaged() == {file.with_name(name) for name in aside}
 
 
 def test_a_run_that_diverges_beside_others_is_kept_with_them(
@@ -392,6 +392,81 @@ def test_a_state_that_cannot_be_written_ends_no_training(
     assert notes[0].startswith(str(unfinished.of(stack)))
     assert notes[0].endswith("No space left on device")
     assert list(unfinished.of(stack).iterdir()) == []
+
+
+def test_what_nobody_goes_on_with_is_swept_one_day(machine: Machine, tmp_path: Path) -> None:
+    unfinished = Unfinished(tmp_path / "unfinished", 0.0)
+    assert unfinished.sweep() == 0
+    other = dataclasses.replace(CELL, seed=3)
+    old, new = (interrupted(Stack((cell,)), machine, unfinished) for cell in (CELL, other))
+    aside = new.with_name(f"{new.name}.damaged")
+    aside.write_text("")
+    assert unfinished.sweep() == 0
+    for path in (old, aside):
+        os.utime(path, (0, time.time() - 31 * 24 * 3600))
+    assert unfinished.sweep() == 2
+    assert list(unfinished.folder.rglob("*")) == [new.parent, new]
+
+
+TINY = ["train", "-d", "iris", "-m", "ffnn:hidden=4", "--epochs", "3", "--threads", "1"]
+TINY += ["--checkpoint", "0", "--stack", "1", "--ledger", "ledger.db"]
+
+
+def stacks(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Stack]:
+    """Those of TINY with two seeds, as a command has them."""
+    found: list[Stack] = []
+    monkeypatch.chdir(tmp_path)
+    fit = engine.fit
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            engine, "fit", lambda stack, **named: (found.append(stack), fit(stack, machine))[1]
+        )
+        assert main([*TINY, "--seeds", "2", "--no-ledger", "--quiet"]) == 0
+    return found
+
+
+@pytest.mark.parametrize("jobs", [[], ["--jobs", "2"]])
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_what_is_damaged_or_cannot_be_kept_is_told_wherever_it_is_trained(
+    jobs: list[str],
+    quiet: list[str],
+    machine: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    first, second = stacks(machine, tmp_path, monkeypatch)
+    unfinished = Unfinished(tmp_path / "unfinished", 0.0)
+    file = interrupted(first, machine, unfinished, saves=1)
+    file.write_text("no state")
+    unfinished.of(second).write_text("in the way")
+    capfd.readouterr()
+    assert main([*TINY, "--seeds", "2", *jobs, *quiet]) == 0
+    said = capfd.readouterr().err.splitlines()
+    damaged = [line for line in said if f"{file}: it cannot be read; set aside as" in line]
+    unkept = [line for line in said if "the unfinished run cannot be kept" in line]
+    assert (len(damaged), len(unkept)) == ((0, 0) if quiet else (1, 1)), said
+
+
+def test_what_is_left_of_a_finished_run_is_removed_and_the_old_too(
+    machine: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As after a kill between the ledger's write and the end of the state."""
+    first, _ = stacks(machine, tmp_path, monkeypatch)
+    unfinished = Unfinished(tmp_path / "unfinished", 0.0)
+    assert main([*TINY, "--seeds", "2"]) == 0
+    interrupted(first, machine, unfinished, saves=1)
+    old = unfinished.folder / "0123" / "4567.pt"
+    old.parent.mkdir()
+    old.write_text("of code that was edited")
+    os.utime(old, (0, 0))
+    capsys.readouterr()
+    assert main([*TINY, "--seeds", "2"]) == 0
+    assert f"1 unfinished run in {unfinished.folder} removed" in capsys.readouterr().err
+    assert list(unfinished.folder.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,19 @@ def test_a_file_of_another_shape_is_refused(text: str, says: str, tmp_path: Path
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadValue, match="cannot read"):
         config.read(tmp_path / "none.toml", CATALOGS)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path.name)])
+def test_what_is_no_file_is_refused_and_not_waited_for(
+    make: Callable[[Path], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "b.toml"
+    make(path)
+    for flags in (["--config", str(path)], ["--scheduler-file", str(path)]):
+        assert main(["train", "-d", "iris", "--no-ledger", *flags]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main(["compare", "-d", "iris", "--no-ledger", "--baseline", str(path)]) == 4
+    assert "cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -211,3 +211,20 @@ def test_no_memory_is_one_line_or_a_lost_run(
     out, err = capsys.readouterr()
     assert len(err.splitlines()) == (code == 2)
     assert "memory" in (out if code == 1 else err) or "too large" in err
+
+
+@pytest.mark.skipif(not DEVICES.exists(), reason="there is no full disk here")
+@pytest.mark.parametrize("more", [[], ["--jobs", "2"], ["--lr", "0.1,0.01", "--best-lr"]])
+def test_a_full_disk_under_save_loses_no_table(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "-d", "iris", "-m", "ffnn:hidden=4", "--epochs", "2", "--format", "json"]
+    arguments += ["--ledger", str(tmp_path / "ledger.db"), "--threads", "1", *more]
+    assert main([*arguments, "--save", "/dev/full", "--quiet"]) == 2
+    out, err = capsys.readouterr()
+    assert err == "relubench: --save /dev/full: cannot be written: No space left on device\n"
+    assert main(arguments) == 0
+    again = capsys.readouterr()
+    assert "1 of 1 run taken" in again.err
+    assert again.out == out
+    assert DEVICES.exists()

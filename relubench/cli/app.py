@@ -69,7 +69,9 @@ def train(
         raise BadValue(f"--save and -o both name {save}")
     with files.replacing(save, "--save") if save else nullcontext() as part:
         return run(
-            lambda request, console: commands.train(request, console, confusion, curve, part),
+            lambda request, console: deliver(
+                commands.train(request, console, confusion, curve, part, save), {}
+            ),
             "train",
             benchmark,
             flags,

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 def distinct(paths: Iterable[tuple[str, Path | None]]) -> None:
     """Refuse two flags that name one file."""
+    from relubench import files
+
     seen: dict[Path, str] = {}
     for flag, path in paths:
         if path and (path.is_file() or not path.exists()):
-            other = seen.setdefault(path.resolve(), flag)
+            other = seen.setdefault(files.resolved(path), flag)
             if other != flag:
                 raise BadValue(f"{other} and {flag} both name {path}")
 

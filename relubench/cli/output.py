@@ -57,8 +57,6 @@ def show(
     except BrokenPipeError:
         raise
     except OSError as error:
-        if path is None and error.filename:  # of --save: who keeps that file names it
-            raise
         raise BadValue(f"cannot write {path or 'to stdout'}: {error.strerror}") from error
     return done.exit_code
 

@@ -22,6 +22,10 @@ def say(text: str) -> None:
     write(plain(text))
 
 
+def unheard(text: str) -> None:
+    """Nothing: the user wants no notes."""
+
+
 def write(text: str) -> None:
     """A line to stderr as it is; one that cannot be written stops nothing."""
     if sys.stderr is not None:
@@ -30,14 +34,17 @@ def write(text: str) -> None:
 
 
 def console(quiet: bool, verbose: bool = False) -> Console:
-    """Notes and a progress bar on stderr; the bar on a terminal only."""
+    """Notes and a progress bar on stderr; the bar on a terminal only.
+
+    A worker process can be sent what takes the notes, and has the same stderr.
+    """
     from relubench.console import Console
 
     terminal = sys.stderr is not None and sys.stderr.isatty()
     bar = terminal and not quiet and "CI" not in os.environ
     return Console(
-        note=lambda text: None if quiet else say(text),
-        detail=lambda text: say(text) if verbose and not quiet else None,
+        note=unheard if quiet else say,
+        detail=say if verbose and not quiet else unheard,
         track=_bar if bar else lambda results, total: iter(results),
     )
 

@@ -22,10 +22,18 @@ if TYPE_CHECKING:
 
 
 def train(
-    request: Request, console: Console, confusion: bool, curve: bool, save: Path | None
+    request: Request,
+    console: Console,
+    confusion: bool,
+    curve: bool,
+    save: Path | None,
+    called: Path | None = None,
 ) -> Outcome:
-    """Train each cell once and score it on the test part."""
-    from relubench import report
+    """Train each cell once and score it on the test part.
+
+    save, called  where the weights are written, and what the user calls it
+    """
+    from relubench import engine, report
 
     work = prepare(request, console)
     if save and len(work.plan.cells) > 1:
@@ -34,7 +42,12 @@ def train(
     if save and work.executor.entry.name == "dask":
         raise BadValue("--save would write on a dask worker's disk: train this run with --jobs 1")
     request.check(work.plan, lambda results: report.runs(results, work.plan))
-    results = work.run(console, save)
+    problems, code = [], 0
+    try:
+        results = work.run(console, save)
+    except engine.Unsaved as unsaved:
+        results, code = unsaved.results, 2
+        problems.append(f"--save {called or save}: cannot be written: {unsaved.why}")
     tables = [report.runs(results, work.plan)]
     for result in results:
         if confusion and result.confusion:
@@ -42,7 +55,7 @@ def train(
             tables.append(report.confusion(result, names))
         if curve:
             tables.append(report.curve(result))
-    return Outcome(tables, exit_code(results))
+    return Outcome(tables, code or exit_code(results), problems=problems)
 
 
 def cv(request: Request, console: Console) -> Outcome:
