@@ -93,12 +93,13 @@ def regular(path: Path, most: int, follow: bool = True) -> Iterator[BinaryIO]:
 
 
 def text(path: Path) -> str:
-    """What a regular file of UTF-8 text says.
+    """What a regular file of UTF-8 text says, or a pipe that the shell has opened: `<(…)`, stdin.
 
     Raises BadValue, with the reason alone, where it cannot be read: Missing where there is none.
     """
     try:
-        with regular(path, LARGEST) as file:
+        opened = path.parent == Path("/dev/fd") or path == Path("/dev/stdin")
+        with _handed(path) if opened else regular(path, LARGEST) as file:
             return io.TextIOWrapper(file, encoding="utf-8-sig").read()
     except FileNotFoundError as error:
         raise Missing(error.strerror) from None
@@ -106,6 +107,15 @@ def text(path: Path) -> str:
         raise BadValue(error.strerror) from None
     except UnicodeDecodeError:
         raise BadValue("it is not UTF-8 text") from None
+
+
+@contextmanager
+def _handed(path: Path) -> Iterator[io.BytesIO]:
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise BadValue(f"it has more than {LARGEST} bytes")
+    yield io.BytesIO(content)
 
 
 def resolved(path: Path) -> Path:
