@@ -87,6 +87,7 @@ def comparisons(results: Sequence[RunResult], plan: Plan, terms: Terms) -> list[
             *failures(results),
             *definitions(["dead", *silent]),
             *convergence.notes(rows),
+            *([] if plan.quick else convergence.unconverged(results)),
             *withstanding(perturbations(rows)),
             *quick(plan),
         ],
