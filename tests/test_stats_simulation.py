@@ -311,10 +311,9 @@ def tested_rows(design: str, rng: np.random.Generator) -> np.ndarray:
     return np.array([np.isin(np.arange(ROWS), part) for part in parts])
 
 
-@functools.cache
-def learned_rates(name: str) -> dict[str, float]:
+def learned_rates(name: str, count: int) -> dict[str, float]:
     """How often each design's verdict tells two equally good learners apart, one sample a study."""
-    learner, count = LEARNERS[name]
+    learner, _ = LEARNERS[name]
     rng, false = np.random.default_rng(5), dict.fromkeys(DESIGNS, 0)
     for _ in range(count):
         x, y = sample(rng)
@@ -342,11 +341,12 @@ def in_the_readme(name: str) -> list[float]:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_real_learners_err_as_the_readme_says(name: str) -> None:
-    """Also where that is more than alpha: the test takes splits to be less alike than they are."""
-    found, count = learned_rates(name), LEARNERS[name][1]
+    """Over half as many studies; also where that is more than alpha."""
+    count = LEARNERS[name][1] // 2
+    found = learned_rates(name, count)
     for rate, said in zip(found.values(), in_the_readme(name), strict=True):
-        assert abs(rate - said) <= 0.0005 + 3 * math.sqrt(2 * 0.05 * 0.95 / count)
-    assert found["10 folds"] <= ABOVE
+        assert abs(rate - said) <= 0.0005 + 3 * math.sqrt(0.05 * 0.95 / count)
+    assert found["10 folds"] <= ALPHA
 
 
 # several comparisons, datasets, unpaired seeds, looks
@@ -516,7 +516,7 @@ def lines() -> Iterator[str]:
     for n in (5, 10, 20):
         yield f"{f'{n} drawn hold-outs, real':28}{in_per_cent(held_out_rates(n))}"
     for name in LEARNERS:
-        yield f"{name:28}{in_per_cent(learned_rates(name))}"
+        yield f"{name:28}{in_per_cent(learned_rates(name, LEARNERS[name][1]))}"
     for kind, effect, family in ADVICE:
         n, _, rate = advised(kind, effect, family)
         yield f"advice, {kind}, {effect}, Holm over {family}: {n} decide in {100 * rate:.1f}"
