@@ -202,6 +202,7 @@ class Settings(BaseModel):
     margin: Margins = {}
     rope: str | None = None
     pairs: Literal["reference", "all"] = "reference"
+    family: Literal["setup", "all"] = "setup"
     until_decided: bool = False
     max_seeds: int | None = Field(None, ge=2, le=MANY)
     device: str = "auto"

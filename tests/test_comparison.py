@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fabricated import BASE, FIXED, plan, result, runs
 from scipy import stats as scipy_stats
+from statsmodels.stats.multitest import multipletests
 
 from relubench import report
 from relubench.formats import Table, render
@@ -230,6 +231,73 @@ def test_all_pairs_are_corrected_together_and_mirror_each_other() -> None:
     assert (of_tanh["gelu"]["verdict"], of_gelu["tanh"]["verdict"]) == ("worse", "better")
     assert of_tanh["gelu"]["difference_low"] == pytest.approx(-of_gelu["tanh"]["difference_high"])
     assert len(every.rows) == 3
+
+
+SHIFTS = {  # of each activation on each dataset, in points of accuracy
+    "a": {"gelu": 3.1, "tanh": -2.8, "elu": 0.2},
+    "b": {"gelu": 2.9, "tanh": -0.1, "elu": 0.95},
+}
+
+
+def over_setups(family: str, every_pair: bool = False) -> Table:
+    draws = np.random.default_rng(3)
+    shifts = {d: {"relu": 0.0} | named for d, named in SHIFTS.items()}
+    results = [
+        run
+        for dataset, named in shifts.items()
+        for name, shift in named.items()
+        for run in shifted(name, list(0.01 * shift + 0.003 * draws.normal(size=10)), dataset)
+    ]
+    return report.compare(results, plan(results), Terms(family=family, every_pair=every_pair))
+
+
+def alone(row: dict[str, Any]) -> tuple[float, float]:
+    """The row's p-values of no difference and of the margin, by scipy from the row's interval."""
+    error = (row["difference_high"] - row["difference"]) / scipy_stats.t.ppf(0.975, 9)
+    inside = (row["margin"] - abs(row["difference"])) / error
+    return 2 * scipy_stats.t.sf(abs(row["difference"]) / error, 9), scipy_stats.t.sf(inside, 9)
+
+
+@pytest.mark.parametrize("family", ["setup", "all"])
+def test_a_family_is_corrected_as_one(family: str) -> None:
+    """Verdicts and both p-values against statsmodels' Holm over a set-up, or over everything."""
+    table = over_setups(family)
+    tested = [dict(row) for row in table.rows if row["verdict"] != "reference"]
+    parts = [tested] if family == "all" else [tested[:3], tested[3:]]
+    for part in parts:
+        raw = np.array([alone(row) for row in part])
+        differ, inside = (multipletests(p, method="holm")[1] for p in raw.T)
+        assert [row["p"] for row in part] == pytest.approx(differ)
+        assert [row["p_equivalent"] for row in part] == pytest.approx(inside)
+        for row, p, p_inside in zip(part, differ, inside, strict=True):
+            shown = "better" if row["difference"] > 0 else "worse"
+            held = "equivalent" if p_inside < 0.05 else "undecided"
+            assert row["verdict"] == (shown if p < 0.05 else held)
+            assert (row["comparisons"], row["family"]) == (len(part), family)
+    says = {"setup": "Holm over the 3 comparisons of each set-up", "all": "all 6 comparisons of 2"}
+    assert any(says[family] in note for note in table.notes)
+
+
+def test_a_larger_family_shows_less() -> None:
+    small, large = over_setups("setup"), over_setups("all")
+    assert [r["p_unadjusted"] for r in small.rows] == [r["p_unadjusted"] for r in large.rows]
+    pairs = [(a["p"], b["p"]) for a, b in zip(small.rows, large.rows, strict=True) if a["p"]]
+    assert all(a <= b for a, b in pairs)
+    assert any(a < 0.05 <= b for a, b in pairs)
+
+
+def test_one_set_up_is_a_family_of_its_own_and_all_pairs_belong_to_it() -> None:
+    results = [*runs("relu", 0.0), *runs("gelu", 0.02)]
+    one = [report.compare(results, plan(results), Terms(family=f)) for f in ("setup", "all")]
+    assert one[0].notes == one[1].notes
+    assert {row["comparisons"] for row in over_setups("all", every_pair=True).rows} == {12}
+
+
+def test_what_a_family_can_show_is_known_before() -> None:
+    results = [r for d in "ab" for n in ("relu", "gelu", "elu") for r in shifted(n, [0.0] * 10, d)]
+    terms = Terms(family="all", published=frozenset("ab"))
+    (line,) = report.outlook(plan(results), terms)
+    assert "after Holm over all 4 comparisons of 2 set-ups none below 0.00781" in line
 
 
 def test_the_dataset_is_the_unit_of_ranks() -> None:

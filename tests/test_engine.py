@@ -170,6 +170,44 @@ def test_a_stack_is_its_cells_alone(activation: str, double: Machine) -> None:
     ]
 
 
+LAST_BIT = 1e-15  # relative, of initial weights
+
+
+@pytest.mark.parametrize(("depth", "chaotic"), [(2, False), (8, True)])
+def test_company_does_no_more_than_a_last_bit(
+    depth: int, chaotic: bool, double: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 3 ends where training amplifies any last bit: deep narrow networks of snake."""
+    recipe = dataclasses.replace(CELL.recipe, epochs=12)
+    cell = dataclasses.replace(
+        CELL, activation="snake", model=f"mlp:depth={depth}:width=8", recipe=recipe
+    )
+    cells = [dataclasses.replace(cell, seed=seed) for seed in range(4)]
+    alone, together = [fit(cell, double) for cell in cells], engine.fit(Stack(tuple(cells)), double)
+    build = engine.build
+
+    def moved(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
+        network = build(cell, shape, machine)
+        draws = np.random.default_rng(cell.seed)
+        with torch.no_grad():
+            for weight in network.parameters():
+                by = LAST_BIT * draws.uniform(-1, 1, tuple(weight.shape))
+                weight.mul_(1 + torch.from_numpy(by))
+        return network
+
+    monkeypatch.setattr(engine, "build", moved)
+    by_company = [drift(a, b) for a, b in zip(alone, together, strict=True)]
+    by_a_bit = [drift(a, fit(cell, double)) for a, cell in zip(alone, cells, strict=True)]
+    assert all(a <= 100 * max(b, LAST_BIT) for a, b in zip(by_company, by_a_bit, strict=True))
+    assert (max(by_a_bit) > 1e-6) == chaotic
+
+
+def drift(first: RunResult, second: RunResult) -> float:
+    """By how much their training losses part at the most."""
+    both = zip(first.curve, second.curve, strict=True)
+    return max(abs((a.loss or 0.0) - (b.loss or 0.0)) for a, b in both)
+
+
 def as_alone(stack: Stack, machine: Machine) -> list[RunResult]:
     """The results of one stack, each equal to that of its cell alone."""
     together = engine.fit(stack, machine)

@@ -11,6 +11,7 @@ from fabricated import BASE, FIXED, LAYERS, plan, result, runs
 from relubench import report
 from relubench.formats import Table, render
 from relubench.plan import Split
+from relubench.results import Epoch, RunResult
 
 COMPARED = [
     *runs("relu", 0.0),
@@ -140,3 +141,71 @@ def test_deadcount_weighs_units_in_the_total() -> None:
 )
 def test_no_more_decimals_than_the_spread_deserves(spread: float | None, decimals: int) -> None:
     assert report.deserved([spread]) == decimals
+
+
+# --- training that had not come to its end --------------------------------------------------------
+
+
+def learning(
+    activation: str, losses: list[float], accuracy: float = 0.8, lr: float = 0.1
+) -> list[RunResult]:
+    """Three seeds with this training loss epoch by epoch."""
+    curve = tuple(Epoch(loss=loss, accuracy=accuracy) for loss in losses)
+    made = (result(activation, seed, BASE[seed], lr=lr) for seed in range(3))
+    return [dataclasses.replace(run, curve=curve) for run in made]
+
+
+def told(results: list[RunResult], quick: bool = False) -> list[str]:
+    """The line of train and compare about runs that had not converged, the same in both."""
+    asked = plan(results, quick)
+    tables = report.runs(results, asked), report.compare(results, asked, FIXED)
+    lines = [[n for n in table.notes if n.startswith("not converged")] for table in tables]
+    assert lines[0] == lines[1]
+    return lines[0]
+
+
+FLAT = [0.5] * 30
+STEEP = [1.0] * 24 + [0.8] * 3 + [0.6] * 3
+SLOW = [1.0] * 24 + [0.8] * 3 + [0.79] * 3
+
+
+def test_training_that_still_gains_is_named() -> None:
+    runs = [*learning("relu", STEEP), *learning("gelu", FLAT), *learning("tanh", SLOW)]
+    assert told(runs) == [
+        "not converged: relu: train loss still falls by 25 % over the last 3 of 30 epochs; "
+        "more --epochs would change these figures."
+    ]
+    runs += learning("elu", [1.0, 0.9])
+    assert told(runs) == [
+        "not converged: relu, elu: train loss still falls by 10 to 25 % over the last tenth of "
+        "the epochs; more --epochs would change these figures."
+    ]
+
+
+@pytest.mark.parametrize("losses", [FLAT, SLOW, [1.0], [], FLAT[::-1], [0.1, 0.5]])
+def test_training_that_came_to_its_end_is_not(losses: list[float]) -> None:
+    assert not told([*learning("relu", losses), *learning("gelu", losses)])
+
+
+def test_a_loss_that_falls_where_nothing_is_left_to_learn_is_not_said() -> None:
+    assert not told(learning("relu", STEEP, accuracy=0.995))
+    assert not told(learning("relu", STEEP), quick=True)
+
+
+def test_it_is_one_line_over_all_set_ups() -> None:
+    names = ["relu", "gelu", "tanh", "elu", "selu", "silu"]
+    runs = [run for name in names for run in learning(name, STEEP)]
+    (line,) = told([*runs, *learning("relu", FLAT, lr=0.2), *learning("gelu", FLAT, lr=0.2)])
+    assert "not converged: relu, gelu, tanh, elu and 2 others in 1 of 2 set-ups: train" in line
+
+
+def test_compare_names_the_largest_class_that_nothing_exceeds() -> None:
+    """Four of the 50 that these runs are said to be tested on are of either class."""
+    runs = [
+        dataclasses.replace(run, scores={**run.scores, "accuracy": 0.07, "train_accuracy": 0.07})
+        for run in [*learning("relu", FLAT), *learning("gelu", FLAT)]
+    ]
+    notes = report.compare(runs, plan(runs), FIXED).notes
+    assert any(
+        "8.0 % accuracy, and nothing here has more, not even in training" in n for n in notes
+    )

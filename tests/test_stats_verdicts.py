@@ -74,17 +74,38 @@ def test_words_are_corrected_over_the_comparisons() -> None:
     assert [v.word for v in stats.verdicts([found, found])] == ["undecided"] * 2
 
 
-@pytest.mark.parametrize("effect", [0.3, 0.5, 1.0])
-def test_seeds_needed_are_those_of_the_t_test(effect: float) -> None:
-    expected = TTestPower().solve_power(effect, power=0.8, alpha=0.05)
-    assert stats.repeats_needed(effect, 1.0, SEEDS, 0.05, 2) == pytest.approx(expected, abs=0.5)
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 8])
+@pytest.mark.parametrize("effect", [0.3, 0.5, 0.62])
+def test_seeds_needed_are_those_of_the_t_test(effect: float, alpha: float) -> None:
+    expected = TTestPower().solve_power(effect, power=0.8, alpha=alpha)
+    assert stats.repeats_needed(effect, 1.0, SEEDS, alpha) == math.ceil(expected)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.001])
+@pytest.mark.parametrize(("n", "effect"), [(4, 2.0), (10, 1.2), (25, 1.4)])
+def test_power_over_folds_is_noncentral_t(n: int, effect: float, level: float) -> None:
+    """Nadeau and Bengio's statistic at a mean of so many spreads, by scipy."""
+    noncentrality = effect / math.sqrt(1 / n + 1 / 9)
+    reached = scipy_stats.nct.sf(scipy_stats.t.isf(level, n - 1), n - 1, noncentrality)
+    assert stats.power(n, effect, math.inf, FOLDS, level) == pytest.approx(reached, abs=1e-3)
 
 
 def test_seeds_needed_for_equivalence_clear_both_bounds() -> None:
-    """Power of two one-sided tests at no difference, known spread: 2 Φ(√n m - z) - 1."""
-    n = stats.repeats_needed(0.5, 1.0, SEEDS, 0.05, 1) - 1.645**2 / 2
-    reached = 2 * scipy_stats.norm.cdf(math.sqrt(n) * 0.5 - 1.645) - 1
-    assert reached == pytest.approx(0.8, abs=1e-3)
+    """Power of two one-sided tests over many seeds: Φ(√n a - z) + Φ(√n b - z) - 1."""
+    n = stats.repeats_needed(0.2, 1.0, SEEDS, 0.05, farther=0.25)
+    reached = [
+        sum(scipy_stats.norm.cdf(math.sqrt(k) * d - 1.645) for d in (0.2, 0.25)) - 1
+        for k in (n - 2, n)
+    ]
+    assert reached[0] < 0.8 <= reached[1]
+
+
+def test_seeds_needed_are_reckoned_at_the_level_that_holm_leaves() -> None:
+    """One that is shown no longer counts among those that the level is divided by."""
+    noise = np.resize([1.0, -1.0], 10)
+    shown, open_ = (stats.evidence(noise + shift, SEEDS) for shift in (9.0, 0.5))
+    more = [stats.verdicts(found)[-1].more for found in ([open_], [shown, open_], [open_, open_])]
+    assert more[0] == more[1] < more[2]
 
 
 def test_undecided_says_how_many_more_and_for_what() -> None:
@@ -102,8 +123,8 @@ def test_undecided_says_how_many_more_and_for_what() -> None:
 
 
 def test_more_splits_of_the_same_rows_have_an_end() -> None:
-    assert math.isinf(stats.repeats_needed(0.9, 1.0, FOLDS, 0.05, 2))
-    assert stats.repeats_needed(2.0, 1.0, FOLDS, 0.05, 2) < 10
+    assert math.isinf(stats.repeats_needed(0.9, 1.0, FOLDS, 0.05))
+    assert stats.repeats_needed(2.0, 1.0, FOLDS, 0.05) < 10
 
 
 # the gate

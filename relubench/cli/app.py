@@ -119,6 +119,9 @@ def compare(
     pairs: Annotated[
         str | None, flag(SAID, "Every pair, or those with the reference.", "reference|all")
     ] = None,
+    family: Annotated[
+        str | None, flag(SAID, "Correct p over each set-up, or over all.", "setup|all")
+    ] = None,
     until_decided: Annotated[
         bool | None,
         flag(SAID, "Add seeds, in declared looks, until all is said.", "", "--until-decided"),
@@ -157,7 +160,7 @@ def compare(
     distinct([("--baseline", baseline), *outputs, *written.items()])
     flags |= {"reference": reference, "folds": folds, "repeats": repeats, "metric": metric}
     flags |= {"protocol": protocol}
-    flags |= {"margin": margin, "rope": rope, "pairs": pairs}
+    flags |= {"margin": margin, "rope": rope, "pairs": pairs, "family": family}
     flags |= {"until_decided": until_decided, "max_seeds": max_seeds}
     asked = Asked(baseline, bool(save_baseline), strict, require_baseline, remedy(context.obj))
 

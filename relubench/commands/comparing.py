@@ -73,6 +73,7 @@ def _terms(settings: Settings, work: Work, explain: bool) -> Terms:
         margin=settings.margin.get(settings.measure.name),
         rope=settings.region,
         every_pair=settings.pairs == "all",
+        family=settings.family,
         published=frozenset(published),
         explain=explain,
     )

@@ -10,7 +10,7 @@ from relubench.measures import Measure
 from relubench.plan import Cell, Plan, grouped
 from relubench.report.evidence import Terms, pairs, unit
 from relubench.report.figures import deserved, p_value, signed
-from relubench.report.naming import repeated
+from relubench.report.naming import SETUP, repeated, setup_row
 from relubench.stats import Design
 
 HOLDOUT = 3 / 7  # n_test / n_train of a drawn hold-out
@@ -37,7 +37,17 @@ def said(rows: Sequence[Row], names: Sequence[str], terms: Terms) -> list[str]:
     return lines
 
 
-def tested_by(design: Design, units: int, comparisons: int) -> str:
+def corrected_over(comparisons: int, setups: int, terms: Terms) -> str:
+    """The family that p is corrected over, in a few words."""
+    count = counted(comparisons, "comparison")
+    if setups < 2:
+        return f"Holm over {count}"
+    if terms.family == "all":
+        return f"Holm over all {count} of {setups} set-ups"
+    return f"Holm over the {count} of each set-up"
+
+
+def tested_by(design: Design, units: int, correction: str) -> str:
     """The test and its correction in a few words."""
     if design.ratio is not None:
         name = f"corrected resampled t (n_test/n_train {design.ratio:.2g})"
@@ -45,13 +55,31 @@ def tested_by(design: Design, units: int, comparisons: int) -> str:
         name = f"sign-flip, {stats.DRAWN} drawn patterns"
     else:
         name = "exact sign-flip"
-    return f"{name}, Holm over {counted(comparisons, 'comparison')}"
+    return f"{name}, {correction}"
 
 
 def outlook(plan: Plan, terms: Terms) -> list[str]:
     """What the designs of a plan can show at best, to be said before it is trained."""
     designs = grouped(plan.cells, lambda cell: _design(cell, terms)).items()
-    return [_at_best(name, ratio, cells, plan, terms) for (name, ratio), cells in designs]
+    setups = grouped(plan.cells, lambda cell: tuple(map(setup_row(cell).get, SETUP))).values()
+    counts = [_count(cells, plan, terms) for cells in setups]
+    lines = []
+    for (name, ratio), cells in designs:
+        count = sum(counts) if terms.family == "all" else _count(cells, plan, terms)
+        over = corrected_over(count, len(counts), terms)
+        units = len({unit(cell) for cell in cells})
+        if not _count(cells, plan, terms):
+            what = counted(units, NOUNS[name])
+            lines.append(f"{what}: nothing is compared with {plan.reference}")
+        else:
+            lines.append(_at_best(name, ratio, units, count, over, terms.alpha))
+    return lines
+
+
+def _count(cells: Sequence[Cell], plan: Plan, terms: Terms) -> int:
+    """How many comparisons a set-up with the activations of these cells has."""
+    activations = list(dict.fromkeys(cell.activation for cell in cells))
+    return len(pairs(activations, plan.reference, terms.every_pair))
 
 
 def _design(cell: Cell, terms: Terms) -> tuple[str, float | None]:
@@ -62,23 +90,17 @@ def _design(cell: Cell, terms: Terms) -> tuple[str, float | None]:
 
 
 def _at_best(
-    name: str, ratio: float | None, cells: Sequence[Cell], plan: Plan, terms: Terms
+    name: str, ratio: float | None, units: int, count: int, over: str, alpha: float
 ) -> str:
-    units = len({unit(cell) for cell in cells})
-    activations = list(dict.fromkeys(cell.activation for cell in cells))
-    count = len(pairs(activations, plan.reference, terms.every_pair))
-    over = f"Holm over {counted(count, 'comparison')}"
     what = counted(units, NOUNS[name])
-    if not count:
-        return f"{what}: nothing is compared with {plan.reference}"
     if ratio is None:
         least = stats.smallest_p(units)
         corrected = f", after {over} none below {min(1.0, count * least):.3g}" if count > 1 else ""
         return f"{what}: no two-sided p below {least:.3g}{corrected}"
     if units < 2:
         return f"{what}: no test; it has no spread"
-    least = stats.smallest_difference(units, ratio, terms.alpha / count)
-    folds = stats.smallest_difference(30, 1 / 9, terms.alpha / count)
+    least = stats.smallest_difference(units, ratio, alpha / count)
+    folds = stats.smallest_difference(30, 1 / 9, alpha / count)
     advice = f"; with --folds 10 --repeats 3 {folds:.2g}" if name == "drawn hold-outs" else ""
     return f"{what}: no mean difference under {least:.2g} spreads can be shown ({over}){advice}"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -13,7 +13,7 @@ from relubench.formats import Column, Row, Table, counted
 from relubench.measures import MEASURES, Measure
 from relubench.plan import Plan, grouped
 from relubench.report import beginnings, convergence
-from relubench.report.claims import said, tested_by
+from relubench.report.claims import corrected_over, said, tested_by
 from relubench.report.columns import (
     percent_column,
     perturbations,
@@ -72,9 +72,7 @@ def compare(results: Sequence[RunResult], plan: Plan, terms: Terms | None = None
 
 def comparisons(results: Sequence[RunResult], plan: Plan, terms: Terms) -> list[Table]:
     """`compare`'s table; then every pair where that was asked, and the ranks over datasets."""
-    groups = by_setup(results, *SETUP).values()
-    rows = [row for members in groups for row in _setup_rows(members, plan, terms)]
-    rows = over_datasets(rows, terms)
+    rows = over_datasets(_rows(results, plan, terms), terms)
     others = varying(rows, *SETUP)
     names = varying(rows, *SETUP, "activation") or ["activation"]
     silent = ["silent"] if any(row["silent"] is not None for row in rows) else []
@@ -89,6 +87,7 @@ def comparisons(results: Sequence[RunResult], plan: Plan, terms: Terms) -> list[
             *failures(results),
             *definitions(["dead", *silent]),
             *convergence.notes(rows),
+            *([] if plan.quick else convergence.unconverged(results)),
             *withstanding(perturbations(rows)),
             *quick(plan),
         ],
@@ -100,11 +99,7 @@ def comparisons(results: Sequence[RunResult], plan: Plan, terms: Terms) -> list[
 
 def decided(results: Sequence[RunResult], plan: Plan, terms: Terms) -> bool:
     """Whether no comparison is undecided; what diverged will not be decided by more seeds."""
-    rows = [
-        row
-        for members in by_setup(results, *SETUP).values()
-        for row in _setup_rows(members, plan, terms)
-    ]
+    rows = _rows(results, plan, terms)
     pairs = [each for row in rows for each in row["against"] or ()]
     return all(each["verdict"] != "undecided" for each in (*rows, *pairs))
 
@@ -112,8 +107,17 @@ def decided(results: Sequence[RunResult], plan: Plan, terms: Terms) -> bool:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def _setup_rows(members: Sequence[RunResult], plan: Plan, terms: Terms) -> list[dict[str, Any]]:
-    """The rows of one set-up, the best mean first."""
+@dataclass(frozen=True)
+class _SetUp:
+    """The runs of one set-up by activation, their figures, and what is compared."""
+
+    runs: Mapping[str, Sequence[RunResult]]
+    found: Mapping[str, Scores]
+    over: Recorded
+    compared: Sequence[Comparison]
+
+
+def _set_up(members: Sequence[RunResult], plan: Plan, terms: Terms) -> _SetUp:
     runs = grouped(members, lambda result: result.cell.activation)
     found = {name: scores(same, terms.measure) for name, same in runs.items()}
     over = recorded(members, terms.published)
@@ -121,19 +125,46 @@ def _setup_rows(members: Sequence[RunResult], plan: Plan, terms: Terms) -> list[
         comparison(first, second, found, over, terms)
         for first, second in pairs(list(runs), plan.reference, terms.every_pair)
     ]
-    judged = list(zip(compared, judge(compared, terms.alpha), strict=True))
+    return _SetUp(runs, found, over, compared)
+
+
+def _rows(results: Sequence[RunResult], plan: Plan, terms: Terms) -> list[dict[str, Any]]:
+    """The rows of all set-ups, the p-values of each family of comparisons corrected together."""
+    groups = by_setup(results, *SETUP).values()
+    setups = [_set_up(members, plan, terms) for members in groups]
+    rows = []
+    for family in [setups] if terms.family == "all" else [[each] for each in setups]:
+        compared = [each for setup in family for each in setup.compared]
+        verdicts = iter(judge(compared, terms.alpha))
+        best = standings([(setup.found, setup.over) for setup in family], terms)
+        correction = corrected_over(len(compared), len(setups), terms)
+        for setup, standing in zip(family, best, strict=True):
+            judged = [(each, next(verdicts)) for each in setup.compared]
+            tested = _tested(setup, len(compared), correction, terms)
+            rows += _setup_rows(setup, judged, standing, tested, plan, terms)
+    return rows
+
+
+def _setup_rows(
+    setup: _SetUp,
+    judged: Sequence[tuple[Comparison, Verdict]],
+    standing: Mapping[str, str],
+    tested: Mapping[str, Any],
+    plan: Plan,
+    terms: Terms,
+) -> list[dict[str, Any]]:
+    """The rows of one set-up, the best mean first."""
+    runs, found = setup.runs, setup.found
     with_reference = {c.first: (c, v) for c, v in judged if c.second == plan.reference}
-    best = standings(found, over, terms)
-    tested = _tested(compared, over, terms)
     rows = [
         {
             **_summary(same, found[name], terms.measure),
             **convergence.arrival(same, runs.get(plan.reference, ())),
             "reference": plan.reference,
             "quick": plan.quick,
-            **_claim(with_reference.get(name), found[name], members[0].cell.split.folds),
+            **_claim(with_reference.get(name), found[name], same[0].cell.split.folds),
             **tested,
-            "standing": best.get(name),
+            "standing": standing.get(name),
             "against": _against(name, judged) if terms.every_pair else None,
         }
         for name, same in runs.items()
@@ -142,14 +173,15 @@ def _setup_rows(members: Sequence[RunResult], plan: Plan, terms: Terms) -> list[
     return sorted(rows, key=lambda row: math.inf if row["mean"] is None else -sign * row["mean"])
 
 
-def _tested(compared: Sequence[Comparison], over: Recorded, terms: Terms) -> dict[str, Any]:
-    """How a set-up's activations were compared."""
-    units = max((each.evidence.n for each in compared), default=0)
+def _tested(setup: _SetUp, comparisons: int, correction: str, terms: Terms) -> dict[str, Any]:
+    """How a set-up's activations were compared, as some of so many comparisons."""
+    units = max((each.evidence.n for each in setup.compared), default=0)
     return {
-        "comparisons": len(compared),
-        "design": over.name,
-        "ratio": over.design.ratio,
-        "test": tested_by(over.design, units, len(compared)),
+        "comparisons": comparisons,
+        "family": terms.family,
+        "design": setup.over.name,
+        "ratio": setup.over.design.ratio,
+        "test": tested_by(setup.over.design, units, correction),
         "alpha": terms.alpha,
         "look": terms.look,
     }

@@ -1,4 +1,5 @@
-"""How soon training comes to a target, beside the reference; and the rates that runs chose."""
+"""How soon training comes to a target, beside the reference; the rates that runs chose; and which
+training had not come to its end."""
 
 from __future__ import annotations
 
@@ -12,8 +13,14 @@ from relubench.plan import grouped
 from relubench.report.columns import figure_of, head
 from relubench.report.evidence import unit
 from relubench.report.figures import UNDEFINED, mean_of
-from relubench.report.naming import run_count
+from relubench.report.naming import SETUP, by_setup, run_count
 from relubench.results import RunResult
+
+# A loss that falls by so much from a tenth of the epochs to the next falls about like t^-0.2: as
+# many epochs again would take an eighth off it.
+FALLING = 0.02
+LEARNED = 0.99  # accuracy in training from which on a loss falls for ever and little else changes
+NAMED = 4  # activations in a list
 
 
 def arrival(runs: Sequence[RunResult], reference: Sequence[RunResult]) -> dict[str, Any]:
@@ -87,3 +94,71 @@ def _meaning(target: str) -> str:
 
 def _rates(row: Row) -> str:
     return ", ".join(f"{rate:g}" for rate in row["chosen_lr"] or ()) or UNDEFINED
+
+
+def unconverged(results: Sequence[RunResult]) -> list[str]:
+    """What says of these runs that more epochs would give other figures."""
+    return [*majority(results), *falling(results)]
+
+
+def majority(results: Sequence[RunResult]) -> list[str]:
+    """Of which data no trained network does better than to name the largest class always."""
+    notes, several = [], len({result.cell.dataset for result in results}) > 1
+    for dataset, same in grouped(results, lambda result: result.cell.dataset).items():
+        done = [run for run in same if run.curve and run.confusion and run.n_test]
+        if not done or len(done) < len(same):
+            continue
+        share = min(max(map(sum, run.confusion or ())) / run.n_test for run in done)
+        if max(run.scores["accuracy"] or 0.0 for run in done) > share:
+            continue
+        learned = max(run.scores["train_accuracy"] or 0.0 for run in done) > share
+        of = f" of {dataset}" if several else ""
+        notes.append(
+            f"To name the largest class{of} always has {100 * share:.1f} % accuracy, and nothing "
+            f"here has more{'' if learned else ', not even in training: it has not converged'}."
+        )
+    return notes
+
+
+def falling(results: Sequence[RunResult]) -> list[str]:
+    """Whose training loss still fell at the end, in one line; FALLING and LEARNED say from when."""
+    groups = by_setup(results, "activation", *SETUP)
+    falls = {setup: fall for setup, runs in groups.items() if (fall := _fall(runs)) is not None}
+    if not falls:
+        return []
+    names = list(dict.fromkeys(dict(setup)["activation"] for setup in falls))
+    others = f" and {counted(len(names) - NAMED, 'other')}" if len(names) > NAMED else ""
+    setups, concerned = ({setup[1:] for setup in part} for part in (groups, falls))
+    part = f" in {len(concerned)} of {len(setups)} set-ups" if len(setups) > 1 else ""
+    ends = dict.fromkeys(f"{100 * end:.0f}" for end in (min(falls.values()), max(falls.values())))
+    last = {(len(run.curve), _tenth(run)) for setup in falls for run in groups[setup] if run.curve}
+    epochs = "last tenth of the epochs"
+    if len(last) == 1:
+        ((whole, tenth),) = last
+        epochs = f"last of {whole} epochs" if tenth == 1 else f"last {tenth} of {whole} epochs"
+    return [
+        f"not converged: {', '.join(names[:NAMED])}{others}{part}: train loss still falls by "
+        f"{' to '.join(ends)} % over the {epochs}; more --epochs would change these figures."
+    ]
+
+
+def _fall(runs: Sequence[RunResult]) -> float | None:
+    """By which share the mean loss of the last tenth lies below that before; None: not by much.
+
+    Nor is there one where runs have fewer than two epochs or carry weights from fold to fold.
+    """
+    done = [r for r in runs if len(r.curve) > 1 and not r.failed and not r.cell.split.carried]
+    ends = [run.curve[-_tenth(run) :] for run in done]
+    accuracy = mean_of([epoch.accuracy for end in ends for epoch in end])
+    loss = mean_of([epoch.loss for end in ends for epoch in end])
+    before = [run.curve[-2 * _tenth(run) : -_tenth(run)] for run in done]
+    first = mean_of([epoch.loss for part in before for epoch in part])
+    if accuracy is None or loss is None or not first or accuracy >= LEARNED:
+        return None
+    fall = 1 - loss / first
+    return fall if fall >= FALLING else None
+
+
+def _tenth(run: RunResult) -> int:
+    """A tenth of its epochs, one at the least."""
+    return max(1, len(run.curve) // 10)

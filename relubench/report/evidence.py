@@ -26,8 +26,9 @@ class Terms:
     margin      within which two means are alike; None: the measure's own
     rope        half the region of practical equivalence; None: the margin
     every_pair  all pairs, not only those with the reference
+    family      what Holm corrects over: the comparisons of each set-up, or of all together
     published   datasets with a published test set, whose split no seed draws
-    alpha       the error rate over the comparisons of a set-up, at this look
+    alpha       the error rate over the comparisons of a family, at this look
     look        the look at which a growing comparison stopped; `stopped` says why
     """
 
@@ -35,6 +36,7 @@ class Terms:
     margin: Margin | None = None
     rope: Margin | None = None
     every_pair: bool = False
+    family: Literal["setup", "all"] = "setup"
     published: frozenset[str] = frozenset()
     alpha: float = ALPHA
     look: int | None = None
@@ -191,19 +193,30 @@ def judge(found: Sequence[Comparison], alpha: float) -> list[Verdict]:
     ]
 
 
-def standings(found: Mapping[str, Scores], over: Recorded, terms: Terms) -> dict[str, str]:
-    """'best' for the best mean, 'not worse' for those that no test (Holm) tells from it."""
+def standings(
+    family: Sequence[tuple[Mapping[str, Scores], Recorded]], terms: Terms
+) -> list[dict[str, str]]:
+    """'best' for the best mean of each set-up, 'not worse' for those that no test tells from it.
+
+    Corrected (Holm) over these set-ups.
+    """
+    rivals = [_beside_best(found, over, terms) for found, over in family]
+    adjusted = iter(stats.holm([each.evidence.p for _, others in rivals for each in others]))
+    return [
+        best | {each.first: "not worse" for each in others if next(adjusted) >= terms.alpha}
+        for best, others in rivals
+    ]
+
+
+def _beside_best(
+    found: Mapping[str, Scores], over: Recorded, terms: Terms
+) -> tuple[dict[str, str], list[Comparison]]:
+    """A set-up's best mean, and each other beside it; nothing where no mean is whole."""
     sign = terms.measure.sign
     means = {name: sign * each.mean for name, each in found.items() if each.mean is not None}
     steady = [name for name in means if found[name].whole]
     if not steady:
-        return {}
+        return {}, []
     best = max(steady, key=lambda name: means[name])
     others = [comparison(name, best, found, over, terms) for name in steady if name != best]
-    adjusted = stats.holm([each.evidence.p for each in others])
-    level = {
-        each.first: "not worse"
-        for each, p in zip(others, adjusted, strict=True)
-        if p >= terms.alpha
-    }
-    return {best: "best"} | level
+    return {best: "best"}, others

@@ -11,6 +11,7 @@ from relubench.formats import Column, Table
 from relubench.measures import UNTIL
 from relubench.metrics import METRICS
 from relubench.plan import Plan, grouped
+from relubench.report import convergence
 from relubench.report.columns import (
     figure_of,
     head,
@@ -94,31 +95,13 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table:
         *undefined(rows),
         "In %: accuracy, f1 and so on of the test part (weighted by support unless macro), dead, "
         "and train, the accuracy on the training part. loss: nats; s: seconds of training.",
-        *majority(rows),
+        *convergence.majority(results),
+        *([] if plan.quick else convergence.falling(results)),
         *definitions(shares),
         *withstanding(perturbations(rows)),
         *quick(plan),
     ]
     return Table(rows, columns, title(rows, names), notes)
-
-
-def majority(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Of which data no trained network does better than to name the largest class always."""
-    notes, several = [], len({row["dataset"] for row in rows}) > 1
-    for dataset, same in grouped(rows, lambda row: row["dataset"]).items():
-        done = [row for row in same if row["epochs"] and row["confusion"] and row["n_test"]]
-        if not done or len(done) < len(same):
-            continue
-        share = min(max(map(sum, row["confusion"])) / row["n_test"] for row in done)
-        if max(row["accuracy"] for row in done) > share:
-            continue
-        learned = max(row["train_accuracy"] for row in done) > share
-        of = f" of {dataset}" if several else ""
-        notes.append(
-            f"To name the largest class{of} always has {100 * share:.1f} % accuracy, and nothing "
-            f"here has more{'' if learned else ', not even in training: it has not converged'}."
-        )
-    return notes
 
 
 def folds(results: Sequence[RunResult], plan: Plan) -> Table:

@@ -53,6 +53,13 @@ def smallest_p(n: int, sides: int = 2) -> float:
     return min(1.0, sides * 2.0**-n)
 
 
+def attainable(n: int, level: float) -> float:
+    """The largest one-sided p of a sign-flip test on n pairs that lies below this level."""
+    if n > EXACT_LIMIT:
+        return level
+    return math.ldexp(math.ceil(math.ldexp(level, n)) - 1, -n)
+
+
 def smallest_p_unpaired(n: int, m: int, sides: int = 2) -> float:
     """The smallest p that a Mann-Whitney test on n and m values can give."""
     return min(1.0, sides / math.comb(n + m, n))

@@ -7,7 +7,8 @@ oriented by the caller so that more is better.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,7 @@ from relubench.stats.corrections import holm
 from relubench.stats.ranks import mann_whitney_above
 from relubench.stats.signs import (
     Floats,
+    attainable,
     pairs_needed,
     sign_flip_above,
     smallest_p,
@@ -31,6 +33,7 @@ Outcome = Literal["pass", "fail", "undecided"]
 POWER = 0.8  # with which the seeds asked for would decide, if what was seen is the truth
 NEAR = 1e-9  # relative: a loss so near the margin is the margin, and the rest the float's last bits
 CAP = 1000  # more seeds than that are no advice
+GRID = 200  # spreads over which a power is a mean
 
 
 @dataclass(frozen=True)
@@ -122,28 +125,39 @@ def verdicts(found: Sequence[Evidence], alpha: float = 0.05) -> list[Verdict]:
 
     Two questions, each with the error rate alpha over all comparisons (Holm): is there a
     difference, and does it stay inside the margin? Where both are shown the word is the first's.
+    What would decide is reckoned at the level that Holm leaves to those not shown yet.
     """
     p_values = holm([each.p for each in found])
     inside = holm([1.0 if each.p_inside is None else each.p_inside for each in found])
+    levels: dict[Towards, float] = {
+        "difference": alpha / max(1, sum(p >= alpha for p in p_values)),
+        "equivalence": alpha / max(1, sum(p >= alpha for p in inside)),
+    }
     return [
-        verdict(each, p, None if each.p_inside is None else p_inside, alpha, len(found))
+        verdict(each, p, None if each.p_inside is None else p_inside, alpha, levels)
         for each, p, p_inside in zip(found, p_values, inside, strict=True)
     ]
 
 
 def verdict(
-    found: Evidence, p: float, p_inside: float | None, alpha: float, comparisons: int
+    found: Evidence,
+    p: float,
+    p_inside: float | None,
+    alpha: float,
+    levels: Mapping[Towards, float],
 ) -> Verdict:
     """The word for one comparison whose p-values are adjusted for all of them."""
     if p < alpha and found.difference is not None:
         return Verdict("better" if found.difference > 0 else "worse", p, p_inside)
     if p_inside is not None and p_inside < alpha:
         return Verdict("equivalent", p, p_inside)
-    return Verdict("undecided", p, p_inside, *seeds_missing(found, alpha / comparisons))
+    return Verdict("undecided", p, p_inside, *seeds_missing(found, levels))
 
 
-def seeds_missing(found: Evidence, alpha: float) -> tuple[int | None, Towards | None]:
-    """About how many more repeats would decide, and which way, with power 0.8 at level alpha.
+def seeds_missing(
+    found: Evidence, levels: Mapping[Towards, float]
+) -> tuple[int | None, Towards | None]:
+    """About how many more repeats would decide, and which way, with power 0.8 at these levels.
 
     For a difference as large as the one seen, or for one that stays inside the margin at its
     distance from it, whichever takes fewer. As rough as the spread and the difference it takes for
@@ -151,41 +165,59 @@ def seeds_missing(found: Evidence, alpha: float) -> tuple[int | None, Towards | 
     """
     if found.difference is None or found.spread is None:
         return None, None
-    size, spread, design = abs(found.difference), found.spread, found.design
+    size, spread, design, most = abs(found.difference), found.spread, found.design, found.n + CAP
     ways: dict[Towards, float] = {
-        "difference": repeats_needed(size, spread, design, alpha, sides=2)
+        "difference": repeats_needed(size, spread, design, levels["difference"], most=most)
     }
     if found.margin is not None:
-        distance = found.margin - size
-        ways["equivalence"] = repeats_needed(distance, spread, design, alpha, sides=1)
+        near, far, level = found.margin - size, found.margin + size, levels["equivalence"]
+        ways["equivalence"] = repeats_needed(near, spread, design, level, far, most)
     way = min(ways, key=lambda name: ways[name])
-    if ways[way] - found.n > CAP:
+    if math.isinf(ways[way]):
         return None, None
-    return max(1, math.ceil(ways[way]) - found.n), way
+    return max(1, int(ways[way]) - found.n), way
 
 
 def repeats_needed(
-    distance: float, spread: float, design: Design, alpha: float, sides: int
+    distance: float,
+    spread: float,
+    design: Design,
+    alpha: float,
+    farther: float | None = None,
+    most: int = CAP,
 ) -> float:
-    """How many repeats show with power 0.8 that the mean lies off a bound at this distance.
+    """The fewest repeats that show with power 0.8 that the mean lies off a bound at this distance.
 
-    n = 1 / ((distance / (z + z_β) / spread)² - ratio) + z² / 2, z the quantile of alpha / sides,
-    z_β that of the power: the normal approximation with Guenther's term for an unknown spread (The
-    American Statistician 35, 1981). With one side, for equivalence, both bounds must be cleared,
-    and z_β is the quantile of (1 + power) / 2. Overlapping splits have an end: where the distance
-    is at most √ratio (z + z_β) spread no number of them will do, ∞. At least what the design needs.
+    Without `farther` the bound is 0, tested on two sides; with it the mean lies between two bounds,
+    at these distances, each tested on one side. At least what the design needs; ∞: over `most`.
     """
-    from scipy.special import ndtri
-
+    sides = 2 if farther is None else 1
+    least = 2 if design.ratio is not None else pairs_needed(1, alpha, sides)
     if distance <= 0:
         return math.inf
-    z = float(ndtri(1 - alpha / sides))
-    z_power = float(ndtri(POWER if sides == 2 else (1 + POWER) / 2))
-    least = 2 if design.ratio is not None else pairs_needed(1, alpha, sides)
     if spread == 0:
         return least
-    information = (distance / (z + z_power) / spread) ** 2 - (design.ratio or 0.0)
-    return max(least, 1 / information + z * z / 2) if information > 0 else math.inf
+    counts = range(least, most + 1)
+    ends = (distance / spread, math.inf if farther is None else farther / spread)
+    place = bisect_left(counts, POWER, key=lambda n: power(n, *ends, design, alpha / sides))
+    return counts[place] if place < len(counts) else math.inf
+
+
+def power(n: int, near: float, far: float, design: Design, level: float) -> float:
+    """How often n normal differences show that their mean lies off bounds at near and far spreads.
+
+    The mean over the χ distribution of the spread found, which with far = ∞ is noncentral t. The
+    sign-flip test has Student's power at the nearest level below that its 2^n patterns can have.
+    """
+    from scipy.special import chdtri, ndtr, stdtrit
+
+    if design.ratio is None:
+        level = attainable(n, level)
+    tails = (np.arange(GRID) + 0.5) / GRID
+    reach = stdtrit(n - 1, 1 - level) * np.sqrt(chdtri(n - 1, tails) / (n - 1))
+    error = math.sqrt(1 / n + (design.ratio or 0.0))
+    shown = ndtr(near / error - reach) - ndtr(reach - far / error)
+    return float(np.maximum(shown, 0.0).mean())
 
 
 def _beyond(difference: Floats, margin: float) -> Floats:
