@@ -69,7 +69,7 @@ def _dead(rows: Sequence[Row]) -> list[str]:
 
 def _offset(rows: Sequence[Row]) -> list[str]:
     """The unit whose outputs lie furthest to one side of 0, and the one nearest to mean 0."""
-    known = [row for row in rows if row["sd_activation"]]
+    known = [row for row in rows if row["sd_activation"] and row["mean_activation"] is not None]
     known.sort(key=lambda row: abs(row["mean_activation"]) / row["sd_activation"])
     if not known or abs(known[-1]["mean_activation"]) < OFFSET * known[-1]["sd_activation"]:
         return []

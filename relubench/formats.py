@@ -10,6 +10,7 @@ import csv as csv_writer
 import html as html_escapes
 import io
 import json as json_writer
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -394,4 +395,17 @@ def jsonl(table: Table) -> str:
 
 
 def _json(value: Any) -> str:
-    return for_json(json_writer.dumps(value, ensure_ascii=False, allow_nan=False))
+    try:
+        text = json_writer.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # no number: a row may hold what is too large for one
+        text = json_writer.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+    return for_json(text)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what is no finite number."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

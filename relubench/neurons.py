@@ -7,6 +7,7 @@ evaluation mode, in memory that does not grow with the number of examples.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,6 +19,11 @@ from relubench.results import DORMANT, FLAT, RARE, SATURATED, LayerCount
 def exact(device: torch.device) -> torch.dtype:
     """The type in which long sums are kept: float64, which Apple's GPUs do not have."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _known(figure: float) -> float | None:
+    """A figure, or None where outputs are too large for it."""
+    return figure if math.isfinite(figure) else None
 
 
 class Counter:
@@ -79,4 +85,7 @@ class Counter:
             "units": self.units,
             "examples": self.examples,
         }
-        return [LayerCount(**shared, **dict(zip(figures, row, strict=True))) for row in rows]
+        known: list[dict[str, Any]] = [
+            dict(zip(figures, map(_known, row), strict=True)) for row in rows
+        ]
+        return [LayerCount(**shared, **each) for each in known]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from relubench import __version__
 from relubench.plan import Cell
@@ -60,7 +61,7 @@ class LayerCount:
     dormant: int
     saturated: int
     sparsity: float
-    mean_activation: float
+    mean_activation: float | None  # None: outputs are too large for it
     examples: int
     sd_activation: float | None = None  # ledgers may hold counts without it
 
@@ -68,22 +69,18 @@ class LayerCount:
 def total(layers: Sequence[LayerCount]) -> LayerCount:
     """All hidden units of a network together; sparsity, mean and sd weigh each unit alike."""
     units = sum(layer.units for layer in layers)
-    known = [
-        layer.sd_activation * layer.units for layer in layers if layer.sd_activation is not None
-    ]
     counts = {name: sum(getattr(layer, name) for layer in layers) for name in COUNTS}
-    means = {
-        name: sum(getattr(layer, name) * layer.units for layer in layers) / units
-        for name in ("sparsity", "mean_activation")
-    }
-    return LayerCount(
-        layer="total",
-        units=units,
-        examples=layers[0].examples,
-        sd_activation=sum(known) / units if len(known) == len(layers) else None,
-        **counts,
-        **means,
-    )
+    means: dict[str, Any] = {name: _weighed(layers, name) for name in MOMENTS}
+    return LayerCount(layer="total", units=units, examples=layers[0].examples, **counts, **means)
+
+
+def _weighed(layers: Sequence[LayerCount], name: str) -> float | None:
+    """The mean of a figure over units; None where a layer has none."""
+    weighed = [
+        value * layer.units for layer in layers if (value := getattr(layer, name)) is not None
+    ]
+    units = sum(layer.units for layer in layers)
+    return sum(weighed) / units if len(weighed) == len(layers) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,3 +153,10 @@ def test_colour_only_when_asked() -> None:
 def test_a_suffix_means_its_format(name: str) -> None:
     assert by_suffix(f"table{FORMATS[name].suffix}") == name
     assert by_suffix("table.unknown") is None
+
+
+@pytest.mark.parametrize("name", ["json", "jsonl"])
+def test_what_is_no_number_is_null(name: str) -> None:
+    row = {"a": float("inf"), "b": [1.0, float("nan")], "c": {"d": float("-inf")}, "e": 2.5}
+    (found,) = json.loads(f"[{render([Table([row], [])], name).strip('[]' + chr(10))}]")
+    assert found == {"a": None, "b": [1.0, None], "c": {"d": None}, "e": 2.5}

@@ -183,3 +183,13 @@ def test_total_weighs_units_alike() -> None:
     both = total([small, large])
     assert (both.units, both.dead, both.inactive, both.rare) == (8, 2, 4, 6)
     assert (both.sparsity, both.mean_activation) == (0.25, 3.0)
+
+
+def test_what_is_too_large_for_a_figure_has_none_and_is_counted_all_the_same() -> None:
+    counter = Counter("dense", 1, 2, torch.device("cpu"))
+    value = torch.tensor([[[1e30, 0.0], [2e30, 0.0]]])  # squares are beyond float32
+    counter.see(value, torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]))
+    (found,) = counter.counts()
+    assert (found.dead, found.inactive, found.sd_activation) == (1, 1, None)
+    assert found.mean_activation == pytest.approx(0.75e30)
+    assert total([found, found]).sd_activation is None

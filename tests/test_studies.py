@@ -74,11 +74,39 @@ def test_verdicts_under_two_schemes_are_those_of_does_init_decide(tmp_path: Path
 
 @pytest.mark.slow
 def test_carried_weights_are_those_of_dlrelu_wdbc(tmp_path: Path) -> None:
+    """To the digit: what a machine format leaves out is read from the text."""
     _, lines = table("`relubench compare NAME --protocol published`")
-    rows = run(["compare", "dlrelu-wdbc", "--protocol", "published"], tmp_path)
+    written = tmp_path / "out.txt"
+    flags = ["--threads", "1", "--no-ledger", "--quiet", "-o", str(written)]
+    assert main(["compare", "dlrelu-wdbc", "--protocol", "published", *flags]) == 0
+    text = written.read_text(encoding="utf-8")
     begin = next(n for n, line in enumerate(lines) if line[0] == "`dlrelu-wdbc`")
     for _, head, over, *cells in lines[begin : begin + 4]:
-        for protocol, cell in zip(("fresh", "published"), cells, strict=False):
-            print(head, over, protocol, cell)
-    print(rows)
-    raise AssertionError
+        place = "test part" if over == "test" else "over folds"
+        (line,) = re.findall(rf"^ +{head} +{place} +(.*)$", text, re.M)
+        measured = re.findall(rf"({NUMBER}) ± ({NUMBER})", line)
+        printed = [tuple(re.findall(NUMBER, cell)) for cell in cells[:2]]
+        for (mean, sd), figure in zip(printed, measured, strict=True):
+            assert near(mean, float(figure[0]) / 100, float(figure[1]) / 1000), (head, over)
+            assert near(sd, float(figure[1]) / 100, float(figure[1]) / 500), (head, over)
+        assert line.split()[-1] == cells[2]
+
+
+@pytest.mark.slow
+def test_dead_units_over_depth_are_those_of_dying_relu_depth(tmp_path: Path) -> None:
+    heads, lines = table("`relubench deadcount dying-relu-depth`")
+    rows = run(["deadcount", "dying-relu-depth"], tmp_path)
+    totals = [row for row in rows if row["layer"] == "total"]
+    depths = [int(re.findall(r"\d+", head)[0]) for head in heads[1:]]
+    for width, *cells in lines:
+        for depth, cell in zip(depths, cells, strict=True):
+            model = f"mlp:depth={depth}:width={width.split()[0]}"
+            runs = [r for r in totals if r["model"] == model and r["activation"] == "relu"]
+            assert len(runs) == 10
+            means = [sum(r[key] for r in runs) / 10 for key in ("born_dead", "dead", "accuracy")]
+            born, dead, accuracy = cell.split(", ")
+            assert near(born, means[0], 0)
+            assert near(dead, means[1], 0.02)
+            assert near(accuracy, means[2], 0.05)
+    others = [row for row in totals if row["activation"] != "relu"]
+    assert not any(row["born_dead"] or row["dead"] for row in others)

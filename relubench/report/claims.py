@@ -40,6 +40,8 @@ def said(rows: Sequence[Row], names: Sequence[str], terms: Terms) -> list[str]:
 def corrected_over(comparisons: int, setups: int, terms: Terms) -> str:
     """The family that p is corrected over, in a few words."""
     count = counted(comparisons, "comparison")
+    if not comparisons:
+        return "nothing compared"
     if setups < 2:
         return f"Holm over {count}"
     if terms.family == "all":
