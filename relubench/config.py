@@ -33,12 +33,12 @@ MANY = 100_000  # seeds, folds or repeats: a slip of the finger, not a study
 
 
 def _comma_list(value: Any) -> Any:
-    """'a,b' or ['a,b', 'c'] to a tuple of single entries."""
+    """'a,b' or ['a,b', 'c'] to a tuple of single entries; a comma after a backslash stays."""
     items = value if isinstance(value, list | tuple) else [value]
     return tuple(
-        part.strip() if isinstance(part, str) else part
+        part.strip().replace("\\,", ",") if isinstance(part, str) else part
         for item in items
-        for part in (item.split(",") if isinstance(item, str) else [item])
+        for part in (re.split(r"(?<!\\),", item) if isinstance(item, str) else [item])
     )
 
 

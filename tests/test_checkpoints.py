@@ -118,8 +118,9 @@ def interrupted(stack: Stack, machine: Machine, unfinished: Unfinished, saves: i
 
 def forgotten() -> None:
     """Files are read again, as by a new command."""
-    for cached in (datasets.load, datasets.fingerprint, examples._tensors):
+    for cached in (datasets.load, examples._tensors):
         cached.cache_clear()
+    datasets.DIGESTS.clear()
 
 
 UNIT = "import torch\n\n\ndef unit(x):\n    return torch.relu(x) * {}\n"

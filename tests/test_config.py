@@ -144,6 +144,23 @@ def test_comma_lists_and_repeated_flags_are_the_same() -> None:
     assert settings(activation=["relu", "relu"]).activation == ("relu",)
 
 
+def test_a_comma_after_a_backslash_is_part_of_a_name() -> None:
+    (name,) = config._comma_list(r"csv:a\,b.csv:target=y")
+    assert name == "csv:a,b.csv:target=y"
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no descriptors by name here")
+def test_a_pipe_that_the_shell_has_opened_is_read() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b'[benchmark.mine]\ndataset = "iris"\n')
+    os.close(writing)
+    try:
+        found = config.read(Path(f"/dev/fd/{reading}"), CATALOGS)
+    finally:
+        os.close(reading)
+    assert dict(found.tables) == {"mine": {"dataset": "iris"}}
+
+
 def test_the_plan_is_the_product_and_pairs_activations() -> None:
     flags = {"dataset": ["iris,wine"], "activation": ["gelu"], "lr": ["0.1,0.2"], "seeds": 3}
     cells = plan("compare", **flags).cells

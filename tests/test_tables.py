@@ -260,7 +260,16 @@ def test_the_ledger_does_not_answer_for_a_changed_file(
     for frame in (FRAME, FRAME, FRAME.assign(age=FRAME.age + 1)):
         saved(tmp_path, frame)
         datasets.load.cache_clear()  # as a new process begins
-        datasets.fingerprint.cache_clear()
+        datasets.DIGESTS.clear()
         assert main(arguments) == 0
         said.append("1 of 1 run taken" in capsys.readouterr().err)
     assert said == [False, True, False]
+
+
+def test_data_that_change_while_a_command_runs_are_refused(tmp_path: Path) -> None:
+    name = f"{saved(tmp_path, FRAME)}:target=label"
+    datasets.load(name, str(tmp_path))
+    saved(tmp_path, FRAME.assign(age=FRAME.age + 1))
+    datasets.load.cache_clear()  # as where a command has more datasets than are kept
+    with pytest.raises(DataError, match="has changed since this command began"):
+        datasets.load(name, str(tmp_path))
