@@ -540,7 +540,7 @@ def test_flags_are_the_keys_of_the_config() -> None:
         *OutputFlags.__annotations__,
     }
     own = {"folds", "repeats", "reference", "metric", "margin", "rope", "pairs"}  # cv, compare
-    own |= {"until_decided", "max_seeds", "protocol"}
+    own |= {"until_decided", "max_seeds", "protocol", "family"}
     only_in_files = {"description", "minutes", "quick", "published"}
     assert set(Flags.__annotations__) - apart | own == set(Settings.model_fields) - only_in_files
 
