@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from relubench import guard
+from relubench import isolation
 
 HEARD = [0.0]  # when, last: a terminal's interrupt reaches parent and child, which gets it twice
 
@@ -25,7 +25,7 @@ def run() -> None:
     try:
         signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, terminate)
-        guard.arm()
+        isolation.arm()
         from relubench.cli import main
 
         code = main()
@@ -34,7 +34,7 @@ def run() -> None:
             sys.stderr.write("relubench: interrupted\n")
     except SystemExit as stop:
         code = stop.code
-    guard.tell(code)
+    isolation.tell(code)
     if code in (130, 143):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for stream in (sys.stdout, sys.stderr):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from relubench import own_code
+from relubench import user_code
 from relubench.errors import BadValue, UnknownName, suggestion
-from relubench.own_code import Own
+from relubench.user_code import Own
 
 
 class Deferred:
@@ -121,23 +121,29 @@ class Choice(Generic[E]):
 class Catalog(dict[str, E]):
     """What a user may name, by name.
 
-    own        makes an entry of a user's own code, which is named by its place: relubench.own_code
-    libraries  each makes an entry of what it has by a name: `torchvision.resnet18`
-    beside     what these may be, in a line for `list`
+    beside  what else may be named, in a line for `list`
     """
 
-    def __init__(
+    def __init__(self, kind: str, entry: Callable[..., E], beside: str = "") -> None:
+        super().__init__()
+        self.kind, self.entry, self.beside = kind, entry, beside
+        self.own: Callable[[str, Own], E] | None = None
+        self.libraries: Mapping[str, Callable[[str], E]] = {}
+        self.reads = True
+
+    def provide(
         self,
-        kind: str,
-        entry: Callable[..., E],
-        own: Callable[[str, Own], E] | None = None,
+        own: Callable[[str, Own], E],
         libraries: Mapping[str, Callable[[str], E]] | None = None,
         beside: str = "",
     ) -> None:
-        super().__init__()
-        self.kind, self.entry, self.own, self.beside = kind, entry, own, beside
-        self.libraries = libraries or {}
-        self.reads = True
+        """Take entries from elsewhere, too; a package's `sources` says from where.
+
+        own        makes an entry of a user's own code, which is named by its place: user_code
+        libraries  each makes an entry of what it has by a name: `torchvision.resnet18`
+        beside     what these may be, in a line for `list`
+        """
+        self.own, self.libraries, self.beside = own, libraries or {}, beside
 
     def unread(self) -> Catalog[E]:
         """The same names; of a user's own code nothing is run, and a name of it is not checked."""
@@ -199,7 +205,7 @@ class Catalog(dict[str, E]):
             return self.libraries[library](thing)
         if self.own and self._is_own(name, pairs):
             attribute = pairs.pop(0) if pairs else ""
-            return self.own(f"{name}:{attribute}", own_code.load(name, attribute))
+            return self.own(f"{name}:{attribute}", user_code.load(name, attribute))
         return self[self._spelt(name)]
 
     def _spelt(self, name: str) -> str:
@@ -223,10 +229,11 @@ class Catalog(dict[str, E]):
         return name.partition(".")[0] in self.libraries and not (pairs and "=" not in pairs[0])
 
     def _is_own(self, name: str, pairs: list[str]) -> bool:
-        named = self.own is not None and own_code.named(name)
+        named = self.own is not None and user_code.named(name)
         return named and not self._of_library(name, pairs)
 
 
+Catalogs = Mapping[str, Catalog[Any]]  # by kind
 CALL = re.compile(r"(\w+)\(([^()]*)\)?")
 FILES = {"csv": "csv", "tsv": "csv", "txt": "csv", "parquet": "parquet", "npz": "npz"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from relubench.plain import plain
+from relubench.printable import plain
 
 
 class RelubenchError(Exception):

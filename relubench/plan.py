@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+from relubench.grouping import grouped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,29 +154,6 @@ class Margin:
         return self.size * abs(mean) if self.relative else self.size
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What compare is to do about baselines.
-
-    baseline  what the run is held against
-    save      whether the run is to become a baseline
-    strict    undecided is not enough
-    require   a baseline must be there
-    remedy    the command that makes one
-    """
-
-    baseline: Path | None = None
-    save: bool = False
-    strict: bool = False
-    require: bool = False
-    remedy: str = ""
-
-    @property
-    def records(self) -> bool:
-        """Whether the figures of each seed are wanted."""
-        return self.save or self.baseline is not None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The cells that one command trains, in the order in which they run.
@@ -232,11 +208,3 @@ class Machine:
     def storage(self) -> str:
         """What data and weights are kept in: tf32 and bf16 are for computing alone."""
         return "float64" if self.dtype == "float64" else "float32"
-
-
-def grouped(items: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:
-    """Items by their key; groups and members are in order of appearance."""
-    groups: dict[Any, list[T]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -171,3 +172,24 @@ def lost(cell: Cell, why: str) -> RunResult:
         curve=(),
         failed=f"{LOST}: {why}",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What decides a number besides the cell.
+
+    engine  relubench's engine version, which changes when its numbers do
+    data    digest of the dataset
+    code    digests of a user's own activation and model, the version of torchvision's
+    """
+
+    engine: int
+    torch: str
+    device: str
+    threads: int
+    dtype: str
+    data: str
+    code: str = ""
+
+    def __str__(self) -> str:
+        return json.dumps(vars(self), sort_keys=True)

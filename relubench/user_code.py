@@ -15,17 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from relubench import guard
+from relubench import isolation
 from relubench.errors import RelubenchError, Terminated, suggestion
-from relubench.own_imports import (
-    DRAWING,
-    PREFIX,
-    OwnImports,
-    digest_of,
-    files,
-    homes,
-    module_name,
-)
+from relubench.user_imports import DRAWING, PREFIX, OwnImports, digest_of, files, homes, module_name
 
 R = TypeVar("R")
 
@@ -63,8 +55,8 @@ def load(where: str, attribute: str) -> Own:
     if not attribute or "=" in attribute:
         raise OwnCodeError(f"{where!r} names no attribute: write {where}:NAME")
     try:
-        guard.enter()
-    except guard.Vanished as how:
+        isolation.enter()
+    except isolation.Vanished as how:
         raise OwnCodeError(f"code of yours has ended the process: {how}") from None
     with DRAWING:
         own = _own(where, attribute)

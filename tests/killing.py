@@ -30,8 +30,18 @@ SAVES = "torch.save"  # once after each epoch
 HALVED = ("fsync", "replace", "sqlite COMMIT")
 PATIENCE = 120.0  # seconds until a command hangs
 NEEDED = (
-    *("relubench.cli", "relubench.commands.training", "relubench.work", "relubench.report"),
-    *("relubench.checks", "relubench.tuning", "relubench.own_code", "relubench.pictures"),
+    *(
+        "relubench.cli",
+        "relubench.commands.training",
+        "relubench.execution.work",
+        "relubench.report",
+    ),
+    *(
+        "relubench.execution.checks",
+        "relubench.execution.tuning",
+        "relubench.user_code",
+        "relubench.formats.pictures",
+    ),
     *("torch._dynamo", "sklearn.datasets", "pandas"),
 )
 READING = ("SELECT", "PRAGMA application_id", "PRAGMA user_version")

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relubench.abreast import abreast, divided
+from relubench.training.parallel import abreast, divided
 
 
 @given(st.lists(st.integers()), st.integers(1, 9))

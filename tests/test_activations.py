@@ -20,9 +20,9 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
 from relubench.activations import ACTIVATIONS, Activation
-from relubench.activations.unit import FAMILIES
-from relubench.inits import INITS
-from relubench.layers import Act
+from relubench.activations.activation import FAMILIES
+from relubench.models.initialisation import INITS
+from relubench.models.layers import Act
 from relubench.noise import Noise
 
 ELEMENTWISE = [a for a in ACTIVATIONS.values() if a.elementwise and a.family != "surrogate"]

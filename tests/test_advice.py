@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relubench.advice import advise
+from relubench.report.advice import advise
 
 
 def row(activation: str, **figures: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from relubench.errors import BadValue
-from relubench.formats import Column, Table
 from relubench.report import Arrangement
+from relubench.table import Column, Table
 
 ROWS = [
     {"name": "b", "half": 1, "score": 0.5, "dead": 0.25},

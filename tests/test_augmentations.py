@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from relubench import engine, seeds
-from relubench.augmentations import AUGMENTATIONS, Augment
+from relubench import seeds
 from relubench.cli import main
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
+from relubench.training import engine
+from relubench.training.augmentations import AUGMENTATIONS, Augment
 
 X = torch.randn(50, 2, 6, 5, generator=torch.Generator().manual_seed(0))
 U = torch.rand(50, 2, generator=torch.Generator().manual_seed(1))

@@ -12,8 +12,8 @@ from relubench.commands import CATALOGS
 from relubench.datasets import DATASETS
 from relubench.errors import BadValue, UnknownName
 from relubench.models import MODELS
-from relubench.optimizers import OPTIMIZERS
-from relubench.perturbations import PERTURBATIONS
+from relubench.training.optimizers import OPTIMIZERS
+from relubench.training.perturbations import PERTURBATIONS
 
 
 def bare(entry: Entry) -> str:

@@ -12,11 +12,11 @@ import pytest
 from sklearn.datasets import load_iris
 
 from relubench.cli import main
-from relubench.datasets import DATASETS, Dataset, cells
+from relubench.datasets import DATASETS, Dataset, csv_cells
+from relubench.datasets.preprocessing import prepare
 from relubench.errors import BadValue, DataError
-from relubench.examples import split
 from relubench.plan import Cell, Preparation, Split
-from relubench.preprocessing import prepare
+from relubench.training.examples import split
 
 IRIS = load_iris()
 KINDS = IRIS.target_names[IRIS.target]
@@ -130,13 +130,15 @@ def test_separators_and_decimal_commas_are_found(
 def test_a_comma_that_may_be_either_follows_the_table() -> None:
     """A decimal comma where another column has one or semicolons part; else thousands."""
     both, clear = ("1,234", "5,678"), ("0,5", "12,25")
-    assert cells.decimal_of([both, clear], ",") == ","
+    assert csv_cells.decimal_of([both, clear], ",") == ","
     for separator, value in ((",", 1234), (";", 1.234)):
-        usual = cells.decimal_of([both], separator)
-        numbers = cells.column("it", "a", both, "auto", usual).numbers
+        usual = csv_cells.decimal_of([both], separator)
+        numbers = csv_cells.column("it", "a", both, "auto", usual).numbers
         assert numbers is not None
         assert numbers[0] == value
-    dots = cells.column("it", "a", ("1.234", "5.678"), "auto", cells.decimal_of([], ";")).numbers
+    dots = csv_cells.column(
+        "it", "a", ("1.234", "5.678"), "auto", csv_cells.decimal_of([], ";")
+    ).numbers
     assert dots is not None
     assert dots[0] == 1.234
 

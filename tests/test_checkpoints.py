@@ -18,13 +18,14 @@ import pytest
 import torch
 from processes import start
 
-from relubench import datasets, engine, examples, states
+from relubench import datasets
 from relubench.activations import ACTIVATIONS
-from relubench.checkpoints import Checkpoint, Unfinished
 from relubench.cli import main
-from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
+from relubench.training import engine, examples, states
+from relubench.training.checkpoints import Checkpoint, Unfinished
+from relubench.training.optimizers import OPTIMIZERS
 
 CELL = Cell(
     dataset="iris",

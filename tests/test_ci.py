@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import pytest
 from test_baseline import SETUP
 
-from relubench import ci
-from relubench.formats import Column, Table
-from relubench.gate import GateRow
+from relubench.baselines import ci
+from relubench.baselines.gate import GateRow
+from relubench.table import Column, Table
 
 AWKWARD = '<a> & "b" \x00\x1b 50 %, c: d\n| ü'
 

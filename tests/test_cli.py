@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-from relubench import engine, listing
 from relubench.activations import ACTIVATIONS
-from relubench.activations.unit import FAMILIES
+from relubench.activations.activation import FAMILIES
 from relubench.cli import Flags, OutputFlags, main
 from relubench.commands import CATALOGS
 from relubench.config import Settings
 from relubench.errors import BadValue
 from relubench.formats import FORMATS, render
+from relubench.report import listing
+from relubench.training import engine
 
 TINY = ["-d", "iris", "-m", "ffnn:hidden=4", "--epochs", "1"]
 RUN_KEYS = {
@@ -113,7 +114,7 @@ def test_compare_says_what_it_can_show_before_it_trains(
     def refuse(*arguments: Any, **keywords: Any) -> Any:
         raise BadValue("not today")
 
-    monkeypatch.setattr("relubench.engine.fit", refuse)
+    monkeypatch.setattr("relubench.training.engine.fit", refuse)
     assert main(["compare", *TINY, "-a", "relu,gelu", "--seeds", "5"]) == 2
     err = capsys.readouterr().err
     assert err.index("5 drawn hold-outs: no mean difference under") < err.index("not today")
@@ -129,7 +130,7 @@ def test_a_growing_comparison_trains_each_seed_once_and_stops(
         trained.extend(cell.seed for cell in stack.cells)
         return fit(stack, *arguments, **keywords)
 
-    monkeypatch.setattr("relubench.engine.fit", counting)
+    monkeypatch.setattr("relubench.training.engine.fit", counting)
     arguments = ["compare", *TINY, "-a", "relu,gelu", "--stack", "2", "--threads", "1"]
     arguments += ["--no-ledger", *GROW]
     assert main([*arguments, "5", "--seeds", "3", "--margin", "accuracy=0.0000001%"]) == 0
@@ -368,7 +369,7 @@ def test_a_dry_run_trains_nothing_and_knows_what_is_finished(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["train", *TINY, "--seeds", "2"]) == 0
-    monkeypatch.setattr("relubench.engine.fit", None)
+    monkeypatch.setattr("relubench.training.engine.fit", None)
     capsys.readouterr()
     arguments = ["train", *TINY, "-a", "relu,gelu", "--seeds", "3", "--stack", "2", "--dry-run"]
     found = rows(arguments, capsys)

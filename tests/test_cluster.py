@@ -17,9 +17,9 @@ import pytest
 from distributed import Client, LocalCluster
 from test_executors import STACKS, fake
 
-from relubench import cluster, executors
 from relubench.cli import main
 from relubench.errors import ClusterError
+from relubench.execution import cluster, executors
 from relubench.plan import Stack
 from relubench.results import RunResult
 

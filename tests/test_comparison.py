@@ -13,11 +13,12 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
 from relubench import report
-from relubench.formats import Table, render
-from relubench.measures import MEASURES
+from relubench.formats import render
+from relubench.metrics.measures import MEASURES
 from relubench.plan import Margin, Split
 from relubench.report import Terms
 from relubench.results import RunResult
+from relubench.table import Table
 
 
 def rows(table: Table) -> dict[str, dict[str, Any]]:

@@ -23,7 +23,7 @@ def read(text: str, tmp_path: Path) -> config.Benchmarks:
 
 
 def settings(**flags: Any) -> config.Settings:
-    return config.settings(config.Benchmarks("b.toml", {}), None, flags, CATALOGS)
+    return config.resolve(config.Benchmarks("b.toml", {}), None, flags, CATALOGS)
 
 
 def plan(command: str = "train", quick: bool = False, **flags: Any) -> Plan:
@@ -129,13 +129,13 @@ def test_a_bad_flag_is_named_with_what_was_got(flag: str, value: Any) -> None:
 
 def test_a_flag_wins_over_the_table_and_seed_over_seeds(tmp_path: Path) -> None:
     benchmarks = read("[benchmark.a]\nepochs = 3\nseeds = 4\nlr = 0.5\n", tmp_path)
-    found = config.settings(benchmarks, "a", {"epochs": 7, "seed": 2}, CATALOGS)
+    found = config.resolve(benchmarks, "a", {"epochs": 7, "seed": 2}, CATALOGS)
     assert (found.epochs, found.lr, found.seed, found.seeds) == ((7,), (0.5,), 2, None)
 
 
 def test_an_unknown_benchmark_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 'smoke'"):
-        config.settings(read("[benchmark.smoke]", tmp_path), "smok", {}, CATALOGS)
+        config.resolve(read("[benchmark.smoke]", tmp_path), "smok", {}, CATALOGS)
 
 
 def test_comma_lists_and_repeated_flags_are_the_same() -> None:
@@ -230,9 +230,9 @@ def test_a_key_depends_on_everything_in_the_cell() -> None:
 def test_a_flag_replaces_all_that_a_table_says_of_where_to_train() -> None:
     table = {"executor": "dask", "scheduler": "tcp://host:1", "lr": [0.1]}
     benchmarks = config.Benchmarks("b.toml", {"far": table})
-    near = config.settings(benchmarks, "far", {"jobs": "2"}, CATALOGS)
+    near = config.resolve(benchmarks, "far", {"jobs": "2"}, CATALOGS)
     assert (near.executor, near.jobs, near.scheduler, near.lr) == (None, 2, None, (0.1,))
-    far = config.settings(benchmarks, "far", {"epochs": "2"}, CATALOGS)
+    far = config.resolve(benchmarks, "far", {"epochs": "2"}, CATALOGS)
     assert (far.executor, far.scheduler) == ("dask", "tcp://host:1")
 
 

@@ -11,7 +11,7 @@ from fabricated import plan, result
 from relubench import config, report
 from relubench.cli import main
 from relubench.commands import CATALOGS
-from relubench.measures import MEASURES
+from relubench.metrics.measures import MEASURES
 from relubench.report import Terms
 from relubench.results import Epoch, RunResult
 
@@ -107,7 +107,7 @@ def test_each_run_takes_its_best_rate_and_the_rows_say_which(
 
 @pytest.mark.parametrize("text", ["train_loss=0.001", "train_loss=1e-3", " train_loss = .001"])
 def test_a_target_has_one_spelling(text: str) -> None:
-    settings = config.settings(config.Benchmarks("", {}), None, {"until": text}, CATALOGS)
+    settings = config.resolve(config.Benchmarks("", {}), None, {"until": text}, CATALOGS)
     assert settings.until == "train_loss=0.001"
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from relubench import bill
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.commands import elements
-from relubench.cost import LOOKS, SAMPLE, Bench, Timings, interleaved, measure
 from relubench.errors import BadValue
 from relubench.plan import Machine
+from relubench.profiling import table
+from relubench.profiling.timing import LOOKS, SAMPLE, Bench, Timings, interleaved, measure
 
 HERE = Machine(data_dir="")
 
@@ -111,7 +111,7 @@ FOUND = [
 
 
 def test_ratios_are_taken_round_by_round() -> None:
-    rows = {row["activation"]: row for row in bill.rows(FOUND, HERE, "2.0")}
+    rows = {row["activation"]: row for row in table.rows(FOUND, HERE, "2.0")}
     assert list(rows) == ["identity", "relu", "gelu", "tanh"]  # by the time of training
     assert [rows["tanh"][f"relative{end}"] for end in ("_low", "", "_high")] == [3, 3, 3]
     assert rows["relu"]["relative"] == 1
@@ -120,7 +120,7 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 
 def test_the_question_is_answered_with_figures() -> None:
-    said = bill.table(FOUND, HERE, "2.0").notes
+    said = table.table(FOUND, HERE, "2.0").notes
     assert said[0] == (
         "At 1 Mi elements, forward and backward, tanh takes 3.00 [3.00, 3.00] times relu's time."
     )

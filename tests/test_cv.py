@@ -12,8 +12,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from relubench import engine
 from relubench.plan import Cell, Machine, Recipe, Split, Stack
+from relubench.training import engine
 
 
 def plain_loop() -> float:

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from relubench import datasets, engine, learning, seeds
+from relubench import datasets, seeds
 from relubench.activations import ACTIVATIONS
-from relubench.examples import Examples, Part, split
-from relubench.networks import Networks
-from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
+from relubench.training import engine, learning
+from relubench.training.examples import Examples, Part, split
+from relubench.training.networks import Networks
+from relubench.training.optimizers import OPTIMIZERS
 
 CELL = Cell(
     dataset="iris",

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from relubench import executors
 from relubench.catalog import Choice, Entry
 from relubench.errors import BadValue
-from relubench.executors import EXECUTORS, Done, Fit
+from relubench.execution import executors
+from relubench.execution.executors import EXECUTORS, Done, Fit
 from relubench.plan import Cell, Stack
 from relubench.results import Environment, RunResult
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from relubench import checks, datasets, engine, files, tuning
+from relubench import datasets, files
 from relubench.cli import main
 from relubench.errors import BadValue
+from relubench.execution import checks, tuning
+from relubench.training import engine
 
 DEVICES = Path("/dev/full")
 
@@ -206,7 +208,7 @@ def test_no_memory_is_one_line_or_a_lost_run(
     monkeypatch.setattr(module, name, no_memory)
     threads = [] if module is tuning else ["--threads", "1", "--stack", "1"]
     arguments = ["train", "-d", "wine", "-m", "ffnn:hidden=4", "--epochs", "1", "--quiet"]
-    monkeypatch.setattr("relubench.commands.assembly.threads", lambda: 2)
+    monkeypatch.setattr("relubench.execution.machines.threads", lambda: 2)
     assert main([*arguments, *threads, "--no-ledger"]) == code
     out, err = capsys.readouterr()
     assert len(err.splitlines()) == (code == 2)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relubench import folds
+from relubench.datasets import folds
 
 labels = st.lists(st.integers(0, 3), min_size=12, max_size=80).map(np.array)
 

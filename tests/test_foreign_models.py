@@ -18,15 +18,16 @@ from test_engine import numbers
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from relubench import datasets, engine, layers
+from relubench import datasets
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.errors import BadValue
-from relubench.models import MODELS, analysis
+from relubench.models import MODELS, analysis, layers, weights
 from relubench.models.analysis import analysed
 from relubench.models.swapping import Swapped, swapped
 from relubench.plan import Cell, Machine, Preparation, Recipe, Stack
 from relubench.results import RunResult
+from relubench.training import engine
 
 NETWORKS = """
 import torch
@@ -259,7 +260,7 @@ def test_networks_fit_the_data_and_learn_a_value_per_unit(
 ) -> None:
     with torch.random.fork_rng(devices=[]):
         network = MODELS.choose(f"torchvision.{name}")(shape, 7, ACTIVATIONS.choose("prelu"))
-    layers.initialise(network, torch.Generator().manual_seed(0))
+    weights.initialise(network, torch.Generator().manual_seed(0))
     layers.draw_noise_from(network, *(torch.Generator().manual_seed(n) for n in (1, 2)))
     outputs = network(torch.randn(4, *shape, generator=torch.Generator().manual_seed(3)))
     assert outputs.shape == (4, 7)

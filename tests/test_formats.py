@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from relubench.formats import FORMATS, Column, Table, by_suffix, render
-from relubench.latex import escape
+from relubench.formats import FORMATS, by_suffix, render
+from relubench.formats.latex import escape
+from relubench.table import Column, Table
 
 ROWS = [
     {"name": "a|b & c_d", "score": 0.98765, "none": None, "lists": [[1, 2], [3, 4]], "ok": True},

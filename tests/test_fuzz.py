@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from relubench import baseline
+from relubench.baselines import record
 from relubench.cli import main
 
 COUNT = 100  # of each kind of file
@@ -235,7 +235,7 @@ def damaged_baseline(path: Path, saved: str, number: int, draw: random.Random) -
     for _ in range(draw.choice([1, 1, 3])):
         found = altered(found, draw)
     if sealed:
-        found["sha256"] = baseline.digest(found)
+        found["sha256"] = record.digest(found)
     path.write_text(json.dumps(found), encoding="utf-8")
     return sealed
 

@@ -11,12 +11,13 @@ import pytest
 from scipy import stats as scipy_stats
 from test_baseline import SETUP, record, row
 
-from relubench import gate
-from relubench.baseline import Record
-from relubench.formats import Table, render
-from relubench.gate import GateRow
-from relubench.measures import MEASURES
+from relubench.baselines import gate
+from relubench.baselines.gate import GateRow
+from relubench.baselines.record import Record
+from relubench.formats import render
+from relubench.metrics.measures import MEASURES
 from relubench.plan import Margin
+from relubench.table import Table
 
 SPREAD = (0.001, -0.002, 0.0, 0.002, -0.001, 0.0015, -0.0015, 0.0005, -0.0005, 0.0)
 DIVERGED = "diverged: the loss is not finite"

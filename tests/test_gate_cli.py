@@ -16,11 +16,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from relubench import baseline, results, work
+from relubench import results
 from relubench.activations import ACTIVATIONS
+from relubench.baselines import record
 from relubench.cli import main
 from relubench.errors import NotComparable
-from relubench.executors import EXECUTORS
+from relubench.execution import work
+from relubench.execution.executors import EXECUTORS
 
 ROOT = Path(__file__).parents[1]
 PLAN = {"-d": "iris", "--lr": "0.01", "--epochs": "20", "-a": "relu,gelu", "--seeds": "8"}
@@ -58,7 +60,7 @@ def changed(change: Callable[[dict[str, Any]], Any], seal: bool = True) -> None:
     found = json.loads(Path("base.json").read_text(encoding="utf-8"))
     change(found)
     if seal:
-        found["sha256"] = baseline.digest(found)
+        found["sha256"] = record.digest(found)
     Path("base.json").write_text(json.dumps(found), encoding="utf-8")
 
 
@@ -241,7 +243,7 @@ def test_no_gate_passes_for_a_baseline_of_which_anything_was_deleted_or_altered(
                 continue  # 0.9 times 0.0
             path.write_text(json.dumps(found), encoding="utf-8")
             with pytest.raises(NotComparable):
-                baseline.read(path)
+                record.read(path)
             if len(place) == 1:
                 assert main([*GATE, "--quiet"]) == 4, (place, other)
 

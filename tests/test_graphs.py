@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from relubench import engine
-from relubench.graphs import WARM_UP, Captured
 from relubench.plan import Cell, Machine, Recipe, Stack
+from relubench.training import engine
+from relubench.training.cuda_graph import WARM_UP, Captured
 
 
 class FakeGraph:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from relubench.heads import HEADS
+from relubench.training.heads import HEADS
 
 OUTPUTS = torch.randn(2, 50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.randint(4, (2, 50), generator=torch.Generator().manual_seed(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -12,69 +13,92 @@ import pytest
 import relubench
 
 PACKAGE = Path(relubench.__file__).parent
+# Packages from the ground up; what lies beside them in relubench/ is the ground.
 FLOORS = [
-    {"plain"},
-    {"guard", "errors", "folds", "stats", "latex", "docstrings"},
-    {"own_imports"},
-    {"own_code", "libraries"},
-    {"plan", "catalog", "files", "pictures", "abreast", "noise"},
-    {"activations", "heads", "metrics", "datasets", "optimizers", "preprocessing"}
-    | {"formats", "results", "seeds"},
-    {"inits", "moments", "records"},
-    {"layers", "cluster", "listing", "neurons", "examples", "ledger", "advice", "plots", "graphs"}
-    | {"measures", "rates", "recording"},
-    {"models", "networks", "report", "portrait", "executors", "config"}
-    | {"augmentations", "perturbations"},
-    {"states"},
-    {"checkpoints", "matching", "paces", "prediction", "baseline", "published"},
-    {"learning", "cost", "gate", "protocols"},
-    {"engine"},
-    {"checks", "tuning", "bill", "console", "ci"},
-    {"work"},
-    {"gatekeeper"},
+    {"ground", "stats"},
+    {"activations", "datasets", "formats", "metrics", "neurons"},
+    {"config", "models"},
+    {"report", "training"},
+    {"execution", "profiling"},
+    {"baselines"},
     {"commands"},
     {"cli"},
     {"__main__"},
 ]
-FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
 FILES = {
-    path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")
+    path.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", "."): path
+    for path in PACKAGE.rglob("*.py")
 }
-MODULES = sorted(name for name in FILES if name != "__init__")
+MODULES = sorted(FILES)
 
 
 def imports(module: str) -> set[str]:
-    """Every module that the source names in an import, inside functions too, or in Deferred(…)."""
-    found = set()
+    """Every name that the source imports, inside functions too, or in Deferred(…)."""
+    names = set()
     for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "Deferred":
-            found.add(ast.literal_eval(node.args[0]))
+            names.add(ast.literal_eval(node.args[0]))
+    return names
+
+
+def neighbours(module: str) -> set[str]:
+    """The modules of relubench that it imports from; a package is its `__init__`."""
+    found = set()
+    for name in imports(module):
+        for candidate in (name, f"{name}.__init__", *(_parents(name))):
+            if candidate in FILES and candidate != module:
+                found.add(candidate)
+                break
     return found
 
 
+def _parents(name: str) -> tuple[str, str]:
+    parent = name.rpartition(".")[0]
+    return parent, f"{parent}.__init__"
+
+
+def package(module: str) -> str:
+    room = module.split(".")[1]
+    return room if room in FLOOR or (PACKAGE / room).is_dir() else "ground"
+
+
+def test_there_are_few_floors() -> None:
+    assert len(FLOORS) <= 12
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert packages == set(FLOOR) - {"ground", "__main__"}
+
+
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_from_floors_below(module: str) -> None:
-    for name in imports(module):
-        if name.startswith("relubench."):
-            other, room = name.split(".")[1], module.split("/")[0]
-            if other in FLOOR:
-                below = FLOOR[other] < FLOOR[room]
-                assert below or other == room, f"{module} imports {other}"
-            else:
-                assert other == "__version__", f"{other} stands on no floor"
+def test_a_module_imports_only_from_its_package_and_floors_below(module: str) -> None:
+    home = package(module)
+    for other in neighbours(module):
+        below = FLOOR[package(other)] < FLOOR[home]
+        assert below or package(other) == home, f"{module} imports {other}"
+
+
+def test_no_import_leads_back() -> None:
+    """A package's `__init__` gathers what is in it, so only what it gathers counts."""
+    graph = {
+        module: {other for other in neighbours(module) if not other.endswith("__init__")}
+        for module in MODULES
+        if not module.endswith("__init__")
+    }
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_libraries_stay_in_their_room(module: str) -> None:
     roots = {name.split(".")[0] for name in imports(module)}
-    assert "typer" not in roots or module.split("/")[0] == "cli"
-    assert "matplotlib" not in roots or module == "plots"
-    assert not roots & {"dask", "distributed"} or module == "cluster"
-    assert "pydantic" not in roots or module in ("config", "records", "baseline")
+    assert "typer" not in roots or package(module) == "cli"
+    assert "matplotlib" not in roots or module == "relubench.formats.plots"
+    assert not roots & {"dask", "distributed"} or module == "relubench.execution.cluster"
+    reading = ("relubench.execution.records", "relubench.baselines.record")
+    assert "pydantic" not in roots or package(module) == "config" or module in reading
 
 
 SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "distributed", "pandas", "PIL"}

@@ -14,11 +14,11 @@ from scipy import stats
 from torch import nn
 from torch.testing import assert_close
 
-from relubench import layers, moments, report
-from relubench.activations import ACTIVATIONS, Activation
+from relubench import report
+from relubench.activations import ACTIVATIONS, Activation, moments
 from relubench.cli import main
-from relubench.inits import INITS
-from relubench.models import MODELS
+from relubench.models import MODELS, layers, weights
+from relubench.models.initialisation import INITS
 from relubench.plan import Cell, Plan
 
 every_activation = pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def network(
 ) -> nn.Module:
     shape = (1, 28, 28) if model == "cnn" else (40,)
     built: nn.Module = MODELS.choose(model)(shape, 10, ACTIVATIONS.choose(activation)).double()
-    layers.initialise(built, torch.Generator().manual_seed(seed), init=init)
+    weights.initialise(built, torch.Generator().manual_seed(seed), init=init)
     return built
 
 
@@ -63,7 +63,7 @@ def second_moments(activation: str, width: int) -> list[float]:
         act.register_forward_pre_hook(lambda act, x: seen.append(float(x[0].square().mean())))
     for seed in range(SEEDS[width]):
         stream = torch.Generator().manual_seed(seed)
-        layers.initialise(built, stream)
+        weights.initialise(built, stream)
         layers.draw_noise_from(built, stream, stream)
         with torch.no_grad():
             built(torch.randn(EXAMPLES, width, generator=stream, dtype=torch.float64))
@@ -74,17 +74,17 @@ def second_moments(activation: str, width: int) -> list[float]:
 @every_activation
 def test_pre_activations_keep_their_second_moment(activation: Activation, width: int) -> None:
     """1, or where an activation scales as its input does, as relu, that of he: twice as much."""
-    held = layers.holding(ACTIVATIONS.choose(activation.name))
+    held = weights.holding(ACTIVATIONS.choose(activation.name))
     off = [found / held.first for found in second_moments(activation.name, width)]
     assert (min(off) > 0.5 and max(off) < 2) or activation.name in NOT_HELD
 
 
 def test_what_nothing_holds_is_known_by_its_growth() -> None:
     """At 64 wide all of them are off by more than twice; lecun_tanh follows its paper."""
-    growing = {name for name in ACTIVATIONS if not layers.holding(ACTIVATIONS.choose(name)).steady}
+    growing = {name for name in ACTIVATIONS if not weights.holding(ACTIVATIONS.choose(name)).steady}
     assert growing == NOT_HELD.keys() - {"lecun_tanh"}
     for name in NOT_HELD:
-        first = layers.holding(ACTIVATIONS.choose(name)).first
+        first = weights.holding(ACTIVATIONS.choose(name)).first
         off = [found / first for found in second_moments(name, 64)]
         assert min(off) < 0.5 or max(off) > 2
 
@@ -214,7 +214,7 @@ def test_what_mixes_is_looked_at_among_others(tmp_path: Path) -> None:
     """Less the mean of 64, of which it is one, its second moment is 63 / 64; alone it is 0."""
     path = tmp_path / "own.py"
     path.write_text("def centred(x):\n    return x - x.mean(dim=1, keepdim=True)\n")
-    held = layers.holding(ACTIVATIONS.choose(f"{path}:centred"))
+    held = weights.holding(ACTIVATIONS.choose(f"{path}:centred"))
     assert 1 / held.variance == pytest.approx(63 / 64, rel=0.02)
 
 
@@ -233,10 +233,10 @@ def test_a_module_that_draws_its_own_parameters_begins_alike_in_every_process(
     )
     held = []
     for seed in (0, 1):
-        layers.HELD.clear()
+        weights.HELD.clear()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            held.append(layers.holding(ACTIVATIONS.choose(f"{path}:Drawn")))
+            held.append(weights.holding(ACTIVATIONS.choose(f"{path}:Drawn")))
     assert held[0] == held[1]
 
 
@@ -303,7 +303,7 @@ def test_a_scheme_is_that_of_a_foreign_models_layers_too(tmp_path: Path) -> None
     drawn = []
     for init in ("he", "lecun"):
         built = model((40,), 10, ACTIVATIONS.choose("gelu"))
-        layers.initialise(built, torch.Generator().manual_seed(0), init=init)
+        weights.initialise(built, torch.Generator().manual_seed(0), init=init)
         drawn.append(next(m for m in built.modules() if isinstance(m, nn.Linear)).weight)
     assert_close(drawn[0], drawn[1] * math.sqrt(2))
 

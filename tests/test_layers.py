@@ -9,15 +9,14 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from relubench import layers
 from relubench.activations import ACTIVATIONS
-from relubench.models import MODELS
+from relubench.models import MODELS, layers, weights
 from relubench.noise import Noise
 
 
 def network(activation: str, model: str = "ffnn:hidden=300x200") -> nn.Module:
     built: nn.Module = MODELS.choose(model)((400,), 10, ACTIVATIONS.choose(activation))
-    layers.initialise(built, torch.Generator().manual_seed(3))
+    weights.initialise(built, torch.Generator().manual_seed(3))
     return built
 
 
@@ -37,7 +36,7 @@ def test_first_layer_has_the_variance_of_its_scheme(activation: str, variance: f
 
 def test_convolutions_count_their_receptive_field() -> None:
     built: nn.Module = MODELS.choose("cnn")((1, 28, 28), 10, ACTIVATIONS.choose("relu"))
-    layers.initialise(built, torch.Generator().manual_seed(3))
+    weights.initialise(built, torch.Generator().manual_seed(3))
     drawn = weight(built, "conv4")
     assert drawn.var().item() == pytest.approx(2 / (64 * 9), rel=0.03)
 
@@ -82,5 +81,5 @@ def test_nothing_touches_the_global_random_state() -> None:
     before = torch.random.get_rng_state()
     with torch.device("meta"):
         built = MODELS.choose("ffnn")((4,), 3, ACTIVATIONS.choose("rrelu"))
-    layers.initialise(built.to_empty(device="cpu"), torch.Generator().manual_seed(0))
+    weights.initialise(built.to_empty(device="cpu"), torch.Generator().manual_seed(0))
     assert torch.equal(before, torch.random.get_rng_state())

@@ -25,11 +25,11 @@ from hypothesis import strategies as st
 from processes import start
 
 import relubench
-from relubench import ledger as ledgers
 from relubench.cli import main
 from relubench.commands import since
 from relubench.errors import BadValue
-from relubench.ledger import Conflict, Context, Ledger, LedgerError, Unwritten
+from relubench.execution import ledger as ledgers
+from relubench.execution.ledger import Conflict, Context, Ledger, LedgerError, Unwritten
 from relubench.plan import Cell, Preparation, Recipe, Split
 from relubench.results import Environment, Epoch, LayerCount, RunResult
 
@@ -516,7 +516,7 @@ def test_a_ledger_on_a_read_only_share_is_read(tmp_path: Path) -> None:
     for folder in [tmp_path, *tmp_path.parents][:3]:
         folder.chmod(0o755)
     script = (
-        "import os, sys; from pathlib import Path; from relubench.ledger import Ledger; "
+        "import os, sys; from pathlib import Path; from relubench.execution.ledger import Ledger; "
         "os.geteuid() or os.setuid(65534); "
         "print(len(list(Ledger(Path(sys.argv[1]), reading=True))))"
     )

@@ -11,7 +11,7 @@ from relubench import config
 from relubench.cli import main
 from relubench.commands import CATALOGS
 from relubench.errors import BadValue, UnknownName
-from relubench.measures import MEASURES, margins
+from relubench.metrics.measures import MEASURES, margins
 from relubench.models import MODELS
 from relubench.plan import Margin
 
@@ -71,9 +71,9 @@ def test_a_benchmark_has_margins_and_the_flag_replaces_them(tmp_path: Path) -> N
     path = tmp_path / "b.toml"
     path.write_text('[benchmark.a]\nmargin = {accuracy = "0.5%", loss = 0.1}\n', encoding="utf-8")
     read = config.read(path, CATALOGS)
-    table = config.settings(read, "a", {}, CATALOGS)
+    table = config.resolve(read, "a", {}, CATALOGS)
     assert table.margin == {"accuracy": Margin(0.005), "loss": Margin(0.1)}
     flags = {"margin": ["dead=1%"]}
-    settings = config.settings(read, "a", flags, CATALOGS)
+    settings = config.resolve(read, "a", flags, CATALOGS)
     plan = config.plan(settings, "compare", False, MODELS)
     assert plan.margins == {"dead": Margin(0.01)}

@@ -65,7 +65,7 @@ def test_undefined_is_not_zero() -> None:
 
 
 def test_silent_examples_are_counted() -> None:
-    from relubench.heads import HEADS
+    from relubench.training.heads import HEADS
 
     outputs = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [0.0, 0.0], [2.0, 3.0]])
     said = prediction(HEADS.choose("relu")(outputs), np.array([0, 0, 0, 1]))

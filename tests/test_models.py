@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from relubench import layers, matching
 from relubench.activations import ACTIVATIONS
 from relubench.errors import BadValue
-from relubench.models import MODELS
+from relubench.models import MODELS, layers, matching, weights
 
 STRUCTURAL = (
     nn.Sequential,
@@ -46,7 +45,7 @@ KINDS = ["relu", "prelu", "rrelu", "maxout", "glu", "crelu"]  # one of each
 
 def build(model: str, shape: tuple[int, ...], outputs: int, activation: str = "relu") -> nn.Module:
     built: nn.Module = MODELS.choose(model)(shape, outputs, ACTIVATIONS.choose(activation))
-    layers.initialise(built, torch.Generator().manual_seed(0))
+    weights.initialise(built, torch.Generator().manual_seed(0))
     return built
 
 

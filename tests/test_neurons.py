@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import nn
 
-from relubench import engine, layers, prediction
 from relubench.activations import ACTIVATIONS
-from relubench.examples import Examples, tensors
-from relubench.heads import HEADS
-from relubench.models import MODELS
-from relubench.networks import Networks
-from relubench.neurons import Counter
+from relubench.models import MODELS, layers, weights
+from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
-from relubench.prediction import predict
 from relubench.results import LayerCount, total
+from relubench.training import engine, prediction
+from relubench.training.examples import Examples, tensors
+from relubench.training.heads import HEADS
+from relubench.training.networks import Networks
+from relubench.training.prediction import predict
 
 SLOPES = {
     "relu": lambda z: float(z > 0),
@@ -31,7 +31,7 @@ SLOPES = {
 
 def network(model: str, shape: tuple[int, ...], activation: str) -> nn.Module:
     built: nn.Module = MODELS.choose(model)(shape, 3, ACTIVATIONS.choose(activation))
-    layers.initialise(built, torch.Generator().manual_seed(0))
+    weights.initialise(built, torch.Generator().manual_seed(0))
     with torch.no_grad():  # kill some units, saturate some, make some rare
         for name, parameter in built.named_parameters():
             if name.endswith("weights.bias"):

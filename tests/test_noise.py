@@ -16,18 +16,18 @@ from scipy import stats
 from test_engine import as_alone, numbers
 from torch import Tensor
 
-from relubench import engine
-from relubench.abreast import abreast
 from relubench.activations import ACTIVATIONS
-from relubench.checkpoints import Checkpoint, Unfinished
 from relubench.cli import main
-from relubench.layers import Dropout
-from relubench.learning import Keys
+from relubench.models.layers import Dropout
 from relubench.noise import Noise
 from relubench.noise import drawn as raw
 from relubench.noise import keys as odd
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
+from relubench.training import engine
+from relubench.training.checkpoints import Checkpoint, Unfinished
+from relubench.training.learning import Keys
+from relubench.training.parallel import abreast
 
 CELL = Cell(
     dataset="iris",
@@ -43,7 +43,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from relubench.layers import Dropout
+from relubench.models.layers import Dropout
 
 
 def whole(shape, classes, activation, *, kind: int = 1):

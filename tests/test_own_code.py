@@ -14,13 +14,15 @@ import torch
 from test_engine import numbers
 from torch.testing import assert_close
 
-from relubench import engine, layers, own_code, own_imports
+from relubench import user_code, user_imports
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
-from relubench.networks import slopes
-from relubench.own_code import OwnCodeError
+from relubench.models import layers
 from relubench.plan import Cell, Machine, Recipe, Stack
 from relubench.results import RunResult
+from relubench.training import engine
+from relubench.training.networks import slopes
+from relubench.user_code import OwnCodeError
 
 UNITS = """
 import torch
@@ -323,7 +325,7 @@ def test_the_digest_covers_what_a_file_takes_from_its_folder(here: Path) -> None
     Path("main.py").write_text("import math, helper\nfrom sub.deep import f\n", encoding="utf-8")
     Path("sub").mkdir()
     sources = {Path("helper.py"): "k = {}", Path("sub/deep.py"): "def f(x): return {} * x"}
-    script = "from relubench.own_code import load; print(load('./main.py', 'f').sha256)"
+    script = "from relubench.user_code import load; print(load('./main.py', 'f').sha256)"
 
     def digest() -> str:
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -342,12 +344,12 @@ def test_the_digest_covers_what_a_file_takes_from_its_folder(here: Path) -> None
 def test_a_file_is_run_again_only_when_it_has_changed(here: Path) -> None:
     path = Path("counted.py")
     path.write_text("thing = object()", encoding="utf-8")
-    first = own_code.load("./counted.py", "thing")
-    assert own_code.load("./counted.py", "thing") is first
+    first = user_code.load("./counted.py", "thing")
+    assert user_code.load("./counted.py", "thing") is first
     path.write_text("thing = object() ", encoding="utf-8")
-    assert own_code.load("./counted.py", "thing").thing is not first.thing
+    assert user_code.load("./counted.py", "thing").thing is not first.thing
     with pytest.raises(OwnCodeError):
-        own_code.load("./counted.py", "other")
+        user_code.load("./counted.py", "other")
 
 
 def test_a_unit_that_this_network_cannot_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -370,11 +372,11 @@ def test_installed_packages_below_the_file_are_not_its_source(
     installed.mkdir(parents=True)
     (installed / "library.py").write_text("scale = 1.0", encoding="utf-8")
     monkeypatch.syspath_prepend(installed)
-    monkeypatch.setattr(own_imports, "INSTALLED", {str(installed)})
+    monkeypatch.setattr(user_imports, "INSTALLED", {str(installed)})
     source = "import library, mine\ndef unit(x): return library.scale * x.relu()"
     Path("mine.py").write_text("", encoding="utf-8")
     Path("with_library.py").write_text(source, encoding="utf-8")
-    own = own_code.load("./with_library.py", "unit")
-    files = own_imports.FINDER.of[own.thing.__module__.split(".")[0]].read
+    own = user_code.load("./with_library.py", "unit")
+    files = user_imports.FINDER.of[own.thing.__module__.split(".")[0]].read
     assert {Path(file).name for file in files} == {"with_library.py", "mine.py"}
-    assert own_code.load("library", "scale").sha256  # one of theirs has its own
+    assert user_code.load("library", "scale").sha256  # one of theirs has its own

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from relubench import engine, own_code, own_imports
+from relubench import user_code, user_imports
 from relubench.activations import ACTIVATIONS
-from relubench.checkpoints import Unfinished
 from relubench.cli import main
 from relubench.models import MODELS
-from relubench.own_code import Own, OwnCodeError
 from relubench.plan import Cell, Machine, Recipe, Stack
+from relubench.training import engine
+from relubench.training.checkpoints import Unfinished
+from relubench.user_code import Own, OwnCodeError
 
 IRIS = ["-d", "iris", "--epochs", "1"]
 WIDTHS = {"one": 8, "two": 16}  # by folder: each has files of the same names
@@ -81,7 +82,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     left = {name: getattr(sys.modules[name], "__file__", None) for name in {*sys.modules} - modules}
     public = [name for name, file in left.items() if file and file.startswith(str(tmp_path))]
-    assert all(name.startswith(own_imports.PREFIX) for name in public)
+    assert all(name.startswith(user_imports.PREFIX) for name in public)
     assert sys.path == path
 
 
@@ -112,15 +113,15 @@ def hidden(name: str) -> int:
 
 def read(own: Own) -> set[str]:
     """The files that a digest covers."""
-    covered = own_imports.FINDER.of[own.thing.__module__.partition(".")[0]].read
+    covered = user_imports.FINDER.of[own.thing.__module__.partition(".")[0]].read
     return {Path(file).relative_to(Path.cwd()).as_posix() for file in covered}
 
 
 def forget() -> None:
     """As in a process that begins now."""
-    own_code.LOADED.clear()
+    user_code.LOADED.clear()
     for name in [*sys.modules]:
-        if name.startswith(own_imports.PREFIX):
+        if name.startswith(user_imports.PREFIX):
             del sys.modules[name]
 
 
@@ -130,7 +131,7 @@ def test_each_import_is_its_own_and_the_digest_covers_it(
     spelling: str, folders: tuple[str, str]
 ) -> None:
     write_all(spelling)
-    owns = {folder: own_code.load(f"./{folder}/{spelling}.py", "net") for folder in folders}
+    owns = {folder: user_code.load(f"./{folder}/{spelling}.py", "net") for folder in folders}
     found = {folder: hidden(f"./{folder}/{spelling}.py:net") for folder in folders}
     assert found == WIDTHS
     for folder, own in owns.items():
@@ -143,9 +144,9 @@ def test_a_helper_of_another_file_is_not_found() -> None:
     write("one/only_here.py", "")
     write("two/nets.py", "import only_here")
     with pytest.raises(OwnCodeError, match="has no attribute"):
-        own_code.load("one/nets.py", "net")
+        user_code.load("one/nets.py", "net")
     with pytest.raises(OwnCodeError, match="ModuleNotFoundError: No module named 'only_here'"):
-        own_code.load("two/nets.py", "net")
+        user_code.load("two/nets.py", "net")
 
 
 @pytest.mark.parametrize("names", ["one/sub/nets.py two/sub/nets.py", "two.sub.nets one.sub.nets"])
@@ -159,7 +160,7 @@ def test_a_file_of_a_package_is_a_module_of_it(names: str) -> None:
     for name in names.split():
         assert hidden(f"{name}:net") == WIDTHS[name[:3]]
         parts = ["__init__", "sub/__init__", "sub/nets", "beside", "absolute"]
-        covered = read(own_code.load(name, "net"))
+        covered = read(user_code.load(name, "net"))
         assert covered == {f"{name[:3]}/{part}.py" for part in parts}
 
 
@@ -169,7 +170,7 @@ def test_dotted_modules_and_files_keep_apart() -> None:
     write("one/utils.py", "WIDTH = 8")
     write("one/nets.py", f"import utils\n{dedent(NET).format('utils.WIDTH')}")
     assert [hidden(name) for name in ("one.nets:net", "one/nets.py:net")] == [5, 8]
-    assert read(own_code.load("one.nets", "net")) == {"one/nets.py", "utils.py"}
+    assert read(user_code.load("one.nets", "net")) == {"one/nets.py", "utils.py"}
 
 
 def test_a_unit_and_a_model_each_have_their_helper(machine: Machine) -> None:
@@ -193,8 +194,8 @@ def test_worker_processes_tell_them_apart(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_module_that_relubench_uses_is_the_same_one() -> None:
     write("relubench.py", "")
-    write("nets.py", "from relubench.layers import Act\nimport math, sys, torch")
-    assert own_code.load("./nets.py", "Act").thing is sys.modules["relubench.layers"].Act
+    write("nets.py", "from relubench.models.layers import Act\nimport math, sys, torch")
+    assert user_code.load("./nets.py", "Act").thing is sys.modules["relubench.models.layers"].Act
 
 
 # --- edits ----------------------------------------------------------------------------------------
@@ -205,22 +206,22 @@ def test_an_edited_helper_is_loaded_again_and_has_another_digest(spelling: str) 
     """Within a second, and as long as before: a compiled file would count as fresh."""
     write_all(spelling)
     name = f"one/{spelling}.py"
-    first = own_code.load(name, "net")
-    assert own_code.load(name, "net") is first
+    first = user_code.load(name, "net")
+    assert user_code.load(name, "net") is first
     assert hidden(f"{name}:net") == 8
     helper = next(h for h in SPELLINGS[spelling][2].split() if "{" in HELPERS[h])
     write(f"one/{helper}", HELPERS[helper].format(9))
-    assert own_code.load(name, "net").sha256 != first.sha256
+    assert user_code.load(name, "net").sha256 != first.sha256
     assert hidden(f"{name}:net") == 9
     write(f"one/{helper}", HELPERS[helper].format(8))
-    assert own_code.load(name, "net") is first
+    assert user_code.load(name, "net") is first
 
 
 def test_a_new_file_that_comes_first_is_seen() -> None:
     write("nets.py", "import tabulate\nthing = tabulate.__file__")
-    first = own_code.load("nets.py", "thing")
+    first = user_code.load("nets.py", "thing")
     write("tabulate.py", "")
-    assert own_code.load("nets.py", "thing").sha256 != first.sha256
+    assert user_code.load("nets.py", "thing").sha256 != first.sha256
 
 
 def test_text_that_moves_from_one_helper_to_another_changes_the_digest() -> None:
@@ -229,7 +230,7 @@ def test_text_that_moves_from_one_helper_to_another_changes_the_digest() -> None
         write("nets.py", "import a, b")
         write("a.py", a)
         write("b.py", b)
-        digests.add(own_code.load("nets.py", "a").sha256)
+        digests.add(user_code.load("nets.py", "a").sha256)
     assert len(digests) == 2
 
 
@@ -250,16 +251,16 @@ def test_an_edited_helper_is_never_answered_from_the_ledger(
 
 def test_a_command_and_its_workers_keep_to_one_version() -> None:
     write_all("lazy")
-    with own_code.held():
-        first = own_code.load("one/lazy.py", "net")
+    with user_code.held():
+        first = user_code.load("one/lazy.py", "net")
         write("one/utils.py", "WIDTH = 9")
-        assert own_code.load("one/lazy.py", "net") is first
+        assert user_code.load("one/lazy.py", "net") is first
         assert hidden("one/lazy.py:net") == 8  # what the digest covers, not what is there by now
-        digests = own_code.held_digests()
-    assert own_code.as_held(digests, own_code.load, "one/lazy.py", "net") is first
+        digests = user_code.held_digests()
+    assert user_code.as_held(digests, user_code.load, "one/lazy.py", "net") is first
     forget()
     with pytest.raises(OwnCodeError, match=r"one/lazy\.py has changed since this command began"):
-        own_code.as_held(digests, own_code.load, "one/lazy.py", "net")
+        user_code.as_held(digests, user_code.load, "one/lazy.py", "net")
 
 
 def test_an_unfinished_training_is_gone_on_with_by_the_same_code(
@@ -278,7 +279,7 @@ def test_a_module_that_the_digest_cannot_cover_is_refused() -> None:
     name = "__import__('ut' + 'ils').WIDTH"
     write("nets.py", dedent(NET).format(name))
     write("utils.py", "WIDTH = 8")
-    with pytest.raises(own_imports.LateImport, match=r"utils\.py is imported while"):
+    with pytest.raises(user_imports.LateImport, match=r"utils\.py is imported while"):
         hidden("nets.py:net")
 
 
@@ -299,8 +300,8 @@ def test_its_classes_can_be_looked_up_by_their_modules() -> None:
         """,
     )
     write("helper.py", "class Part: pass")
-    conf: Any = own_code.load("confs.py", "Conf").thing
-    part: Any = own_code.load("confs.py", "Part").thing
+    conf: Any = user_code.load("confs.py", "Conf").thing
+    part: Any = user_code.load("confs.py", "Part").thing
     assert typing.get_type_hints(conf) == {"part": typing.Optional[part]}  # noqa: UP045
     assert isinstance(pickle.loads(pickle.dumps(conf(part()))).part, part)
 
@@ -309,7 +310,7 @@ def test_errors_tell_the_names_that_the_user_wrote() -> None:
     write("nets.py", "import package.none")
     write("package/__init__.py", "")
     with pytest.raises(OwnCodeError, match=r"No module named 'package\.none'"):
-        own_code.load("nets.py", "net")
+        user_code.load("nets.py", "net")
 
 
 def test_what_is_drawn_at_import_is_the_same_in_each_process_and_leaves_no_trace() -> None:
@@ -327,7 +328,7 @@ def test_what_is_drawn_at_import_is_the_same_in_each_process_and_leaves_no_trace
         torch.manual_seed(seed)
         write("draws.py", dedent(source) + edit)
         before = torch.random.get_rng_state()
-        found.append(own_code.load("draws.py", "drawn").thing)
+        found.append(user_code.load("draws.py", "drawn").thing)
         assert torch.equal(torch.random.get_rng_state(), before)
         assert random.random() == random.Random(seed).random()
     assert found[0] == found[1]

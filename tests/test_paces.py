@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from relubench.networks import Networks
-from relubench.optimizers import OPTIMIZERS
-from relubench.paces import Paces
+from relubench.training.networks import Networks
+from relubench.training.optimizers import OPTIMIZERS
+from relubench.training.step_groups import Paces
 
 CELLS, TIMES = 10, 1000
 

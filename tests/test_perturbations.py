@@ -10,11 +10,12 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from relubench import engine, seeds
+from relubench import seeds
 from relubench.cli import main
-from relubench.perturbations import PERTURBATIONS, perturbed
+from relubench.datasets.preprocessing import moments, prepare
 from relubench.plan import Cell, Machine, Preparation, Recipe, Stack
-from relubench.preprocessing import moments, prepare
+from relubench.training import engine
+from relubench.training.perturbations import PERTURBATIONS, perturbed
 
 NAMES = ("gaussian:0.1", "dropout:0.5", "shift:0.2")
 X = torch.full((400, 50), 3.0)

@@ -6,9 +6,10 @@ import math
 
 import pytest
 
-from relubench.formats import Column, Table, render
-from relubench.pictures import MARKS, ROWS, WIDE, Curve, Panel, Picture, draw, ticks
-from relubench.plots import _broken
+from relubench.formats import render
+from relubench.formats.pictures import MARKS, ROWS, WIDE, draw, ticks
+from relubench.formats.plots import _broken
+from relubench.table import Column, Curve, Panel, Picture, Table
 
 X = [number / 64 for number in range(-320, 321)]
 

@@ -15,14 +15,14 @@ from test_neurons import count
 from torch import nn
 from torch.testing import assert_close
 
-from relubench import engine, layers, matching
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.errors import BadValue
-from relubench.models import MODELS
-from relubench.networks import Networks, slopes
+from relubench.models import MODELS, layers, matching, weights
 from relubench.noise import Noise
 from relubench.plan import Cell, Machine
+from relubench.training import engine
+from relubench.training.networks import Networks, slopes
 
 Pieces = np.ndarray  # (pieces, …)
 
@@ -61,7 +61,7 @@ def sample(module: layers.Act, width: int, *positions: int) -> torch.Tensor:
 
 def build(model: str, shape: tuple[int, ...], activation: str) -> nn.Module:
     built: nn.Module = MODELS.choose(model)(shape, 3, ACTIVATIONS.choose(activation))
-    layers.initialise(built, torch.Generator().manual_seed(0))
+    weights.initialise(built, torch.Generator().manual_seed(0))
     return built
 
 

@@ -15,14 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_baseline import SETUP
 
-from relubench import ci
+from relubench.baselines import ci
+from relubench.baselines.gate import GateRow
 from relubench.cli import main
 from relubench.cli.terminal import say
 from relubench.commands.comparing import refused
 from relubench.errors import BadValue, UnknownName
-from relubench.formats import FORMATS, Column, Table, render
-from relubench.gate import GateRow
-from relubench.plain import for_json, hidden, plain
+from relubench.formats import FORMATS, render
+from relubench.printable import for_json, hidden, plain
+from relubench.table import Column, Table
 
 NAMES = {
     "plain": "leaky_relu:negative_slope=0.2",

@@ -12,7 +12,7 @@ from scipy import integrate, stats
 
 from relubench.activations import ACTIVATIONS, Activation
 from relubench.cli import main
-from relubench.portrait import Portrait, arity, portray, window
+from relubench.profiling.analysis import Portrait, arity, portray, window
 
 every_activation = pytest.mark.parametrize(
     "activation", list(ACTIVATIONS.values()), ids=lambda entry: entry.name

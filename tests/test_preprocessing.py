@@ -8,8 +8,8 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from relubench.datasets.preprocessing import prepare
 from relubench.plan import Preparation
-from relubench.preprocessing import prepare
 
 rng = np.random.default_rng(0)
 TABLE = rng.normal(3, 2, (60, 7)) @ rng.normal(size=(7, 7))

@@ -11,14 +11,17 @@ import torch
 from fabricated import result
 from torch import nn
 
-from relubench import config, engine, folds, protocols, seeds
+from relubench import config, seeds
 from relubench.cli import main
 from relubench.commands import CATALOGS
 from relubench.config import Published
-from relubench.examples import tensors
+from relubench.datasets import folds
 from relubench.models import MODELS
 from relubench.plan import Cell, Machine, Plan, Recipe, Split, Stack
+from relubench.report import protocols
 from relubench.results import Epoch, RunResult
+from relubench.training import engine
+from relubench.training.examples import tensors
 
 CARRIED = Cell(
     dataset="iris",
@@ -92,14 +95,14 @@ def test_on_labels_of_chance_only_carried_weights_seem_to_know(
 def test_nothing_but_the_flag_carries_weights(command: str) -> None:
     benchmarks = config.read(Path(__file__).parents[1] / "benchmarks.toml", CATALOGS)
     for name in benchmarks.tables:
-        settings = config.settings(benchmarks, name, {}, CATALOGS)
+        settings = config.resolve(benchmarks, name, {}, CATALOGS)
         plan = config.plan(settings, command, False, MODELS)
         assert not any(cell.split.carried for cell in plan.cells)
 
 
 def test_the_plan_has_every_fold_one_run_through_them_and_one_on_the_whole() -> None:
     flags = {"dataset": ["iris"], "activation": ["relu", "elu"], "seeds": 2, "folds": 3}
-    settings = config.settings(config.Benchmarks("", {}), None, flags, CATALOGS)
+    settings = config.resolve(config.Benchmarks("", {}), None, flags, CATALOGS)
     plan = config.protocols(settings, "cv", False, MODELS)
     splits = {
         *(Split(folds=3, fold=fold) for fold in range(3)), Split(folds=3), Split()

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from relubench import config, published
+from relubench import config
 from relubench.cli import main
 from relubench.commands import CATALOGS
 from relubench.config import Published
 from relubench.errors import BadValue
+from relubench.report import published
 
 ENTRY = Published(activation="relu", value=0.9, source="a paper", confirmed=True)
 ROW = {"dataset": "iris", "model": "ffnn", "activation": "relu", "head": "softmax", "lr": 0.1} | {
@@ -110,7 +111,7 @@ def test_figures_share_what_stands_above_them(tmp_path: Path) -> None:
     shared = '[[benchmark.b.published]]\nsource = "s"\nconfirmed = true\nmetric = "dead"\n'
     inner = 'figures = [{ activation = "elu", value = 0.1 }, { value = 0.2, metric = "loss" }]\n'
     file.write_text(f"[benchmark.b]\n{shared}{inner}", encoding="utf-8")
-    found = config.settings(config.read(file, CATALOGS), "b", {}, CATALOGS).published
+    found = config.resolve(config.read(file, CATALOGS), "b", {}, CATALOGS).published
     assert found == (
         Published(activation="elu", value=0.1, metric="dead", source="s", confirmed=True),
         Published(value=0.2, metric="loss", source="s", confirmed=True),
@@ -129,8 +130,8 @@ def test_every_study_has_a_quick_form_and_every_figure_a_row() -> None:
     studies = [name for name, table in found.tables.items() if "published" in table]
     assert len(studies) >= 11
     for name in studies:
-        full = config.settings(found, name, {}, CATALOGS)
-        quick = config.settings(found, name, {}, CATALOGS, quick=True)
+        full = config.resolve(found, name, {}, CATALOGS)
+        quick = config.resolve(found, name, {}, CATALOGS, quick=True)
         cells = config.plan(full, "compare", False, CATALOGS["model"]).cells
         fewer = config.plan(quick, "compare", True, CATALOGS["model"]).cells
         work = [sum(cell.recipe.epochs for cell in each) for each in (cells, fewer)]

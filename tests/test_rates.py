@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from relubench import datasets, engine
-from relubench.checkpoints import Unfinished
-from relubench.examples import split
+from relubench import datasets
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
+from relubench.training import engine
+from relubench.training.checkpoints import Unfinished
+from relubench.training.examples import split
 
 RATES = (0.0001, 0.01, 0.3)
 RECIPE = Recipe(epochs=3, batch_size=16, lr=RATES[0], rates=",".join(map(str, RATES)))

@@ -13,15 +13,15 @@ import torch
 from test_models import TINY
 from torch import Tensor, library
 
-from relubench import engine, recording
 from relubench.activations import ACTIVATIONS
-from relubench.examples import Examples, Part
-from relubench.heads import HEADS
-from relubench.learning import Learner
-from relubench.networks import CannotStack, Networks
-from relubench.optimizers import OPTIMIZERS
 from relubench.plan import Cell, Machine, Recipe
-from relubench.recording import Recorded
+from relubench.training import engine, recorded_step
+from relubench.training.examples import Examples, Part
+from relubench.training.heads import HEADS
+from relubench.training.learning import Learner
+from relubench.training.networks import CannotStack, Networks
+from relubench.training.optimizers import OPTIMIZERS
+from relubench.training.recorded_step import Recorded
 
 SHAPE, SIZES = (1, 16, 16), [11, 9, 6]  # batches of 4: a full one, a padded one, one of two cells
 CELL = Cell(
@@ -114,7 +114,7 @@ def test_a_step_whose_tensors_go_other_ways_is_taken_as_it_is() -> None:
 
 
 def test_a_large_step_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "LARGE", 100)
+    monkeypatch.setattr(recorded_step, "LARGE", 100)
     total = torch.zeros(())
     recorded = Recorded(lambda x: total.add_((x * x).sum()), plain=1)
     for size in (3, 30, 3, 30):

@@ -9,9 +9,10 @@ import pytest
 from fabricated import BASE, FIXED, LAYERS, plan, result, runs
 
 from relubench import report
-from relubench.formats import Table, render
+from relubench.formats import render
 from relubench.plan import Split
 from relubench.results import Epoch, RunResult
+from relubench.table import Table
 
 COMPARED = [
     *runs("relu", 0.0),

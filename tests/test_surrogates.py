@@ -14,13 +14,14 @@ from test_neurons import count
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from relubench import engine, layers
 from relubench.activations import ACTIVATIONS
 from relubench.activations.surrogates import SHAPES
 from relubench.cli import main
 from relubench.errors import BadValue, UnknownName
-from relubench.networks import Networks
+from relubench.models import layers
 from relubench.plan import Cell, Machine
+from relubench.training import engine
+from relubench.training.networks import Networks
 
 # Slopes as their papers have them, or, of pd_relu, as its docstring does.
 BELOW: dict[str, Callable[[float], float]] = {

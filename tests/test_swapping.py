@@ -20,14 +20,13 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 from torch.testing import assert_close
 
-from relubench import layers
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.errors import BadValue
-from relubench.models import analysis
+from relubench.models import analysis, layers, weights
 from relubench.models.analysis import analysed
 from relubench.models.swapping import Swapped, swapped
-from relubench.networks import Networks
+from relubench.training.networks import Networks
 
 Function = Callable[[Tensor], Tensor]
 
@@ -479,7 +478,7 @@ def test_lazy_old_normed_and_pruned_layers_are_swapped() -> None:
     for network in (lazy, normed, pruned):
         made = swapped("it", network, ACTIVATIONS.choose("mish"), analysed("it", network, (4,)))
         assert list(units(made).values()) == [6]
-        layers.initialise(made, torch.Generator().manual_seed(0))
+        weights.initialise(made, torch.Generator().manual_seed(0))
         assert made(drawn(5, 4)).shape == (5, 3)
     assert (pruned.before.weight == 0).sum() == 12  # pruned weights stay so
 
@@ -559,7 +558,7 @@ class Features(nn.Module):
         return outputs
 
 
-def weights(*shape: int) -> nn.Parameter:
+def parameter(*shape: int) -> nn.Parameter:
     return nn.Parameter(drawn(*shape))
 
 
@@ -569,32 +568,32 @@ def column(bias: Tensor, axes: int) -> Tensor:
 
 # (examples, 8 tokens, 8 numbers) to (examples, 24); `relu` of what has the bias added
 BODIES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "x @ w": (lambda s, x: F.relu(x @ s.w + s.bias).mean(1), {"w": weights(8, 24)}),
-    "matmul": (lambda s, x: F.relu(torch.matmul(x, s.w) + s.bias).mean(1), {"w": weights(8, 24)}),
+    "x @ w": (lambda s, x: F.relu(x @ s.w + s.bias).mean(1), {"w": parameter(8, 24)}),
+    "matmul": (lambda s, x: F.relu(torch.matmul(x, s.w) + s.bias).mean(1), {"w": parameter(8, 24)}),
     "w @ x": (
         lambda s, x: F.relu(s.w @ x.mT + column(s.bias, 1)).mean(2),
-        {"w": weights(24, 8)},
+        {"w": parameter(24, 8)},
     ),
-    "F.linear": (lambda s, x: F.relu(F.linear(x, s.w, s.bias)).mean(1), {"w": weights(24, 8)}),
+    "F.linear": (lambda s, x: F.relu(F.linear(x, s.w, s.bias)).mean(1), {"w": parameter(24, 8)}),
     "einsum": (
         lambda s, x: F.relu(torch.einsum("btf,fh->bth", x, s.w) + s.bias).mean(1),
-        {"w": weights(8, 24)},
+        {"w": parameter(8, 24)},
     ),
     "einsum with dots": (
         lambda s, x: F.relu(torch.einsum("...f,hf->...h", x, s.w) + s.bias).mean(1),
-        {"w": weights(24, 8)},
+        {"w": parameter(24, 8)},
     ),
     "tensordot": (
         lambda s, x: F.relu(torch.tensordot(x, s.w, 1) + s.bias).mean(1),
-        {"w": weights(8, 24)},
+        {"w": parameter(8, 24)},
     ),
     "bmm": (
         lambda s, x: F.relu(torch.bmm(x, s.w.expand(len(x), 8, 24)) + s.bias).mean(1),
-        {"w": weights(8, 24)},
+        {"w": parameter(8, 24)},
     ),
     "addmm of all tokens": (
         lambda s, x: F.relu(torch.addmm(s.bias, x.reshape(-1, 8), s.w)).view(-1, 8, 24).mean(1),
-        {"w": weights(8, 24)},
+        {"w": parameter(8, 24)},
     ),
     "a dense layer of all tokens": (
         lambda s, x: F.relu(s.l(x.reshape(-1, 8)) + s.bias).view(len(x), 8, 24).mean(1),
@@ -684,15 +683,15 @@ BODIES: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "a graph": (
         lambda s, x: F.relu(s.w @ s.l(x) + s.bias).mean(1),
-        {"w": weights(8, 8), "l": nn.Linear(8, 24)},
+        {"w": parameter(8, 8), "l": nn.Linear(8, 24)},
     ),
     "a graph by einsum": (
         lambda s, x: F.relu(torch.einsum("vw,bwf->bvf", s.w, s.l(x)) + s.bias).mean(1),
-        {"w": weights(8, 8), "l": nn.Linear(8, 24)},
+        {"w": parameter(8, 8), "l": nn.Linear(8, 24)},
     ),
     "heads of their own": (
         lambda s, x: F.relu((x[:, None] @ s.w) + s.bias.view(4, 1, 6)).mean(2).flatten(1),
-        {"w": weights(4, 8, 6)},
+        {"w": parameter(4, 8, 6)},
     ),
     "tokens normalised": (
         lambda s, x: F.relu(s.n(s.l(x)) + s.bias).mean(1),
@@ -700,7 +699,7 @@ BODIES: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "a product by hand": (
         lambda s, x: F.relu((x[..., None] * s.w).sum(2) + s.bias).mean(1),
-        {"w": weights(8, 24)},
+        {"w": parameter(8, 24)},
     ),
 }
 
@@ -1012,9 +1011,9 @@ def test_other_weights_are_another_run(
     assert main(command) == main(command) == 0
     assert "1 of 1 run taken" in capsys.readouterr().err
     torch.save({key: value + 1 for key, value in nets.items()}, "w.pt")
-    from relubench.models import own
+    from relubench.models import user_defined
 
-    own.known.cache_clear()  # as in another process
+    user_defined.known.cache_clear()  # as in another process
     assert main(command) == 0
     assert "taken" not in capsys.readouterr().err
 

@@ -18,10 +18,10 @@ from sklearn.preprocessing import OneHotEncoder
 from relubench import datasets
 from relubench.cli import main
 from relubench.datasets import DATASETS, Dataset
+from relubench.datasets.preprocessing import prepare
 from relubench.datasets.tables import encode
 from relubench.errors import BadValue, DataError
 from relubench.plan import Preparation
-from relubench.preprocessing import prepare
 
 rng = np.random.default_rng(0)
 FRAME = pd.DataFrame(

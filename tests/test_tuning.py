@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from relubench import tuning
+from relubench.execution import tuning
+from relubench.execution.tuning import Tuning, tune
 from relubench.plan import Cell, Machine, Recipe
-from relubench.tuning import Tuning, tune
 
 CELLS = [
     Cell(dataset="iris", model="ffnn:hidden=8", activation="relu", seed=seed, recipe=Recipe())

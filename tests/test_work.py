@@ -12,15 +12,16 @@ import pytest
 from torch import Tensor
 from torch.nn import functional as F
 
-from relubench import engine, ledger
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
-from relubench.console import Console
-from relubench.ledger import Ledger
+from relubench.execution import ledger
+from relubench.execution.ledger import Ledger
+from relubench.execution.progress import Console
+from relubench.execution.tuning import Tuning
+from relubench.execution.work import Work
 from relubench.plan import Cell, Machine, Plan, Stack
 from relubench.results import RunResult, lost
-from relubench.tuning import Tuning
-from relubench.work import Work
+from relubench.training import engine
 
 CELLS = tuple(
     Cell(dataset="iris", model="ffnn:hidden=4", activation="relu", seed=seed) for seed in range(12)

@@ -8,8 +8,16 @@ several pre-activations gets them as (pieces, examples, units, …) and returns 
 At ±∞ the value is the limit, or NaN where the formula reads ∞ · 0 or ∞ - ∞; a NaN stays NaN.
 """
 
-from relubench.activations import exponential, pieces, rectifiers, saturating, smooth, surrogates
-from relubench.activations.unit import ACTIVATIONS, Activation
+from relubench.activations import (
+    exponential,
+    pieces,
+    rectifiers,
+    saturating,
+    smooth,
+    sources,
+    surrogates,
+)
+from relubench.activations.activation import ACTIVATIONS, Activation
 
 __all__ = ["ACTIVATIONS", "Activation", "exponential", "pieces", "rectifiers", "saturating"]
-__all__ += ["smooth", "surrogates"]
+__all__ += ["smooth", "sources", "surrogates"]

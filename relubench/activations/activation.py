@@ -1,4 +1,4 @@
-"""What a unit is: one function and its facts."""
+"""What an activation is: one function and its facts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from relubench.catalog import Catalog, Deferred, Entry
-from relubench.own_code import Own
+from relubench.catalog import Catalog, Entry
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from relubench.activations import own
-else:
-    own = Deferred("relubench.activations.own")
 
 # In the order of `list`; within a family the order is the file's.
 FAMILIES = {
@@ -86,9 +81,4 @@ class Activation(Entry):
         return bool(self.flat)
 
 
-def _own(name: str, code: Own) -> Activation:
-    entry: Activation = own.activation(name, code)
-    return entry
-
-
-ACTIVATIONS: Catalog[Activation] = Catalog("activation", Activation, own=_own)
+ACTIVATIONS: Catalog[Activation] = Catalog("activation", Activation)

@@ -6,7 +6,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
-from relubench.activations.unit import ACTIVATIONS
+from relubench.activations.activation import ACTIVATIONS
 from relubench.catalog import Deferred
 
 if TYPE_CHECKING:

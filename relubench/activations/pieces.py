@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from relubench.activations.unit import ACTIVATIONS
+from relubench.activations.activation import ACTIVATIONS
 from relubench.catalog import Deferred
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from relubench.activations.unit import ACTIVATIONS
+from relubench.activations.activation import ACTIVATIONS
 from relubench.catalog import Deferred
 from relubench.errors import BadValue, suggestion
 

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relubench.activations.unit import Activation
+from relubench.activations.activation import Activation
 from relubench.catalog import KINDS, Choice
 from relubench.errors import Terminated
-from relubench.own_code import Own, OwnCodeError, brief
+from relubench.user_code import Own, OwnCodeError, brief
 
 Unit = Callable[[Tensor], Any]
 

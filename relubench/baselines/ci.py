@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from relubench.formats import Row, Table, counted, github, markdown
-from relubench.gate import GateRow
-from relubench.plain import for_json, plain
+from relubench.baselines.gate import GateRow
+from relubench.formats import github, markdown
+from relubench.printable import for_json, plain
+from relubench.table import Row, Table
+from relubench.wording import counted
 
 SUMMARY_BYTES = 2**20  # of a step's summary; GitHub drops one that is longer
 CUT = "\n\nThe rest is left out: a summary has at most 1 MiB.\n"

@@ -13,11 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from relubench import stats
-from relubench.baseline import Record, Row, Setup, clock, surroundings
-from relubench.formats import Column, Table, counted
-from relubench.measures import MEASURES
+from relubench.baselines.record import Record, Row, Setup, clock, surroundings
+from relubench.metrics.measures import MEASURES
 from relubench.plan import Margin
 from relubench.report import UNDEFINED, p_value, significant
+from relubench.table import Column, Table
+from relubench.wording import counted
 
 ALPHA = 0.05
 DEFAULT = {"accuracy": MEASURES["accuracy"].margin}

@@ -16,12 +16,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from relubench import __version__, files
 from relubench.errors import BadValue, NotComparable
-from relubench.formats import counted
-from relubench.ledger import Context
-from relubench.measures import MEASURES
-from relubench.plan import grouped
+from relubench.grouping import grouped
+from relubench.metrics.measures import MEASURES
 from relubench.report import run_row, setup_row
-from relubench.results import LOST, RunResult
+from relubench.results import LOST, Context, RunResult
+from relubench.wording import counted
 
 FORMAT = 2
 # What names a row: dataset, model, activation, head, recipe, preparation.

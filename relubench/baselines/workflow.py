@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from relubench import baseline, ci, gate, report
-from relubench.baseline import Record
-from relubench.console import Console
+from relubench import report
+from relubench.baselines import ci, gate, record
+from relubench.baselines.gate import GateRow
+from relubench.baselines.options import Asked
+from relubench.baselines.record import Record
 from relubench.errors import BadValue, NotComparable
-from relubench.formats import Table
-from relubench.gate import GateRow
-from relubench.plan import Asked, Plan, Stack
+from relubench.execution.progress import Console
+from relubench.execution.work import Work
+from relubench.plan import Plan, Stack
 from relubench.results import RunResult
-from relubench.work import Work
+from relubench.table import Table
 
 if TYPE_CHECKING:
     from relubench.config import Settings
@@ -41,7 +43,7 @@ def known(asked: Asked, console: Console) -> Record | None:
 
     Raises NotComparable where it is damaged, or must be there and is not.
     """
-    base = baseline.read(asked.baseline) if asked.baseline else None
+    base = record.read(asked.baseline) if asked.baseline else None
     if asked.baseline and base is None:
         missing = f"{asked.baseline}: there is no baseline yet; this makes one: {asked.remedy}"
         if asked.require:
@@ -58,12 +60,12 @@ def planned(work: Work, asked: Asked, base: Record | None) -> Record:
     stacks = [Stack(tuple(cells), tuned.threads) for cells, tuned in work.tuned]
     setups = [(report.setup_row(stack.cells[0]), work.context(stack)) for stack in stacks]
     before = any(work.known(stack) for stack in stacks)
-    machine = None if before else baseline.machine_class(work.machine.device)
-    new = baseline.planned(setups, machine)
+    machine = None if before else record.machine_class(work.machine.device)
+    new = record.planned(setups, machine)
     if base is None:
         return new
     metrics = (*gate.DEFAULT, *work.plan.margins)
-    if differ := baseline.differences(base, new) or baseline.lacking(base, metrics):
+    if differ := record.differences(base, new) or record.lacking(base, metrics):
         raise NotComparable(*(f"{asked.baseline}: {each}" for each in differ))
     return new
 
@@ -96,7 +98,7 @@ class Held:
     @property
     def unsaved(self) -> str | None:
         """Why this is not the baseline that it was to be."""
-        return baseline.unfit(self.new) if self.asked.save else None
+        return record.unfit(self.new) if self.asked.save else None
 
     @property
     def gate_code(self) -> int:
@@ -124,7 +126,7 @@ class Held:
         return {
             "--junit": ci.junit(self.rows) if self.base else ci.junit_of_runs(table.rows, setup),
             "--export-benchmark": ci.history(table.rows, setup),
-            **({} if baseline.unfit(self.new) else {"--save-baseline": baseline.write(self.new)}),
+            **({} if record.unfit(self.new) else {"--save-baseline": record.write(self.new)}),
         }
 
     def problems(self) -> list[str]:
@@ -146,4 +148,4 @@ def held(
     asked: Asked, base: Record | None, new: Record, results: Sequence[RunResult], plan: Plan
 ) -> Held:
     """The planned record filled with results, where one is wanted, beside its baseline."""
-    return Held(asked, base, baseline.measured(new, results) if asked.records else new, plan)
+    return Held(asked, base, record.measured(new, results) if asked.records else new, plan)

@@ -10,13 +10,13 @@ import traceback
 
 import typer
 
-from relubench import own_code
+from relubench import user_code
 from relubench.cli.app import app
 from relubench.cli.flags import Flags, OutputFlags
 from relubench.cli.hints import hint
 from relubench.cli.terminal import say
 from relubench.errors import RelubenchError, Terminated, out_of_memory
-from relubench.plain import plain
+from relubench.printable import plain
 
 CODES = (2, 4, 130)  # of what stops a command: 0 and 3 are for what has come to its end
 __all__ = ["Flags", "OutputFlags", "main"]
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # where ± has no code, a ? must do
     try:
-        with own_code.held():  # an edit meanwhile is for the next command
+        with user_code.held():  # an edit meanwhile is for the next command
             return app(arguments, standalone_mode=False, obj=arguments) or 0
     except RelubenchError as error:
         return _failed(arguments, str(error), error.exit_code if error.exit_code in CODES else 2)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer import Argument, Option
 
-from relubench import __version__
+from relubench import __version__, commands, files
+from relubench.baselines.options import Asked
 from relubench.cli.artefacts import deliver, distinct, keeping, remedy
 from relubench.cli.flags import (
     BENCHMARKS,
@@ -37,11 +38,10 @@ from relubench.cli.flags import (
 from relubench.cli.output import arrangement, show
 from relubench.cli.terminal import console
 from relubench.errors import BadValue, NotComparable
-from relubench.plan import Asked
 
 if TYPE_CHECKING:
     from relubench.commands import Chosen, Outcome, Request
-    from relubench.console import Console
+    from relubench.execution.progress import Console
 
 app = typer.Typer(
     name="relubench",
@@ -63,8 +63,6 @@ def train(
     **flags: Any,
 ) -> int:
     """Train each cell once and print its scores on the test part."""
-    from relubench import commands, files
-
     if save and save in (flags["output"] or ()):
         raise BadValue(f"--save and -o both name {save}")
     with files.replacing(save, "--save") if save else nullcontext() as part:
@@ -89,8 +87,6 @@ def cv(
     **flags: Any,
 ) -> int:
     """Cross-validate: stratified K-fold, nothing carried from fold to fold."""
-    from relubench import commands
-
     chosen = {"folds": folds, "repeats": repeats, "protocol": protocol}
     return run(commands.cv, "cv", benchmark, flags | chosen)
 
@@ -147,8 +143,6 @@ def compare(
     **flags: Any,
 ) -> int:
     """Compare activations on paired seeds or folds (benchmark 'default' where none is named)."""
-    from relubench import commands
-
     if (strict or require_baseline) and not baseline:
         raise BadValue(f"{'--strict' if strict else '--require-baseline'} needs --baseline FILE")
     written = {
@@ -178,8 +172,6 @@ def compare(
 @takes(Flags, OutputFlags)
 def deadcount(benchmark: Benchmark = None, **flags: Any) -> int:
     """Count dead units per layer over the training set, before training and after."""
-    from relubench import commands
-
     return run(commands.deadcount, "deadcount", benchmark, flags)
 
 
@@ -194,7 +186,6 @@ def list_(
     **flags: Any,
 ) -> int:
     """List what there is to name: activations, models, datasets, heads, benchmarks …"""
-    from relubench import commands
 
     def listed() -> Outcome:
         return commands.list_kind(kind, config, family, search, console(flags["quiet"]))
@@ -217,8 +208,6 @@ def cost(
     **flags: Any,
 ) -> int:
     """Time activations: forward, backward, memory, beside relu and a plain copy."""
-    from relubench import commands
-
     given = {"activation": activation, "device": device, "threads": threads}
     asked = {key: value for key, value in given.items() if value}
 
@@ -239,8 +228,6 @@ def show_activation(
     **flags: Any,
 ) -> int:
     """Show activations: formula, facts, gain, how they die; curves (also -o FILE.svg|png)."""
-    from relubench import commands
-
     return show(lambda: commands.show_activation(names), **flags, pictured=True)
 
 
@@ -256,8 +243,6 @@ def _ledger(given: Path | None) -> Path:
 
 def _chosen(flags: dict[str, Any]) -> Chosen:
     """The filters among a ledger command's flags, which are taken out."""
-    from relubench import commands
-
     since = commands.since(flags.pop("since"))
     given = {key: flags.pop(key) or () for key in ("dataset", "model", "activation")}
     names = {key: names_in(value) for key, value in given.items()}
@@ -275,8 +260,6 @@ def ledger_show(
     **flags: Any,
 ) -> int:
     """Print what the ledger holds, a row per set-up; or one run whole."""
-    from relubench import commands
-
     chosen, told = _chosen(flags), console(flags["quiet"])
     return show(lambda: commands.ledger_show(_ledger(ledger), chosen, key, told), **flags)
 
@@ -285,8 +268,6 @@ def ledger_show(
 @takes(FilterFlags, OutputFlags)
 def ledger_export(*, ledger: Where = None, **flags: Any) -> int:
     """Print every finished run, with the rows of train (jsonl unless said otherwise)."""
-    from relubench import commands
-
     flags["format"] = flags["format"] or (None if flags["output"] else "jsonl")
     chosen, told = _chosen(flags), console(flags["quiet"])
     return show(lambda: commands.ledger_export(_ledger(ledger), chosen, told), **flags)
@@ -296,8 +277,6 @@ def ledger_export(*, ledger: Where = None, **flags: Any) -> int:
 @takes(OutputFlags)
 def ledger_check(*, ledger: Where = None, **flags: Any) -> int:
     """Print the rows that cannot be read; exit code 1 where there are any."""
-    from relubench import commands
-
     return show(lambda: commands.ledger_check(_ledger(ledger)), **flags)
 
 
@@ -310,8 +289,6 @@ def ledger_rm(
     **flags: Any,
 ) -> int:
     """Drop the runs that are named: a key means all that is known under it."""
-    from relubench import commands
-
     told = console(flags["quiet"])
     return show(lambda: commands.ledger_rm(_ledger(ledger), rows, told), **flags)
 
@@ -325,7 +302,6 @@ def ledger_merge(
     **flags: Any,
 ) -> int:
     """Add the runs of other ledgers; a conflict is named and nothing is merged."""
-    from relubench import commands
 
     def merge() -> Outcome:
         return commands.ledger_merge(_ledger(ledger), others, console(flags["quiet"]))
@@ -351,9 +327,6 @@ def run(
     flags: dict[str, Any],
 ) -> int:
     """A training command: from flags to its table and exit code."""
-    from relubench import commands
-    from relubench.commands import Request
-
     shown = {key: flags.pop(key) for key in get_type_hints(OutputFlags)}
     apart = {key: flags.pop(key) for key in ("config", "data_dir", "quick", "rerun")}
     dry, ledger = flags.pop("dry_run"), flags.pop("ledger")
@@ -361,7 +334,7 @@ def run(
     given = {key: value for key, value in flags.items() if value is not None and value != []}
     arranged = [shown[key] for key in ("columns", "sort", "group")]
     apart["arranged"] = arrangement(*arranged) if any(arranged) else None
-    request = Request(command=name, benchmark=benchmark, flags=given, **apart)
+    request = commands.Request(command=name, benchmark=benchmark, flags=given, **apart)
     command = commands.dry_run if dry else command
     on_stderr = {key: shown[key] for key in ("quiet", "verbose")}
     return show(lambda: command(request, console(**on_stderr)), **shown)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relubench import baselines, files
 from relubench.cli.terminal import say, write
 from relubench.errors import BadValue
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 def distinct(paths: Iterable[tuple[str, Path | None]]) -> None:
     """Refuse two flags that name one file."""
-    from relubench import files
-
     seen: dict[Path, str] = {}
     for flag, path in paths:
         if path and (path.is_file() or not path.exists()):
@@ -39,8 +38,6 @@ def remedy(arguments: list[str]) -> str:
 @contextmanager
 def keeping(paths: dict[str, Path | None]) -> Iterator[dict[str, Path]]:
     """Files that appear, each whole, if something is written to them."""
-    from relubench import files
-
     with ExitStack() as stack:
         parts = {
             flag: stack.enter_context(files.replacing(path, flag))
@@ -77,10 +74,8 @@ def _append(page: Path, text: str) -> None:
 
     It is no reason for another exit code.
     """
-    from relubench import ci
-
     try:
         with page.open("a", encoding="utf-8") as file:
-            file.write(ci.cut(text, ci.SUMMARY_BYTES - page.stat().st_size))
+            file.write(baselines.ci.cut(text, baselines.ci.SUMMARY_BYTES - page.stat().st_size))
     except OSError as error:
         say(f"relubench: GITHUB_STEP_SUMMARY: cannot write {page}: {error.strerror}")

@@ -9,15 +9,19 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relubench import own_code
+from relubench import files, formats, report, user_code
+from relubench.catalog import Deferred
 from relubench.cli.flags import Names
 from relubench.cli.terminal import width_and_colour
 from relubench.errors import BadValue, Stopped
+from relubench.formats import pictures
 
 if TYPE_CHECKING:
     from relubench.commands import Outcome
-    from relubench.formats import Table
-    from relubench.report import Arrangement
+    from relubench.formats import plots
+    from relubench.table import Table
+else:
+    plots = Deferred("relubench.formats.plots")
 
 
 def show(
@@ -35,8 +39,6 @@ def show(
 
     With `pictured` a file may be one of pictures.SUFFIXES.
     """
-    from relubench import files
-
     targets = _targets(output, format, pictured)
     if None in targets and sys.stdout is None:
         raise BadValue("stdout is closed: give -o FILE")
@@ -46,7 +48,7 @@ def show(
             parts = {p: stack.enter_context(files.replacing(p, "-o")) for p in targets if p}
             with (
                 redirect_stdout(sys.stderr),
-                own_code.blamed(),
+                user_code.blamed(),
             ):  # what a user's own code prints is no result
                 done = outcome()
             tables = [_arranged(done.tables[0], columns, sort, group), *done.tables[1:]]
@@ -73,8 +75,6 @@ def _targets(
 
 def _format(given: str | None, output: Path | None, pictured: bool) -> str:
     """The format's name, or the suffix of a picture's file."""
-    from relubench import formats, pictures
-
     device = output is not None and output.exists() and not (output.is_file() or output.is_dir())
     if given or output is None or device:  # such as /dev/null
         return formats.FORMATS[given or "text"].name
@@ -89,20 +89,14 @@ def _format(given: str | None, output: Path | None, pictured: bool) -> str:
 
 def _write(tables: Sequence[Table], name: str, path: Path) -> None:
     """To a file: the tables, or the picture where `name` is a picture's suffix."""
-    from relubench import formats
-
     if name in formats.FORMATS:
         path.write_text(formats.render(tables, name), encoding="utf-8")
     elif picture := tables[0].picture:
-        from relubench import plots
-
         plots.save(picture, path, name.removeprefix("."))
 
 
 def _print(tables: Sequence[Table], name: str) -> None:
     """The tables to stdout; what its encoding cannot say is escaped for machines, else a ?."""
-    from relubench import formats
-
     text = formats.render(tables, name, *width_and_colour())
     if isinstance(sys.stdout, io.TextIOWrapper):
         machine = formats.FORMATS[name].machine
@@ -115,15 +109,14 @@ def _arranged(table: Table, columns: Names, sort: str | None, group: Names) -> T
     """The table as --columns, --sort and --group want it."""
     if not (columns or sort or group):
         return table
-    return arrangement(columns, sort, group).apply(table)
+    arranged: Table = arrangement(columns, sort, group).apply(table)
+    return arranged
 
 
-def arrangement(columns: Names, sort: str | None, group: Names) -> Arrangement:
+def arrangement(columns: Names, sort: str | None, group: Names) -> report.Arrangement:
     """What --columns, --sort and --group say, their comma lists split."""
-    from relubench.report import Arrangement
-
     split = [
         tuple(part.strip() for item in keys or () for part in item.split(","))
         for keys in (columns, group)
     ]
-    return Arrangement(split[0], sort, split[1])
+    return report.Arrangement(split[0], sort, split[1])

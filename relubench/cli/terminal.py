@@ -10,11 +10,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from relubench.formats import UNFOLDED
-from relubench.plain import plain
+from relubench.printable import plain
 
 if TYPE_CHECKING:
-    from relubench.console import Console
-    from relubench.executors import Done
+    from relubench.execution.executors import Done
+    from relubench.execution.progress import Console
 
 
 def say(text: str) -> None:
@@ -38,7 +38,7 @@ def console(quiet: bool, verbose: bool = False) -> Console:
 
     A worker process can be sent what takes the notes, and has the same stderr.
     """
-    from relubench.console import Console
+    from relubench.execution.progress import Console
 
     terminal = sys.stderr is not None and sys.stderr.isatty()
     bar = terminal and not quiet and "CI" not in os.environ

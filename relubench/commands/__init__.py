@@ -3,41 +3,7 @@
 Nothing here prints: progress and notes go through the Console that the caller brings.
 """
 
-from relubench.commands.assembly import prepare
-from relubench.commands.comparing import compare, refused
-from relubench.commands.ledgers import (
-    Chosen,
-    ledger_check,
-    ledger_export,
-    ledger_merge,
-    ledger_rm,
-    ledger_show,
-    since,
-)
-from relubench.commands.looking import cost, elements, list_kind, show_activation
-from relubench.commands.request import CATALOGS, Outcome, Request
-from relubench.commands.training import cv, deadcount, dry_run, train
+import lazy_loader
 
-__all__ = [
-    "CATALOGS",
-    "Chosen",
-    "Outcome",
-    "Request",
-    "compare",
-    "cost",
-    "cv",
-    "deadcount",
-    "dry_run",
-    "elements",
-    "ledger_check",
-    "ledger_export",
-    "ledger_merge",
-    "ledger_rm",
-    "ledger_show",
-    "list_kind",
-    "prepare",
-    "refused",
-    "show_activation",
-    "since",
-    "train",
-]
+# What stands in __init__.pyi is imported when it is first used: much of it needs torch or scipy.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

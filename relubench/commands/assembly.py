@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relubench import executors
+from relubench import config, execution, models
 from relubench.activations import ACTIVATIONS
 from relubench.commands.request import CATALOGS, Request
-from relubench.console import Console
 from relubench.errors import BadValue
-from relubench.inits import INITS, scheme
+from relubench.execution import executors
+from relubench.execution.progress import Console
 from relubench.models import MODELS
+from relubench.models.initialisation import INITS, scheme
 from relubench.plan import Cell, Machine, Plan, Split
 
 if TYPE_CHECKING:
     from relubench.config import Settings
-    from relubench.ledger import Ledger
-    from relubench.tuning import Tuning
-    from relubench.work import Work
+    from relubench.execution.tuning import Tuning
 
 
 def read(request: Request, console: Console) -> Settings:
     """The settings: the benchmark's table with the flags on top; says whose table it is."""
-    from relubench import config
-
     benchmarks = config.Benchmarks("", {})
     if request.benchmark is not None or request.config or request.command == "compare":
         benchmarks = config.read(request.config, CATALOGS)
@@ -35,38 +31,35 @@ def read(request: Request, console: Console) -> Settings:
         name = "default"
     if name is not None and benchmarks.note:
         console.once(benchmarks.note)
-    return config.settings(benchmarks, name, request.flags, CATALOGS, request.quick)
+    return config.resolve(benchmarks, name, request.flags, CATALOGS, request.quick)
 
 
-def prepare(request: Request, console: Console) -> Work:
+def prepare(request: Request, console: Console) -> execution.work.Work:
     """The work; whatever can be refused is refused here, before training."""
     return assemble(read(request, console), request, console)
 
 
 def assemble(
     settings: Settings, request: Request, console: Console, plan: Plan | None = None
-) -> Work:
+) -> execution.work.Work:
     """The work that these settings ask for; `plan` takes the place of theirs."""
-    from relubench import config
-    from relubench.work import Work
-
     plan = plan or config.plan(settings, request.command, request.quick, MODELS)
     executor = executors.choose(
         settings.executor, settings.jobs, settings.scheduler, settings.scheduler_file
     )
     jobs = executor.parameters.get("jobs", 1)
     machine = Machine(
-        data_dir=str((request.data_dir or data_dir()).absolute()),
-        device=device(settings.device, console),
-        threads=settings.threads or max(1, threads() // jobs),
+        data_dir=str((request.data_dir or execution.machines.data_dir()).absolute()),
+        device=execution.machines.device(settings.device, console),
+        threads=settings.threads or max(1, execution.machines.threads() // jobs),
         dtype=settings.precision,
     )
-    _check_precision(machine)
+    execution.machines.check_precision(machine)
     check(plan, machine, console, settings.strict_swap)
     tell_of_starts(plan, console)
     width = None if settings.stack == "auto" else int(settings.stack)
     ledger = open_ledger(request.ledger) if request.ledger else None
-    return Work(
+    return execution.work.Work(
         plan=plan,
         machine=machine,
         tuned=tune(plan, machine, settings.threads, width, console),
@@ -81,8 +74,6 @@ def tune(
     plan: Plan, machine: Machine, pinned: int | None, width: int | None, console: Console
 ) -> list[tuple[list[Cell], Tuning]]:
     """How to train each set-up; what `--threads` or `--stack` do not fix is measured."""
-    from relubench import tuning
-
     counts = [pinned] if pinned else sorted({1, machine.threads})
     if machine.device != "cpu":
         counts = counts[-1:]
@@ -93,19 +84,19 @@ def tune(
         first = replace(cells[0], activation="", head="", init=None)
         alike = replace(first, seed=0, split=Split(), recipe=recipe)
         if alike not in known:
-            known[alike] = tuning.tune(cells, machine, counts, width)
+            known[alike] = execution.tuning.tune(cells, machine, counts, width)
             console.detail(f"{alike.dataset}, {alike.model}: {known[alike]}")
         tuned.append((cells, known[alike]))
     return tuned
 
 
-def open_ledger(path: Path, existing: bool = False, reading: bool = False) -> Ledger:
+def open_ledger(
+    path: Path, existing: bool = False, reading: bool = False
+) -> execution.ledger.Ledger:
     """A ledger; with `existing` one that is there, with `reading` one that need not be writable."""
-    from relubench.ledger import Ledger
-
     if existing and not path.is_file():
         raise BadValue(f"--ledger {path}: there is no such file")
-    return Ledger(path, reading)
+    return execution.ledger.Ledger(path, reading)
 
 
 def check(plan: Plan, machine: Machine, console: Console, strict: bool) -> None:
@@ -113,8 +104,6 @@ def check(plan: Plan, machine: Machine, console: Console, strict: bool) -> None:
 
     strict  whether to refuse a network too of which something that is not linear would stay
     """
-    from relubench import checks
-
     for model in dict.fromkeys(cell.model for cell in plan.cells):
         MODELS.choose(model).entry.check()  # before data are fetched
     first_splits = (
@@ -126,20 +115,19 @@ def check(plan: Plan, machine: Machine, console: Console, strict: bool) -> None:
         for cell, split in zip(plan.cells, first_splits, strict=True)
     )
     for cell in dict.fromkeys(alike):  # the plan's order, each kind once
-        for note in checks.check(cell, machine, strict):
+        for note in execution.checks.check(cell, machine, strict):
             console.once(note)
 
 
 def tell_of_starts(plan: Plan, console: Console) -> None:
     """Say of which activations no initial weights hold the second moment, where they should."""
-    from relubench import layers
 
     adrift, undefined = [], []
     for cell in {(cell.activation, cell.init): cell for cell in plan.cells}.values():
         choice = ACTIVATIONS.choose(cell.activation)
         if not INITS[scheme(cell.init, choice.entry)].takes_gain:
             continue
-        held = layers.holding(choice)
+        held = models.weights.holding(choice)
         if not held.defined:
             undefined.append(cell.activation)
         elif not held.steady:
@@ -154,42 +142,3 @@ def tell_of_starts(plan: Plan, console: Console) -> None:
             "begin as relu does, since E f(z)² is 0 or not finite, z standard normal: "
             f"{', '.join(dict.fromkeys(undefined))}"
         )
-
-
-def device(wanted: str, console: Console) -> str:
-    """The torch device for `--device`; `auto` takes the first accelerator and says so."""
-    import torch
-
-    known = ["cpu"]
-    if torch.cuda.is_available():
-        known = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *known]
-    known += ["mps"] * torch.backends.mps.is_available() + ["xpu"] * torch.xpu.is_available()
-    if wanted == "auto":
-        chosen = known[0] if known[0] != "cpu" else known[-1]
-        console.note(f"device: {chosen}")
-        return chosen
-    if wanted not in known:
-        raise BadValue(f"--device {wanted}: this machine has {', '.join(known)} (or --device auto)")
-    return wanted
-
-
-def _check_precision(machine: Machine) -> None:
-    kind = machine.device.split(":")[0]
-    if machine.dtype == "tf32" and kind != "cuda":
-        raise BadValue(f"--precision tf32: only CUDA devices have it, and this is {kind}")
-    if machine.dtype == "float64" and kind == "mps":
-        raise BadValue("--precision float64: mps does not have it")
-
-
-def threads() -> int:
-    """CPU threads that torch would use."""
-    import torch
-
-    return torch.get_num_threads()
-
-
-def data_dir() -> Path:
-    """RELUBENCH_DATA, else a folder in the platform's user cache."""
-    import platformdirs
-
-    return Path(os.environ.get("RELUBENCH_DATA") or platformdirs.user_cache_dir("relubench"))

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from relubench import baselines, config, datasets, report, stats
+from relubench.baselines.options import Asked
 from relubench.commands.assembly import assemble, read
 from relubench.commands.request import Outcome, Request, exit_code
 from relubench.commands.training import leak
-from relubench.console import Console
 from relubench.errors import NotComparable
-from relubench.formats import Table, counted, markdown
-from relubench.plan import Asked
+from relubench.execution.progress import Console
+from relubench.formats import markdown
 from relubench.results import RunResult
+from relubench.table import Table
+from relubench.wording import counted
 
 if TYPE_CHECKING:
     from relubench.config import Settings
+    from relubench.execution.work import Work
     from relubench.report import Terms
-    from relubench.work import Work
 
 
 def compare(request: Request, console: Console, explain: bool, asked: Asked) -> Outcome:
@@ -27,22 +30,22 @@ def compare(request: Request, console: Console, explain: bool, asked: Asked) -> 
     A benchmark's published figures stand beside the measured ones in a table of their own. Raises
     NotComparable, before anything is trained, where there is a baseline of something else.
     """
-    from relubench import ci, config, gatekeeper, published
-
     settings = read(request, console)
-    gatekeeper.check(asked, settings, request.quick)
-    base = gatekeeper.known(asked, console)
+    baselines.workflow.check(asked, settings, request.quick)
+    base = baselines.workflow.known(asked, console)
     work = assemble(settings, request, console)
     if base:  # what was finished before says nothing of the code that is under test now
         work = replace(work, rerun=True)
     terms = _terms(settings, work, explain)
-    request.check(work.plan, lambda results: gatekeeper.shown(asked, results, work.plan, terms))
-    new = gatekeeper.planned(work, asked, base)
+    request.check(
+        work.plan, lambda results: baselines.workflow.shown(asked, results, work.plan, terms)
+    )
+    new = baselines.workflow.planned(work, asked, base)
     if settings.until_decided and not request.quick:
         results, compared = until_decided(work, terms, settings.first_seeds("compare"), console)
     else:
         results, compared = at_once(work, terms, console)
-    held = gatekeeper.held(asked, base, new, results, work.plan)
+    held = baselines.workflow.held(asked, base, new, results, work.plan)
     held.tell(console)
     if carried := settings.protocol == "published":
         results, told = leak(settings, request, console, results)
@@ -50,22 +53,20 @@ def compare(request: Request, console: Console, explain: bool, asked: Asked) -> 
     if settings.published:
         why_not = config.changed(request.flags, request.quick)
         entries = [e for e in settings.published if e.metric != "cv_accuracy" or not carried]
-        compared.append(published.table(entries, compared[0].rows, why_not))
+        compared.append(report.published.table(entries, compared[0].rows, why_not))
     tables = held.tables(compared)
     return Outcome(
         tables,
         held.exit_code(exit_code(results)),
         held.files(compared[0]),
         held.problems(),
-        ci.errors(held.rows),
-        ci.summary(tables, held.heading),
+        baselines.ci.errors(held.rows),
+        baselines.ci.summary(tables, held.heading),
     )
 
 
 def _terms(settings: Settings, work: Work, explain: bool) -> Terms:
     """What the comparison is asked."""
-    from relubench import datasets, report
-
     names = {cell.dataset for cell in work.plan.cells}
     published = {name for name in names if datasets.load(name, work.machine.data_dir).n_test}
     return report.Terms(
@@ -81,8 +82,6 @@ def _terms(settings: Settings, work: Work, explain: bool) -> Terms:
 
 def at_once(work: Work, terms: Terms, console: Console) -> tuple[list[RunResult], list[Table]]:
     """Train the whole plan and compare; what its design can show at best is said before."""
-    from relubench import report
-
     for line in report.outlook(work.plan, terms):
         console.note(line)
     results = work.run(console)
@@ -96,8 +95,6 @@ def until_decided(
 
     What an earlier look trained is not trained again.
     """
-    from relubench import report, stats
-
     last = 1 + max(cell.seed for cell in work.plan.cells)
     looks = stats.looks(first, last, terms.alpha)
     levels = ", ".join(f"{look.seeds} seeds at {look.alpha:.2g}" for look in looks)
@@ -120,13 +117,12 @@ def until_decided(
 
 def refused(reasons: Sequence[str]) -> Outcome:
     """What CI is told of a run that cannot be held against its baseline."""
-    from relubench import ci
-
     return Outcome(
         [],
         NotComparable.exit_code,
-        {"--junit": ci.junit_of_refusal(reasons)},
+        {"--junit": baselines.ci.junit_of_refusal(reasons)},
         reasons,
-        [ci.annotation("relubench: not comparable", reason) for reason in reasons],
-        ci.summary([], "not comparable") + "".join(f"- {markdown(reason)}\n" for reason in reasons),
+        [baselines.ci.annotation("relubench: not comparable", reason) for reason in reasons],
+        baselines.ci.summary([], "not comparable")
+        + "".join(f"- {markdown(reason)}\n" for reason in reasons),
     )

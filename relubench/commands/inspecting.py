@@ -7,15 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from relubench import config, execution, profiling, report
 from relubench.activations import ACTIVATIONS
-from relubench.activations.unit import FAMILIES
-from relubench.commands.assembly import device
+from relubench.activations.activation import FAMILIES
 from relubench.commands.request import CATALOGS, Outcome
-from relubench.console import Console
 from relubench.errors import BadValue, UnknownName, suggestion
-from relubench.formats import Table, counted
-from relubench.pictures import MOST
+from relubench.execution.progress import Console
+from relubench.formats.pictures import MOST
 from relubench.plan import Machine
+from relubench.table import Table
+from relubench.wording import counted
 
 QUICK_ELEMENTS = 2**12
 FORMULAS = ("activation", "head")  # kinds whose docstring is a formula
@@ -29,39 +30,33 @@ def list_kind(
     console: Console,
 ) -> Outcome:
     """What there is to name: one catalogue, or the kinds."""
-    from relubench import listing
-
     kinds = {f"{name}s": name for name in (*CATALOGS, "benchmark")}
     if kind is None:
         if family or search:
             raise BadValue("--family and --search need a kind, such as activations")
-        return Outcome([listing.kinds(kinds)])
+        return Outcome([report.listing.kinds(kinds)])
     singular = kinds.get(kind, kind)
     if singular not in kinds.values():
         raise UnknownName("kind", kind, known=kinds)
     table = _listed(singular, config_file, console)
     if family is not None:
         _check_family(singular, family)
-        table = listing.only(table, lambda row, _: row["family"] == family, f"in {family}")
+        table = report.listing.only(table, lambda row, _: row["family"] == family, f"in {family}")
     if search is not None:
         found = search.casefold()
-        table = listing.only(
+        table = report.listing.only(
             table, lambda _, texts: found in "\n".join(texts).casefold(), f"with {search!r}"
         )
     return Outcome([table])
 
 
 def _listed(singular: str, config_file: Path | None, console: Console) -> Table:
-    from relubench import listing
-
     if singular == "benchmark":
-        from relubench import config
-
         found = config.read(config_file, CATALOGS)
         if found.note:
             console.note(found.note)
         names = config.unread(CATALOGS)
-        settings = {name: config.settings(found, name, {}, names) for name in found.tables}
+        settings = {name: config.resolve(found, name, {}, names) for name in found.tables}
         runs = {
             name: len(config.plan(each, "compare", False, names["model"]).cells)
             for name, each in settings.items()
@@ -70,9 +65,9 @@ def _listed(singular: str, config_file: Path | None, console: Console) -> Table:
             name: {**table, "published": config.figures(table.get("published", ()))}
             for name, table in found.tables.items()
         }
-        return listing.benchmarks(tables, runs)
+        return report.listing.benchmarks(tables, runs)
     described = "formula" if singular in FORMULAS else "description"
-    return listing.catalog(CATALOGS[singular], described)
+    return report.listing.catalog(CATALOGS[singular], described)
 
 
 def _check_family(singular: str, family: str) -> None:
@@ -85,43 +80,43 @@ def _check_family(singular: str, family: str) -> None:
 
 def show_activation(names: Sequence[str]) -> Outcome:
     """Formula, facts, figures and curves of activations."""
-    from relubench import listing, portrait
-
     choices = {str(choice): choice for choice in map(ACTIVATIONS.choose, _split(names))}
     if len(choices) > MOST:
         raise BadValue(f"got {len(choices)} activations: a picture holds at most {MOST}")
-    x = portrait.window(choices.values())
-    return Outcome([listing.units([asdict(portrait.portray(c, x)) for c in choices.values()])])
+    x = profiling.analysis.window(choices.values())
+    profiles = [asdict(profiling.analysis.portray(choice, x)) for choice in choices.values()]
+    return Outcome([report.listing.units(profiles)])
 
 
 def cost(
     flags: Mapping[str, Any], sizes: Sequence[str], rounds: int, quick: bool, console: Console
 ) -> Outcome:
     """Time units in interleaved rounds; `quick` times them once, at few elements."""
-    import torch
-
-    from relubench import bill, config
-    from relubench import cost as costs
-
-    settings = config.settings(config.Benchmarks("", {}), None, flags, CATALOGS)
+    settings = config.resolve(config.Benchmarks("", {}), None, flags, CATALOGS)
     names = settings.activation or tuple(ACTIVATIONS)
-    choices = [ACTIVATIONS.choose(name) for name in dict.fromkeys((bill.REFERENCE, *names))]
+    choices = [
+        ACTIVATIONS.choose(name) for name in dict.fromkeys((profiling.table.REFERENCE, *names))
+    ]
     counts = list(dict.fromkeys(elements(size) for size in _split(sizes)))
     if rounds < 1:
         raise BadValue(f"--rounds: got {rounds}, must be at least 1")
     if quick:
         rounds, counts = 1, [min(QUICK_ELEMENTS, *counts)]
     machine = Machine(
-        data_dir="", device=device(settings.device, console), threads=settings.threads or 1
+        data_dir="",
+        device=execution.machines.device(settings.device, console),
+        threads=settings.threads or 1,
     )
-    torch.set_num_threads(machine.threads)
+    execution.machines.use_threads(machine.threads)
 
     def announce(seconds: float) -> None:
         what = f"{counted(len(choices), 'unit')}, {counted(rounds, 'round')}"
         console.note(f"{what}: about {seconds:.0f} s")
 
-    timings = costs.measure(choices, counts, rounds, machine.device, announce)
-    return Outcome([bill.table(timings, machine, torch.__version__, quick)])
+    timings = profiling.timing.measure(choices, counts, rounds, machine.device, announce)
+    return Outcome(
+        [profiling.table.table(timings, machine, execution.machines.torch_version(), quick)]
+    )
 
 
 def elements(text: str) -> int:

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from relubench import report
 from relubench.commands.assembly import open_ledger
 from relubench.commands.request import Outcome
-from relubench.console import Console
 from relubench.errors import BadValue
-from relubench.formats import counted
-from relubench.ledger import Ledger
+from relubench.execution.ledger import Ledger
+from relubench.execution.progress import Console
+from relubench.execution.records import TIME
 from relubench.plan import Cell, Plan
-from relubench.records import TIME
 from relubench.results import RunResult
+from relubench.wording import counted
 
 AGES = {"d": "days", "h": "hours", "m": "minutes"}
 
@@ -68,8 +69,6 @@ def since(text: str | None, now: datetime | None = None) -> str:
 
 def ledger_show(path: Path, chosen: Chosen, key: str | None, console: Console) -> Outcome:
     """What a ledger holds, a row per set-up; or one run whole."""
-    from relubench import report
-
     if key is not None:
         return one_run(path, key, console)
     runs = _runs(path, chosen, console)
@@ -78,8 +77,6 @@ def ledger_show(path: Path, chosen: Chosen, key: str | None, console: Console) -
 
 def one_run(path: Path, key: str, console: Console) -> Outcome:
     """All that a ledger has of one cell, by the beginning of its key; a row per context."""
-    from relubench import report
-
     found = [
         each for each in _runs(path, Chosen(), console) if each[2].cell.key.startswith(key.lower())
     ]
@@ -94,8 +91,6 @@ def one_run(path: Path, key: str, console: Console) -> Outcome:
 
 def ledger_export(path: Path, chosen: Chosen, console: Console) -> Outcome:
     """Every finished run of a ledger, as `train` prints it."""
-    from relubench import report
-
     results = [result for _, _, result in _runs(path, chosen, console)]
     return Outcome([report.runs(results, Plan(cells=()))])
 
@@ -115,8 +110,6 @@ def ledger_merge(path: Path, others: Sequence[Path], console: Console) -> Outcom
 
 def ledger_check(path: Path) -> Outcome:
     """Every row that cannot be read; exit code 1 where there is one."""
-    from relubench import report
-
     ledger = open_ledger(path, existing=True, reading=True)
     unread = ledger.check()
     return Outcome([report.unread(unread, ledger.count())], 1 if unread else 0)

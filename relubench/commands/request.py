@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relubench.activations import ACTIVATIONS
-from relubench.augmentations import AUGMENTATIONS
 from relubench.catalog import Catalog
 from relubench.datasets import DATASETS
-from relubench.executors import EXECUTORS
-from relubench.formats import FORMATS, Table
-from relubench.heads import HEADS
-from relubench.inits import INITS
+from relubench.execution.executors import EXECUTORS
+from relubench.formats import FORMATS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
-from relubench.optimizers import OPTIMIZERS
-from relubench.perturbations import PERTURBATIONS
+from relubench.models.initialisation import INITS
 from relubench.plan import Plan
 from relubench.results import RunResult, lost
+from relubench.table import Table
+from relubench.training.augmentations import AUGMENTATIONS
+from relubench.training.heads import HEADS
+from relubench.training.optimizers import OPTIMIZERS
+from relubench.training.perturbations import PERTURBATIONS
 
 if TYPE_CHECKING:
     from relubench.report import Arrangement

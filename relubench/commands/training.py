@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relubench import datasets
+from relubench import config, datasets, execution, report, training
 from relubench.commands.assembly import assemble, prepare, read
 from relubench.commands.request import Outcome, Request, exit_code
-from relubench.console import Console
 from relubench.errors import BadValue
-from relubench.formats import Table
+from relubench.execution.progress import Console
 from relubench.models import MODELS
 from relubench.plan import Stack
 from relubench.results import RunResult
+from relubench.table import Table
 
 if TYPE_CHECKING:
     from relubench.config import Settings
@@ -33,8 +33,6 @@ def train(
 
     save, called  where the weights are written, and what the user calls it
     """
-    from relubench import engine, report
-
     work = prepare(request, console)
     if save and len(work.plan.cells) > 1:
         count = len(work.plan.cells)
@@ -45,7 +43,7 @@ def train(
     problems, code = [], 0
     try:
         results = work.run(console, save)
-    except engine.Unsaved as unsaved:
+    except training.engine.Unsaved as unsaved:
         results, code = unsaved.results, 2
         problems.append(f"--save {called or save}: cannot be written: {unsaved.why}")
     tables = [report.runs(results, work.plan)]
@@ -60,8 +58,6 @@ def train(
 
 def cv(request: Request, console: Console) -> Outcome:
     """Stratified K-fold cross-validation: every fold has its own scaler, weights and optimiser."""
-    from relubench import report
-
     settings = read(request, console)
     work = assemble(settings, request, console)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
@@ -80,21 +76,17 @@ def leak(
 
     known  results of this command that are not to be trained again
     """
-    from relubench import config, protocols
-
     plan = config.protocols(settings, request.command, request.quick, MODELS)
     found = {result.cell: result for result in known}
     left = replace(plan, cells=tuple(cell for cell in plan.cells if cell not in found))
     work = assemble(settings, request, console, left)
     found.update({result.cell: result for result in work.run(console)})
     results = [found[cell] for cell in plan.cells]
-    return [*found.values()], protocols.table(results, plan, settings.published)
+    return [*found.values()], report.protocols.table(results, plan, settings.published)
 
 
 def deadcount(request: Request, console: Console) -> Outcome:
     """Count dead units over the whole training set, before training and after it."""
-    from relubench import report
-
     work = prepare(request, console)
     request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
     results = work.with_untrained().run(console)
@@ -104,8 +96,6 @@ def deadcount(request: Request, console: Console) -> Outcome:
 
 def dry_run(request: Request, console: Console) -> Outcome:
     """The plan, what of it is finished, and how long the rest may take; nothing is trained."""
-    from relubench import config, report, tuning
-
     settings, rows = read(request, console), []
     work = assemble(settings, request, console)
     if settings.protocol == "published":
@@ -118,7 +108,9 @@ def dry_run(request: Request, console: Console) -> Outcome:
         unit = Stack(tuple(cells), tuned.threads)
         known = work.known(unit)
         left = len(cells) - len(known)
-        steps = tuning.steps(cells[0], datasets.load(cells[0].dataset, work.machine.data_dir))
+        steps = execution.tuning.steps(
+            cells[0], datasets.load(cells[0].dataset, work.machine.data_dir)
+        )
         rows.append(
             report.setup_row(cells[0])
             | {

@@ -7,12 +7,12 @@ pinned is checked on every load.
 from functools import lru_cache
 from pathlib import Path
 
-from relubench.datasets import shipped, synthetic, tables, text, vision, yours
+from relubench.datasets import shipped, synthetic, tables, text, user_files, vision
 from relubench.datasets.dataset import DATASETS, Dataset, Source, digest
 from relubench.errors import DataError
 
 __all__ = ["DATASETS", "Dataset", "Source", "digest", "fingerprint", "load"]
-__all__ += ["shipped", "synthetic", "tables", "text", "vision", "yours"]
+__all__ += ["shipped", "synthetic", "tables", "text", "user_files", "vision"]
 
 
 DIGESTS: dict[tuple[str, str], str] = {}  # of what was loaded first

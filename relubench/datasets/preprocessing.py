@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relubench.folds import Rows
+from relubench.datasets.folds import Rows
 from relubench.plan import Preparation
 
 Inputs = NDArray[np.float64]

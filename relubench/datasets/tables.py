@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 
 from relubench.catalog import Deferred
-from relubench.datasets import cells, lines
+from relubench.datasets import csv_cells, csv_lines
 from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, classed, huge, shares
 from relubench.datasets.vision import network_timeout
 from relubench.errors import BadValue, DataError, RelubenchError, suggestion
@@ -93,7 +93,7 @@ DECIMALS = {"auto": "auto", "comma": ",", "point": ".", ",": ",", ".": "."}
 class Read:
     """A table as it was read: cells of text are yet to be understood.
 
-    decimal, usual  as for cells.column
+    decimal, usual  as for csv_cells.column
     """
 
     frame: pd.DataFrame
@@ -103,10 +103,10 @@ class Read:
 
 
 def _read_csv(path: Path, sep: str, decimal: str, skip: int) -> Read:
-    found = lines.read(path, sep, skip)
+    found = csv_lines.read(path, sep, skip)
     frame = pd.DataFrame(dict(enumerate(found.columns)), dtype=object)
     frame.columns = pd.Index(found.names)
-    usual = cells.decimal_of(found.columns, found.separator)
+    usual = csv_cells.decimal_of(found.columns, found.separator)
     notes = found.notes
     if decimal == "auto" and usual == ",":
         notes += ("numbers are read with a decimal comma (decimal=)",)
@@ -224,27 +224,27 @@ def _text(column: pd.Series[Any]) -> list[str] | None:
     return [cell.strip() for cell in found] if all(isinstance(c, str) for c in found) else None
 
 
-def _column(label: str, name: str, found: Read, number: int) -> cells.Column:
+def _column(label: str, name: str, found: Read, number: int) -> csv_cells.Column:
     text = _text(found.frame[number])
     if text is None:
         _check_hashes(label, name, found.frame[number])
         return typed(label, name, found.frame[number])
-    column = cells.column(label, name, text, found.decimal, found.usual)
+    column = csv_cells.column(label, name, text, found.decimal, found.usual)
     if column.numbers is not None:
         _check_finite(label, name, column.numbers)
     return column
 
 
-def typed(label: str, name: str, column: pd.Series[Any]) -> cells.Column:
+def typed(label: str, name: str, column: pd.Series[Any]) -> csv_cells.Column:
     """A column of a library's type: numbers, or words for all else."""
     if pd.api.types.is_numeric_dtype(column):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         _check_finite(label, name, numbers)
-        return cells.Column(numbers, [], {}, ())
+        return csv_cells.Column(numbers, [], {}, ())
     words = column.astype("string").astype(object)
     dates = pd.api.types.is_datetime64_any_dtype(column)
     notes = (f"column {name!r} holds dates, taken as words: write them as numbers",) * dates
-    return cells.Column(None, words.where(column.notna(), None).tolist(), {}, notes)
+    return csv_cells.Column(None, words.where(column.notna(), None).tolist(), {}, notes)
 
 
 def _check_finite(label: str, name: str, numbers: NDArray[np.float64]) -> None:
@@ -264,7 +264,7 @@ def _check_hashes(label: str, name: str, column: pd.Series[Any]) -> None:
         ) from error
 
 
-def _check_constant(label: str, columns: Mapping[str, cells.Column]) -> None:
+def _check_constant(label: str, columns: Mapping[str, csv_cells.Column]) -> None:
     for name, column in columns.items():
         size = len(column.words) if column.numbers is None else len(column.numbers)
         if size > 1 and column.distinct <= 1:
@@ -277,7 +277,7 @@ def _target(label: str, name: str, found: Read, number: int) -> NDArray[Any]:
     """The target as an array of whole numbers, other numbers or words."""
     series = found.frame[number]
     text = _text(series)
-    gaps = series.isna().to_numpy() if text is None else np.isin(text, list(cells.GAPS))
+    gaps = series.isna().to_numpy() if text is None else np.isin(text, list(csv_cells.GAPS))
     if gaps.any():
         values = "value is" if gaps.sum() == 1 else "values are"
         raise DataError(
@@ -288,8 +288,8 @@ def _target(label: str, name: str, found: Read, number: int) -> NDArray[Any]:
         return _values(series)
     if all(map(WHOLE.fullmatch, text)):
         return _whole(text)
-    column = cells.column(label, name, text, found.decimal, found.usual)
-    if column.numbers is None or column.odd or set(text) <= cells.TRUTH.keys():
+    column = csv_cells.column(label, name, text, found.decimal, found.usual)
+    if column.numbers is None or column.odd or set(text) <= csv_cells.TRUTH.keys():
         return np.array(text, dtype=object)
     return column.numbers
 
@@ -373,7 +373,7 @@ def openml(
 
 def table(
     label: str,
-    columns: Mapping[str, cells.Column],
+    columns: Mapping[str, csv_cells.Column],
     target: NDArray[Any],
     asked: Asked,
     groups: NDArray[np.int64] | None = None,
@@ -437,7 +437,7 @@ def _word_notes(
     return notes
 
 
-def _gaps(columns: Mapping[str, cells.Column]) -> str:
+def _gaps(columns: Mapping[str, csv_cells.Column]) -> str:
     """How many values are missing, and where the first is; "" where none is."""
     missing = {name: rows for name, column in columns.items() if len(rows := column.gaps)}
     if not missing:

@@ -10,21 +10,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from relubench import datasets, layers, perturbations
+from relubench import datasets
 from relubench.activations import ACTIVATIONS
-from relubench.augmentations import Augment
 from relubench.datasets import Dataset
-from relubench.engine import build, skeleton
 from relubench.errors import BadValue, RelubenchError, UnknownName
-from relubench.examples import VALIDATION, split
-from relubench.formats import counted
-from relubench.models import MODELS
+from relubench.models import MODELS, layers, weights
 from relubench.models.chain import image
 from relubench.models.swapping import Swapped
 from relubench.noise import Noise
-from relubench.optimizers import OPTIMIZERS
-from relubench.own_code import OwnCodeError, brief
 from relubench.plan import Cell, Machine
+from relubench.training import perturbations
+from relubench.training.augmentations import Augment
+from relubench.training.engine import build, skeleton
+from relubench.training.examples import VALIDATION, split
+from relubench.training.optimizers import OPTIMIZERS
+from relubench.user_code import OwnCodeError, brief
+from relubench.wording import counted
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -111,7 +112,7 @@ def _data_notes(cell: Cell, dataset: Dataset) -> list[str]:
 
 def _notes(cell: Cell, network: nn.Module, strict: bool) -> list[str]:
     """What stays of a foreign network while its activations change; its own weights."""
-    notes, kept = [], layers.kept(network)
+    notes, kept = [], weights.kept(network)
     stays = "; ".join(network.notes) if isinstance(network, Swapped) else ""
     if stays and strict:
         raise BadValue(f"--strict-swap: in {cell.model} would stay as they are: {stays}")
@@ -233,7 +234,7 @@ def _reaches_first(network: nn.Module, outputs: Any) -> bool:
         (
             parameter
             for module in called
-            if isinstance(module, layers.WEIGHTED)
+            if isinstance(module, weights.WEIGHTED)
             for parameter in module.parameters()
             if parameter.requires_grad and parameter.ndim > 1
         ),

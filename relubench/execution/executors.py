@@ -16,9 +16,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from relubench import cluster
 from relubench.catalog import Catalog, Choice, Entry
 from relubench.errors import BadValue
+from relubench.execution import cluster
 from relubench.plan import Stack
 from relubench.results import RunResult, lost
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from relubench import files
 from relubench.errors import BadValue, RelubenchError
+from relubench.execution.records import Record, Unreadable, checksum, named
 from relubench.plan import Cell
-from relubench.records import Context, Record, Unreadable, checksum, named
-from relubench.results import RunResult
+from relubench.results import Context, RunResult
 
 __all__ = ["Conflict", "Context", "Ledger", "LedgerError", "Unwritten"]
 

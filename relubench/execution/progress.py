@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from relubench.executors import Done
+from relubench.execution.executors import Done
 
 
 @dataclass(frozen=True)

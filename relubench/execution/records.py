@@ -14,7 +14,7 @@ from functools import lru_cache
 from pydantic import TypeAdapter
 
 from relubench.plan import Cell
-from relubench.results import RunResult
+from relubench.results import Context, RunResult
 
 RESULT: TypeAdapter[RunResult] = TypeAdapter(RunResult)
 TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -23,27 +23,6 @@ WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 class Unreadable(Exception):
     """A row that is no finished run; the message says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """What decides a number besides the cell.
-
-    engine  relubench's engine version, which changes when its numbers do
-    data    digest of the dataset
-    code    digests of a user's own activation and model, the version of torchvision's
-    """
-
-    engine: int
-    torch: str
-    device: str
-    threads: int
-    dtype: str
-    data: str
-    code: str = ""
-
-    def __str__(self) -> str:
-        return json.dumps(vars(self), sort_keys=True)
 
 
 @dataclass(frozen=True)

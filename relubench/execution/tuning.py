@@ -23,14 +23,14 @@ import platformdirs
 import torch
 
 from relubench import __version__, datasets, files
-from relubench.abreast import abreast
-from relubench.engine import build, warm_up
 from relubench.errors import out_of_memory
-from relubench.examples import Examples, Part
-from relubench.formats import counted
-from relubench.learning import Learner
-from relubench.networks import CannotStack, Networks
 from relubench.plan import Cell, Machine, Split
+from relubench.training.engine import build, warm_up
+from relubench.training.examples import Examples, Part
+from relubench.training.learning import Learner
+from relubench.training.networks import CannotStack, Networks
+from relubench.training.parallel import abreast
+from relubench.wording import counted
 
 WIDTHS = (1, 8, 32, 128)
 STEPS = 8  # of a timed epoch

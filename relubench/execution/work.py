@@ -9,18 +9,18 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from relubench import engine, own_code, plan
+from relubench import plan, user_code
 from relubench.catalog import Choice, Entry
-from relubench.checkpoints import DAYS, Unfinished
-from relubench.console import Console
 from relubench.errors import Stopped
-from relubench.executors import EXECUTORS, Done
-from relubench.formats import counted
-from relubench.ledger import Ledger, LedgerError, Unwritten
+from relubench.execution.executors import EXECUTORS, Done
+from relubench.execution.ledger import Ledger, LedgerError, Unwritten
+from relubench.execution.progress import Console
+from relubench.execution.tuning import Tuning
 from relubench.plan import Cell, Machine, Plan, Stack
-from relubench.records import Context
-from relubench.results import RunResult
-from relubench.tuning import Tuning
+from relubench.results import Context, RunResult
+from relubench.training import engine
+from relubench.training.checkpoints import DAYS, Unfinished
+from relubench.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ class Work:
         """
         unfinished = None if save else self.unfinished(console)
         fit = partial(engine.fit, machine=self.machine, save=save, unfinished=unfinished)
-        same = partial(own_code.as_held, own_code.held_digests(), fit)
+        same = partial(user_code.as_held, user_code.held_digests(), fit)
         kept = Kept(self, unfinished, console)
         while stacks:
             shares = Shares(self, kept)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from relubench.table import Panel, Picture
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -21,46 +22,6 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a braille 
 AXES = "·"
 
 Cell = tuple[str, str]  # a character and its style
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A named line through points; None: not defined there."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float | None]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Curves over one pair of axes; what lies outside `low` and `high` is not drawn."""
-
-    title: str
-    curves: Sequence[Curve]
-    low: float = -math.inf
-    high: float = math.inf
-
-    @property
-    def y_range(self) -> tuple[float, float]:
-        """The least range that holds 0 and every drawn point, and a little more."""
-        drawn = [y for curve in self.curves for y in curve.y if y is not None]
-        low = min(0.0, *(max(y, self.low) for y in drawn))
-        high = max(0.0, *(min(y, self.high) for y in drawn))
-        margin = 0.04 * (high - low or 1)
-        return low - margin, high + margin
-
-    @property
-    def x_range(self) -> tuple[float, float]:
-        """The range of all curves."""
-        return min(c.x[0] for c in self.curves), max(c.x[-1] for c in self.curves)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Panels side by side, with the same curves in the same order."""
-
-    panels: Sequence[Panel]
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from relubench.pictures import Curve, Panel, Picture
+from relubench.table import Curve, Panel, Picture
 
 # Colours that the colour-blind tell apart (Wong, Nature Methods 8, 2011); dashes where lines meet.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F5539")

@@ -12,21 +12,21 @@ import io
 import json as json_writer
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from relubench.catalog import Catalog, Entry
-from relubench.latex import escape
-from relubench.pictures import PIPED, Picture, draw
-from relubench.plain import for_json, plain
+from relubench.formats.latex import escape
+from relubench.formats.pictures import PIPED, draw
+from relubench.printable import for_json, plain
+from relubench.table import Column, Row, Table
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-Row = Mapping[str, Any]
 MARKS = {"bold": r"\textbf{}", "underline": r"\underline{}"}  # of LaTeX
 PLUS_MINUS = " ± "
 PIPES = re.compile(r"(\\*)\|")
@@ -34,77 +34,6 @@ TAGS = re.compile(r"<(?=[a-zA-Z/!?])")  # what Markdown would take for HTML
 FORMULAS = ("=", "+", "-", "@")  # what a spreadsheet would compute
 UNFOLDED = 1000  # columns: wider than any table
 HEADS, LEAST = 18, 30  # columns of a turned table: for its heads, and at least for each row
-
-
-@dataclass(frozen=True)
-class Column:
-    """What people see of a row: a head and a function from the row to text.
-
-    key   by which it is chosen, as in machine rows; '': that of its head
-    mark  what a published table does to a cell: 'bold', 'underline' or nothing
-    """
-
-    head: str
-    show: Callable[[Row], str]
-    left: bool = False
-    wrap: bool = False
-    key: str = ""
-    mark: Callable[[Row], str] = lambda row: ""
-
-    def text(self, row: Row) -> str:
-        """What people see of a row, on one line: it may hold anybody's text."""
-        return plain(self.show(row))
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows for machines, columns for people, a title above and notes below.
-
-    group    a blank line goes between rows where this key changes
-    keys     what machines get of a row, in this order; (): everything
-    heading  a line above the rows that share it, in text; it groups them too
-    stacks   where the width does not hold it, a row stands on lines of its own, in text
-    turned   people read a row from top to bottom, under what its first column shows
-    picture  the text format draws it between table and notes
-    """
-
-    rows: Sequence[Row]
-    columns: Sequence[Column]
-    title: str = ""
-    notes: Sequence[str] = ()
-    group: Callable[[Row], object] = lambda row: None
-    keys: Sequence[str] = ()
-    heading: Callable[[Row], str] = lambda row: ""
-    stacks: bool = False
-    turned: bool = False
-    picture: Picture | None = None
-
-    @property
-    def records(self) -> list[Row]:
-        """The rows as machines get them."""
-        if not self.keys:
-            return list(self.rows)
-        return [{key: row[key] for key in self.keys if key in row} for row in self.rows]
-
-    @property
-    def texts(self) -> list[list[str]]:
-        """The cells as people read them."""
-        return [[column.text(row) for column in self.columns] for row in self.rows]
-
-    @property
-    def heads(self) -> list[str]:
-        """What stands above the columns."""
-        return [plain(column.head) for column in self.columns]
-
-    @property
-    def caption(self) -> str:
-        """The title as people read it."""
-        return plain(self.title)
-
-    @property
-    def remarks(self) -> list[str]:
-        """The notes as people read them."""
-        return [plain(note) for note in self.notes]
 
 
 @dataclass(frozen=True)
@@ -116,11 +45,6 @@ class Format(Entry):
 
 
 FORMATS: Catalog[Format] = Catalog("format", Format)
-
-
-def counted(count: int, noun: str) -> str:
-    """'1 seed', '2 seeds'."""
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def by_suffix(name: str) -> str | None:

@@ -19,22 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from relubench.errors import BadValue
-from relubench.layers import WEIGHTED, drawing_from
 from relubench.models import axes, calls, recognition
 from relubench.models.calls import Call, Record, Shown, Value, in_mode, recorded, spelt
+from relubench.models.layers import drawing_from
 from relubench.models.recognition import Formula
-from relubench.models.swapping import (
-    Analysis,
-    Mode,
-    Site,
-    Step,
-    Swap,
-    Swapped,
-    copied,
-    fit,
-    show,
-)
-from relubench.own_code import brief
+from relubench.models.swapping import Analysis, Mode, Site, Step, Swap, Swapped, copied, fit, show
+from relubench.models.weights import WEIGHTED
+from relubench.user_code import brief
 
 DROPPED = {"dropout": 0, "dropout1d": 2, "dropout2d": 2, "dropout3d": 2, "dropped": 1}
 DROPPING = {"StochasticDepth": "p", "DropPath": "drop_prob"}  # modules that zero whole examples

@@ -15,9 +15,9 @@ from relubench.errors import BadValue
 if TYPE_CHECKING:
     from torch import nn
 
-    from relubench import layers
+    from relubench.models import layers
 else:
-    nn, layers = Deferred("torch.nn"), Deferred("relubench.layers")
+    nn, layers = Deferred("torch.nn"), Deferred("relubench.models.layers")
 
 CIFAR = 32  # height and width
 

@@ -20,9 +20,9 @@ from relubench.models.model import MODELS, check_dropout, check_widths
 if TYPE_CHECKING:
     from torch import nn
 
-    from relubench import layers
+    from relubench.models import layers
 else:
-    nn, layers = Deferred("torch.nn"), Deferred("relubench.layers")
+    nn, layers = Deferred("torch.nn"), Deferred("relubench.models.layers")
 
 
 @MODELS.add(paper=DLRELU, year=2018, widths=("filters", "dense"))

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from relubench import layers
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Choice
 from relubench.errors import BadValue
-from relubench.models import MODELS, Model
+from relubench.models import MODELS, Model, layers
 
 TOLERANCE = 0.03  # of relu's count
 STEPS = 4096  # of the scale between no width and all of it

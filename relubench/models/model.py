@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from relubench import libraries
-from relubench.catalog import Catalog, Deferred, Entry
+from relubench.catalog import Catalog, Entry
 from relubench.errors import BadValue
-from relubench.own_code import Own
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from relubench.models import own, vision
-else:
-    own, vision = Deferred("relubench.models.own"), Deferred("relubench.models.vision")
 
 
 @dataclass(frozen=True)
@@ -47,40 +37,7 @@ class Model(Entry):
         return ""
 
 
-@dataclass(frozen=True)
-class Borrowed(Model):
-    """A network of torchvision, which is not imported before it is checked or built."""
-
-    def check(self) -> None:
-        """Raise UnknownName, or DataError without torchvision."""
-        vision.check(self.name)
-
-
-def _own(name: str, code: Own) -> Model:
-    entry: Model = own.model(name, code)
-    return entry
-
-
-@lru_cache
-def _of_torchvision(name: str) -> Model:
-    def build(*given: Any, **more: Any) -> nn.Module:
-        network: nn.Module = vision.network(f"torchvision.{name}", *given, **more)
-        return network
-
-    version = libraries.version("torchvision")
-    return Borrowed(
-        f"torchvision.{name}", build, paper="torchvision", code=f"torchvision {version}"
-    )
-
-
-MODELS: Catalog[Model] = Catalog(
-    "model",
-    Model,
-    own=_own,
-    libraries={"torchvision": _of_torchvision},
-    beside="Also any classification network of torchvision, such as torchvision.resnet18, and your "
-    "own: ./file.py:NAME or package.module:NAME.",
-)
+MODELS: Catalog[Model] = Catalog("model", Model)
 
 
 def check_dropout(model: str, share: float) -> None:

@@ -19,11 +19,11 @@ from torch.overrides import TorchFunctionMode
 from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue
-from relubench.layers import Act, Dropout, Ordered, pieces
 from relubench.models import calls
 from relubench.models.calls import Shown, asks, spelt
+from relubench.models.layers import Act, Dropout, Ordered, pieces
 from relubench.models.recognition import Formula
-from relubench.own_code import OwnCodeError, brief
+from relubench.user_code import OwnCodeError, brief
 
 Own = Callable[[Tensor], Tensor]
 

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from relubench.activations import ACTIVATIONS, Activation
 from relubench.catalog import KINDS, Choice
 from relubench.errors import RelubenchError, Terminated
-from relubench.layers import Act, drawing_from
 from relubench.models.analysis import analysed
+from relubench.models.layers import Act, drawing_from
 from relubench.models.model import Model
 from relubench.models.swapping import Analysis, copied, plain, swapped
-from relubench.own_code import Own, OwnCodeError, brief
+from relubench.user_code import Own, OwnCodeError, brief
 
 GIVEN = "(input_shape, classes, activation)"
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -13,11 +13,12 @@ from relubench import libraries
 from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue, UnknownName
-from relubench.layers import drawing_from, sketch, undrawn_layers
 from relubench.models.analysis import analysed
 from relubench.models.chain import image
+from relubench.models.layers import drawing_from
 from relubench.models.swapping import Analysis, swapped
-from relubench.own_code import brief
+from relubench.models.undrawn import sketch, undrawn_layers
+from relubench.user_code import brief
 
 PLAIN = {"aux_logits": False, "init_weights": False}  # no second output; weights are drawn anyway
 SETTINGS = {"googlenet": PLAIN, "inception_v3": PLAIN}

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from relubench.activations import Activation
+from relubench.activations.moments import standard_normal
 from relubench.catalog import Choice
-from relubench.inits import INITS
-from relubench.layers import Act, holding
-from relubench.layers import pieces as pieces_of
-from relubench.moments import standard_normal
+from relubench.models.initialisation import INITS
+from relubench.models.layers import Act
+from relubench.models.layers import pieces as pieces_of
+from relubench.models.weights import holding
 from relubench.results import FLAT
 
 Interval = tuple[float | None, float | None]  # None: without end

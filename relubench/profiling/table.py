@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from relubench.cost import Timings
-from relubench.formats import Column, Row, Table, counted
 from relubench.plan import Machine
+from relubench.profiling.timing import Timings
 from relubench.report import QUICK_NOTE
+from relubench.table import Column, Row, Table
+from relubench.wording import counted
 
 REFERENCE = "relu"
 RIVAL = "tanh"  # what relu is said to be cheaper than

@@ -17,9 +17,9 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from relubench.activations import Activation
 from relubench.catalog import Choice
-from relubench.layers import Act
+from relubench.models.layers import Act
 from relubench.noise import Noise
-from relubench.portrait import arity
+from relubench.profiling.analysis import arity
 
 SAMPLE = 1e-3  # seconds that one sample lasts at least
 LOOKS = 3  # at a task's time, the least of which says how often to repeat it

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from relubench.formats import Row, counted
-from relubench.plan import grouped
+from relubench.grouping import grouped
+from relubench.table import Row
+from relubench.wording import counted
 
 LOST = 0.1  # share of dead hidden units from which on it is said
 OFFSET = 1.0  # standard deviations between the mean output and 0 from which on it is said

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from relubench.errors import BadValue, suggestion
-from relubench.formats import Column, Row, Table
-from relubench.measures import MEASURES
-from relubench.plan import grouped
+from relubench.grouping import grouped
+from relubench.metrics.measures import MEASURES
 from relubench.report.columns import percent_column
 from relubench.report.figures import UNDEFINED, significant
+from relubench.table import Column, Row, Table
 
 
 @dataclass(frozen=True)

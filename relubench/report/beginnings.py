@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from relubench.formats import Row
-from relubench.plan import grouped
+from relubench.grouping import grouped
 from relubench.report.naming import SETUP, varying
+from relubench.table import Row
 
 REST = [key for key in SETUP if key != "chosen_init"]
 

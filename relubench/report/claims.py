@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from relubench import __version__, advice, stats
-from relubench.formats import Row, counted
-from relubench.measures import Measure
-from relubench.plan import Cell, Plan, grouped
+from relubench import __version__, stats
+from relubench.grouping import grouped
+from relubench.metrics.measures import Measure
+from relubench.plan import Cell, Plan
+from relubench.report import advice
 from relubench.report.evidence import Terms, pairs, unit
 from relubench.report.figures import deserved, p_value, signed
 from relubench.report.naming import SETUP, repeated, setup_row
 from relubench.stats import Design
+from relubench.table import Row
+from relubench.wording import counted
 
 HOLDOUT = 3 / 7  # n_test / n_train of a drawn hold-out
 NEW_DATA = "Both speak of new data from the same source, as far as one sample can"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from relubench.formats import Column, Row
-from relubench.measures import MEASURES, Measure
 from relubench.metrics import METRICS
+from relubench.metrics.measures import MEASURES, Measure
 from relubench.report.figures import percent, plus_minus, significant
+from relubench.table import Column, Row
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 UNITS = {"fraction": "%", "parameters": "", "epochs": ""}

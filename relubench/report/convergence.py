@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from relubench import stats
-from relubench.formats import Column, Row, counted
-from relubench.measures import UNTIL
-from relubench.plan import grouped
+from relubench.grouping import grouped
+from relubench.metrics.measures import UNTIL
 from relubench.report.columns import figure_of, head
 from relubench.report.evidence import unit
 from relubench.report.figures import UNDEFINED, mean_of
 from relubench.report.naming import SETUP, by_setup, run_count
 from relubench.results import RunResult
+from relubench.table import Column, Row
+from relubench.wording import counted
 
 # A loss that falls by so much from a tenth of the epochs to the next falls about like t^-0.2: as
 # many epochs again would take an eighth off it.

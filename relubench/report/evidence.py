@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from relubench import stats
-from relubench.measures import MEASURES, Measure
-from relubench.plan import Cell, Margin, grouped
+from relubench.grouping import grouped
+from relubench.metrics.measures import MEASURES, Measure
+from relubench.plan import Cell, Margin
 from relubench.results import RunResult
 from relubench.stats import Chance, Design, Evidence, Interval, Posterior, Verdict
 

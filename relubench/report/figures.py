@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import mean, median
 
-from relubench.measures import Measure
+from relubench.metrics.measures import Measure
 
 UNDEFINED = "–"
 

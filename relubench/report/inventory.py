@@ -8,12 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from relubench import stats
-from relubench.formats import Column, Row, Table, counted
 from relubench.report.columns import spread_column, text_of
 from relubench.report.figures import UNDEFINED, deserved, significant
 from relubench.report.naming import SETUP, by_setup, name_column, run_name, varying
-from relubench.report.runs import curve, run_row
+from relubench.report.run_table import curve, run_row
 from relubench.results import COUNTS, RunResult
+from relubench.table import Column, Row, Table
+from relubench.wording import counted
 
 
 def dry_run(setups: Sequence[Mapping[str, Any]]) -> Table:

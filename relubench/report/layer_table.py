@@ -7,14 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 from relubench import stats
-from relubench.formats import Column, Row, Table
-from relubench.plan import Plan, grouped
+from relubench.grouping import grouped
+from relubench.plan import Plan
 from relubench.report.columns import percent_column, percent_of
 from relubench.report.figures import count_text, significant
 from relubench.report.naming import SETUP, name_column, setup_row, title, varying
 from relubench.report.notes import failures, quick
-from relubench.report.runs import shares
+from relubench.report.run_table import shares
 from relubench.results import COUNTED_ON, COUNTS, DEFINITIONS, LayerCount, RunResult, total
+from relubench.table import Column, Row, Table
 
 
 def deadcount(

@@ -8,12 +8,12 @@ from operator import itemgetter
 from typing import Any
 
 from relubench.activations import Activation
-from relubench.activations.unit import FAMILIES
+from relubench.activations.activation import FAMILIES
 from relubench.catalog import Catalog, Entry, spell
-from relubench.formats import Column, Row, Table, counted
-from relubench.pictures import Curve, Panel, Picture
-from relubench.plain import plain
+from relubench.printable import plain
 from relubench.results import FLAT
+from relubench.table import Column, Curve, Panel, Picture, Row, Table
+from relubench.wording import counted
 
 UNDEFINED = "–"
 MOMENTS = (

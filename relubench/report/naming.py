@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from relubench.activations import ACTIVATIONS
-from relubench.formats import Column, Row, counted
-from relubench.inits import scheme
-from relubench.plan import Cell, grouped
+from relubench.grouping import grouped
+from relubench.models.initialisation import scheme
+from relubench.plan import Cell
 from relubench.report.figures import UNDEFINED
 from relubench.results import RunResult
+from relubench.table import Column, Row
+from relubench.wording import counted
 
 RECIPE = ("optimizer", "lr", "rates", "epochs", "batch_size", "weight_decay", "augment")
 SETUP = (

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from relubench.formats import Row, counted
 from relubench.plan import Plan
 from relubench.report.figures import UNDEFINED
 from relubench.report.naming import SETUP, by_setup, setup_row, varying
 from relubench.results import DEFINITIONS, RunResult
+from relubench.table import Row
+from relubench.wording import counted
 
 QUICK_NOTE = "quick: a smoke run, not a measurement"
 

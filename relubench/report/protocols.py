@@ -7,13 +7,14 @@ from typing import Any
 
 from relubench import stats
 from relubench.config import Published
-from relubench.formats import Column, Row, Table
-from relubench.plan import Plan, grouped
-from relubench.published import about, figure, less
+from relubench.grouping import grouped
+from relubench.plan import Plan
 from relubench.report.figures import mean_of
 from relubench.report.naming import SETUP, by_setup, name_column, varying
 from relubench.report.notes import failures, quick
+from relubench.report.published import about, figure, less
 from relubench.results import RunResult
+from relubench.table import Column, Row, Table
 
 FIGURES = {"cv_accuracy": "over folds", "accuracy": "test part"}
 Spread = tuple[float | None, float | None]

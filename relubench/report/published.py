@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
+import scipy
+
 from relubench.config import Published
-from relubench.formats import Column, Row, Table, counted
 from relubench.report.columns import text_of
 from relubench.report.figures import UNDEFINED
 from relubench.report.naming import varying
+from relubench.table import Column, Row, Table
+from relubench.wording import counted
 
 CONFIDENCE = 0.95
 SHARES = ("accuracy", "cv_accuracy", "train_accuracy", "dead")
@@ -132,11 +135,9 @@ def margin(sd: float, n: int, runs: int = 1, published_sd: float | None = None) 
 
     With one run t·sd·√(1 + 1/n); t has n - 1 degrees of freedom, in either case.
     """
-    from scipy.stats import t  # slow to import
-
     theirs = sd if published_sd is None else published_sd
     error = math.sqrt(sd**2 / n + theirs**2 / runs)
-    return float(t.ppf((1 + CONFIDENCE) / 2, n - 1) * error)
+    return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error)
 
 
 def figure(row: Row, key: str, spread: str = "") -> str:

@@ -8,12 +8,13 @@ from itertools import combinations
 from typing import Any
 
 from relubench import stats
-from relubench.formats import Column, Row, Table, counted
-from relubench.plan import grouped
+from relubench.grouping import grouped
 from relubench.report.evidence import Terms
 from relubench.report.figures import UNDEFINED, p_value, significant
 from relubench.report.naming import SETUP, name_column, varying
 from relubench.stats import Friedman, Pair
+from relubench.table import Column, Row, Table
+from relubench.wording import counted
 
 BESIDES = [key for key in SETUP if key != "dataset"]
 KEYS = ("mean_rank", "datasets_won", "datasets_tied", "datasets_lost", "datasets_p")

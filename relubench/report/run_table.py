@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from relubench import stats
-from relubench.formats import Column, Table
-from relubench.measures import UNTIL
+from relubench.grouping import grouped
 from relubench.metrics import METRICS
-from relubench.plan import Plan, grouped
+from relubench.metrics.measures import UNTIL
+from relubench.plan import Plan
 from relubench.report import convergence
 from relubench.report.columns import (
     figure_of,
@@ -34,6 +34,7 @@ from relubench.report.naming import (
 )
 from relubench.report.notes import definitions, failures, quick, undefined, withstanding
 from relubench.results import COUNTS, MOMENTS, LayerCount, RunResult, total
+from relubench.table import Column, Table
 
 SCORES = (*METRICS, "train_accuracy", "train_loss")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from relubench.stats.signs import SAME, Floats, sign_flip
 
@@ -80,11 +81,9 @@ def t_interval(difference: Floats, confidence: float = 0.95, ratio: float = 0.0)
     n = len(difference)
     if n < 2:
         return Interval(None, None, "none")
-    from scipy.stats import t  # slow to import, and `list` does not need it
-
     mean = float(difference.mean())
     error = float(difference.std(ddof=1)) * math.sqrt(1 / n + ratio)
-    margin = float(t.ppf((1 + confidence) / 2, n - 1)) * error
+    margin = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1)) * error
     return Interval(mean - margin, mean + margin, "t")
 
 
@@ -98,11 +97,10 @@ def bca_interval(difference: Floats, confidence: float = 0.95) -> Interval:
     n = len(difference)
     if n < 3 or all_equal(difference):
         return t_interval(difference, confidence)
-    from scipy.stats import bootstrap, norm, t
-
     mean, spread = float(difference.mean()), float(difference.std(ddof=1))
-    tail = norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf((1 + confidence) / 2, n - 1))
-    found = bootstrap(
+    quantile = scipy.stats.t.ppf((1 + confidence) / 2, n - 1)
+    tail = scipy.stats.norm.cdf(-math.sqrt(n / (n - 1)) * quantile)
+    found = scipy.stats.bootstrap(
         ((difference - mean) / spread,),
         lambda z, axis: np.round(np.mean(z, axis=axis), 10),  # equal means must be ties
         confidence_level=1 - 2 * tail,
@@ -135,9 +133,7 @@ def chance(difference: Floats, confidence: float = 0.95) -> Chance:
 
 def wilson(share: float, n: int, confidence: float) -> tuple[float, float]:
     """Wilson's score interval of a share of n."""
-    from scipy.special import ndtri
-
-    z2 = float(ndtri((1 + confidence) / 2)) ** 2
+    z2 = float(scipy.special.ndtri((1 + confidence) / 2)) ** 2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return max(0.0, centre - half), min(1.0, centre + half)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from relubench.stats.corrections import holm
 from relubench.stats.signs import SAME, Floats, sign_flip
@@ -58,11 +59,9 @@ def differences(a: Scores, b: Scores) -> Floats:
 
 def mid_ranks(values: Floats) -> Floats:
     """Ranks from 1, ties sharing their mean; values that differ in their last bits are ties."""
-    from scipy.stats import rankdata
-
     size = np.abs(values)
     largest = size[np.isfinite(size)].max(initial=np.finfo(float).tiny)
-    ranks: Floats = rankdata(np.round(values / (largest * SAME)))
+    ranks: Floats = scipy.stats.rankdata(np.round(values / (largest * SAME)))
     return ranks
 
 
@@ -108,12 +107,10 @@ def friedman(scores: Sequence[Scores]) -> Friedman:
     The χ² approximation is conservative for few datasets. Iman and Davenport's F is not used: it is
     infinite where the datasets agree entirely.
     """
-    from scipy.stats import friedmanchisquare
-
     ranks = np.array([mid_ranks(-losing(row)) for row in scores])
     if (ranks == ranks[:, :1]).all():  # level everywhere
         return Friedman(0.0, 1.0, mean_ranks(scores))
-    found = friedmanchisquare(*ranks.T)
+    found = scipy.stats.friedmanchisquare(*ranks.T)
     return Friedman(float(found.statistic), float(found.pvalue), mean_ranks(scores))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from relubench.stats.intervals import all_equal, t_interval
 from relubench.stats.signs import Floats, sign_flip_above
@@ -67,17 +68,13 @@ def corrected_t_above(difference: Floats, ratio: float) -> float:
         return 1.0
     if all_equal(difference):
         return sign_flip_above(difference)
-    from scipy.special import stdtr
-
     error = difference.std(ddof=1) * math.sqrt(1 / n + ratio)
-    return float(stdtr(n - 1, -difference.mean() / error))
+    return float(scipy.special.stdtr(n - 1, -difference.mean() / error))
 
 
 def smallest_difference(n: int, ratio: float, alpha: float) -> float:
     """The mean difference, in spreads, under which n ≥ 2 splits give no two-sided p below alpha."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(n - 1, 1 - alpha / 2)) * math.sqrt(1 / n + ratio)
+    return float(scipy.special.stdtrit(n - 1, 1 - alpha / 2)) * math.sqrt(1 / n + ratio)
 
 
 def corrected_t(difference: Floats, ratio: float, confidence: float = 0.95) -> Resampled:
@@ -104,9 +101,7 @@ def correlated_t(difference: Floats, ratio: float, rope: float) -> Posterior | N
     mean = float(difference.mean())
     if all_equal(difference):
         return Posterior(float(mean < -rope), float(abs(mean) <= rope), float(mean > rope))
-    from scipy.special import stdtr
-
     scale = float(difference.std(ddof=1)) * math.sqrt(1 / n + ratio)
-    left = float(stdtr(n - 1, (-rope - mean) / scale))
-    right = float(stdtr(n - 1, (mean - rope) / scale))
+    left = float(scipy.special.stdtr(n - 1, (-rope - mean) / scale))
+    right = float(scipy.special.stdtr(n - 1, (mean - rope) / scale))
     return Posterior(left, max(0.0, 1 - left - right), right)

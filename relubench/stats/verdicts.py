@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 
 from relubench.stats.corrections import holm
 from relubench.stats.ranks import mann_whitney_above
@@ -209,14 +210,13 @@ def power(n: int, near: float, far: float, design: Design, level: float) -> floa
     The mean over the χ distribution of the spread found, which with far = ∞ is noncentral t. The
     sign-flip test has Student's power at the nearest level below that its 2^n patterns can have.
     """
-    from scipy.special import chdtri, ndtr, stdtrit
-
     if design.ratio is None:
         level = attainable(n, level)
     tails = (np.arange(GRID) + 0.5) / GRID
-    reach = stdtrit(n - 1, 1 - level) * np.sqrt(chdtri(n - 1, tails) / (n - 1))
+    deviations = np.sqrt(scipy.special.chdtri(n - 1, tails) / (n - 1))
+    reach = scipy.special.stdtrit(n - 1, 1 - level) * deviations
     error = math.sqrt(1 / n + (design.ratio or 0.0))
-    shown = ndtr(near / error - reach) - ndtr(reach - far / error)
+    shown = scipy.special.ndtr(near / error - reach) - scipy.special.ndtr(reach - far / error)
     return float(np.maximum(shown, 0.0).mean())
 
 

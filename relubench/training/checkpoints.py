@@ -21,7 +21,7 @@ from relubench import files
 from relubench.errors import BadValue
 from relubench.plan import Stack
 from relubench.results import ENGINE
-from relubench.states import Damaged, State, checksum
+from relubench.training.states import Damaged, State, checksum
 
 SET_ASIDE = ".damaged"
 DAYS = 30  # after which nobody is expected to go on with a training

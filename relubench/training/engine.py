@@ -14,25 +14,26 @@ from typing import Any
 import torch
 from torch import nn
 
-from relubench import __version__, datasets, layers, matching, perturbations, rates, seeds
-from relubench.abreast import abreast, divided
+from relubench import __version__, datasets, seeds
 from relubench.activations import ACTIVATIONS
-from relubench.checkpoints import Checkpoint, Unfinished
 from relubench.datasets import Dataset
 from relubench.errors import BadValue, out_of_memory
-from relubench.examples import Examples, Tensors, parts, tensors
-from relubench.heads import HEADS
-from relubench.learning import diverged, foreign, steps, train
+from relubench.grouping import grouped
 from relubench.metrics import METRICS
-from relubench.models import MODELS
-from relubench.networks import CannotStack, Networks
-from relubench.neurons import Counter
-from relubench.optimizers import OPTIMIZERS
-from relubench.own_code import OwnCodeError, brief
-from relubench.plan import Cell, Machine, Stack, grouped
-from relubench.prediction import predict
-from relubench.records import Context
-from relubench.results import ENGINE, Environment, RunResult, lost
+from relubench.models import MODELS, layers, matching, undrawn, weights
+from relubench.neurons.statistics import Counter
+from relubench.plan import Cell, Machine, Stack
+from relubench.results import ENGINE, Context, Environment, RunResult, lost
+from relubench.training import perturbations, rate_search
+from relubench.training.checkpoints import Checkpoint, Unfinished
+from relubench.training.examples import Examples, Tensors, parts, tensors
+from relubench.training.heads import HEADS
+from relubench.training.learning import diverged, foreign, steps, train
+from relubench.training.networks import CannotStack, Networks
+from relubench.training.optimizers import OPTIMIZERS
+from relubench.training.parallel import abreast, divided
+from relubench.training.prediction import predict
+from relubench.user_code import OwnCodeError, brief
 
 # Channels of a convolution. With fewer, gradients of images whose channels lie last write to memory
 # that is not theirs and crash (torch 2.14.1 and 2.15.0, oneDNN on an Intel Xeon).
@@ -81,7 +82,7 @@ def fitted(
     if stack.cells[0].recipe.rates:
         nested = unfinished and unfinished.within(stack)
         fit_at = partial(fitted, machine=machine, weights=weights, unfinished=nested)
-        return rates.fit_at_best(stack, fit_at)
+        return rate_search.fit_at_best(stack, fit_at)
     threads = stack.threads or machine.threads
     machine = dataclasses.replace(machine, threads=threads)
     torch.set_num_threads(threads)
@@ -282,11 +283,11 @@ def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
         except RuntimeError as error:
             count = layers.parameter_count(network)
             raise BadValue(f"--model {cell.model}: no memory for {count} parameters") from error
-        layers.reset_norms(network)
+        weights.reset_norms(network)
     if cell.fresh:
-        layers.redraw(network, seeds.stream(cell, "network"))
+        weights.redraw(network, seeds.stream(cell, "network"))
     bias = HEADS.choose(cell.head).entry.bias
-    layers.initialise(network, seeds.stream(cell, "weights"), output_bias=bias, init=cell.init)
+    weights.initialise(network, seeds.stream(cell, "weights"), output_bias=bias, init=cell.init)
     dtype = getattr(torch, machine.storage)  # a user's own module comes in its own
     layout: Any = {}
     if MODELS.choose(cell.model).entry.any_layout and layers.narrowest(network) >= NARROW:
@@ -304,7 +305,7 @@ def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
         model = MODELS.choose(cell.model)
         if cell.match_parameters:
             model = matching.narrowed(cell.model, cell.activation, tuple(shape), classes)
-        where = torch.device("cpu") if model.entry.code else layers.weightless()
+        where = torch.device("cpu") if model.entry.code else undrawn.weightless()
         with layers.drawing_from(seeds.stream(cell, "network")), where:
             axis = {} if cell.unit_axis is None else {"unit_axis": cell.unit_axis}
             network: nn.Module = model(shape, classes, activation, **axis)

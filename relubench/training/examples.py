@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from relubench import datasets, folds, preprocessing, seeds
-from relubench.datasets import Dataset
+from relubench import datasets, seeds
+from relubench.datasets import Dataset, folds, preprocessing
 from relubench.plan import Cell, Machine, Preparation
 
 VALIDATION = 0.1  # share of the training part

@@ -15,24 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relubench import layers, noise, seeds
+from relubench import noise, seeds
 from relubench.activations import ACTIVATIONS
-from relubench.augmentations import Augment
-from relubench.checkpoints import Checkpoint
-from relubench.examples import Examples, Part
-from relubench.graphs import Captured
-from relubench.heads import HEADS
 from relubench.metrics import METRICS
-from relubench.models import MODELS
-from relubench.networks import Networks
-from relubench.neurons import exact
-from relubench.optimizers import OPTIMIZERS
-from relubench.paces import Paces
+from relubench.models import MODELS, layers
+from relubench.neurons.statistics import exact
 from relubench.plan import Cell, Recipe
-from relubench.prediction import predict
-from relubench.recording import PLAIN, Recorded, Step
 from relubench.results import Epoch
-from relubench.states import State
+from relubench.training.augmentations import Augment
+from relubench.training.checkpoints import Checkpoint
+from relubench.training.cuda_graph import Captured
+from relubench.training.examples import Examples, Part
+from relubench.training.heads import HEADS
+from relubench.training.networks import Networks
+from relubench.training.optimizers import OPTIMIZERS
+from relubench.training.prediction import predict
+from relubench.training.recorded_step import PLAIN, Recorded, Step
+from relubench.training.states import State
+from relubench.training.step_groups import Paces
 
 
 def train(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp
 from torch.utils import _pytree as pytree
 
-from relubench.layers import (
+from relubench.models.layers import (
     LOOK,
     Act,
     Dropout,

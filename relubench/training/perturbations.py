@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relubench import preprocessing, seeds
+from relubench import seeds
 from relubench.catalog import Catalog, Deferred, Entry
+from relubench.datasets import preprocessing
 from relubench.errors import BadValue
 from relubench.plan import Cell
 

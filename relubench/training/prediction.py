@@ -10,12 +10,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from relubench.abreast import abreast, divided
-from relubench.examples import Examples
-from relubench.layers import drawing_after
 from relubench.metrics import Prediction
-from relubench.networks import Networks
-from relubench.neurons import Counter
+from relubench.models.layers import drawing_after
+from relubench.neurons.statistics import Counter
+from relubench.training.examples import Examples
+from relubench.training.networks import Networks
+from relubench.training.parallel import abreast, divided
 
 EVALUATION_BATCH = 2048  # examples that a forward pass holds at once when nothing is learned
 COUNTED = 2**20  # values of a layer that counters look at together: what a CPU's cache holds

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean
 
-from relubench.plan import Cell, Stack, grouped
+from relubench.grouping import grouped
+from relubench.plan import Cell, Stack
 from relubench.results import RunResult
 
 Fit = Callable[[Stack], list[RunResult]]

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relubench.networks import Networks
 from relubench.results import Epoch
+from relubench.training.networks import Networks
 
 MOST = 2**28  # bytes that a state may have besides its tensors
 KEYS = {"tensors", "optimizer", "streams", "curves"}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relubench.networks import Networks
+from relubench.training.networks import Networks
 
 VECTOR = 16  # numbers that a CPU's instruction takes at most
 

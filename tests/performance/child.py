@@ -15,16 +15,16 @@ from unittest.mock import patch
 
 import torch
 
-from relubench import engine, prediction
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
-from relubench.examples import Examples
-from relubench.heads import HEADS
-from relubench.layers import activations
-from relubench.networks import Networks
-from relubench.neurons import Counter
+from relubench.models.layers import activations
+from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
 from relubench.results import Environment, Epoch, LayerCount, RunResult
+from relubench.training import engine, prediction
+from relubench.training.examples import Examples
+from relubench.training.heads import HEADS
+from relubench.training.networks import Networks
 
 UNITS, FOLDS, EPOCHS = 10, 10, 30
 

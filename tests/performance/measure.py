@@ -16,7 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 import relubench
-from relubench.formats import Column, Table
+from relubench.table import Column, Table
 
 Seconds = dict[str, list[float]]
 

@@ -15,16 +15,17 @@ import peers
 import torch
 from measure import Figure, Seconds, as_slow, best_threads, faster, fastest, measure, on
 
-from relubench import commands, datasets, engine, examples, layers, learning, prediction
+from relubench import commands, datasets
 from relubench.activations import ACTIVATIONS
 from relubench.commands import Request
-from relubench.console import Console
-from relubench.formats import counted
-from relubench.heads import HEADS
-from relubench.models import MODELS
-from relubench.networks import Networks
-from relubench.neurons import Counter
+from relubench.execution.progress import Console
+from relubench.models import MODELS, layers
+from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Preparation, Recipe
+from relubench.training import engine, examples, learning, prediction
+from relubench.training.heads import HEADS
+from relubench.training.networks import Networks
+from relubench.wording import counted
 
 QUIET = Console(
     note=lambda line: None, detail=lambda line: None, track=lambda finished, total: iter(finished)

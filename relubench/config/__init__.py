@@ -1,0 +1,6 @@
+"""What is asked: benchmarks.toml and flags to settings, and those to a plan."""
+
+import lazy_loader
+
+# What stands in __init__.pyi is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,12 @@
+from .file import Benchmarks as Benchmarks
+from .file import changed as changed
+from .file import find as find
+from .file import read as read
+from .file import resolve as resolve
+from .file import shipped as shipped
+from .file import unread as unread
+from .planning import plan as plan
+from .planning import protocols as protocols
+from .published import Published as Published
+from .published import figures as figures
+from .settings import Settings as Settings

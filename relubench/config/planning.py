@@ -1,0 +1,165 @@
+"""Settings to a Plan: the product of what they name."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+from relubench.catalog import Catalog
+from relubench.config.settings import Settings
+from relubench.errors import BadValue
+from relubench.metrics import measures
+from relubench.plan import Cell, Plan, Preparation, Recipe, Split
+
+QUICK_EPOCHS = 2
+
+
+QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
+
+
+FOLDS = 10  # of cv, where nothing says how many
+
+
+def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
+    """The cells of a command; with `quick` a smoke run: a few seeds, epochs and examples.
+
+    A benchmark's own quick form stays as it is.
+    models  say which activation is their own, where none is chosen
+    """
+    _check_growth(settings)
+    settings = _counted(settings, command, quick and not settings.quick)
+    every_seed = [settings.seed] if settings.seed is not None else range(settings.seeds or 1)
+    names = {model: _activations(settings, command, models, model) for model in settings.model}
+    perturb = ",".join(settings.perturb) or None
+    preparation = Preparation(
+        standardise=settings.standardise, pca=settings.pca, limit=settings.limit
+    )
+    cells = tuple(
+        Cell(
+            dataset=dataset,
+            model=model,
+            activation=activation,
+            head=head,
+            match_parameters=settings.match_parameters,
+            recipe=recipe,
+            preparation=preparation,
+            split=split,
+            seed=seed,
+            perturb=perturb,
+            until=settings.until,
+            fresh=settings.fresh,
+            unit_axis=settings.unit_axis,
+            init=init,
+        )
+        for dataset, model, head, init, recipe in itertools.product(
+            settings.dataset,
+            settings.model,
+            settings.head,
+            settings.init or (None,),
+            _recipes(settings),
+        )
+        for split in _splits(settings, command)
+        for seed in every_seed
+        for activation in names[model]
+    )
+    return Plan(
+        cells=cells, reference=settings.reference, quick=quick, margins=dict(settings.margin)
+    )
+
+
+def _counted(settings: Settings, command: str, shrunk: bool) -> Settings:
+    """With as many seeds and folds as the command takes; few of all where it is shrunk."""
+    seeds = settings.max_seeds or settings.first_seeds(command)
+    folds = settings.folds or (FOLDS if command == "cv" else None)
+    counts: dict[str, Any] = {"seeds": seeds, "folds": folds}
+    if shrunk:
+        given = dict(settings) | counts
+        counts = {key: min(given[key] or most, most) for key, most in QUICK.items()}
+        counts["folds"] = folds and counts["folds"]
+        counts["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
+    return settings.model_copy(update=counts)
+
+
+def _recipes(settings: Settings) -> list[Recipe]:
+    """The product of all that a recipe may be given several of."""
+    searched = _rates(settings)
+    return [
+        Recipe(
+            optimizer=optimizer,
+            lr=lr,
+            rates=searched,
+            epochs=epochs,
+            batch_size=size,
+            weight_decay=decay,
+            augment=",".join(settings.augment) or None,
+        )
+        for optimizer, lr, epochs, size, decay in itertools.product(
+            settings.optimizer,
+            settings.lr[:1] if searched else settings.lr,
+            settings.epochs,
+            settings.batch_size,
+            settings.weight_decay,
+        )
+    ]
+
+
+def protocols(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
+    """The folds of every set-up and seed, the run that carries its weights through them, and the
+    run on the whole training part that it is held against.
+    """
+    folded = settings.model_copy(update={"seeds": settings.first_seeds(command)})
+    cells = plan(folded, "cv", quick, models).cells
+    through = (replace(cell, split=replace(cell.split, fold=None)) for cell in cells)
+    whole = (replace(cell, split=Split()) for cell in cells)
+    return Plan(cells=tuple(dict.fromkeys((*cells, *through, *whole))), quick=quick)
+
+
+def _rates(settings: Settings) -> str | None:
+    """The rates of which each run takes its best; None where every rate is a set-up of its own."""
+    if settings.best_lr and len(settings.lr) == 1:
+        raise BadValue("--best-lr chooses among several rates: give them, --lr 0.1,0.01,0.001")
+    if settings.measure.name in measures.UNTIL and not settings.until:
+        raise BadValue(f"--metric {settings.metric}: say until what, --until train_error=0.25")
+    if len(settings.lr) == 1 or not (settings.best_lr or settings.until):
+        return None
+    if settings.protocol == "published":
+        raise BadValue("--protocol published carries weights on: give one --lr, and no --best-lr")
+    return ",".join(repr(rate) for rate in sorted(settings.lr))
+
+
+def _check_growth(settings: Settings) -> None:
+    """Refuse --until-decided without an end, or where more seeds would not be more units."""
+    if not settings.until_decided:
+        if settings.max_seeds:
+            raise BadValue("--max-seeds says where --until-decided ends: give both")
+        return
+    if settings.max_seeds is None:
+        raise BadValue("--until-decided: say where it ends with --max-seeds N")
+    if settings.folds:
+        raise BadValue("--until-decided adds seeds, and over folds a seed is no unit: --repeats")
+    if settings.seed is not None:
+        raise BadValue("--until-decided begins with --seeds N, not with one --seed")
+    if settings.max_seeds <= settings.first_seeds("compare"):
+        first = settings.first_seeds("compare")
+        raise BadValue(f"--max-seeds: got {settings.max_seeds}, must be above --seeds {first}")
+
+
+def _activations(
+    settings: Settings, command: str, models: Catalog[Any], model: str
+) -> tuple[str, ...]:
+    """What is chosen, else the model's own; where they are compared, the reference too."""
+    chosen = settings.activation or (models.choose(model).entry.activation,)
+    if command == "compare" and settings.reference not in chosen:
+        return (settings.reference, *chosen)
+    return chosen
+
+
+def _splits(settings: Settings, command: str) -> list[Split]:
+    if command not in ("cv", "compare") or settings.folds is None:
+        return [Split()]
+    return [
+        Split(folds=settings.folds, fold=fold, repeat=repeat)
+        for repeat in range(settings.repeats)
+        for fold in range(settings.folds)
+    ]

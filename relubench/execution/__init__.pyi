@@ -1,0 +1,9 @@
+from . import checks as checks
+from . import cluster as cluster
+from . import executors as executors
+from . import ledger as ledger
+from . import machines as machines
+from . import progress as progress
+from . import records as records
+from . import tuning as tuning
+from . import work as work

@@ -1,0 +1,21 @@
+"""Output formats: a Table in, text out; and the pictures that text and files have."""
+
+from relubench.formats.render import (
+    FORMATS,
+    UNFOLDED,
+    Format,
+    by_suffix,
+    csv,
+    github,
+    html,
+    json,
+    jsonl,
+    latex,
+    markdown,
+    render,
+    text,
+    turn,
+)
+
+__all__ = ["FORMATS", "UNFOLDED", "Format", "by_suffix", "csv", "github", "html", "json", "jsonl"]
+__all__ += ["latex", "markdown", "render", "text", "turn"]

@@ -1,0 +1,77 @@
+"""Networks built without drawing weights that are drawn anew, or without memory for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from relubench.models.weights import WEIGHTED
+
+
+class _Undrawn(TorchFunctionMode):
+    """What torch.nn.init is given, it leaves as it is."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if "tensor" in given and getattr(func, "__module__", "") == nn.init.__name__:
+            return given["tensor"]
+        return func(*args, **given)
+
+
+class _UndrawnLayers(TorchFunctionMode):
+    """The weights of dense and convolutional layers stay as memory had them; the rest is drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: dict[int, Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        tensor = args[0] if args else given.get("tensor")
+        name = getattr(func, "__name__", "")
+        drawing = name.endswith("_") and not name.startswith("__") and id(tensor) in self.weights
+        return tensor if drawing else func(*args, **given)
+
+    def note(self, module: nn.Module, name: str, parameter: Any) -> None:
+        """A parameter is registered: whether it is such a weight."""
+        if isinstance(module, WEIGHTED) and name == "weight" and parameter is not None:
+            self.weights[id(parameter)] = parameter
+
+
+@contextmanager
+def undrawn_layers() -> Iterator[None]:
+    """What is built here has layers whose weights are not drawn: `initialise` does that anyway."""
+    mode = _UndrawnLayers()
+    hook = nn.modules.module.register_module_parameter_registration_hook(mode.note)
+    try:
+        with mode:
+            yield
+    finally:
+        hook.remove()
+
+
+@torch.no_grad()
+def sketch(network: nn.Module) -> None:
+    """Give dense and convolutional layers weights that are good enough to look at, in no time."""
+    numbers = torch.randn(2**12 + 1, generator=torch.Generator().manual_seed(0))
+    for module in network.modules():
+        if isinstance(module, WEIGHTED):
+            weight = module.get_parameter("weight")
+            drawn = numbers * math.sqrt(1 / max(1, weight[0].numel()))
+            flat = weight.view(-1)
+            rows = flat.numel() // len(drawn)
+            flat[: rows * len(drawn)].view(rows, len(drawn)).copy_(drawn)
+            flat[rows * len(drawn) :].copy_(drawn[: flat.numel() - rows * len(drawn)])
+
+
+@contextmanager
+def weightless() -> Iterator[None]:
+    """What is built here has no memory for its weights; to draw them all the same takes longest."""
+    with torch.device("meta"), _Undrawn():
+        yield

@@ -1,0 +1,208 @@
+"""How a network's weights begin: normal numbers, scaled for the activation that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relubench.activations import Activation
+from relubench.activations.moments import Hold, among, hold, standard_normal
+from relubench.catalog import Choice
+from relubench.models.initialisation import INITS, OUTPUT, Layer, even, scheme
+from relubench.models.layers import Act, Ordered, activations, drawing_from
+from relubench.noise import Noise
+
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that begin by a scheme
+
+
+NEIGHBOURS = 64  # among which a unit is looked at that takes in others' pre-activations
+
+
+REPEATS = 4  # draws of noise at each point
+
+
+HELD: dict[tuple[str, str], Hold] = {}  # by spelling and digest
+
+
+def holding(choice: Choice[Activation]) -> Hold:
+    """What initial weights hold the second moment of this activation, as it begins.
+
+    A noisy one is looked at as it trains, with noise; float64, found once.
+    """
+    key = (str(choice), choice.entry.sha256)
+    if key not in HELD:
+        HELD[key] = hold(_second_moment(choice))
+    return HELD[key]
+
+
+def _second_moment(choice: Choice[Activation]) -> Callable[[float], float]:
+    """E f(sd · z)² by sd, z standard normal, over all outputs."""
+    entry = choice.entry
+    act = Act(choice, NEIGHBOURS if entry.mixes else 1).double()
+    points, weights = among(NEIGHBOURS) if entry.mixes else standard_normal(act.pieces)
+    act.reset_parameters(torch.Generator("cpu").manual_seed(0))  # an own module may draw its own
+    act.train(entry.noisy)
+    if entry.noisy:
+        points, weights = points.repeat(REPEATS, 1), weights.repeat(REPEATS) / REPEATS
+
+    def second(sd: float) -> float:
+        act.noise = Noise.of(torch.Generator("cpu").manual_seed(0))
+        with torch.no_grad():
+            values = act.activate(points * sd)
+        return float((weights * values.square().mean(dim=1)).sum())
+
+    return second
+
+
+@dataclass(frozen=True)
+class Start:
+    """How one layer begins: by which scheme, and how many pre-activations make an output.
+
+    kept  of its weight and bias, what is not drawn
+    """
+
+    module: nn.Module
+    scheme: str
+    pieces: int
+    layer: Layer
+    kept: frozenset[str] = frozenset()
+
+    def draw(self, first: bool, stream: torch.Generator) -> None:
+        """Draw the weights of the first pieces, or of the others; all feed as many outputs."""
+        if "weight" in self.kept:
+            return
+        module: Any = self.module
+        plain = "weight" in module._parameters
+        whole = module.weight.detach() if plain else module.weight.detach().clone()
+        part = self._part(whole, first)
+        z = torch.randn(part.shape, generator=stream, dtype=torch.float64)
+        part.copy_(INITS[self.scheme].function(z, self.layer))
+        if not plain:
+            write_weight(self.module, whole)
+
+    def draw_bias(self, first: bool, stream: torch.Generator, middle: float) -> None:
+        """Set the biases of the first pieces, or of the others, to `middle` or draw them around."""
+        if self.module._parameters.get("bias") is None or "bias" in self.kept:
+            return
+        part = self._part(self.module.get_parameter("bias").detach(), first).fill_(middle)
+        if INITS[self.scheme].draws_biases:
+            z = torch.randn(part.shape, generator=stream, dtype=torch.float64)
+            part.add_(even(z) * self.layer.fan_in**-0.5)
+
+    def _part(self, whole: Tensor, first: bool) -> Tensor:
+        width = len(whole) // self.pieces
+        return whole[:width] if first else whole[width:]
+
+
+@torch.no_grad()
+def write_weight(module: Any, weight: Tensor) -> None:
+    """Give a layer this weight where it is computed from others: weight_norm, spectral_norm, prune.
+
+    What knows no way back from the weight stays as its code drew it.
+    """
+    if nn.utils.parametrize.is_parametrized(module, "weight"):
+        with suppress(NotImplementedError):
+            module.weight = weight
+    elif hasattr(module, "weight_g"):
+        norms = (h for h in module._forward_pre_hooks.values() if hasattr(h, "compute_weight"))
+        module.weight_g.copy_(torch.norm_except_dim(weight, 2, next(norms).dim))
+        module.weight_v.copy_(weight)
+    elif hasattr(module, "weight_orig"):
+        module.weight_orig.copy_(weight)
+
+
+def initialise(
+    network: nn.Module,
+    stream: torch.Generator,
+    output_bias: float = 0.0,
+    init: str | None = None,
+) -> None:
+    """Draw all weights from `stream`; biases are 0, those of the output layer `output_bias`.
+
+    A layer's weights are made of standard normal numbers, the same for every activation, by the
+    scheme `init`, or else by that of the activation that follows it. Further pieces are drawn
+    after everything else, so that the first ones and the other layers get the same numbers too.
+    What is neither a dense nor a convolutional layer is left as it is, and so is what another's
+    code brings along. A weight of two layers is drawn once, for the first.
+    """
+    acts = [act for _, act in activations(network)]
+    own = {module for act in acts for module in act.learned.modules()}
+    pending: list[nn.Module] = []
+    starts: list[Start] = []
+    for module in network.order if isinstance(network, Ordered) else network.modules():
+        if isinstance(module, Act):
+            for layer in pending:
+                starts.append(_before(module, layer, init, not starts))
+            pending.clear()
+        elif isinstance(module, WEIGHTED) and module not in own:
+            pending.append(module)
+    last = "torch" if init == "torch" else OUTPUT
+    starts += [Start(layer, last, 1, Layer(*_fans(layer, 1))) for layer in pending]
+    starts = list(_drawn(network, starts))
+    for first in (True, False):
+        parts = [start for start in starts if first or start.pieces > 1]
+        for start in parts:
+            start.draw(first, stream)
+        for start in parts:
+            middle = output_bias if start.module in pending[-1:] else 0.0
+            start.draw_bias(first, stream, middle)
+    for act in acts:
+        act.reset_parameters(stream)
+
+
+def _drawn(network: nn.Module, starts: Iterable[Start]) -> Iterator[Start]:
+    """The same, each with what of it is kept, or drawn with an earlier layer."""
+    names = kept(network)
+    done = {id(tensor) for name, tensor in network.named_parameters() if name in names}
+    for start in starts:
+        parts: dict[str, set[int]] = {"weight": set(), "bias": set()}
+        for name, tensor in start.module.named_parameters():
+            parts["bias" if name == "bias" else "weight"].add(id(tensor))
+        yield replace(start, kept=frozenset(part for part, ids in parts.items() if ids <= done))
+        done |= parts["weight"] | parts["bias"]
+
+
+def kept(network: nn.Module) -> frozenset[str]:
+    """The parameters that are not drawn: those that another's code brings along."""
+    names: frozenset[str] = getattr(network, "kept_parameters", frozenset())
+    return names
+
+
+def redraw(network: nn.Module, stream: torch.Generator) -> None:
+    """Let everything begin anew as torch has it, also what another's code brings along."""
+    network.kept_parameters = frozenset()  # type: ignore[assignment]  # an attribute of ours
+    with drawing_from(stream):
+        for module in network.modules():
+            reset: Any = getattr(module, "reset_parameters", None)
+            if not isinstance(module, Act) and callable(reset):
+                reset()
+
+
+def _before(act: Act, module: nn.Module, init: str | None, sees_data: bool) -> Start:
+    """How a layer before `act` begins."""
+    name, variance = scheme(init, act.activation.entry), 1.0
+    if INITS[name].takes_gain:
+        held = holding(act.activation)
+        variance = held.first if sees_data else held.variance
+    fans = _fans(module, act.pieces)
+    return Start(module, name, act.pieces, Layer(*fans, variance, sees_data, act.activation))
+
+
+def _fans(module: nn.Module, pieces: int) -> tuple[int, int]:
+    """Inputs of an output, and outputs of an input: those of what follows, not its pieces."""
+    weight: Any = module.weight  # of a parameter, or computed from others
+    receptive = weight[0, 0].numel()
+    width = weight.shape[0] // pieces
+    return weight.shape[1] * receptive, width * receptive // getattr(module, "groups", 1)
+
+
+def reset_norms(network: nn.Module) -> None:
+    """Let batch normalisation begin at scale 1, shift 0 and no statistics."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()

@@ -1,0 +1,124 @@
+"""What is shown: rows for machines, columns for people, curves in panels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relubench.printable import plain
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line through points; None: not defined there."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves over one pair of axes; what lies outside `low` and `high` is not drawn."""
+
+    title: str
+    curves: Sequence[Curve]
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        """The least range that holds 0 and every drawn point, and a little more."""
+        drawn = [y for curve in self.curves for y in curve.y if y is not None]
+        low = min(0.0, *(max(y, self.low) for y in drawn))
+        high = max(0.0, *(min(y, self.high) for y in drawn))
+        margin = 0.04 * (high - low or 1)
+        return low - margin, high + margin
+
+    @property
+    def x_range(self) -> tuple[float, float]:
+        """The range of all curves."""
+        return min(c.x[0] for c in self.curves), max(c.x[-1] for c in self.curves)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Panels side by side, with the same curves in the same order."""
+
+    panels: Sequence[Panel]
+
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What people see of a row: a head and a function from the row to text.
+
+    key   by which it is chosen, as in machine rows; '': that of its head
+    mark  what a published table does to a cell: 'bold', 'underline' or nothing
+    """
+
+    head: str
+    show: Callable[[Row], str]
+    left: bool = False
+    wrap: bool = False
+    key: str = ""
+    mark: Callable[[Row], str] = lambda row: ""
+
+    def text(self, row: Row) -> str:
+        """What people see of a row, on one line: it may hold anybody's text."""
+        return plain(self.show(row))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows for machines, columns for people, a title above and notes below.
+
+    group    a blank line goes between rows where this key changes
+    keys     what machines get of a row, in this order; (): everything
+    heading  a line above the rows that share it, in text; it groups them too
+    stacks   where the width does not hold it, a row stands on lines of its own, in text
+    turned   people read a row from top to bottom, under what its first column shows
+    picture  the text format draws it between table and notes
+    """
+
+    rows: Sequence[Row]
+    columns: Sequence[Column]
+    title: str = ""
+    notes: Sequence[str] = ()
+    group: Callable[[Row], object] = lambda row: None
+    keys: Sequence[str] = ()
+    heading: Callable[[Row], str] = lambda row: ""
+    stacks: bool = False
+    turned: bool = False
+    picture: Picture | None = None
+
+    @property
+    def records(self) -> list[Row]:
+        """The rows as machines get them."""
+        if not self.keys:
+            return list(self.rows)
+        return [{key: row[key] for key in self.keys if key in row} for row in self.rows]
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The cells as people read them."""
+        return [[column.text(row) for column in self.columns] for row in self.rows]
+
+    @property
+    def heads(self) -> list[str]:
+        """What stands above the columns."""
+        return [plain(column.head) for column in self.columns]
+
+    @property
+    def caption(self) -> str:
+        """The title as people read it."""
+        return plain(self.title)
+
+    @property
+    def remarks(self) -> list[str]:
+        """The notes as people read them."""
+        return [plain(note) for note in self.notes]

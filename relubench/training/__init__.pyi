@@ -1,0 +1,16 @@
+from . import augmentations as augmentations
+from . import checkpoints as checkpoints
+from . import cuda_graph as cuda_graph
+from . import engine as engine
+from . import examples as examples
+from . import heads as heads
+from . import learning as learning
+from . import networks as networks
+from . import optimizers as optimizers
+from . import parallel as parallel
+from . import perturbations as perturbations
+from . import prediction as prediction
+from . import rate_search as rate_search
+from . import recorded_step as recorded_step
+from . import states as states
+from . import step_groups as step_groups
