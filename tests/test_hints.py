@@ -46,7 +46,7 @@ NAMES = {
     ("compare",): "smok=smoke smoek=smoke defualt=default digits=-d gelu=-a mnist=-d ffnn=-m "
     "dying-rleu=dying-relu",
     ("show",): "relu=activation tanh=activation",
-    ("help",): "train=train cv=cv",
+    ("help",): "statstics=statistics stats=statistics trian=train getting-start=getting-started",
 }
 LINES = {
     "train -m ffnn:hidden=64,32": "hidden=64x32",

@@ -9,7 +9,7 @@ from relubench.errors import suggestion
 
 NO_OPTION = re.compile(r"No such option:? '?(--?[^\s']+)")
 NO_COMMAND = re.compile(r"No such command '(.*?)'")
-COMMANDS = ("train", "cv", "compare", "deadcount", "list", "cost", "show", "ledger")
+COMMANDS = ("train", "cv", "compare", "deadcount", "list", "cost", "show", "ledger", "help")
 MORE = (  # flags of single commands
     *("folds", "repeats", "reference", "metric", "margin", "rope", "pairs", "max-seeds", "save"),
     *("until-decided", "explain", "baseline", "save-baseline", "junit", "curve", "confusion"),
