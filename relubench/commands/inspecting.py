@@ -1,4 +1,4 @@
-"""What there is, what a unit is and what it costs: nothing is trained."""
+"""What is available, what an entry is, what an activation costs: nothing is trained."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def show_entry(kind: str, names: Sequence[str], console: Console) -> Outcome:
 def cost(
     flags: Mapping[str, Any], sizes: Sequence[str], rounds: int, quick: bool, console: Console
 ) -> Outcome:
-    """Time units in interleaved rounds; `quick` times them once, at few elements."""
+    """Time activations in interleaved rounds; `quick` times them once, at few elements."""
     settings = config.resolve(config.Benchmarks("", {}), None, flags, CATALOGS)
     names = settings.activation or tuple(ACTIVATIONS)
     choices = [
@@ -161,7 +161,7 @@ def cost(
     execution.machines.use_threads(machine.threads)
 
     def announce(seconds: float) -> None:
-        what = f"{counted(len(choices), 'unit')}, {counted(rounds, 'round')}"
+        what = f"{counted(len(choices), 'activation')}, {counted(rounds, 'round')}"
         console.note(f"{what}: about {seconds:.0f} s")
 
     timings = profiling.timing.measure(choices, counts, rounds, machine.device, announce)
