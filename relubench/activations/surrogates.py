@@ -1,7 +1,7 @@
 """Forward one activation, backward the slope of another, so that no unit need be dead.
 
 The forward pass is the activation's bit for bit; the backward pass, also twice and under
-torch.func, is that of a surrogate. Neuron counts take the slope that back-propagation multiplies by.
+torch.func, is a surrogate's. Neuron counts take the slope that back-propagation multiplies by.
 """
 
 from __future__ import annotations

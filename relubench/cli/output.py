@@ -125,8 +125,8 @@ def _arranged(table: Table, columns: Names, sort: str | None, group: Names) -> T
 
 def arrangement(columns: Names, sort: str | None, group: Names) -> report.Arrangement:
     """What --columns, --sort and --group say, their comma lists split."""
-    split = [
-        tuple(part.strip() for item in keys or () for part in item.split(","))
-        for keys in (columns, group)
-    ]
-    return report.Arrangement(split[0], sort, split[1])
+    return report.Arrangement(_keys(columns), sort, _keys(group))
+
+
+def _keys(lists: Names) -> tuple[str, ...]:
+    return tuple(key.strip() for text in lists or () for key in text.split(","))

@@ -123,9 +123,10 @@ def show_entry(kind: str, names: Sequence[str], console: Console) -> Outcome:
     """Facts of entries that are not activations, from top to bottom."""
     if kind == "benchmark":
         table = _listed(kind, None, console)
-        unknown = [name for name in names if name not in {row["name"] for row in table.rows}]
-        if unknown:
-            raise UnknownName(kind, unknown[0], [row["name"] for row in table.rows])
+        benchmarks = [row["name"] for row in table.rows]
+        for name in names:
+            if name not in benchmarks:
+                raise UnknownName(kind, name, benchmarks)
     else:
         chosen = copy.copy(CATALOGS[kind])
         chosen.clear()
