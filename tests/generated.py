@@ -30,7 +30,7 @@ ROWS = {  # small runs whose rows have every key
     "deadcount": "deadcount -d iris -m ffnn:hidden=4 --quick",
     "ledger show": "ledger show",
     "cost": "cost -a relu --quick",
-    "show activation": "show activation relu",
+    "show, of activations": "show relu",
 }
 
 

@@ -17,9 +17,11 @@ import torch
 
 from relubench.activations import ACTIVATIONS
 from relubench.activations.activation import FAMILIES
-from relubench.cli import Flags, OutputFlags, main
+from relubench.cli import main
+from relubench.cli.flags import options
 from relubench.commands import CATALOGS
 from relubench.config import Settings
+from relubench.config.options import declared
 from relubench.errors import BadValue
 from relubench.formats import FORMATS, render
 from relubench.report import listing
@@ -530,20 +532,99 @@ def test_notes_go_to_stderr_and_quiet_silences_them(capsys: pytest.CaptureFixtur
 
 
 def test_flags_are_the_keys_of_the_config() -> None:
-    apart = {
-        "data_dir",
-        "config",
-        "quick",
-        "ledger",
-        "no_ledger",
-        "rerun",
-        "dry_run",
-        *OutputFlags.__annotations__,
-    }
-    own = {"folds", "repeats", "reference", "metric", "margin", "rope", "pairs"}  # cv, compare
-    own |= {"until_decided", "max_seeds", "protocol", "family"}
     only_in_files = {"description", "minutes", "quick", "published"}
-    assert set(Flags.__annotations__) - apart | own == set(Settings.model_fields) - only_in_files
+    assert {option.key for option in declared()} == set(Settings.model_fields) - only_in_files
+    for command in ("train", "cv", "compare", "deadcount"):
+        flags = {parameter.name.removeprefix("no_") for parameter in options(command)}
+        assert flags == {option.key for option in declared() if command in option.commands}
+
+
+def test_short_names_mean_what_people_expect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["-V"]) == 0
+    version = capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == version
+    long = ["train", "-d", "iris", "-m", "ffnn:hidden=4", "--epochs", "1", "--threads", "1"]
+    rows = []
+    for more in (
+        ["--quiet", "--format", "json", "--lr", "0.1"],
+        ["-q", "-f", "json"],
+        ["-q", "--json"],
+    ):
+        rate = [] if "--lr" in more else ["--learning-rate", "0.1"]
+        assert main([*long, *more, *rate]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        rows.append({k: v for k, v in json.loads(out)[0].items() if k != "seconds"})
+    assert rows[0] == rows[1] == rows[2]
+    assert rows[0]["lr"] == 0.1
+
+
+def test_a_switch_can_be_put_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "benchmarks.toml"
+    text = '[benchmark.mine]\ndataset = "iris"\nmodel = "ffnn:hidden=4"\nepochs = 1\n'
+    table.write_text(text + "standardise = false\nmatch_parameters = true\n", encoding="utf-8")
+    arguments = ["train", "mine", "--config", str(table), "--no-ledger", "-q", "--json"]
+    found = []
+    for more in ([], ["--standardise", "--no-match-parameters"], ["--no-standardise"]):
+        assert main([*arguments, *more]) == 0
+        row = json.loads(capsys.readouterr().out)[0]
+        found.append((row["standardise"], row["match_parameters"]))
+    assert found == [(False, True), (True, False), (False, True)]
+    assert main([*arguments, "--fresh", "--no-fresh"]) == 2
+    assert "--fresh and --no-fresh: give one of them" in capsys.readouterr().err
+
+
+def test_what_is_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rows.csv"
+    assert main(["train", *TINY, "-o", str(path)]) == 0
+    assert f"written: {path}" in capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["relu"], "max(0, x)"),
+        (["activation", "gelu,relu"], "relu"),
+        (["digits"], "1797 of 64 features"),
+        (["head", "relu"], "DL-ReLU classifier"),
+        (["smoke"], "Seconds, no network"),
+        (["torchvision.resnet18"], "torchvision"),
+    ],
+)
+def test_show_finds_the_kind_by_itself(
+    words: list[str], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", *words]) == 0
+    assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("train -a le", {"leaky_relu", "lecun_tanh"}),
+        ("train -a relu,gelu,mis", {"relu,gelu,mish"}),
+        ("compare smo", {"smoke"}),
+        ("train -f js", {"json", "jsonl"}),
+        ("train --perturb ga", {"gaussian"}),
+    ],
+)
+def test_a_shell_completes_names(words: str, completed: set[str]) -> None:
+    environment = os.environ | {
+        "_RELUBENCH_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"relubench {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
+    script = "import sys; from relubench.__main__ import run; sys.argv[0] = 'relubench'; run()"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    found = set(done.stdout.split())
+    assert completed <= found
+    assert all(name.startswith(words.split()[-1]) for name in found)
 
 
 def test_ctrl_c_ends_with_130_and_one_line() -> None:
@@ -586,15 +667,30 @@ def test_ascii_output_is_not_an_error() -> None:
     assert "relu" in out
 
 
-def test_help_names_every_flag(golden: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """The words of the help, without frames and line breaks, which belong to the terminal."""
-    said = []
-    commands = ("", "train", "cv", "compare", "deadcount", "cost", "list", "show activation")
-    for command in map(str.split, (*commands, "ledger", "ledger merge")):
-        assert main([*command, "--help"]) == 0
-        words = capsys.readouterr().out.translate(dict.fromkeys(map(ord, "╭╮╰╯─│"), " ")).split()
-        said.append(" ".join(words))
-    golden("help.txt", "\n".join(said) + "\n")
+HELP = ("", "train", "cv", "compare", "deadcount", "cost", "list", "show", "ledger", "help")
+HELP += ("ledger show", "ledger export", "ledger check", "ledger rm", "ledger merge")
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_help_at_80_columns(
+    command: str,
+    golden: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*command.split(), "--help"]) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    name = command.replace(" ", "-") or "relubench"
+    golden(f"help/{name}.txt", "\n".join(lines).strip("\n") + "\n")
+
+
+@pytest.mark.parametrize("command", ["train", "cv", "compare", "deadcount", "cost", "list", "show"])
+def test_help_ends_with_two_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    last = capsys.readouterr().out.split("Examples:")[1]
+    assert last.count(f"relubench {command} ") >= 2
 
 
 def test_stdin_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from relubench import config
 from relubench.cli import main
 from relubench.commands import CATALOGS
+from relubench.config import kinds
 from relubench.errors import BadValue, UnknownName
 from relubench.plan import Plan, Split
 
@@ -145,7 +146,7 @@ def test_comma_lists_and_repeated_flags_are_the_same() -> None:
 
 
 def test_a_comma_after_a_backslash_is_part_of_a_name() -> None:
-    (name,) = config._comma_list(r"csv:a\,b.csv:target=y")
+    (name,) = kinds._comma_list(r"csv:a\,b.csv:target=y")
     assert name == "csv:a,b.csv:target=y"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from scipy import stats as scipy_stats
-from test_baseline import SETUP, record, row
+from test_baseline import SETUP, recorded, row
 
 from relubench.baselines import gate
 from relubench.baselines.gate import GateRow
@@ -30,7 +30,7 @@ def run(
     """Seeds around 0.5, all with a shift and each with its own noise."""
     figures = [0.5 + shift + noise * SPREAD[i % 10] for i in range(n)]
     values = row(n=n).values | {metric: tuple(figures)}
-    return record(row(n=n, **({"values": values} | facts)))
+    return recorded(row(n=n, **({"values": values} | facts)))
 
 
 def one(base: Record, new: Record, metric: str = "accuracy", **margins: Margin) -> GateRow:
@@ -104,7 +104,7 @@ def test_failures_are_corrected_over_the_rows() -> None:
 
     def many(count: int, shift: float) -> Record:
         only = run(shift, 6).rows[0]
-        return record(*(replace(only, setup=SETUP | {"activation": u}) for u in units[:count]))
+        return recorded(*(replace(only, setup=SETUP | {"activation": u}) for u in units[:count]))
 
     for count, expected in ((3, "fail"), (4, "undecided")):
         rows = gate.judge(many(count, 0.0), many(count, -0.1), {})
@@ -139,7 +139,7 @@ def test_a_run_that_measured_nothing_never_passes() -> None:
     assert [each.word for each in rows] == ["not compared"]
     assert gate.exit_code(rows, strict=False) == 4
     assert gate.exit_code([], strict=False) == 4
-    silent = record(row(n=10, figure=None))
+    silent = recorded(row(n=10, figure=None))
     assert gate.exit_code(gate.judge(run(), silent, {}), strict=False) == 4
 
 
@@ -158,7 +158,7 @@ def test_a_figure_that_is_no_longer_defined_does_not_drop_out_of_the_mean() -> N
     assert (found.word, found.why) == ("incomplete", "not defined in 2 of 10 runs here")
     assert word(partly, run(metric="dead"), "dead", **margin) == "pass"
     assert word(partly, partly, "dead", **margin) == "pass"
-    never = record(row(n=10, values={**values, "dead": (None,) * 10}))
+    never = recorded(row(n=10, values={**values, "dead": (None,) * 10}))
     assert word(never, run(metric="dead"), "dead", **margin) == "incomplete"
     assert word(never, never, "dead", **margin) == "not compared"
 
@@ -233,8 +233,8 @@ def test_rows_for_machines_have_the_gravest_word() -> None:
 
 def test_the_table_reads_as_it_should(golden: Any) -> None:
     values = row(n=10).values
-    base = record(*(row(unit, n=10) for unit in ("relu", "gelu", "tanh")))
-    new = record(
+    base = recorded(*(row(unit, n=10) for unit in ("relu", "gelu", "tanh")))
+    new = recorded(
         row("relu", n=10),
         row("gelu", n=10, values=values | {"accuracy": tuple(0.8 + each for each in SPREAD)}),
         row("tanh", n=10, values=values | {"accuracy": tuple(0.89 + each for each in SPREAD)}),

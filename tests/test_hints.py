@@ -45,7 +45,7 @@ NAMES = {
     ): "acuracy=accuracy acc=accuracy accurracy=accuracy los=loss time=seconds",
     ("compare",): "smok=smoke smoek=smoke defualt=default digits=-d gelu=-a mnist=-d ffnn=-m "
     "dying-rleu=dying-relu",
-    ("show",): "relu=activation tanh=activation",
+    ("show",): "reul=relu tahn=tanh",
     ("help",): "statstics=statistics stats=statistics trian=train getting-start=getting-started",
 }
 LINES = {

@@ -177,9 +177,12 @@ def _dying(cell: Cell, machine: Machine) -> nn.Module:
         ("pd_relu:shape=gausian", "pd_relu has no shape 'gausian': did you mean 'gaussian'?"),
         ("pd_relu:shape=arctan:width=0.0", "pd_relu: width must be above 0, got 0"),
         ("surrogate:backward=sliu", "unknown activation 'sliu': did you mean 'silu'?"),
-        ("surrogate:backward=prelu", "surrogate takes plain units, and prelu learns"),
-        ("surrogate:forward=rrelu", "surrogate takes plain units, and rrelu draws noise"),
-        ("surrogate:forward=maxout", "surrogate takes plain units, and maxout is not element-wise"),
+        ("surrogate:backward=prelu", "surrogate takes plain activations, and prelu learns"),
+        ("surrogate:forward=rrelu", "surrogate takes plain activations, and rrelu draws noise"),
+        (
+            "surrogate:forward=maxout",
+            "surrogate takes plain activations, and maxout is not element-wise",
+        ),
     ],
 )
 def test_what_cannot_be_routed_is_refused_before_training(

@@ -26,7 +26,7 @@ FAMILIES = {
 
 @dataclass(frozen=True, eq=False)
 class Activation(Entry):
-    """One unit and its facts.
+    """One activation and its facts.
 
     family   the group it is listed under, one of FAMILIES
     init     the scheme of the weights that feed it, of inits.INITS: gain, or what its own paper
@@ -42,8 +42,8 @@ class Activation(Entry):
     outputs  what one pre-activation gives; with more than one the function lays them side by side
              in dimension 1
     mixes    whether an output depends on the pre-activations of other outputs
-    module   makes the nn.Module that a layer applies, where the unit is not a function
-    sha256   digest of the source of a user's own unit
+    module   makes the nn.Module that a layer applies, where the activation is not a function
+    sha256   digest of the source of a user's own activation
     """
 
     family: str
@@ -70,7 +70,7 @@ class Activation(Entry):
     def parameters(self) -> dict[str, Any]:
         """Fixed parameters, then learned ones with their initial values.
 
-        A unit that learns takes `shared=true` too: one value of each for the whole layer.
+        An activation that learns takes `shared=true` too: one value of each for the whole layer.
         """
         shared = {"shared": self.shared} if self.learns else {}
         return {**super().parameters, **self.learns, **shared}

@@ -1,7 +1,7 @@
-"""Units over several pre-activations, and one that gives two outputs for each.
+"""Activations over several pre-activations, and one that gives two outputs for each.
 
 `x` is (pieces, examples, units, …) and the output (examples, units, …); only crelu takes
-(examples, units, …). A gated unit's first piece is the value, its second the gate, as in torch.
+(examples, units, …). A gated one's first piece is the value, its second the gate, as in torch.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def lp_unit(x: Tensor, rho: Tensor, *, pieces: int = 2) -> Tensor:
     rho begins where p is 2. Where every xⱼ is 0 the slope is 0.
     """
     p = 1 + F.softplus(rho)
-    largest = x.detach().abs().amax(dim=0)  # the unit is homogeneous: scaled, no power overflows
+    largest = x.detach().abs().amax(dim=0)  # it is homogeneous: scaled, no power overflows
     still = largest == 0
     mean = (x.abs() / torch.where(still, 1, largest)).pow(p).mean(dim=0)
     return largest * torch.where(still, 1, mean).pow(1 / p)

@@ -1,4 +1,4 @@
-"""Saturating and historic units: sigmoids, shrinkage, steps, waves, and identity."""
+"""Saturating and historic activations: sigmoids, shrinkage, steps, waves, and identity."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Forward one unit, backward the slope of another, so that no unit need be dead.
+"""Forward one activation, backward the slope of another, so that no unit need be dead.
 
-The forward pass is the unit's bit for bit; the backward pass, also twice and under torch.func, is
-that of a surrogate. Neuron counts take the slope that back-propagation multiplies by.
+The forward pass is the activation's bit for bit; the backward pass, also twice and under
+torch.func, is a surrogate's. Neuron counts take the slope that back-propagation multiplies by.
 """
 
 from __future__ import annotations
@@ -90,19 +90,19 @@ def proxygrad(x: Tensor, *, negative_slope: float = 0.3) -> Tensor:
 
 @ACTIVATIONS.add(family="surrogate")
 def surrogate(x: Tensor, *, forward: str = "relu", backward: str = "silu") -> Tensor:
-    """The value of one unit with the slope of another, both with their default parameters
+    """The value of one activation with the slope of another, both with their default parameters
 
-    They are element-wise units of the catalogue without noise and without learned parameters.
-    Weights begin as for relu, whatever the units.
+    They are element-wise activations of the catalogue without noise and without learned parameters.
+    Weights begin as for relu, whatever the activations.
     """
     return routing.routed(_plain(forward)(x), _plain(backward)(x))
 
 
 def _plain(name: str) -> Callable[[Tensor], Tensor]:
-    """A unit that needs its pre-activation alone; raises UnknownName or BadValue."""
+    """An activation that needs its pre-activation alone; raises UnknownName or BadValue."""
     entry = ACTIVATIONS[name]
     if entry.noisy or entry.learns or not entry.elementwise:
         why = "draws noise" if entry.noisy else "learns" if entry.learns else "is not element-wise"
-        raise BadValue(f"surrogate takes plain units, and {name} {why}")
+        raise BadValue(f"surrogate takes plain activations, and {name} {why}")
     function: Callable[[Tensor], Tensor] = entry.function
     return function

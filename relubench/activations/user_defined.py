@@ -1,6 +1,6 @@
-"""A user's own unit: a function x -> y, or an nn.Module by its class, a factory or an instance.
+"""A user's own activation: a function x -> y, or an nn.Module by class, factory or instance.
 
-A unit is checked when it is named, with the parameters that it is given.
+An activation is checked when it is named, with the parameters that it is given.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from relubench.catalog import KINDS, Choice
 from relubench.errors import Terminated
 from relubench.user_code import Own, OwnCodeError, brief
 
-Unit = Callable[[Tensor], Any]
+Function = Callable[[Tensor], Any]
 
-FAR = 1e4  # a unit must be finite as far from 0 as this
+FAR = 1e4  # an activation must be finite as far from 0 as this
 ANYHOW = inspect.Parameter.POSITIONAL_OR_KEYWORD
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, ANYHOW)
 
 
 @dataclass(frozen=True, eq=False)
 class OwnActivation(Activation):
-    """A user's own unit; its name is the place in the user's code, as it was written."""
+    """A user's own activation; its name is the place in the user's code, as it was written."""
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -44,13 +44,13 @@ class OwnActivation(Activation):
         return {}
 
     def settle(self, given: Mapping[str, Any]) -> Choice[Any]:
-        """The unit with these parameters, checked; raises OwnCodeError that names the check."""
+        """The activation with these parameters, checked; OwnCodeError names the failed check."""
         return Choice(replace(self, mixes=_mixes(self, tuple(given.items()))), given)
 
 
 @lru_cache
 def activation(name: str, own: Own) -> OwnActivation:
-    """The entry for a user's own unit, not yet checked; raises OwnCodeError if it cannot be one."""
+    """The entry for a user's own activation, not yet checked; OwnCodeError if it cannot be one."""
     thing, module = own.thing, None
     if isinstance(thing, nn.Module):
         thing = module = partial(copy.deepcopy, thing)
@@ -88,17 +88,17 @@ class Failed(Exception):
 
 @lru_cache
 def _mixes(entry: OwnActivation, given: tuple[tuple[str, Any], ...]) -> bool:
-    """Check a unit; whether an element of its output depends on others than its own."""
+    """Check an activation; whether an element of its output depends on others than its own."""
     name, mixes = str(Choice(entry, dict(given))), False
     with torch.random.fork_rng(devices=[]):
         try:
             for dtype in (torch.float64, torch.float32):
                 x = _points(dtype)
                 for learning in (True, False):
-                    unit = _made(entry, dict(given), dtype, learning)
-                    _check_value(unit, x)
-                    _check_gradient(unit, x)
-                mixes |= _depends_on_others(unit, x)
+                    act = _made(entry, dict(given), dtype, learning)
+                    _check_value(act, x)
+                    _check_gradient(act, x)
+                mixes |= _depends_on_others(act, x)
         except Failed as failure:
             check, found = failure.args
             raise OwnCodeError(f"{name} fails the check '{check}': {found}") from None
@@ -118,19 +118,19 @@ def _points(dtype: torch.dtype) -> Tensor:
 
 def _made(
     entry: OwnActivation, given: Mapping[str, Any], dtype: torch.dtype, learning: bool
-) -> Unit:
+) -> Function:
     if entry.module is None:
         return partial(entry.function, **given)
-    unit = entry.module(**given)
-    if not isinstance(unit, nn.Module):
-        raise Failed("makes a module", f"without an input it gives {type(unit).__name__}")
-    return unit.to(dtype).train(learning)
+    act = entry.module(**given)
+    if not isinstance(act, nn.Module):
+        raise Failed("makes a module", f"without an input it gives {type(act).__name__}")
+    return act.to(dtype).train(learning)
 
 
 @torch.no_grad()
-def _check_value(unit: Unit, x: Tensor) -> None:
+def _check_value(act: Function, x: Tensor) -> None:
     taken = x.clone()
-    value = unit(taken)
+    value = act(taken)
     if not torch.equal(taken, x):
         raise Failed("leaves its input alone", "it writes into x")
     if not isinstance(value, Tensor):
@@ -142,13 +142,13 @@ def _check_value(unit: Unit, x: Tensor) -> None:
     if not value.isfinite().all():
         wrong = ~value.isfinite()
         raise Failed("is finite", f"{value[wrong][0]:g} at x = {x[wrong][0]:g}")
-    if not torch.equal(unit(x.clone()), value):
+    if not torch.equal(act(x.clone()), value):
         raise Failed("repeats itself", "the same x gives another value")
 
 
-def _check_gradient(unit: Unit, x: Tensor) -> None:
+def _check_gradient(act: Function, x: Tensor) -> None:
     x = x.clone().requires_grad_()
-    value = unit(x)
+    value = act(x)
     weights = torch.linspace(1, 2, x.numel(), dtype=x.dtype).reshape(x.shape)
     if not value.requires_grad:
         raise Failed("has a gradient", "its value does not depend on x for autograd")
@@ -160,13 +160,13 @@ def _check_gradient(unit: Unit, x: Tensor) -> None:
 
 
 @torch.no_grad()
-def _depends_on_others(unit: Unit, x: Tensor) -> bool:
+def _depends_on_others(act: Function, x: Tensor) -> bool:
     """Whether half of the columns, or of the rows, moves the values of the other half."""
-    value = unit(x.clone())
+    value = act(x.clone())
     number = torch.arange(x.numel()).reshape(x.shape)
     for half in (number % 2 == 0, number // x.shape[1] % 2 == 0):
         for kept in (half, ~half):
-            moved = unit(torch.where(kept, x, x / 2 + 1))
+            moved = act(torch.where(kept, x, x / 2 + 1))
             if not torch.allclose(moved[kept], value[kept]):
                 return True
     return False

@@ -12,14 +12,13 @@ import typer
 
 from relubench import user_code
 from relubench.cli.app import app
-from relubench.cli.flags import Flags, OutputFlags
 from relubench.cli.hints import hint
 from relubench.cli.terminal import say
 from relubench.errors import RelubenchError, Terminated, out_of_memory
 from relubench.printable import plain
 
 CODES = (2, 4, 130)  # of what stops a command: 0 and 3 are for what has come to its end
-__all__ = ["Flags", "OutputFlags", "main"]
+__all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # where ± has no code, a ? must do
     try:
         with user_code.held():  # an edit meanwhile is for the next command
-            return app(arguments, standalone_mode=False, obj=arguments) or 0
+            return app(arguments, "relubench", standalone_mode=False, obj=arguments) or 0
     except RelubenchError as error:
         return _failed(arguments, str(error), error.exit_code if error.exit_code in CODES else 2)
     except typer.TyperException as error:
@@ -56,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _failed(arguments: list[str], message: str, exit_code: int) -> int:
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)  # an interrupt has been heard
-    if "--verbose" in arguments:
+    if {"-v", "--verbose"} & set(arguments):
         for line in traceback.format_exc().splitlines():
             say(line)
     for line in message.split("\n"):

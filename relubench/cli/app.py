@@ -16,55 +16,68 @@ from relubench import __version__, commands, files
 from relubench.baselines.options import Asked
 from relubench.cli import manual
 from relubench.cli.artefacts import deliver, distinct, keeping, remedy
+from relubench.cli.completion import completed
 from relubench.cli.flags import (
     BENCHMARKS,
     GATE,
-    HOW,
-    SAID,
     SHOWN,
-    WHAT,
-    WHERE,
     Benchmark,
     FilterFlags,
-    Flags,
     Names,
     Number,
     OutputFlags,
-    Protocol,
+    RunFlags,
     Where,
     flag,
+    given,
     names_in,
     takes,
 )
 from relubench.cli.hints import COMMANDS
 from relubench.cli.output import arrangement, show
 from relubench.cli.terminal import console
+from relubench.config.options import COMPARISON, MACHINE
 from relubench.errors import BadValue, NotComparable
 
 if TYPE_CHECKING:
     from relubench.commands import Chosen, Outcome, Request
     from relubench.execution.progress import Console
 
+TIMED = "What is timed"
+SIZES = ["16Ki", "1Mi"]  # elements
+
 app = typer.Typer(
     name="relubench",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
 )
 
 
-@app.command()
-@takes(Flags, OutputFlags)
+def examples(*lines: str) -> str:
+    """The end of a command's help: what may be typed."""
+    return "Examples:\n\n" + "\n\n".join(f"  relubench {line}" for line in lines)
+
+
+@app.command(
+    epilog=examples(
+        "train -d digits -a relu,gelu --seeds 3",
+        "train -d wdbc -m ffnn:hidden=64x32 --lr 0.01 --curve",
+    )
+)
+@takes(RunFlags, OutputFlags, command="train")
 def train(
     benchmark: Benchmark = None,
     *,
-    confusion: Annotated[bool, flag(SHOWN, "The confusion matrix.", "", "--confusion")] = False,
-    curve: Annotated[bool, flag(SHOWN, "The learning curve.", "", "--curve")] = False,
-    save: Annotated[Path | None, flag(SHOWN, "The weights, as a state dict.", "FILE")] = None,
+    confusion: Annotated[
+        bool, flag(SHOWN, "Also print the confusion matrix.", "", "--confusion")
+    ] = False,
+    curve: Annotated[bool, flag(SHOWN, "Also print the learning curve.", "", "--curve")] = False,
+    save: Annotated[Path | None, flag(SHOWN, "Save the weights: a state dict.", "FILE")] = None,
     **flags: Any,
 ) -> int:
-    """Train each cell once and print its scores on the test part."""
+    """Train every run once and print its scores on the test set."""
     if save and save in (flags["output"] or ()):
         raise BadValue(f"--save and -o both name {save}")
     with files.replacing(save, "--save") if save else nullcontext() as part:
@@ -78,69 +91,51 @@ def train(
         )
 
 
-@app.command()
-@takes(Flags, OutputFlags)
-def cv(
-    benchmark: Benchmark = None,
-    *,
-    folds: Annotated[Number, flag(WHAT, "Parts of a partition (default 10).")] = None,
-    repeats: Annotated[Number, flag(WHAT, "Partitions, each drawn anew (default 1).")] = None,
-    protocol: Protocol = None,
-    **flags: Any,
-) -> int:
-    """Cross-validate: stratified K-fold, nothing carried from fold to fold."""
-    chosen = {"folds": folds, "repeats": repeats, "protocol": protocol}
-    return run(commands.cv, "cv", benchmark, flags | chosen)
+@app.command(
+    epilog=examples(
+        "cv -d wdbc -a relu,gelu --folds 10",
+        "cv -d iris -m ffnn:hidden=8 --folds 5 --repeats 3",
+    )
+)
+@takes(RunFlags, OutputFlags, command="cv")
+def cv(benchmark: Benchmark = None, **flags: Any) -> int:
+    """Cross-validate over stratified folds, each with weights and scaler of its own."""
+    return run(commands.cv, "cv", benchmark, flags)
 
 
-@app.command()
-@takes(Flags, OutputFlags)
+@app.command(
+    epilog=examples(
+        "compare -d digits -a relu,gelu,mish --seeds 10",
+        "compare smoke --baseline baseline.json --margin accuracy=1%",
+    )
+)
+@takes(RunFlags, OutputFlags, command="compare")
 def compare(
     context: typer.Context,
     benchmark: Benchmark = None,
     *,
-    reference: Annotated[
-        str | None, flag(WHAT, "Compare with this activation (default relu).", "NAME")
-    ] = None,
-    folds: Annotated[Number, flag(WHAT, "Compare over folds, not seeds.")] = None,
-    repeats: Annotated[Number, flag(WHAT, "Partitions, each drawn anew (default 1).")] = None,
-    protocol: Protocol = None,
-    metric: Annotated[
-        str | None, flag(SAID, "What is compared (default accuracy).", "accuracy|dead|seconds|…")
-    ] = None,
-    margin: Annotated[
-        Names, flag(SAID, "What counts as alike (default accuracy=1%).", "METRIC=SIZE,…")
-    ] = None,
-    rope: Annotated[
-        str | None, flag(SAID, "Show P(below, inside, above ±SIZE) over splits.", "SIZE")
-    ] = None,
-    pairs: Annotated[
-        str | None, flag(SAID, "Every pair, or those with the reference.", "reference|all")
-    ] = None,
-    family: Annotated[
-        str | None, flag(SAID, "Correct p over each set-up, or over all.", "setup|all")
-    ] = None,
-    until_decided: Annotated[
-        bool | None,
-        flag(SAID, "Add seeds, in declared looks, until all is said.", "", "--until-decided"),
-    ] = None,
-    max_seeds: Annotated[Number, flag(SAID, "Where --until-decided ends.")] = None,
     explain: Annotated[
-        bool, flag(SAID, "How each verdict came about, and a methods section.", "", "--explain")
+        bool,
+        flag(COMPARISON, "Explain every verdict; print a methods section.", "", "--explain"),
     ] = False,
     baseline: Annotated[
-        Path | None, flag(GATE, "Is it as good as this, up to --margin? Exit code 3: no.", "FILE")
+        Path | None,
+        flag(GATE, "Gate: fail (exit code 3) if worse than this by more than --margin.", "FILE"),
     ] = None,
-    strict: Annotated[bool, flag(GATE, "Undecided is exit code 4.", "", "--strict")] = False,
+    strict: Annotated[
+        bool, flag(GATE, "An undecided gate is exit code 4.", "", "--strict")
+    ] = False,
     require_baseline: Annotated[
-        bool, flag(GATE, "No baseline is exit code 4.", "", "--require-baseline")
+        bool, flag(GATE, "A missing baseline is exit code 4.", "", "--require-baseline")
     ] = False,
     save_baseline: Annotated[
-        Path | None, flag(GATE, "Keep what was measured, to be committed.", "FILE")
+        Path | None, flag(GATE, "Save this run as a baseline.", "FILE")
     ] = None,
-    junit: Annotated[Path | None, flag(GATE, "A test case per row, as JUnit XML.", "FILE")] = None,
+    junit: Annotated[
+        Path | None, flag(GATE, "Write JUnit XML, a test case per row.", "FILE")
+    ] = None,
     export_benchmark: Annotated[
-        Path | None, flag(GATE, "Figures for github-action-benchmark.", "FILE")
+        Path | None, flag(GATE, "Write figures for github-action-benchmark.", "FILE")
     ] = None,
     **flags: Any,
 ) -> int:
@@ -154,10 +149,6 @@ def compare(
     }
     outputs = [("-o", path) for path in flags["output"] or ()]
     distinct([("--baseline", baseline), *outputs, *written.items()])
-    flags |= {"reference": reference, "folds": folds, "repeats": repeats, "metric": metric}
-    flags |= {"protocol": protocol}
-    flags |= {"margin": margin, "rope": rope, "pairs": pairs, "family": family}
-    flags |= {"until_decided": until_decided, "max_seeds": max_seeds}
     asked = Asked(baseline, bool(save_baseline), strict, require_baseline, remedy(context.obj))
 
     def work(request: Request, console: Console) -> Outcome:
@@ -170,24 +161,29 @@ def compare(
             return deliver(commands.refused(str(refusal).split("\n")), parts).exit_code
 
 
-@app.command()
-@takes(Flags, OutputFlags)
+@app.command(
+    epilog=examples(
+        "deadcount -d digits -a relu,leaky_relu",
+        "deadcount -d wdbc --lr 0.1,0.3 --format csv",
+    )
+)
+@takes(RunFlags, OutputFlags, command="deadcount")
 def deadcount(benchmark: Benchmark = None, **flags: Any) -> int:
-    """Count dead units per layer over the training set, before training and after."""
+    """Count dead neurons per layer over the training set, before training and after."""
     return run(commands.deadcount, "deadcount", benchmark, flags)
 
 
-@app.command("list")
+@app.command("list", epilog=examples("list activations --family smooth", "list benchmarks --json"))
 @takes(OutputFlags)
 def list_(
-    kind: Annotated[str | None, Argument(metavar="[KIND]", help="Such as activations.")] = None,
+    kind: Annotated[str | None, Argument(metavar="KIND", help="Such as activations.")] = None,
     *,
-    family: Annotated[str | None, flag(SHOWN, "Activations of one family.", "NAME")] = None,
-    search: Annotated[str | None, flag(SHOWN, "Entries with this text.", "TEXT")] = None,
-    config: Annotated[Path | None, flag(WHERE, BENCHMARKS, "FILE")] = None,
+    family: Annotated[str | None, flag(SHOWN, "Only activations of this family.", "NAME")] = None,
+    search: Annotated[str | None, flag(SHOWN, "Only entries with this text.", "TEXT")] = None,
+    config: Annotated[Path | None, flag(MACHINE, BENCHMARKS, "FILE")] = None,
     **flags: Any,
 ) -> int:
-    """List what there is to name: activations, models, datasets, heads, benchmarks …"""
+    """List available activations, models, datasets, heads, benchmarks, …"""
 
     def listed() -> Outcome:
         return commands.list_kind(kind, config, family, search, console(flags["quiet"]))
@@ -195,42 +191,57 @@ def list_(
     return show(listed, **flags)
 
 
-@app.command()
+@app.command(epilog=examples("cost -a relu,gelu,mish", "cost --sizes 1e6 --rounds 5"))
 @takes(OutputFlags)
 def cost(
     *,
     activation: Annotated[
-        Names, flag(WHAT, "Activations (default: all).", "NAME,…", "-a", "--activation")
+        Names,
+        flag(
+            TIMED,
+            "Activations (default: all).",
+            "NAME,…",
+            *("-a", "--activation"),
+            complete="activation",
+        ),
     ] = None,
-    sizes: Annotated[list[str], flag(HOW, "Elements, such as 1e6.", "N,…")] = ["16Ki", "1Mi"],  # noqa: B006
-    rounds: Annotated[int, flag(HOW, "Each times every unit once.")] = 21,
-    device: Annotated[str | None, flag(WHERE, "Torch device.", "auto|cpu|cuda[:i]|mps|xpu")] = None,
-    threads: Annotated[Number, flag(WHERE, "CPU threads (default 1).")] = None,
-    quick: Annotated[bool, flag(WHERE, "A smoke run, marked as such.", "", "--quick")] = False,
+    sizes: Annotated[Names, flag(TIMED, "Elements, such as 1e6 (default 16Ki,1Mi).", "N,…")] = None,
+    rounds: Annotated[int, flag(TIMED, "Rounds, each of all activations (default 21).")] = 21,
+    device: Annotated[
+        str | None, flag(MACHINE, "auto (default), cpu, cuda, cuda:1, mps or xpu.", "DEVICE")
+    ] = None,
+    threads: Annotated[Number, flag(MACHINE, "CPU threads (default 1).")] = None,
+    quick: Annotated[bool, flag(MACHINE, "A smoke run, marked as such.", "", "--quick")] = False,
     **flags: Any,
 ) -> int:
-    """Time activations: forward, backward, memory, beside relu and a plain copy."""
-    given = {"activation": activation, "device": device, "threads": threads}
-    asked = {key: value for key, value in given.items() if value}
+    """Time activations: forward, backward and memory, beside relu and a plain copy."""
+    settings = given({"activation": activation, "device": device, "threads": threads})
 
     def measure() -> Outcome:
-        return commands.cost(asked, sizes, rounds, quick, console(flags["quiet"]))
+        return commands.cost(settings, sizes or SIZES, rounds, quick, console(flags["quiet"]))
 
     return show(measure, **flags)
 
 
-show_app = typer.Typer(help="What a thing is: formula, facts, picture.", no_args_is_help=True)
-app.add_typer(show_app, name="show")
-
-
-@show_app.command("activation")
+@app.command("show", epilog=examples("show relu,gelu", "show relu -o relu.svg", "show digits"))
 @takes(OutputFlags)
-def show_activation(
-    names: Annotated[list[str], Argument(metavar="NAME,…", help="Activations.")],
+def show_entries(
+    names: Annotated[
+        list[str],
+        Argument(
+            metavar="NAME,…",
+            help="Names; before them a kind, where several have such a name.",
+            autocompletion=completed("activation"),
+        ),
+    ],
     **flags: Any,
 ) -> int:
-    """Show activations: formula, facts, gain, how they die; curves (also -o FILE.svg|png)."""
-    return show(lambda: commands.show_activation(names), **flags, pictured=True)
+    """Show activations (formula, facts, gain, curves; also -o FILE.svg|png) or another entry."""
+    kind, chosen = commands.kind_and_names(names)
+    if kind == "activation":
+        return show(lambda: commands.show_activation(chosen), **flags, pictured=True)
+    notes = console(flags["quiet"])
+    return show(lambda: commands.show_entry(kind, chosen, notes), **flags)
 
 
 ledger_app = typer.Typer(
@@ -239,15 +250,15 @@ ledger_app = typer.Typer(
 app.add_typer(ledger_app, name="ledger")
 
 
-def _ledger(given: Path | None) -> Path:
-    return given or Path(os.environ.get("RELUBENCH_LEDGER") or ".relubench/ledger.db")
+def _ledger(path: Path | None) -> Path:
+    return path or Path(os.environ.get("RELUBENCH_LEDGER") or ".relubench/ledger.db")
 
 
 def _chosen(flags: dict[str, Any]) -> Chosen:
     """The filters among a ledger command's flags, which are taken out."""
     since = commands.since(flags.pop("since"))
-    given = {key: flags.pop(key) or () for key in ("dataset", "model", "activation")}
-    names = {key: names_in(value) for key, value in given.items()}
+    filters = {key: flags.pop(key) or () for key in ("dataset", "model", "activation")}
+    names = {key: names_in(value) for key, value in filters.items()}
     return commands.Chosen(**names, since=since)
 
 
@@ -255,13 +266,13 @@ def _chosen(flags: dict[str, Any]) -> Chosen:
 @takes(FilterFlags, OutputFlags)
 def ledger_show(
     key: Annotated[
-        str | None, Argument(metavar="[KEY]", help="One run whole, by its key's beginning.")
+        str | None, Argument(metavar="KEY", help="One whole run, by the beginning of its key.")
     ] = None,
     *,
     ledger: Where = None,
     **flags: Any,
 ) -> int:
-    """Print what the ledger holds, a row per set-up; or one run whole."""
+    """Show what the ledger holds, a row per set-up; or one whole run."""
     chosen, told = _chosen(flags), console(flags["quiet"])
     return show(lambda: commands.ledger_show(_ledger(ledger), chosen, key, told), **flags)
 
@@ -311,15 +322,21 @@ def ledger_merge(
     return show(merge, **flags)
 
 
-@app.command("help")
+@app.command("help", epilog=examples("help statistics", "help compare"))
 def help_(
     topic: Annotated[
-        list[str] | None, Argument(metavar="[TOPIC]", help="A topic of the manual, or a command.")
+        list[str] | None,
+        Argument(
+            metavar="[TOPIC]",
+            help="A topic of the manual, or a command.",
+            autocompletion=manual.completed,
+        ),
     ] = None,
 ) -> int:
     """Show the manual: its topics, one of them, or a command's flags."""
     if not topic:
-        return show(commands.help.topics, None, None, None, None, None, False, False)
+        unset: dict[str, Any] = dict.fromkeys(get_type_hints(OutputFlags))
+        return show(commands.help.topics, **unset)
     if topic[0] in COMMANDS:
         return app([*topic, "--help"], standalone_mode=False) or 0
     return manual.show(commands.help.page("-".join(topic), COMMANDS))
@@ -327,7 +344,7 @@ def help_(
 
 @app.callback(invoke_without_command=True)
 def root(
-    version: Annotated[bool, Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
     """Which activation should this network use, and what does it cost?"""
     if version:
@@ -342,15 +359,25 @@ def run(
     benchmark: str | None,
     flags: dict[str, Any],
 ) -> int:
-    """A training command: from flags to its table and exit code."""
+    """A training command: from flags to its table and exit code.
+
+    What is left of the flags after those of output and of the run are taken out are options.
+    """
     shown = {key: flags.pop(key) for key in get_type_hints(OutputFlags)}
-    apart = {key: flags.pop(key) for key in ("config", "data_dir", "quick", "rerun")}
-    dry, ledger = flags.pop("dry_run"), flags.pop("ledger")
-    apart["ledger"] = None if flags.pop("no_ledger") else _ledger(ledger)
-    given = {key: value for key, value in flags.items() if value is not None and value != []}
+    apart = {key: flags.pop(key) for key in get_type_hints(RunFlags)}
+    ledger = None if apart["no_ledger"] else _ledger(apart["ledger"])
     arranged = [shown[key] for key in ("columns", "sort", "group")]
-    apart["arranged"] = arrangement(*arranged) if any(arranged) else None
-    request = commands.Request(command=name, benchmark=benchmark, flags=given, **apart)
-    command = commands.dry_run if dry else command
-    on_stderr = {key: shown[key] for key in ("quiet", "verbose")}
-    return show(lambda: command(request, console(**on_stderr)), **shown)
+    request = commands.Request(
+        command=name,
+        benchmark=benchmark,
+        flags=given(flags),
+        config=apart["config"],
+        data_dir=apart["data_dir"],
+        quick=apart["quick"],
+        ledger=ledger,
+        rerun=apart["rerun"],
+        arranged=arrangement(*arranged) if any(arranged) else None,
+    )
+    command = commands.dry_run if apart["dry_run"] else command
+    notes = console(shown["quiet"], shown["verbose"])
+    return show(lambda: command(request, notes), **shown)

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import re
 
-from relubench.cli.flags import Flags, OutputFlags
+from relubench.cli.flags import OutputFlags, RunFlags
+from relubench.config.options import declared
 from relubench.errors import suggestion
 
 NO_OPTION = re.compile(r"No such option:? '?(--?[^\s']+)")
 NO_COMMAND = re.compile(r"No such command '(.*?)'")
 COMMANDS = ("train", "cv", "compare", "deadcount", "list", "cost", "show", "ledger", "help")
 MORE = (  # flags of single commands
-    *("folds", "repeats", "reference", "metric", "margin", "rope", "pairs", "max-seeds", "save"),
-    *("until-decided", "explain", "baseline", "save-baseline", "junit", "curve", "confusion"),
-    *("protocol", "family", "search", "sizes", "rounds", "strict", "require-baseline", "help"),
+    *("save", "explain", "baseline", "save-baseline", "junit", "curve", "confusion", "help"),
+    *("search", "sizes", "rounds", "strict", "require-baseline", "version"),
 )
 FORMATS = ("json", "jsonl", "csv", "html", "latex", "github", "text")
 MEANT = {
-    **{f"--{name}": f"--format {name}" for name in FORMATS},
+    **{f"--{name}": f"--format {name}" for name in FORMATS if name != "json"},
     **dict.fromkeys(("--tex",), "--format latex"),
     **dict.fromkeys(("--md", "--markdown"), "--format github"),
-    **dict.fromkeys(("--learning-rate", "--rate", "--lrs", "--eta"), "--lr"),
+    **dict.fromkeys(("--rate", "--lrs", "--eta"), "--lr"),
     **dict.fromkeys(("--batch", "--bs", "--batchsize"), "--batch-size"),
     **dict.fromkeys(("--plot", "--figure", "--chart", "--svg", "--png"), "--curve"),
     **dict.fromkeys(("--k", "--k-folds", "--kfold", "--cv"), "--folds"),
-    **dict.fromkeys(("--workers", "--processes", "--parallel", "-j", "--num-workers"), "--jobs"),
+    **dict.fromkeys(("--workers", "--processes", "--parallel", "--num-workers"), "--jobs"),
     **dict.fromkeys(("--gpu", "--cuda"), "--device cuda"),
     **dict.fromkeys(("--cpu",), "--device cpu"),
     **dict.fromkeys(("--network", "--net", "--arch", "--architecture"), "--model"),
@@ -35,8 +35,8 @@ MEANT = {
     **dict.fromkeys(("--random-state", "--random-seed"), "--seed"),
     **dict.fromkeys(("--runs", "--n-seeds", "--repetitions"), "--seeds"),
     **dict.fromkeys(("--out", "--file"), "--output"),
-    **dict.fromkeys(("--silent", "-q"), "--quiet"),
-    **dict.fromkeys(("--debug", "-v"), "--verbose"),
+    **dict.fromkeys(("--silent",), "--quiet"),
+    **dict.fromkeys(("--debug",), "--verbose"),
     **dict.fromkeys(("--dry", "--plan", "--noop", "-n"), "--dry-run"),
     **dict.fromkeys(("--normalize", "--normalise", "--standardize", "--scale"), "--standardise"),
     **dict.fromkeys(("--dtype", "--fp"), "--precision"),
@@ -73,14 +73,13 @@ def hint(message: str, arguments: list[str]) -> str:
 def _option(name: str) -> str:
     if meant := MEANT.get(name.lower().replace("_", "-")):
         return f"did you mean {meant}?"
-    names = [*Flags.__annotations__, *OutputFlags.__annotations__, *MORE]
+    names = [option.key for option in declared()]
+    names += [*RunFlags.__annotations__, *OutputFlags.__annotations__, *MORE]
     known = [f"--{each.replace('_', '-')}" for each in names]
     return suggestion(name.replace("_", "-"), known).replace("'", "")
 
 
 def _command(name: str, arguments: list[str]) -> str:
-    if arguments[:1] == ["show"]:
-        return f"did you mean 'relubench show activation {name}'?"
     if name == "help":
         rest = " ".join([word for word in arguments if word != "help"][:2])
         return f"did you mean 'relubench {f'{rest} --help' if rest else '--help'}'?"

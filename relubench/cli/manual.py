@@ -7,6 +7,8 @@ import re
 import shutil
 import sys
 
+from relubench import commands
+from relubench.cli.hints import COMMANDS
 from relubench.cli.terminal import width_and_colour
 from relubench.errors import BadValue
 
@@ -25,6 +27,11 @@ def show(page: str) -> int:
         sys.stdout.write(page)
         sys.stdout.flush()
     return 0
+
+
+def completed(incomplete: str) -> list[str]:
+    """What a shell completes: topics and commands that begin so."""
+    return [name for name in (*commands.help.pages(), *COMMANDS) if name.startswith(incomplete)]
 
 
 def _render(page: str) -> None:

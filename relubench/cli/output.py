@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from relubench import files, formats, report, user_code
 from relubench.catalog import Deferred
 from relubench.cli.flags import Names
-from relubench.cli.terminal import width_and_colour
+from relubench.cli.terminal import say, width_and_colour
 from relubench.errors import BadValue, Stopped
 from relubench.formats import pictures
 
@@ -27,6 +27,7 @@ else:
 def show(
     outcome: Callable[[], Outcome],
     format: str | None,
+    json: bool,
     output: list[Path] | None,
     columns: Names,
     sort: str | None,
@@ -39,7 +40,9 @@ def show(
 
     With `pictured` a file may be one of pictures.SUFFIXES.
     """
-    targets = _targets(output, format, pictured)
+    if json and format not in (None, "json"):
+        raise BadValue(f"--json and --format {format}: give one of them")
+    targets = _targets(output, "json" if json else format, pictured)
     if None in targets and sys.stdout is None:
         raise BadValue("stdout is closed: give -o FILE")
     path: Path | None = None
@@ -54,6 +57,8 @@ def show(
             tables = [_arranged(done.tables[0], columns, sort, group), *done.tables[1:]]
             for path, name in targets.items():
                 _write(tables, name, parts[path]) if path else _print(tables, name)
+        if not quiet:
+            _tell(path for path in targets if path)
     except KeyboardInterrupt:
         raise Stopped("interrupted") from None
     except BrokenPipeError:
@@ -61,6 +66,11 @@ def show(
     except OSError as error:
         raise BadValue(f"cannot write {path or 'to stdout'}: {error.strerror}") from error
     return done.exit_code
+
+
+def _tell(written: Iterable[Path]) -> None:
+    for path in written:
+        say(f"written: {path}")
 
 
 def _targets(
@@ -115,8 +125,8 @@ def _arranged(table: Table, columns: Names, sort: str | None, group: Names) -> T
 
 def arrangement(columns: Names, sort: str | None, group: Names) -> report.Arrangement:
     """What --columns, --sort and --group say, their comma lists split."""
-    split = [
-        tuple(part.strip() for item in keys or () for part in item.split(","))
-        for keys in (columns, group)
-    ]
-    return report.Arrangement(split[0], sort, split[1])
+    return report.Arrangement(_keys(columns), sort, _keys(group))
+
+
+def _keys(lists: Names) -> tuple[str, ...]:
+    return tuple(key.strip() for text in lists or () for key in text.split(","))

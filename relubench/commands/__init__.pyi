@@ -4,8 +4,10 @@ from .comparing import compare as compare
 from .comparing import refused as refused
 from .inspecting import cost as cost
 from .inspecting import elements as elements
+from .inspecting import kind_and_names as kind_and_names
 from .inspecting import list_kind as list_kind
 from .inspecting import show_activation as show_activation
+from .inspecting import show_entry as show_entry
 from .ledgers import Chosen as Chosen
 from .ledgers import ledger_check as ledger_check
 from .ledgers import ledger_export as ledger_export

@@ -58,7 +58,7 @@ def assemble(
     check(plan, machine, console, settings.strict_swap)
     tell_of_starts(plan, console)
     width = None if settings.stack == "auto" else int(settings.stack)
-    ledger = open_ledger(request.ledger) if request.ledger else None
+    ledger = _begun(request.ledger, console) if request.ledger else None
     return execution.work.Work(
         plan=plan,
         machine=machine,
@@ -68,6 +68,15 @@ def assemble(
         executor=executor,
         checkpoint=settings.checkpoint,
     )
+
+
+def _begun(path: Path, console: Console) -> execution.ledger.Ledger:
+    """The ledger of a command; a new one is told of."""
+    new = not path.exists()
+    ledger = open_ledger(path)
+    if new:
+        console.note(f"ledger: {path} is new; finished runs are kept there (--no-ledger: are not)")
+    return ledger
 
 
 def tune(

@@ -1,13 +1,14 @@
-"""What there is, what a unit is and what it costs: nothing is trained."""
+"""What is available, what an entry is, what an activation costs: nothing is trained."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from relubench import config, execution, profiling, report
+from relubench import config, execution, profiling, report, user_code
 from relubench.activations import ACTIVATIONS
 from relubench.activations.activation import FAMILIES
 from relubench.commands.request import CATALOGS, Outcome
@@ -88,10 +89,61 @@ def show_activation(names: Sequence[str]) -> Outcome:
     return Outcome([report.listing.units(profiles)])
 
 
+def kind_and_names(words: Sequence[str]) -> tuple[str, list[str]]:
+    """What `show` is asked for: [KIND] NAME,…; a kind that is not named is that of the first name.
+
+    Where several kinds have such a name, it is that which comes first in `list`.
+    """
+    kinds = (*CATALOGS, "benchmark")
+    named = words[0].removesuffix("s")
+    if len(words) > 1 and named in kinds:
+        return named, _split(words[1:])
+    names = _split(words)
+    if not names:
+        raise BadValue("name what to show: relubench show relu (relubench list names all)")
+    return _kind_of(names[0]), names
+
+
+def _kind_of(name: str) -> str:
+    first = name.partition(":")[0]
+    for kind, entries in CATALOGS.items():
+        if first in entries or first.partition(".")[0] in entries.libraries:
+            return kind
+    benchmarks = config.read(None, CATALOGS).tables
+    if name in benchmarks:
+        return "benchmark"
+    if user_code.named(first):
+        return ACTIVATIONS.kind
+    known = [*(each for entries in CATALOGS.values() for each in entries), *benchmarks]
+    hint = suggestion(name, known) or "see relubench list"
+    raise BadValue(f"nothing is named {name!r}: {hint}")
+
+
+def show_entry(kind: str, names: Sequence[str], console: Console) -> Outcome:
+    """Facts of entries that are not activations, from top to bottom."""
+    if kind == "benchmark":
+        table = _listed(kind, None, console)
+        benchmarks = [row["name"] for row in table.rows]
+        for name in names:
+            if name not in benchmarks:
+                raise UnknownName(kind, name, benchmarks)
+    else:
+        chosen = copy.copy(CATALOGS[kind])
+        chosen.clear()
+        for name in names:
+            entry = CATALOGS[kind].choose(name).entry
+            chosen[entry.name] = entry
+        names = list(chosen)
+        table = report.listing.catalog(chosen, "formula" if kind in FORMULAS else "description")
+    rows = [row for row in table.rows if row["name"] in names]
+    shown = replace(table, rows=rows, title=f"{kind}: {', '.join(names)}", heading=lambda row: "")
+    return Outcome([replace(shown, turned=True, stacks=False)])
+
+
 def cost(
     flags: Mapping[str, Any], sizes: Sequence[str], rounds: int, quick: bool, console: Console
 ) -> Outcome:
-    """Time units in interleaved rounds; `quick` times them once, at few elements."""
+    """Time activations in interleaved rounds; `quick` times them once, at few elements."""
     settings = config.resolve(config.Benchmarks("", {}), None, flags, CATALOGS)
     names = settings.activation or tuple(ACTIVATIONS)
     choices = [
@@ -110,7 +162,7 @@ def cost(
     execution.machines.use_threads(machine.threads)
 
     def announce(seconds: float) -> None:
-        what = f"{counted(len(choices), 'unit')}, {counted(rounds, 'round')}"
+        what = f"{counted(len(choices), 'activation')}, {counted(rounds, 'round')}"
         console.note(f"{what}: about {seconds:.0f} s")
 
     timings = profiling.timing.measure(choices, counts, rounds, machine.device, announce)

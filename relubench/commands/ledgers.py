@@ -22,6 +22,11 @@ from relubench.wording import counted
 AGES = {"d": "days", "h": "hours", "m": "minutes"}
 
 
+def _among(spelling: str, names: Sequence[str]) -> bool:
+    """Whether one of the names, which may leave parameters out, means it; no names: all do."""
+    return not names or any(f"{spelling}:".startswith(f"{name}:") for name in names)
+
+
 @dataclass(frozen=True)
 class Chosen:
     """Which runs of a ledger are meant: of these names, where there are any.
@@ -35,15 +40,13 @@ class Chosen:
     activation: Sequence[str] = ()
     since: str = ""
 
-    def __contains__(self, found: tuple[str, Cell]) -> bool:
-        when, cell = found
-        return when >= self.since and all(
-            not names or any(f"{getattr(cell, kind)}:".startswith(f"{name}:") for name in names)
-            for kind, names in (
-                ("dataset", self.dataset),
-                ("model", self.model),
-                ("activation", self.activation),
-            )
+    def __contains__(self, run: tuple[str, Cell]) -> bool:
+        finished, cell = run
+        return (
+            finished >= self.since
+            and _among(cell.dataset, self.dataset)
+            and _among(cell.model, self.model)
+            and _among(cell.activation, self.activation)
         )
 
 

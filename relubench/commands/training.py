@@ -1,4 +1,4 @@
-"""The commands that train: one table of runs, folds, units; or the plan alone."""
+"""The commands that train: one table of runs, folds or layers; or the plan alone."""
 
 from __future__ import annotations
 
@@ -105,8 +105,7 @@ def dry_run(request: Request, console: Console) -> Outcome:
     if request.command == "deadcount":
         work = work.with_untrained()
     for cells, tuned in work.tuned:
-        unit = Stack(tuple(cells), tuned.threads)
-        known = work.known(unit)
+        known = work.known(Stack(tuple(cells), tuned.threads))
         left = len(cells) - len(known)
         steps = execution.tuning.steps(
             cells[0], datasets.load(cells[0].dataset, work.machine.data_dir)

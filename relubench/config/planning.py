@@ -129,7 +129,7 @@ def _rates(settings: Settings) -> str | None:
 
 
 def _check_growth(settings: Settings) -> None:
-    """Refuse --until-decided without an end, or where more seeds would not be more units."""
+    """Refuse --until-decided without an end, or where more seeds would add no repetition."""
     if not settings.until_decided:
         if settings.max_seeds:
             raise BadValue("--max-seeds says where --until-decided ends: give both")
@@ -137,7 +137,7 @@ def _check_growth(settings: Settings) -> None:
     if settings.max_seeds is None:
         raise BadValue("--until-decided: say where it ends with --max-seeds N")
     if settings.folds:
-        raise BadValue("--until-decided adds seeds, and over folds a seed is no unit: --repeats")
+        raise BadValue("--until-decided adds seeds, and over folds it is --repeats that counts")
     if settings.seed is not None:
         raise BadValue("--until-decided begins with --seeds N, not with one --seed")
     if settings.max_seeds <= settings.first_seeds("compare"):

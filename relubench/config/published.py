@@ -79,11 +79,12 @@ def _tables(value: Any) -> bool:
 
 def figures(published: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """A table for each figure; one with `figures` says what all of them share."""
-    return [
-        {key: known for key, known in entry.items() if key != "figures"} | figure
-        for entry in published
-        for figure in entry.get("figures", [{}])
-    ]
+    tables = []
+    for entry in published:
+        shared = dict(entry)
+        own = shared.pop("figures", [{}])
+        tables += [shared | figure for figure in own]
+    return tables
 
 
 def _named(entry: Published, catalogs: Catalogs) -> Published:

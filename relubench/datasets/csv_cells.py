@@ -80,8 +80,12 @@ def _mark(column: Sequence[str]) -> str:
     """The decimal mark with which more of its cells are numbers; "" where both do alike."""
     marked = (cell for cell in column if "," in cell or "." in cell)
     cells = dict.fromkeys(itertools.islice(marked, SAMPLE))
-    right = {mark: sum(_number(cell, mark) is not None for cell in cells) for mark in NUMBER}
+    right = {mark: _count_numbers(cells, mark) for mark in NUMBER}
     return max(right, key=right.__getitem__) if right["."] != right[","] else ""
+
+
+def _count_numbers(cells: Iterable[str], mark: str) -> int:
+    return sum(_number(cell, mark) is not None for cell in cells)
 
 
 def column(label: str, name: str, cells: Sequence[str], decimal: str, usual: str = ".") -> Column:

@@ -132,6 +132,6 @@ def _check_lengths(examples: Sequence[tuple[int, list[str]]], width: int) -> Non
 
 def _stripped(rows: Sequence[list[str]], width: int) -> tuple[list[tuple[str, ...]], list[bool]]:
     """Each column's cells without blanks around them, and whether there were any."""
-    columns = [tuple(row[number] for row in rows) for number in range(width)]
+    columns = list(zip(*(row[:width] for row in rows), strict=True)) or [()] * width
     clean = [tuple(map(str.strip, column)) for column in columns]
     return clean, [was != now for was, now in zip(columns, clean, strict=True)]

@@ -475,17 +475,25 @@ def encode(
     """
     fill = partial(impute.SimpleImputer, keep_empty_features=True)
     fillers = [fill(strategy="median"), fill(strategy="most_frequent")]
-    halves = [(part[:, :numbers], part[:, numbers:]) for part in (train, test)]
-    filled = [
-        [filler.fit(fitted).transform(part) for part in parts] if fitted.shape[1] else list(parts)
-        for filler, fitted, parts in zip(fillers, halves[0], zip(*halves, strict=True), strict=True)
-    ]
-    inputs = [list(filled[0])] + [
-        _one_hot([part[:, number].astype(np.int64) for part in filled[1]], size, cap)
-        for number, (size, cap) in enumerate(zip(sizes, caps or sizes, strict=True))
-    ]
-    x_train, x_test = (np.hstack(parts) for parts in zip(*inputs, strict=True))
-    return x_train, x_test
+    train_numbers, test_numbers = _filled(fillers[0], train[:, :numbers], test[:, :numbers])
+    train_words, test_words = _filled(fillers[1], train[:, numbers:], test[:, numbers:])
+    train_inputs, test_inputs = [train_numbers], [test_numbers]
+    for number, (size, cap) in enumerate(zip(sizes, caps or sizes, strict=True)):
+        words = [part[:, number].astype(np.int64) for part in (train_words, test_words)]
+        for inputs, hot in zip(
+            (train_inputs, test_inputs), _one_hot(words, size, cap), strict=True
+        ):
+            inputs.append(hot)
+    return np.hstack(train_inputs), np.hstack(test_inputs)
+
+
+def _filled(
+    filler: Any, train: NDArray[np.float64], test: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if not train.shape[1]:
+        return train, test
+    filler.fit(train)
+    return filler.transform(train), filler.transform(test)
 
 
 def _one_hot(parts: Sequence[NDArray[np.int64]], size: int, cap: int) -> list[NDArray[np.float64]]:

@@ -76,10 +76,10 @@ def _analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
 
 def _forgetting(analysis: Analysis) -> Analysis:
     """Without the tensors of the passes that were looked at."""
-    modes = {
-        mode: replace(it, steps={n: replace(step, own=None) for n, step in it.steps.items()})
-        for mode, it in analysis.modes.items()
-    }
+    modes = {}
+    for mode, it in analysis.modes.items():
+        steps = {number: replace(step, own=None) for number, step in it.steps.items()}
+        modes[mode] = replace(it, steps=steps)
     return replace(analysis, modes=modes)
 
 
@@ -277,14 +277,11 @@ def _aligned(training: Record, evaluation: Record) -> dict[int, int]:
     Those are the longest runs of the same functions in the same modules, on the same shapes.
     """
 
-    def spelt_out(record: Record) -> list[Any]:
-        return [
-            (call.name, call.path, call.line, *(value.shape for value in call.outputs))
-            for call in record.calls
-            if call.number >= 0
-        ]
+    def signature(call: Call) -> tuple[Any, ...]:
+        return (call.name, call.path, call.line, *(value.shape for value in call.outputs))
 
-    one, other = spelt_out(training), spelt_out(evaluation)
+    one = [signature(call) for call in training.calls if call.number >= 0]
+    other = [signature(call) for call in evaluation.calls if call.number >= 0]
     if one == other:
         return {number: number for number in range(len(one))}
     blocks = SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()

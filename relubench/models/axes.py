@@ -7,6 +7,7 @@ axis too. Where the way from the layer before is lost, the layer after says whic
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -287,7 +288,8 @@ def _with_dots(equation: str, call: Call) -> tuple[list[tuple[Value, str]], str]
         named = len(letters.replace("...", ""))
         dots = "".join(chr(0x391 + n) for n in range(value.tensor.ndim - named, 0, -1))
         operands.append((value, letters.replace("...", dots)))
-    dots = max(("".join(c for c in own if ord(c) > 0x390) for _, own in operands), key=len)
+    further = [re.sub("[^\u0391-\uffff]", "", letters) for _, letters in operands]
+    dots = max(further, key=len)
     if not arrow:
         letters = "".join(own for _, own in operands)
         made = dots + "".join(sorted(c for c in set(letters) - set(dots) if letters.count(c) == 1))

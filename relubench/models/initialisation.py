@@ -122,7 +122,7 @@ def siren(z: Tensor, layer: Layer) -> Tensor:
 
 @INITS.add()
 def family(z: Tensor, layer: Layer) -> Tensor:
-    """glorot before saturating units, he before others; what a unit's own paper says comes first
+    """glorot before saturating activations, he before others; an activation's own paper comes first
 
     So most published comparisons begin.
     """

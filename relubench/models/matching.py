@@ -69,13 +69,10 @@ def _with(model: Choice[Model], widths: Mapping[str, Sequence[int]]) -> Choice[M
 
 def _scaled(model: Choice[Model], scale: int) -> Choice[Model]:
     """The model with `scale` of STEPS of every width, at least 1."""
-    return _with(
-        model,
-        {
-            name: [max(1, round(width * scale / STEPS)) for width in widths]
-            for name, widths in _widths(model).items()
-        },
-    )
+    scaled = {}
+    for name, widths in _widths(model).items():
+        scaled[name] = [max(1, round(width * scale / STEPS)) for width in widths]
+    return _with(model, scaled)
 
 
 def _neighbours(model: Choice[Model]) -> Iterator[Choice[Model]]:

@@ -109,10 +109,12 @@ class Analysis:
         reasons: dict[str, Counter[str]] = {}
         for what, reason in self.staying:
             reasons.setdefault(reason, Counter())[what.split(" in ")[0]] += 1
-        return [
-            f"{', '.join(f'{n} x {what}' if n > 1 else what for what, n in of.items())} ({reason})"
-            for reason, of in reasons.items()
-        ]
+        return [f"{_counts_text(counts)} ({reason})" for reason, counts in reasons.items()]
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    """'2 x sigmoid, softmax'."""
+    return ", ".join(f"{n} x {what}" if n > 1 else what for what, n in counts.items())
 
 
 class Swapped(Ordered):

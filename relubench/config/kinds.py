@@ -1,0 +1,87 @@
+"""The types of options: what a text or a TOML value may be, and what it becomes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from relubench.errors import BadValue
+from relubench.metrics import measures
+from relubench.plan import Margin
+
+MANY = 100_000  # seeds, folds or repeats: a slip of the finger, not a study
+
+
+def _comma_list(value: Any) -> Any:
+    """'a,b' or ['a,b', 'c'] to a tuple of single entries; a comma after a backslash stays."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return tuple(
+        part.strip().replace("\\,", ",") if isinstance(part, str) else part
+        for item in items
+        for part in (re.split(r"(?<!\\),", item) if isinstance(item, str) else [item])
+    )
+
+
+def _width(value: Any) -> str:
+    """'auto', or how many cells train in one pass."""
+    text = str(value)
+    if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= MANY):
+        raise BadValue(f"got {text}, must be auto or a whole number from 1")
+    return text
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"(tcp|tls|ws|wss)://[^\s/]+:\d{1,5}", text):
+        raise BadValue(f"got {text}, must be an address such as tcp://host:8786")
+    return text
+
+
+def _target(value: Any) -> str:
+    """'train_error=0.25' or 'train_error=25%', as cells and rows have it: the first."""
+    name, equals, text = str(value).partition("=")
+    found = re.fullmatch(r"\s*((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*(%?)\s*", text)
+    if not equals or name.strip() not in ("train_error", "train_loss") or not found:
+        raise BadValue(f"got {value}, must be such as train_error=0.25 or train_loss=0.1")
+    name, size = name.strip(), float(found[1]) / (100 if found[2] else 1)
+    if name == "train_error" and size >= 1:
+        raise BadValue(f"got {value}: an error is a share below 1, such as 0.25 or 25%")
+    if name == "train_loss" and found[2]:
+        raise BadValue(f"got {value}: a loss is in nats, such as 0.1")
+    return f"{name}={size!r}"
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(min_length=1)]
+
+
+# A comma list, or a TOML list; what stands twice counts once.
+LISTED = (
+    BeforeValidator(_comma_list),
+    AfterValidator(lambda items: tuple(dict.fromkeys(items))),
+    Field(min_length=1),
+)
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
+Rates = Annotated[tuple[Rate, ...], *LISTED]
+Decays = Annotated[tuple[Decay, ...], *LISTED]
+Epochs = Annotated[tuple[Annotated[int, Field(ge=0)], ...], *LISTED]  # 0: untrained
+Margins = Annotated[dict[str, Margin], BeforeValidator(measures.margins)]
+BatchSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...], *LISTED]
+
+
+Axis = int
+Components = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MANY)]
+Folds = Annotated[int, Field(ge=2, le=MANY)]
+Seed = Annotated[int, Field(ge=0)]
+SeveralSeeds = Annotated[int, Field(ge=2, le=MANY)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
+StackWidth = Annotated[str, BeforeValidator(_width)]
+Address = Annotated[str, AfterValidator(_address)]
+Target = Annotated[str, BeforeValidator(_target)]
+Protocol = Literal["fresh", "published"]
+Pairs = Literal["reference", "all"]
+Family = Literal["setup", "all"]
+Precision = Literal["float32", "float64", "tf32", "bf16"]
