@@ -12,7 +12,6 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def options(command: str) -> dict[str, Any]:
     for word in command.split():
         found = found.commands[word]
     params = [param for param in found.params if param.param_type_name == "option"]
-    return {param.name: param for param in params if param.name != "help"}
+    return {param.name: param for param in params if param.name != "help" and not param.hidden}
 
 
 def output_flags() -> list[Any]:
@@ -109,14 +108,11 @@ def shared() -> set[str]:
 def shared_flags() -> str:
     """A table for each panel of the help."""
     elsewhere = {option.name for option in output_flags()}
-    found = [option for name, option in options("train").items() if name in shared() - elsewhere]
-    panels = groupby(sorted(found, key=panel), key=panel)
-    return "\n".join(f"**{name}**\n\n{table(list(flags))}" for name, flags in panels)
-
-
-def panel(option: Any) -> str:
-    """The panel of the help in which a flag stands."""
-    return str(option.rich_help_panel)
+    panels: dict[str, list[Any]] = {}
+    for name, option in options("train").items():
+        if name in shared() - elsewhere:
+            panels.setdefault(option.rich_help_panel, []).append(option)
+    return "\n".join(f"**{name}**\n\n{table(flags)}" for name, flags in panels.items())
 
 
 def table(flags: list[Any]) -> str:

@@ -327,7 +327,7 @@ def help_(
     topic: Annotated[
         list[str] | None,
         Argument(
-            metavar="[TOPIC]",
+            metavar="TOPIC",
             help="A topic of the manual, or a command.",
             autocompletion=manual.completed,
         ),
@@ -338,7 +338,7 @@ def help_(
         unset: dict[str, Any] = dict.fromkeys(get_type_hints(OutputFlags))
         return show(commands.help.topics, **unset)
     if topic[0] in COMMANDS:
-        return app([*topic, "--help"], standalone_mode=False) or 0
+        return app([*topic, "--help"], prog_name="relubench", standalone_mode=False) or 0
     return manual.show(commands.help.page("-".join(topic), COMMANDS))
 
 
