@@ -79,6 +79,14 @@ def test_its_first_table_is_what_compare_prints(
     assert untimed(shown) == untimed(printed)
 
 
+def test_its_picture_is_of_a_terminal() -> None:
+    svg = picture.PICTURE.read_text(encoding="utf-8")
+    assert picture.lines(svg)[0] == f"$ relubench {picture.COMMAND}"
+    assert "@font-face" not in svg
+    assert f"`relubench {picture.COMMAND}`" in README
+    assert picture.PICTURE.relative_to(ROOT).as_posix() in README
+
+
 @pytest.mark.slow
 def test_its_picture_is_what_compare_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

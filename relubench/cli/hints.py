@@ -54,6 +54,7 @@ INSTEAD = {
     **dict.fromkeys(("time", "timing", "speed"), "relubench cost"),
     **dict.fromkeys(("ls", "activations", "models", "datasets", "catalog"), "relubench list"),
     **dict.fromkeys(("results", "history"), "relubench ledger show"),
+    **dict.fromkeys(("manual", "man", "docs", "topics"), "relubench help"),
     "version": "relubench --version",
 }
 
