@@ -1,4 +1,4 @@
-"""The gate through the real command line: exit codes, files, and the README's workflow."""
+"""The gate through the real command line: exit codes, files, and the manual's workflow."""
 
 from __future__ import annotations
 
@@ -441,14 +441,14 @@ def test_a_dry_run_writes_nothing() -> None:
     assert [path.name for path in Path().iterdir()] == ["base.json"]
 
 
-def test_the_readmes_workflow_runs_step_by_step(tmp_path: Path) -> None:
+def test_the_manuals_workflow_runs_step_by_step(tmp_path: Path) -> None:
     """Its `run:` lines in a shell, with the package that is tested and a small benchmark."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (workflow,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    page = (ROOT / "relubench" / "manual" / "ci.md").read_text(encoding="utf-8")
+    (workflow,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     steps = re.findall(r"^ *(?:- )?run: (.+)$", workflow, re.MULTILINE)
     steps = [step for step in steps if not step.startswith("pip install")]
     assert any(step.startswith("relubench compare smoke --baseline") for step in steps)
-    (making,) = re.findall(r"^\$ (relubench .*--save-baseline .+)$", readme, re.MULTILINE)
+    (making,) = re.findall(r"^\$ (relubench .*--save-baseline .+)$", page, re.MULTILINE)
     less = "-d iris -m ffnn:hidden=4 --epochs 2 --seeds 5"
     tool = Path("bin/relubench")
     tool.parent.mkdir()

@@ -330,9 +330,10 @@ def learned_rates(name: str, count: int) -> dict[str, float]:
     return {design: hits / count for design, hits in false.items()}
 
 
-def in_the_readme(name: str) -> list[float]:
+def in_the_manual(name: str) -> list[float]:
     """Its row of rates, as shares."""
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[1] / "relubench" / "manual" / "statistics.md"
+    text = page.read_text(encoding="utf-8")
     (row,) = re.findall(rf"^\| {name} \| (.*) \|$", text, re.M)
     *rates, studies = row.split(" | ")
     assert int(studies) == LEARNERS[name][1]
@@ -340,11 +341,11 @@ def in_the_readme(name: str) -> list[float]:
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_real_learners_err_as_the_readme_says(name: str) -> None:
+def test_real_learners_err_as_the_manual_says(name: str) -> None:
     """Over half as many studies; also where that is more than alpha."""
     count = LEARNERS[name][1] // 2
     found = learned_rates(name, count)
-    for rate, said in zip(found.values(), in_the_readme(name), strict=True):
+    for rate, said in zip(found.values(), in_the_manual(name), strict=True):
         assert abs(rate - said) <= 0.0005 + 3 * math.sqrt(0.05 * 0.95 / count)
     assert found["10 folds"] <= ALPHA
 
@@ -439,7 +440,7 @@ def test_intervals_cover(n: int) -> None:
     found = covered(n)
     assert all(0.93 <= found[name] <= 0.97 for name in ("normal", "accuracies"))
     assert 0.92 <= found["heavy"] <= 0.98
-    assert found["skewed"] >= 0.86  # a limit of every interval here: the README says so
+    assert found["skewed"] >= 0.86  # a limit of every interval here: the manual says so
 
 
 def covered_by_folds(name: str) -> float:

@@ -1,4 +1,4 @@
-"""The studies' figures that README prints and that take less than five minutes: run again."""
+"""The studies' figures that the manual prints and that take less than five minutes: run again."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pytest
 
 from relubench.cli import main
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+PAGE = Path(__file__).parents[1] / "relubench" / "manual" / "studies.md"
+STUDIES = PAGE.read_text(encoding="utf-8")
 NUMBER = r"-?\d+(?:\.\d+)?"
 
 
 def table(start: str) -> tuple[list[str], list[list[str]]]:
     """Heads and cells of the table whose first head starts so."""
-    (block,) = re.findall(rf"^\| {re.escape(start)}.*\n(?:\|.*\n)+", README, re.M)
+    (block,) = re.findall(rf"^\| {re.escape(start)}.*\n(?:\|.*\n)+", STUDIES, re.M)
     (heads, _, *rows) = [
         [cell.strip() for cell in line.strip("|").split(" | ")] for line in block.splitlines()
     ]

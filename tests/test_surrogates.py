@@ -179,7 +179,10 @@ def _dying(cell: Cell, machine: Machine) -> nn.Module:
         ("surrogate:backward=sliu", "unknown activation 'sliu': did you mean 'silu'?"),
         ("surrogate:backward=prelu", "surrogate takes plain activations, and prelu learns"),
         ("surrogate:forward=rrelu", "surrogate takes plain activations, and rrelu draws noise"),
-        ("surrogate:forward=maxout", "surrogate takes plain activations, and maxout is not element-wise"),
+        (
+            "surrogate:forward=maxout",
+            "surrogate takes plain activations, and maxout is not element-wise",
+        ),
     ],
 )
 def test_what_cannot_be_routed_is_refused_before_training(

@@ -14,6 +14,7 @@ from typer import Argument, Option
 
 from relubench import __version__, commands, files
 from relubench.baselines.options import Asked
+from relubench.cli import manual
 from relubench.cli.artefacts import deliver, distinct, keeping, remedy
 from relubench.cli.completion import completed
 from relubench.cli.flags import (
@@ -32,6 +33,7 @@ from relubench.cli.flags import (
     names_in,
     takes,
 )
+from relubench.cli.hints import COMMANDS
 from relubench.cli.output import arrangement, show
 from relubench.cli.terminal import console
 from relubench.config.options import COMPARISON, MACHINE
@@ -318,6 +320,26 @@ def ledger_merge(
         return commands.ledger_merge(_ledger(ledger), others, console(flags["quiet"]))
 
     return show(merge, **flags)
+
+
+@app.command("help", epilog=examples("help statistics", "help compare"))
+def help_(
+    topic: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="TOPIC",
+            help="A topic of the manual, or a command.",
+            autocompletion=manual.completed,
+        ),
+    ] = None,
+) -> int:
+    """Show the manual: its topics, one of them, or a command's flags."""
+    if not topic:
+        unset: dict[str, Any] = dict.fromkeys(get_type_hints(OutputFlags))
+        return show(commands.help.topics, **unset)
+    if topic[0] in COMMANDS:
+        return app([*topic, "--help"], prog_name="relubench", standalone_mode=False) or 0
+    return manual.show(commands.help.page("-".join(topic), COMMANDS))
 
 
 @app.callback(invoke_without_command=True)

@@ -10,7 +10,7 @@ from relubench.errors import suggestion
 
 NO_OPTION = re.compile(r"No such option:? '?(--?[^\s']+)")
 NO_COMMAND = re.compile(r"No such command '(.*?)'")
-COMMANDS = ("train", "cv", "compare", "deadcount", "list", "cost", "show", "ledger")
+COMMANDS = ("train", "cv", "compare", "deadcount", "list", "cost", "show", "ledger", "help")
 MORE = (  # flags of single commands
     *("save", "explain", "baseline", "save-baseline", "junit", "curve", "confusion", "help"),
     *("search", "sizes", "rounds", "strict", "require-baseline", "version"),
@@ -54,6 +54,7 @@ INSTEAD = {
     **dict.fromkeys(("time", "timing", "speed"), "relubench cost"),
     **dict.fromkeys(("ls", "activations", "models", "datasets", "catalog"), "relubench list"),
     **dict.fromkeys(("results", "history"), "relubench ledger show"),
+    **dict.fromkeys(("manual", "man", "docs", "topics"), "relubench help"),
     "version": "relubench --version",
 }
 

@@ -1,3 +1,4 @@
+from . import help as help
 from .assembly import prepare as prepare
 from .comparing import compare as compare
 from .comparing import refused as refused

@@ -1,0 +1,51 @@
+"""The manual's pages, by topic: what `relubench help` lists and shows."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from relubench.commands.request import Outcome
+from relubench.errors import BadValue, suggestion
+from relubench.table import Column, Table
+
+# In the order in which a newcomer reads them; a page that is not named here follows.
+READING_ORDER = (
+    *("getting-started", "commands", "activations", "models", "data", "statistics", "ci"),
+    *("ledger-and-clusters", "rows", "studies", "performance", "design", "own-code", "glossary"),
+    "stability",
+)
+
+
+def pages() -> dict[str, str]:
+    """The Markdown of every page by its topic, in reading order."""
+    folder = resources.files("relubench") / "manual"
+    found = {
+        file.name.removesuffix(".md"): file.read_text(encoding="utf-8")
+        for file in folder.iterdir()
+        if file.name.endswith(".md")
+    }
+    ordered = [topic for topic in READING_ORDER if topic in found]
+    return {topic: found[topic] for topic in [*ordered, *sorted(set(found) - set(ordered))]}
+
+
+def topics() -> Outcome:
+    """A row per topic: its name and the line below its page's heading."""
+    rows = [
+        {"topic": topic, "description": text.split("\n\n")[1].replace("\n", " ")}
+        for topic, text in pages().items()
+    ]
+    columns = [
+        Column("topic", lambda row: row["topic"], left=True),
+        Column("description", lambda row: row["description"], left=True, wrap=True),
+    ]
+    notes = ["relubench help TOPIC shows a page; relubench help COMMAND shows a command's flags."]
+    return Outcome([Table(rows, columns, "topics of the manual", notes)])
+
+
+def page(topic: str, commands: tuple[str, ...]) -> str:
+    """The Markdown of one topic; `commands` are other words that could have been meant."""
+    known = pages()
+    if topic not in known:
+        hint = suggestion(topic, [*known, *commands]) or f"known: {', '.join(known)}"
+        raise BadValue(f"unknown topic {topic!r}: {hint} (relubench help)")
+    return known[topic]
