@@ -125,12 +125,12 @@ class Stack:
     """Cells that differ in seed and fold only: what one pass can train, the unit of work.
 
     threads  CPU threads to train it on; None leaves it to the machine
-    abreast  passes to train it in, side by side on so many threads each
+    n_parallel  passes to train it in, side by side on so many threads each
     """
 
     cells: tuple[Cell, ...]
     threads: int | None = None
-    abreast: int = 1
+    n_parallel: int = 1
 
     @property
     def key(self) -> str:
@@ -177,16 +177,16 @@ class Plan:
 
 
 def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> list[Stack]:
-    """Units of work from set-ups: cells, how many a pass takes, its threads, passes abreast.
+    """Units of work from set-ups: cells, how many a pass takes, its threads, passes in parallel.
 
     They take turns, so that a study that is interrupted is balanced over its set-ups.
     """
     chunks = [
         [
-            Stack(tuple(cells[i : i + width * abreast]), threads, abreast)
-            for i in range(0, len(cells), width * abreast)
+            Stack(tuple(cells[i : i + width * n_parallel]), threads, n_parallel)
+            for i in range(0, len(cells), width * n_parallel)
         ]
-        for cells, width, threads, abreast in setups
+        for cells, width, threads, n_parallel in setups
     ]
     rounds = itertools.zip_longest(*chunks)
     return [stack for turn in rounds for stack in turn if stack is not None]

@@ -17,20 +17,28 @@ from typing import Any, TypeVar
 
 from relubench import isolation
 from relubench.errors import RelubenchError, Terminated, suggestion
-from relubench.user_imports import DRAWING, PREFIX, OwnImports, digest_of, files, homes, module_name
+from relubench.user_imports import (
+    DRAWING,
+    PREFIX,
+    UserImports,
+    digest_of,
+    files,
+    homes,
+    module_name,
+)
 
 R = TypeVar("R")
 
-LOADED: dict[tuple[str, str], list[OwnImports]] = {}  # by working folder and name: each version
+LOADED: dict[tuple[str, str], list[UserImports]] = {}  # by working folder and name: each version
 HELD: list[dict[str, str]] = []  # for each `held` that goes on: the digests by name
 
 
-class OwnCodeError(RelubenchError):
+class UserCodeError(RelubenchError):
     """A user's own code that is not there, that raises or that does not do what it must."""
 
 
 @dataclass(frozen=True, eq=False)
-class Own:
+class UserCode:
     """What such a name stands for.
 
     thing   the attribute
@@ -46,25 +54,25 @@ def named(where: str) -> bool:
     return "." in where or "/" in where
 
 
-def load(where: str, attribute: str) -> Own:
-    """The attribute of a file or module; raises OwnCodeError in one line.
+def load(where: str, attribute: str) -> UserCode:
+    """The attribute of a file or module; raises UserCodeError in one line.
 
     A file is run again only when it, or what it imports from beside it, has changed; while code is
     `held`, not even then. Modules are looked for in the working folder too.
     """
     if not attribute or "=" in attribute:
-        raise OwnCodeError(f"{where!r} names no attribute: write {where}:NAME")
+        raise UserCodeError(f"{where!r} names no attribute: write {where}:NAME")
     try:
         isolation.enter()
     except isolation.Vanished as how:
-        raise OwnCodeError(f"code of yours has ended the process: {how}") from None
+        raise UserCodeError(f"code of yours has ended the process: {how}") from None
     with DRAWING:
         own = _own(where, attribute)
         module, digest = (own.module, own.digest) if own else _installed(where, attribute)
         return _attribute(module, digest, where, attribute)
 
 
-def _own(where: str, attribute: str) -> OwnImports | None:
+def _own(where: str, attribute: str) -> UserImports | None:
     """The version of a user's file or module that counts; None for what is installed."""
     versions = LOADED.setdefault((os.getcwd(), where), [])
     wanted = held_digests().get(where)
@@ -77,10 +85,10 @@ def _own(where: str, attribute: str) -> OwnImports | None:
             return None
         key = f"{os.getcwd()}:{where}:{len(versions)}"  # the same in a worker: pickle needs it
         with _told(where, attribute):
-            own = OwnImports(key, *place)
+            own = UserImports(key, *place)
         versions.append(own)
     if wanted not in (None, own.digest):
-        raise OwnCodeError(f"{where} has changed since this command began: give it again")
+        raise UserCodeError(f"{where} has changed since this command began: give it again")
     for held_here in HELD:
         held_here[where] = own.digest
     return own
@@ -95,7 +103,7 @@ def _file(where: str) -> tuple[str, str, str]:
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise OwnCodeError(f"cannot read {where}: {error.strerror} ({path})") from None
+        raise UserCodeError(f"cannot read {where}: {error.strerror} ({path})") from None
     return (*module_name(str(path), source), str(path))
 
 
@@ -114,7 +122,7 @@ def _installed(where: str, attribute: str) -> tuple[ModuleType, str]:
 
 @contextmanager
 def _told(where: str, attribute: str) -> Iterator[None]:
-    """What is raised here is an OwnCodeError."""
+    """What is raised here is an UserCodeError."""
     try:
         yield
     except (KeyboardInterrupt, Terminated):
@@ -123,12 +131,12 @@ def _told(where: str, attribute: str) -> Iterator[None]:
         missing = _public(getattr(error, "name", None) or "")
         absent = isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{missing}.")
         if absent and missing and not _is_file(where):
-            raise OwnCodeError(
+            raise UserCodeError(
                 f"no module {missing!r} here or among the installed ones: a file is named by "
                 f"its path, such as ./{where.split('.')[-1]}.py:{attribute}"
             ) from None
         told = f"{where} cannot be loaded: {brief(error)} (--verbose shows where)"
-        raise OwnCodeError(told) from error
+        raise UserCodeError(told) from error
 
 
 def brief(error: BaseException) -> str:
@@ -141,12 +149,12 @@ def _public(text: str) -> str:
 
 
 @lru_cache
-def _attribute(module: ModuleType, digest: str, where: str, attribute: str) -> Own:
+def _attribute(module: ModuleType, digest: str, where: str, attribute: str) -> UserCode:
     known = [name for name in vars(module) if not name.startswith("_")]
     if not hasattr(module, attribute):
         hint = suggestion(attribute, known) or f"known: {', '.join(known) or 'none'}"
-        raise OwnCodeError(f"{where} has no attribute {attribute!r}: {hint}")
-    return Own(getattr(module, attribute), digest)
+        raise UserCodeError(f"{where} has no attribute {attribute!r}: {hint}")
+    return UserCode(getattr(module, attribute), digest)
 
 
 # --- held: one version for a command and its workers ----------------------------------------------
@@ -172,14 +180,14 @@ def held_digests() -> dict[str, str]:
 
 
 def as_held(digests: Mapping[str, str], run: Callable[..., R], *arguments: Any) -> R:
-    """Run with this code, or raise OwnCodeError: in a worker it may have been edited by now."""
+    """Run with this code, or raise UserCodeError: in a worker it may have been edited by now."""
     with held(digests), blamed():
         return run(*arguments)
 
 
 @contextmanager
 def blamed() -> Iterator[None]:
-    """What a user's code raises, or an exit that it asks for, is an OwnCodeError.
+    """What a user's code raises, or an exit that it asks for, is an UserCodeError.
 
     Exit codes are relubench's: no sys.exit(0) in a unit is to end a gate as if it had passed.
     """
@@ -189,7 +197,7 @@ def blamed() -> Iterator[None]:
         raise
     except BaseException as error:
         if isinstance(error, SystemExit) or _yours(error):
-            raise OwnCodeError(f"code of yours has failed: {brief(error)}") from error
+            raise UserCodeError(f"code of yours has failed: {brief(error)}") from error
         raise
 
 

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class Drawing:
-    """The lock of torch's global generator, for passes abreast and for code that is loaded."""
+    """The lock of torch's global generator, for passes in parallel and for code that is loaded."""
 
     def __init__(self) -> None:
         self.lock, self.here = RLock(), local()
@@ -72,7 +72,7 @@ class LateImport(RelubenchError):
     """A module that is imported too late for the digest of the file that imports it."""
 
 
-class OwnImports:
+class UserImports:
     """A user's file, run, and the modules that it has to itself.
 
     Those are what an import finds in the file's own folder, first, as for a script; where the file
@@ -256,7 +256,7 @@ class _Finder(MetaPathFinder):
     """Finds what has a private name, for whose it is."""
 
     def __init__(self) -> None:
-        self.of: dict[str, OwnImports] = {}
+        self.of: dict[str, UserImports] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -274,7 +274,7 @@ FINDER = _Finder()
 class _Loader(SourceFileLoader):
     """Runs the source itself: of a compiled file only its second and its length are compared."""
 
-    def __init__(self, fullname: str, path: str, own: OwnImports) -> None:
+    def __init__(self, fullname: str, path: str, own: UserImports) -> None:
         super().__init__(fullname, path)
         self.own = own
 
@@ -357,7 +357,7 @@ def installed(folder: str) -> bool:
 
 
 def module_name(file: str, source: bytes) -> tuple[str, str]:
-    """The base and the name of a file as a module, for OwnImports.
+    """The base and the name of a file as a module, for UserImports.
 
     It is one of the package that its folder is where it uses a relative import, or names the
     package; else a script, whose base is its folder.

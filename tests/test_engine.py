@@ -122,7 +122,7 @@ def test_a_stack_of_mixed_folds_and_seeds_is_its_cells_alone(double: Machine) ->
 
 def test_a_stack_in_passes_side_by_side_is_its_cells_alone(double: Machine) -> None:
     """Law 3, in float64."""
-    together = as_alone(Stack(tuple(MIXED), abreast=3), double)
+    together = as_alone(Stack(tuple(MIXED), n_parallel=3), double)
     assert {result.environment.stack for result in together} == {5, 6}
 
 
@@ -308,7 +308,7 @@ def test_what_fills_the_memory_is_trained_in_halves(machine: Machine) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return [r for cell in cells for r in engine.fit(Stack((cell,)), machine)]
 
-    results = engine.passes(cells, one_pass)
+    results = engine.fit_splitting_on_failure(cells, one_pass)
     assert [result.cell for result in results] == cells
     assert [result.failed for result in results if not result.finished] == ["lost: out of memory"]
     assert widths[:3] == [7, 3, 1]
@@ -317,7 +317,7 @@ def test_what_fills_the_memory_is_trained_in_halves(machine: Machine) -> None:
         raise RuntimeError("not for want of memory")
 
     with pytest.raises(RuntimeError, match="not for want"):
-        engine.passes(cells, broken)
+        engine.fit_splitting_on_failure(cells, broken)
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,15 @@ cells = st.builds(
 
 @given(st.lists(cells, unique=True, max_size=30), st.integers(1, 5), st.integers(1, 3))
 def test_stacks_hold_every_cell_once_and_only_alike_ones(
-    found: list[Cell], width: int, abreast: int
+    found: list[Cell], width: int, n_parallel: int
 ) -> None:
     plan = Plan(cells=tuple(found))
-    units = stacks([(setup, width, None, abreast) for setup in plan.setups()])
+    units = stacks([(setup, width, None, n_parallel) for setup in plan.setups()])
     assert sorted(cell.key for unit in units for cell in unit.cells) == sorted(
         cell.key for cell in found
     )
     for unit in units:
-        assert 1 <= len(unit.cells) <= width * abreast == width * unit.abreast
+        assert 1 <= len(unit.cells) <= width * n_parallel == width * unit.n_parallel
         assert len({(c.dataset, c.activation, c.recipe) for c in unit.cells}) == 1
 
 

@@ -106,7 +106,7 @@ def dry_run(request: Request, console: Console) -> Outcome:
         work = work.with_untrained()
     for cells, tuned in work.tuned:
         unit = Stack(tuple(cells), tuned.threads)
-        known = work.known(unit)
+        known = work.finished(unit)
         left = len(cells) - len(known)
         steps = execution.tuning.steps(
             cells[0], datasets.load(cells[0].dataset, work.machine.data_dir)

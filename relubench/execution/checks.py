@@ -21,10 +21,10 @@ from relubench.noise import Noise
 from relubench.plan import Cell, Machine
 from relubench.training import perturbations
 from relubench.training.augmentations import Augment
-from relubench.training.engine import build, skeleton
+from relubench.training.building import build, skeleton
 from relubench.training.examples import VALIDATION, split
 from relubench.training.optimizers import OPTIMIZERS
-from relubench.user_code import OwnCodeError, brief
+from relubench.user_code import UserCodeError, brief
 from relubench.wording import counted
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -192,7 +192,7 @@ def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Mach
     except RelubenchError:
         raise
     except (Exception, SystemExit) as error:
-        raise OwnCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
+        raise UserCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
     found, wanted = tuple(getattr(outputs, "shape", ())), (len(x), classes)
     often = (f"{act} is called {len(w)} times" for act, w in calls.items() if len(w) != 1)
     acts = dict(layers.activations(network))
@@ -213,7 +213,7 @@ def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Mach
     }
     for check, what in failed.items():
         if what:
-            raise OwnCodeError(f"{cell.model} fails the check '{check}': {what}")
+            raise UserCodeError(f"{cell.model} fails the check '{check}': {what}")
 
 
 def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int]]]:
@@ -271,7 +271,7 @@ def _check_unit(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
     try:
         network(x).sum().backward()
     except Exception as error:
-        raise OwnCodeError(f"{cell.activation} fails in {cell.model}: {brief(error)}") from error
+        raise UserCodeError(f"{cell.activation} fails in {cell.model}: {brief(error)}") from error
 
 
 def _examples(count: int, shape: tuple[int, ...], machine: Machine) -> torch.Tensor:

@@ -52,7 +52,7 @@ def threads() -> int:
 
 
 def use_threads(count: int) -> None:
-    """Let torch compute in so many CPU threads, from now on."""
+    """Let torch compute on this many CPU threads, from now on."""
     torch.set_num_threads(count)
 
 

@@ -30,7 +30,7 @@ FAR = (1e4, 1e6)  # a value that still grows between these has no bound
 
 
 @dataclass(frozen=True, kw_only=True)
-class Portrait:
+class ActivationProfile:
     """One unit, its facts and figures; what is not finite is None.
 
     pieces, outputs      pre-activations that it takes, and outputs that it gives, per unit
@@ -81,7 +81,7 @@ def window(choices: Iterable[Choice[Activation]]) -> Tensor:
     return torch.arange(math.floor(low / STEP), math.ceil(high / STEP) + 1).double() * STEP
 
 
-def portray(choice: Choice[Activation], x: Tensor) -> Portrait:
+def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfile:
     """Everything that can be said of one unit, its curve at `x`."""
     entry, (pieces, outputs) = choice.entry, arity(choice)
     points, weights = standard_normal(pieces)
@@ -90,7 +90,7 @@ def portray(choice: Choice[Activation], x: Tensor) -> Portrait:
     flat, held = _flat(choice, pieces), holding(choice)
     low, high = _bounds(choice, pieces)
     curve, steepness = _evaluate(choice, F.pad(x.unsqueeze(1), (0, pieces - 1)))
-    return Portrait(
+    return ActivationProfile(
         name=str(choice),
         family=entry.family,
         formula=entry.description,

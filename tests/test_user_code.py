@@ -22,7 +22,7 @@ from relubench.plan import Cell, Machine, Recipe, Stack
 from relubench.results import RunResult
 from relubench.training import engine
 from relubench.training.networks import slopes
-from relubench.user_code import OwnCodeError
+from relubench.user_code import UserCodeError
 
 UNITS = """
 import torch
@@ -348,7 +348,7 @@ def test_a_file_is_run_again_only_when_it_has_changed(here: Path) -> None:
     assert user_code.load("./counted.py", "thing") is first
     path.write_text("thing = object() ", encoding="utf-8")
     assert user_code.load("./counted.py", "thing").thing is not first.thing
-    with pytest.raises(OwnCodeError):
+    with pytest.raises(UserCodeError):
         user_code.load("./counted.py", "other")
 
 
