@@ -115,7 +115,7 @@ def check(plan: Plan, machine: Machine, console: Console, strict: bool) -> None:
         for cell, split in zip(plan.cells, first_splits, strict=True)
     )
     for cell in dict.fromkeys(alike):  # the plan's order, each kind once
-        for note in execution.checks.check(cell, machine, strict):
+        for note in execution.checks.check_cell(cell, machine, strict):
             console.once(note)
 
 
