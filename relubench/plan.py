@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -102,30 +102,59 @@ class Cell:
         """The same network as it begins, which has nothing to do with how it is trained."""
         return replace(self, recipe=Recipe(epochs=0), perturb=None, until=None)
 
+    @property
+    def timing_key(self) -> tuple[object, ...]:
+        """Equal for cells whose steps take as long: what else they differ in takes no time."""
+        own = _values(self, but=("recipe", *UNTIMED))
+        return (*own, *_values(self.recipe, but=("lr", "weight_decay")))
+
+    @property
+    def checked_as(self) -> Cell:
+        """The cell that is checked in the place of this one and all that differ in nothing else.
+
+        Its seed, rate, initial weights and number of a fold decide nothing that can be refused
+        before training.
+        """
+        fold = None if self.split.fold is None else 0
+        return replace(
+            self,
+            seed=0,
+            init=None,
+            recipe=replace(self.recipe, lr=Recipe.lr),
+            split=replace(self.split, repeat=0, fold=fold),
+        )
+
     @cached_property
     def key(self) -> str:
         """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""
-        facts = asdict(self, dict_factory=_said)
+        facts = asdict(self, dict_factory=_without_unset)
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 # In no key where they are not set.
 LATER = ("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init")
+UNSET = (None, False, "")
+# Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
+UNTIMED = ("activation", "head", "init", "seed", "split")
 
 
-def _said(facts: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_unset(facts: list[tuple[str, Any]]) -> dict[str, Any]:
     """The fields of a cell or its parts, so that a new one changes no old key."""
-    unset = (None, False, "")
-    return {name: value for name, value in facts if name not in LATER or value not in unset}
+    return {name: value for name, value in facts if name not in LATER or value not in UNSET}
+
+
+def _values(record: Cell | Recipe, but: Sequence[str]) -> list[object]:
+    """The values of the fields of a record, without some."""
+    return [getattr(record, part.name) for part in fields(record) if part.name not in but]
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Cells that differ in seed and fold only: what one pass can train, the unit of work.
+    """Cells that differ in seed and fold only: what one pass can train, and what is saved at once.
 
-    threads  CPU threads to train it on; None leaves it to the machine
-    n_parallel  passes to train it in, side by side on so many threads each
+    threads     CPU threads to train it on; None leaves it to the machine
+    n_parallel  passes to train it in, side by side, each on that many threads
     """
 
     cells: tuple[Cell, ...]
@@ -170,25 +199,27 @@ class Plan:
         """The cells that one pass could train together, in the plan's order."""
 
         def setup(cell: Cell) -> Cell:
-            alone = Split(folds=cell.split.folds) if cell.split.carried else Split()
-            return replace(cell, seed=0, split=alone)
+            split = Split(folds=cell.split.folds) if cell.split.carried else Split()
+            return replace(cell, seed=0, split=split)
 
         return list(grouped(self.cells, setup).values())
 
+    def shapes(self) -> list[Cell]:
+        """One cell for each kind that is checked before training, in the plan's order."""
+        return list(dict.fromkeys(cell.checked_as for cell in self.cells))
+
 
 def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> list[Stack]:
-    """Units of work from set-ups: cells, how many a pass takes, its threads, passes in parallel.
+    """Cut set-ups into stacks: cells, how many a pass takes, its threads, passes in parallel.
 
-    They take turns, so that a study that is interrupted is balanced over its set-ups.
+    The set-ups take turns, so that a study that is interrupted is balanced over them.
     """
-    chunks = [
-        [
-            Stack(tuple(cells[i : i + width * n_parallel]), threads, n_parallel)
-            for i in range(0, len(cells), width * n_parallel)
-        ]
-        for cells, width, threads, n_parallel in setups
-    ]
-    rounds = itertools.zip_longest(*chunks)
+    by_setup = []
+    for cells, width, threads, n_parallel in setups:
+        size = width * n_parallel
+        chunks = [tuple(cells[begin : begin + size]) for begin in range(0, len(cells), size)]
+        by_setup.append([Stack(chunk, threads, n_parallel) for chunk in chunks])
+    rounds = itertools.zip_longest(*by_setup)
     return [stack for turn in rounds for stack in turn if stack is not None]
 
 

@@ -18,7 +18,7 @@ from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 from relubench.training import engine, learning
 from relubench.training.examples import Examples, Part, split
-from relubench.training.networks import Networks
+from relubench.training.networks import CannotStack, Networks
 from relubench.training.optimizers import OPTIMIZERS
 
 CELL = Cell(
@@ -296,6 +296,61 @@ def test_batch_normalisation_stacks_with_as_many_examples(double: Machine) -> No
     parts = [Split(folds=7, fold=fold) for fold in (0, 5, 6)]  # 128, 129 and 129 examples
     cells = tuple(dataclasses.replace(cell, split=part) for part in parts)
     assert [r.environment.stack for r in as_alone(Stack(cells), double)] == [1, 2, 2]
+
+
+class Failing(nn.Module):
+    """Raises `error` under vmap, as what fails in a vectorised pass alone."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch._C._functorch.is_batchedtensor(x):
+            raise self.error
+        return x
+
+
+NO_MEMORY = [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=repr)
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_probe_lets_want_of_memory_through(error: Exception, foreign: bool) -> None:
+    """Halves of the stack may fit; cells one by one are not the remedy."""
+    networks = Networks([nn.Sequential(Failing(error)) for _ in range(4)], foreign=foreign)
+    with pytest.raises(type(error)):
+        networks.probe(torch.ones(4, 2, 3))
+
+
+def test_a_probe_lets_relubenchs_own_faults_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    def networks(foreign: bool) -> Networks:
+        modules = [nn.Sequential(nn.Linear(3, 2), Failing(KeyError("a fault"))) for _ in range(2)]
+        return Networks(modules, foreign=foreign)
+
+    with pytest.raises(CannotStack, match="a fault"):  # a class that relubench does not know
+        networks(False).probe(torch.ones(2, 2, 3))
+    monkeypatch.setattr(Failing, "__module__", "relubench.models.layers")
+    with pytest.raises(CannotStack, match="a fault"):
+        networks(True).probe(torch.ones(2, 2, 3))
+    with pytest.raises(KeyError, match="a fault"):
+        networks(False).probe(torch.ones(2, 2, 3))
+
+
+def test_want_of_memory_in_a_probe_halves_the_stack(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = Networks.probe
+
+    def probed(self: Networks, x: torch.Tensor) -> None:
+        if len(self.modules) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        probe(self, x)
+
+    monkeypatch.setattr(Networks, "probe", probed)
+    cells = tuple(dataclasses.replace(CELL, seed=seed) for seed in range(4))
+    results = engine.fit(Stack(cells), machine)
+    assert [result.environment.stack for result in results] == [2, 2, 2, 2]
 
 
 def test_what_fills_the_memory_is_trained_in_halves(machine: Machine) -> None:
