@@ -220,7 +220,8 @@ def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> lis
         chunks = [tuple(cells[begin : begin + size]) for begin in range(0, len(cells), size)]
         by_setup.append([Stack(chunk, threads, n_parallel) for chunk in chunks])
     rounds = itertools.zip_longest(*by_setup)
-    return [stack for turn in rounds for stack in turn if stack is not None]
+    turns = itertools.chain.from_iterable(rounds)
+    return [stack for stack in turns if stack is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

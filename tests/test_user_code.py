@@ -377,6 +377,6 @@ def test_installed_packages_below_the_file_are_not_its_source(
     Path("mine.py").write_text("", encoding="utf-8")
     Path("with_library.py").write_text(source, encoding="utf-8")
     own = user_code.load("./with_library.py", "unit")
-    files = user_imports.FINDER.of[own.thing.__module__.split(".")[0]].read
+    files = user_imports.FINDER.owners[own.thing.__module__.split(".")[0]].read
     assert {Path(file).name for file in files} == {"with_library.py", "mine.py"}
     assert user_code.load("library", "scale").sha256  # one of theirs has its own

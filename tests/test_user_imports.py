@@ -113,7 +113,7 @@ def hidden(name: str) -> int:
 
 def read(own: UserCode) -> set[str]:
     """The files that a digest covers."""
-    covered = user_imports.FINDER.of[own.thing.__module__.partition(".")[0]].read
+    covered = user_imports.FINDER.owners[own.thing.__module__.partition(".")[0]].read
     return {Path(file).relative_to(Path.cwd()).as_posix() for file in covered}
 
 

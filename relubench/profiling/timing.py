@@ -6,6 +6,7 @@ training: the value, then the gradients of the input and of every learned parame
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def measure(
     """
     _keep_freed_memory()
     normal = _inputs(device)
-    benches = [Bench(choice, size, normal) for size in sizes for choice in choices]
+    benches = [Bench(choice, size, normal) for size, choice in itertools.product(sizes, choices)]
     tasks: list[Task] = [_copy(normal(_rows(size), NEURONS)) for size in sizes]
     tasks += [bench.forward for bench in benches]
     tasks += [bench.forward_backward for bench in benches]

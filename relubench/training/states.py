@@ -44,7 +44,7 @@ class State:
             "tensors": {name: tensor.detach() for name, tensor in tensors.items()},
             "optimizer": self.optimizer.state_dict(),
             "streams": [stream.get_state() for stream in self.streams],
-            "curves": [[vars(epoch) for epoch in curve] for curve in self.curves],
+            "curves": [list(map(vars, curve)) for curve in self.curves],
         }
 
     @property
