@@ -132,7 +132,7 @@ class Cell:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-# In no key where they are not set.
+# In no key where they are not set: ledgers from before these fields know the same cells.
 LATER = ("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init")
 UNSET = (None, False, "")
 # Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
@@ -219,6 +219,7 @@ def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> lis
         size = width * n_parallel
         chunks = [tuple(cells[begin : begin + size]) for begin in range(0, len(cells), size)]
         by_setup.append([Stack(chunk, threads, n_parallel) for chunk in chunks])
+    # Round by round, the shorter ones padded with None.
     rounds = itertools.zip_longest(*by_setup)
     turns = itertools.chain.from_iterable(rounds)
     return [stack for stack in turns if stack is not None]

@@ -21,6 +21,7 @@ else:
 
 def number(*parts: object) -> int:
     """63 bits that depend on every part and on their order."""
+    # A hash, not hash(): that of a text differs from process to process.
     text = "/".join(map(str, parts))
     digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -37,6 +37,8 @@ def run_stacks(
     """
     from distributed import KilledWorker, as_completed
 
+    # One stack a worker in flight, no more: a stack is claimed when it is taken, and whoever joins
+    # later should find some left.
     source = iter(stacks)
     running: dict[Any, Stack] = {}
     finished = as_completed(loop=client.loop)

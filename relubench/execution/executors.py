@@ -103,6 +103,7 @@ class Worker:
     """One spawned process that trains one stack at a time."""
 
     def __init__(self, fit: Fit) -> None:
+        # Not fork: torch's threads, and a CUDA device, do not survive it.
         context = multiprocessing.get_context("spawn")
         self.results, tasks = context.Pipe()
         self.stack: Stack | None = None

@@ -275,6 +275,7 @@ class Ledger:
         return None
 
     def _prolong(self, released: threading.Event) -> None:
+        # A connection of its own: SQLite's belong to the thread that opened them.
         base = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
         while not released.wait(LEASE / 3):
             with suppress(sqlite3.Error):  # the next time may do

@@ -84,6 +84,8 @@ def tune(
 
     n_threads = threads[0]
     if len(threads) > 1:
+        # By a single cell: a choice by stacks would change with the number of cells, and with it
+        # the ledger's context, which has the threads.
         alone = {count: seconds(1, count) for count in threads}
         fastest = min(alone.values())
         n_threads = max(count for count in threads if alone[count] <= ALIKE * fastest)

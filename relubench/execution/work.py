@@ -129,6 +129,7 @@ class Work:
         What other processes train is waited for, and trained here if they give it up.
         """
         checkpoints = None if save else self.checkpoints(console)
+        # In a worker a user's file may have been edited since this command read it.
         fit = partial(engine.fit, machine=self.machine, save=save, checkpoints=checkpoints)
         fit_as_held = partial(user_code.as_held, user_code.held_digests(), fit)
         keeper = Keeper(self, checkpoints, console)
@@ -163,7 +164,7 @@ class Work:
     def checkpoints(self, console: Console) -> CheckpointStore | None:
         """Where trainings are kept until they end: beside the ledger, but on no other's disk."""
         if not self.ledger or self.executor.entry.name == "dask":
-            return None
+            return None  # a dask worker may have another disk
         folder = self.ledger.path.resolve().parent / "unfinished"
         return CheckpointStore(folder, self.checkpoint, console.note)
 
@@ -200,6 +201,7 @@ class Keeper:
                 stack, results = self.pending[0]
                 context = self.work.context(stack)
                 ledger.write(results, context)
+                # Only now: what is dropped from here is in the file.
                 self.pending.pop(0)
                 if self.checkpoints:
                     self.checkpoints.discard(stack, str(context))

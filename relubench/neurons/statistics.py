@@ -82,6 +82,7 @@ class Counter:
         """The figures so far, one entry per cell."""
         active = self.active / self.positions
         mean = (self.total / self.positions).mean(dim=1)
+        # Of all units' outputs together, not the mean of their variances.
         variance = (self.squares / self.positions).mean(dim=1) - mean**2
         dormant = self.magnitude <= DORMANT * self.magnitude.mean(dim=1, keepdim=True)
         figures = {

@@ -152,6 +152,7 @@ def _evaluate(choice: Choice[Activation], points: Tensor) -> tuple[Tensor, Tenso
 
 def _bounds(choice: Choice[Activation], pieces: int) -> tuple[float | None, float | None]:
     """Least and largest value; None where it still grows far from 0."""
+    # "Still grows": between FAR's two distances by more than 1, which no bounded activation does.
     if pieces == 1:
         inner = torch.cat([_midpoints(), _midpoints() + STEP / 2]).unsqueeze(1)
         directions = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)

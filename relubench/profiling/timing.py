@@ -102,6 +102,7 @@ def interleaved(
     repeats = [_repeats(task, clock) for task in tasks]
     announce(rounds * sum(seconds for _, seconds in repeats))
     seconds: list[list[float]] = [[] for _ in tasks]
+    # Rotated: with a fixed order each task would always meet the caches that the same other leaves.
     for number in range(rounds):
         first = number * len(tasks) // rounds
         for i in (*range(first, len(tasks)), *range(first)):

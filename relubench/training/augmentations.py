@@ -43,6 +43,8 @@ def crop(x: Tensor, u: Tensor, *, padding: int = 4) -> Tensor:
             f"crop: padding {padding} moves images of {height}x{width} out of sight: "
             f"{min(height, width)} is the most"
         )
+    # Every image has a corner of its own: rows of the padded images are gathered by their place in
+    # memory, in one call instead of one an image.
     padded = F.pad(x, [padding] * 4)
     most, stride = 2 * padding, width + 2 * padding
     down, right = (u * (most + 1)).long().clamp(max=most).unbind(dim=1)

@@ -153,6 +153,7 @@ class Checkpoint:
         state = state | {"seconds": self.seconds, "engine": ENGINE, "belongs": self.belongs}
         buffer = io.BytesIO()
         torch.save(state | {"checksum": checksum(state)}, buffer)
+        # Whole in memory, then replaced: a process that is killed leaves the last state.
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             files.write(self.path, buffer.getbuffer())

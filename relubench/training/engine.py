@@ -129,6 +129,7 @@ def _passes(stack: Stack, data: Data) -> list[Sequence[Cell]]:
     def n_validation(cell: Cell) -> int:
         return len(data[cell].y_test) if cell.split.validation else 0
 
+    # A short cell leaves the pass at its end, so that the first cells of a stack are what goes on.
     ordered = sorted(stack.cells, key=n_steps, reverse=True)
     passes: list[Sequence[Cell]] = []
     for cells in grouped(ordered, n_validation).values():
@@ -148,6 +149,7 @@ def fit_splitting_on_failure(cells: Sequence[Cell], one_pass: OnePass) -> list[R
         if len(cells) == 1:
             return [lost(cells[0], "out of memory")]
         smaller = divided(cells, 2)
+    # Outside of the handlers, whose exception still holds the tensors of the pass that failed.
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     results: list[RunResult] = []
@@ -191,6 +193,8 @@ def _fit(
             curve=curve,
             failed=diverged(curve),
         )
+    # Without those that diverged, whose counts would be of no use, and never padded: scores are of
+    # examples, each counted once.
     modules = dict(zip(cells, networks.modules, strict=True))
     for same in _same_sizes(results.values()):
         together = [result.cell for result in same]

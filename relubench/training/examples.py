@@ -84,6 +84,7 @@ class Examples:
         """(cells, most examples): 1 for an example, 0 for padding; None where nothing is padded."""
         if len(set(self.sizes)) == 1:
             return None
+        # Numbers, not a mask: an example's loss times 0 has a gradient of 0.
         sizes = torch.tensor(self.sizes, device=self.x.device).unsqueeze(1)
         columns = torch.arange(max(self.sizes), device=self.x.device)
         return (columns < sizes).to(self.x.dtype)

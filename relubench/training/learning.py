@@ -74,12 +74,14 @@ def train(
     learner = Learner(cells, networks, first.examples.sizes)
     checkpoint = checkpoint or Checkpoint(None)
     checkpoint.resume(learner.state)
+    # The optimizer's padded copies were made before the checkpoint's weights came.
     learner.step_groups.refresh_copies()
     for number, part in enumerate(chain([first], parts), 1):
         step = learner.step_on(part.examples)
         end = number * cells[0].recipe.epochs
         while learner.epochs < end and not learner.all_diverged:
             learner.learn(part, step)
+            # Weights that are no longer finite would diverge again: the state before is worth more.
             if checkpoint.due and learner.state.sound:
                 checkpoint.save(learner.state.save())
     return [tuple(curve) for curve in learner.curves]
@@ -110,6 +112,7 @@ class Learner:
         self.augment = Augment(cells)
         self.noise = NoiseKeys(cells, networks.noisy)
         networks.train(True)
+        # On the device and summed there: to read a loss after every step would wait for it.
         self.losses = torch.zeros(len(cells), dtype=exact(self.device), device=self.device)
         self.hits = torch.zeros_like(self.losses)
         self.curves: list[list[Epoch]] = [[] for _ in cells]
@@ -179,6 +182,7 @@ class Learner:
         """Learn for an epoch: `take` a step for every batch, then add to the curves."""
         examples = part.examples
         weights = examples.weights()
+        # Drawn for the epoch at once: steps that draw could be neither recorded nor captured.
         rows, draws, keys = self._draws(examples)
         self.losses.zero_()
         self.hits.zero_()
@@ -186,6 +190,7 @@ class Learner:
             end = begin + self.recipe.batch_size
             learning = [size for size in examples.sizes if size > begin]  # the first cells
             batch = slice(len(learning)), slice(begin, end)
+            # Whole batches go without weights: a product with ones costs time in every step.
             padded = weights is not None and end > min(learning)
             batch_weights = [weights[batch]] if weights is not None and padded else []
             take(rows[batch], draws[batch], keys[: len(learning), number], *batch_weights)
@@ -193,6 +198,7 @@ class Learner:
 
     def _draws(self, examples: Examples) -> tuple[Tensor, Tensor, Tensor]:
         """Everything random of an epoch, on the device: rows, augmentations, keys of noise."""
+        # On the CPU, each from its cell's stream: the same order on every device, in any company.
         orders = []
         for size, stream in zip(examples.sizes, self.order_streams, strict=True):
             orders.append(torch.randperm(size, generator=stream))

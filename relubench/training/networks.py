@@ -246,7 +246,7 @@ class Networks:
                 if "randomness" in str(error):  # of torch's global generator
                     raise CannotStack(str(error)) from error
                 raise
-        if self.bf16:
+        if self.bf16:  # the network's own parameters are not those that are computed with
             result = one(parameters, {}, keys, x[0])
         else:
             with self._drawing(keys, self.noisy):
@@ -285,6 +285,7 @@ class Networks:
             parameter.grad = None
         for name, buffer in self.buffers.items():
             buffer.copy_(kept[name])
+        # Layer by layer nobody would update the statistics of batch normalisation.
         if not self.buffers:
             self._choose_layered(x)
 
@@ -337,6 +338,7 @@ class Networks:
         network = self.modules[0]
         if not self.buffers or self._own_modules:
             return False
+        # By module, since buffers() would follow the new tensor and not the one that was replaced.
         homes = []
         for module in network.modules():
             for name, buffer in module._buffers.items():
@@ -360,6 +362,7 @@ class Networks:
         networks.modules = self.modules[:count]
         networks.parameters = {}
         for name, tensor in self.parameters.items():
+            # A leaf of its own: its gradient has the first cells alone.
             part = tensor.detach()[:count]
             networks.parameters[name] = part.requires_grad_(tensor.requires_grad)
         networks.buffers = {name: buffer[:count] for name, buffer in self.buffers.items()}
@@ -454,6 +457,8 @@ def _observe(network: nn.Module, call: Call, x: Tensor, pullback: Pullback) -> A
         seen[act] = with_slopes(act, x, pullback)
         return seen[act][0]
 
+    # A context variable, not hooks on the modules: threads that share the network look each for
+    # themselves.
     token = ACTIVATION_OBSERVER.set(look)
     try:
         outputs = call(x)

@@ -68,6 +68,7 @@ class State:
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take over what was saved; raises Damaged, with nothing changed, where it does not fit."""
+        # All checks come first: a state that is taken over in part would be worse than none.
         curves = self._checked_curves(saved)
         with torch.no_grad():
             for name, tensor in self.networks.tensors.items():
@@ -139,6 +140,7 @@ class State:
 
     def _stepped(self) -> dict[Any, Any]:
         """What the optimizer would keep after a step, by number; the networks stay as they are."""
+        # Of what an optimizer keeps only a step tells: torch says nowhere which tensors those are.
         optimizer = copy.deepcopy(self.optimizer)
         for group in optimizer.param_groups:
             for tensor in group["params"]:

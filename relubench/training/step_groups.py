@@ -60,6 +60,7 @@ class StepGroups:
 
     def assign_gradients(self, cells: int) -> None:
         """Give the optimizer's tensors the gradients of the first cells; the others get None."""
+        # None, not zeros: an optimizer with momentum or decay moves weights on a gradient of 0.
         for name, parameter in self.leading[cells].parameters.items():
             for first, end in self.groups:
                 key = self._key(name, first, end)
