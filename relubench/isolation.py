@@ -34,7 +34,7 @@ class Vanished(Exception):
 
 
 def arm() -> None:
-    """From now on `enter` divides this process, on Linux; elsewhere fork is not to be relied on."""
+    """Let `enter` divide this process, on Linux alone: elsewhere fork cannot be relied on."""
     GUARD.armed = sys.platform.startswith("linux")
 
 

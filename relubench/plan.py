@@ -1,4 +1,4 @@
-"""What is to be trained, and on what: frozen data, no torch."""
+"""Plans: cells to train, stacks of them, and the machine; frozen data, no torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from relubench.grouping import grouped
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the weights are found: optimiser, learning rate, passes over the data, batch size.
+    """A training recipe: optimiser, learning rate, passes over the data, batch size.
 
-    rates    learning rates joined by commas, of which each run takes the best on a validation
-             part; `lr` is then the first of them
+    rates    learning rates joined by commas; each run takes the best on a validation part, and
+             `lr` is the first of them
     augment  names of augmentations joined by commas, applied one after the other
     """
 
@@ -38,7 +38,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """What is done to the inputs, always fitted on the training part of the split alone."""
+    """Preprocessing of the inputs, always fitted on the training part of the split alone."""
 
     standardise: bool = True
     pca: int | None = None
@@ -170,7 +170,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Margin:
-    """How far two means may lie apart: of a share as a fraction, else in the metric's unit.
+    """The margin within which two means are as good: a fraction, or in the metric's unit.
 
     relative  as a share of the mean that it is compared with
     """
@@ -227,7 +227,7 @@ def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> lis
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where cells are trained: a torch device, CPU threads, a float type, the data's folder.
+    """The machine that trains: a torch device, CPU threads, a float type, the data's folder.
 
     dtype  what is computed in: float32, float64, tf32 or bf16
     """
@@ -239,5 +239,5 @@ class Machine:
 
     @property
     def storage(self) -> str:
-        """What data and weights are kept in: tf32 and bf16 are for computing alone."""
+        """The type that data and weights are kept in: tf32 and bf16 are for computing alone."""
         return "float64" if self.dtype == "float64" else "float32"

@@ -1,4 +1,4 @@
-"""What a user's file imports from beside it: found in its source, kept apart from other files'."""
+"""Imports of a user's file from beside it: found in its source, apart from other files'."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class UserImports:
             return False
 
     def sources(self) -> dict[str, bytes]:
-        """Each file that was run, or that an import in one names, even in a function: as it is."""
+        """Read each file that was run, or that an import in one names, even in a function."""
         sources = {file: Path(file).read_bytes() for file in self.by_hand}
         to_visit = [self.name, *self._loaded()]
         while to_visit:
@@ -195,7 +195,7 @@ class UserImports:
         return self._is_own[top]
 
     def spec(self, module: str, path: Sequence[str] | None, spelt: str) -> ModuleSpec | None:
-        """Where a module of its own is; PathFinder is to be asked for it as `spelt`."""
+        """The spec of a module of its own, which PathFinder knows as `spelt`."""
         if module == self.name and self.file:
             inside = [os.path.dirname(self.file)] if _is_package(self.file) else None
             return importlib.util.spec_from_file_location(
@@ -224,7 +224,7 @@ class UserImports:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """What `import` does in its modules."""
+        """The `__import__` of its modules."""
         self._adopt()
         if not level and not self.has(name):
             module = builtins.__import__(name, globals, locals, fromlist or ())

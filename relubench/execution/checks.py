@@ -1,4 +1,4 @@
-"""What is refused before anything is trained."""
+"""Checks before training: data, network and recipe of a set-up fit each other."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class Trial:
 def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     """Refuse a cell that cannot be trained: BadValue or DataError, before any training.
 
-    strict  whether to refuse a network too of which something that is not linear would stay
-    returns what a user should know of the data and the network, a line each
+    strict  refuse a network, too, that keeps a non-linearity which is not swapped
+    returns notes for the user on the data and the network, a line each
     """
     dataset = datasets.load(cell.dataset, machine.data_dir)
     _check_folds(cell, dataset)
@@ -148,7 +148,7 @@ def _padded(cell: Cell, shape: tuple[int, ...], network: nn.Module) -> list[str]
 
 
 def _data_notes(cell: Cell, dataset: Dataset, rows: Rows) -> list[str]:
-    """How the examples were read, and which classes only one part of the first split has."""
+    """Notes on how the data were read, and on classes that one part of the split lacks."""
     notes = [f"{cell.dataset}: {note}" for note in dataset.notes]
     train, test = (set(dataset.y[part].tolist()) for part in rows)
     for part, classes in (("training", train - test), ("test", test - train)):
@@ -163,7 +163,7 @@ def _data_notes(cell: Cell, dataset: Dataset, rows: Rows) -> list[str]:
 
 
 def _network_notes(trial: Trial, strict: bool) -> list[str]:
-    """What stays of a foreign network while its activations change; its own weights."""
+    """Notes on a foreign network: activations that are not swapped, its own weights."""
     notes = []
     cell, network = trial.cell, trial.skeleton
     stays = "; ".join(network.notes) if isinstance(network, Swapped) else ""
@@ -191,7 +191,7 @@ def _brought(network: nn.Module) -> list[str]:
 
 
 def _sizes(cell: Cell, dataset: Dataset, rows: Rows) -> set[int]:
-    """How many examples the cell, or one of another fold, learns from at any time."""
+    """Sizes of the training part of the cell, and of the same cell on other folds."""
     train, _ = rows
     sizes = {len(train)}
     folds = cell.split.folds
@@ -207,7 +207,7 @@ def _sizes(cell: Cell, dataset: Dataset, rows: Rows) -> set[int]:
 
 
 def _sizes_of_groups(cell: Cell, dataset: Dataset) -> set[int]:
-    """As _sizes, where folds are as large as groups make them."""
+    """_sizes for data in groups, where groups decide how large a fold is."""
     folds = range(cell.split.folds or 0)
     splits = [replace(cell.split, fold=fold) for fold in folds] or [cell.split]
     if cell.recipe.rates:
@@ -349,7 +349,7 @@ def _first_weights(network: nn.Module) -> nn.Parameter | None:
 
 
 def _mixed(network: nn.Module, x: torch.Tensor) -> str:
-    """How an example's scores in evaluation depend on the others; "" where they do not.
+    """Reason why an example's scores depend on others in evaluation, or "".
 
     Nothing tells where they are drawn in evaluation too.
     """

@@ -116,7 +116,7 @@ def _check_workers(client: Client, scheduler: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """What must be the same on a worker: what decides numbers, and what carries them."""
+    """Versions that must be the same on a worker: they decide numbers, or carry them."""
     return {
         "relubench": __version__,
         "relubench's engine": str(ENGINE),
@@ -139,7 +139,7 @@ def _check_versions(client: Mapping[str, str], worker: Mapping[str, str], name: 
 
 
 def address(scheduler_file: str) -> str:
-    """Where the scheduler that wrote this file listens."""
+    """The address of the scheduler that wrote this file."""
     try:
         text = files.text(Path(scheduler_file))
     except BadValue as error:

@@ -59,7 +59,7 @@ SKEW = 5.0  # seconds that the clocks of two hosts may differ
 
 
 class LedgerError(RelubenchError):
-    """A ledger that cannot be used; it is left as it is."""
+    """A ledger that cannot be used; nothing is changed in it."""
 
 
 class Unwritten(LedgerError):
@@ -67,7 +67,7 @@ class Unwritten(LedgerError):
 
 
 class Conflict(RelubenchError):
-    """Two ledgers that say different things of the same cell."""
+    """Two ledgers with different results for the same cell."""
 
     exit_code = 4
 
@@ -171,7 +171,7 @@ class Ledger:
             raise sqlite3.DatabaseError("it is no database")  # SQLite takes a byte for nothing
 
     def _schema(self) -> tuple[int, bool]:
-        """Its version, 0 where it is new, and whether it is."""
+        """The version of the file's schema, 0 where it is new, and whether it is new."""
         application = self._number("PRAGMA application_id")
         schema = self._number("PRAGMA user_version")
         tables = self._number("SELECT count(*) FROM sqlite_master")

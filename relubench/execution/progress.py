@@ -1,4 +1,4 @@
-"""Where progress goes while a command works: the caller decides what a user gets to see."""
+"""Progress of a command: the caller decides what a user gets to see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a ledger: a finished run as it is kept, with a checksum, and read back in doubt."""
+"""Rows of a ledger: finished runs with a checksum, which are checked when they are read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """A row as it is in the file, whatever that may be.
+    """A row of the file, valid or not.
 
     key       of the cell
     context   what else decides its numbers, as JSON
@@ -60,7 +60,7 @@ class Record:
 
     @property
     def name(self) -> str:
-        """What names the row: the cell's key, and eight digits for the context."""
+        """The name of the row: the cell's key, and eight digits for the context."""
         return named(self.key, self.context)
 
     def read(self, cell: Cell | None = None) -> RunResult:

@@ -1,4 +1,4 @@
-"""How many cells to train in one pass, on how many threads, and how many passes side by side.
+"""Tuning: cells in one pass, threads for it, and passes side by side.
 
 It is measured here, once, and kept. Stacking wins for small networks on a CPU and loses for
 convolutions; nothing but a measurement tells where the border lies. The few timed steps of an
@@ -66,12 +66,12 @@ class Tuning:
 def tune(
     cells: Sequence[Cell], machine: Machine, threads: Sequence[int], stack: int | None
 ) -> Tuning:
-    """How to train cells of one set-up; `stack` fixes the width, one pass at a time.
+    """Choose how to train cells of one set-up; `stack` fixes the width, one pass at a time.
 
-    threads  the counts to choose from: that which is fastest for a single cell, or more that are
-             about as fast, since a stack makes use of them; so the choice, which decides the last
-             bits of a result, does not depend on how many cells there are. Threads that a stack
-             leaves idle train a part of it, where that pays
+    threads  the counts to choose from: the fastest for a single cell, or more that are about as
+             fast, since a stack makes use of them. So the choice, which decides the last bits of
+             a result, does not depend on the number of cells. Threads that a stack leaves idle
+             train a part of it, where that pays
 
     What is measured is always relu: a costly activation gets the width that is best for relu, and
     activations that are compared train alike.
@@ -262,7 +262,7 @@ def _cache_file() -> Path:
 
 
 def _cache() -> dict[str, float]:
-    """What has been measured; of whatever lies there, what can be seconds."""
+    """Read what has been measured; entries that cannot be seconds are left out."""
     try:
         with files.regular(_cache_file(), LARGEST) as file:
             cached = json.loads(file.read())

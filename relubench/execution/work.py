@@ -25,7 +25,7 @@ from relubench.wording import counted
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a training command is to do, checked.
+    """The work of a training command, checked.
 
     tuned       the plan's set-ups, each with the stack width and the threads to train it with
     rerun       train what is finished too
@@ -61,7 +61,7 @@ class Work:
         return replace(self, plan=replace(self.plan, cells=tuple(planned)), tuned=tuned)
 
     def context(self, stack: Stack) -> Context:
-        """What else decides the numbers of a stack's cells."""
+        """Everything besides the cells that decides the numbers of a stack."""
         threads = stack.threads or self.machine.threads
         return engine.context(stack.cells[0], replace(self.machine, threads=threads))
 
@@ -96,7 +96,7 @@ class Work:
         return [results[cell] for cell in self.plan.cells]
 
     def _divided(self, console: Console) -> tuple[dict[Cell, RunResult], list[Stack]]:
-        """What the ledger has of the plan's cells, and the stacks that are still to be trained."""
+        """The results that the ledger has, and the stacks that are still to be trained."""
         results: dict[Cell, RunResult] = {}
         missing: list[Stack] = []
         checkpoints = self.checkpoints(console)
@@ -162,7 +162,7 @@ class Work:
         return list(holders)
 
     def checkpoints(self, console: Console) -> CheckpointStore | None:
-        """Where trainings are kept until they end: beside the ledger, but on no other's disk."""
+        """The store of unfinished trainings: beside the ledger, but on no other's disk."""
         if not self.ledger or self.executor.entry.name == "dask":
             return None  # a dask worker may have another disk
         folder = self.ledger.path.resolve().parent / "unfinished"
@@ -170,7 +170,7 @@ class Work:
 
 
 def _tell_if_not_stacked(stack: Stack, results: Sequence[RunResult], console: Console) -> None:
-    """Say that cells were trained one by one, where a pass was meant to hold several."""
+    """Note that cells were trained one by one, where a pass was meant to hold several."""
     several = len(stack.cells) > stack.n_parallel
     alone = {result.environment.stack for result in results} == {1}
     if several and alone:

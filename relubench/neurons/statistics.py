@@ -1,4 +1,4 @@
-"""Dead, inactive, rare, dormant and saturated units, from what every Act sees.
+"""Counts of dead, inactive, rare, dormant and saturated units, from an Act's outputs and slopes.
 
 A unit is one output, an index of dimension 1: a neuron of a dense layer, or a channel of a
 convolution, which is counted over all its positions. Counts are taken over a stream of batches in

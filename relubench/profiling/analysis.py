@@ -130,7 +130,7 @@ def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfile:
 
 
 def arity(choice: Choice[Activation]) -> tuple[int, int]:
-    """How many pre-activations an activation takes per neuron, and how many outputs it gives."""
+    """Pre-activations that an activation takes per neuron, and outputs that it gives."""
     pieces = pieces_of(choice)
     outputs = _act(choice)(torch.zeros(1, pieces, dtype=torch.float64))
     return pieces, outputs.shape[1]
@@ -175,7 +175,7 @@ def _midpoints() -> Tensor:
 
 
 def _flat(choice: Choice[Activation], pieces: int) -> list[Interval]:
-    """Where the slope is exactly 0: the catalogue's word at the defaults, else by looking."""
+    """Intervals of slope 0: from the catalogue at the defaults, else measured."""
     if choice.given or choice.entry.sha256:
         return _runs(choice, lambda steepness: steepness == 0) if pieces == 1 else []
     return [(_finite_or_none(low), _finite_or_none(high)) for low, high in choice.entry.flat]
@@ -200,13 +200,13 @@ def _runs(choice: Choice[Activation], condition: Callable[[Tensor], Tensor]) -> 
     inside = condition(_evaluate(choice, x.unsqueeze(1))[1][:, 0].abs())
     edges = torch.diff(inside.int(), prepend=torch.tensor([0]), append=torch.tensor([0]))
     starts, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
-    found = []
+    intervals = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         low = None if start == 0 else float(x[start]) - STEP / 2
         high = None if end == len(x) else float(x[end - 1]) + STEP / 2
         if end - start > 1 or None in (low, high):
-            found.append((low, high))
-    return found
+            intervals.append((low, high))
+    return intervals
 
 
 def _finite(figures: Tensor) -> list[float | None]:

@@ -112,7 +112,7 @@ def interleaved(
 
 
 def _repeats(task: Task, clock: Clock) -> tuple[int, float]:
-    """How often a sample repeats a task to last SAMPLE, and how long it then takes."""
+    """Repetitions of a task that make a sample last SAMPLE, and the sample's seconds."""
     task(1)  # the first call allocates and, on a GPU, compiles
     count = 1
     while True:

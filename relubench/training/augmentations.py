@@ -55,7 +55,7 @@ def crop(x: Tensor, u: Tensor, *, padding: int = 4) -> Tensor:
 
 
 class Augment:
-    """What the recipe of some cells does to their batches; each cell draws from its own stream."""
+    """The augmentations of the cells' recipe; each cell draws from its own stream."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         names = cells[0].recipe.augment
@@ -63,7 +63,7 @@ class Augment:
         self.streams = [seeds.stream(cell, "augment") for cell in cells]
 
     def draw(self, sizes: Sequence[int]) -> Tensor:
-        """(cells, examples, steps, 2) for an epoch of so many examples; a short cell is padded."""
+        """(cells, examples, steps, 2): the numbers of an epoch; a short cell is padded."""
         draws = [
             torch.rand(size, len(self.steps), 2, generator=stream)
             for size, stream in zip(sizes, self.streams, strict=True)

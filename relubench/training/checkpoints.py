@@ -79,7 +79,7 @@ class CheckpointStore:
 
     @property
     def keys(self) -> set[str]:
-        """The keys of the stacks of which something is kept."""
+        """The keys of the stacks that have checkpoints."""
         with suppress(OSError):
             return set(os.listdir(self.folder))
         return set()
@@ -135,7 +135,7 @@ class Checkpoint:
 
     @property
     def seconds(self) -> float:
-        """How long the training has lasted, all processes together."""
+        """Seconds of training so far, all processes together."""
         return self.before + time.perf_counter() - self.start
 
     @property
@@ -182,7 +182,7 @@ class Checkpoint:
             self._set_aside(self.path, str(damage))
 
     def _read(self, most: int) -> Any:
-        """What the file holds, of which nothing is executed; None where there is none."""
+        """Load the file, executing nothing of it; None where there is none."""
         assert self.path is not None
         try:
             with files.regular(self.path, most, follow=False) as file:

@@ -208,7 +208,7 @@ def _fit(
 
 
 def _built(cells: Sequence[Cell], data: Data, machine: Machine) -> Networks:
-    """The cells' networks, of which a vectorised pass is known to work."""
+    """The cells' networks; raises CannotStack where they have no vectorised pass."""
     shape = tuple(data[cells[0]].x_train.shape[1:])
     modules = [build(cell, shape, machine) for cell in cells]
     networks = Networks(
@@ -336,7 +336,7 @@ def own_seed(cell: Cell) -> int | None:
 
 
 def context(cell: Cell, machine: Machine) -> Context:
-    """What else decides the cell's numbers on this machine."""
+    """Everything besides the cell that decides its numbers on this machine."""
     return Context(
         engine=ENGINE,
         torch=torch.__version__,
@@ -362,7 +362,7 @@ def code(cell: Cell, machine: Machine) -> str:
 
 
 def environment(machine: Machine) -> Environment:
-    """What a result says of where it was trained, in a pass of its own."""
+    """The record in a result of where it was trained, in a pass of its own."""
     return Environment(
         relubench=__version__,
         torch=torch.__version__,

@@ -92,7 +92,7 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What is learned from for as many epochs as the recipe has, and what is scored after each."""
+    """Examples to learn from for the recipe's epochs, and examples to score after each."""
 
     examples: Examples
     held_out: Examples | None = None

@@ -130,7 +130,7 @@ class Learner:
 
     @property
     def state(self) -> State:
-        """What an unfinished training goes on from."""
+        """Everything that an unfinished training goes on from."""
         return State(
             networks=self.networks,
             optimizer=self.optimizer,
@@ -245,7 +245,7 @@ class Learner:
         self.hits[:cells].add_(hit.sum(dim=1))
 
     def _accuracies(self, examples: Examples | None) -> Sequence[float | None]:
-        """Every cell's accuracy on examples that it is not learning from; it goes on learning."""
+        """Accuracies on examples that the cells do not learn from; they go on learning."""
         if examples is None:
             return [None] * len(self.curves)
         prediction = predict(self.networks, self.head, examples, [])
@@ -324,7 +324,7 @@ def steps(examples: int, recipe: Recipe) -> int:
 
 
 def diverged(curve: Sequence[Epoch]) -> str | None:
-    """Why a cell with this learning curve failed, or None."""
+    """The reason why a cell with this learning curve failed, or None."""
     if curve and curve[-1].loss is None:
         return f"diverged: the loss is not finite in epoch {len(curve)}"
     return None

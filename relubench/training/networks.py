@@ -1,6 +1,6 @@
 """The networks of a stack's cells, called as one.
 
-One network is called as it is; several are one vectorised pass over stacked parameters (vmap).
+One network is called directly; several are one vectorised pass over stacked parameters (vmap).
 Every tensor that goes in or comes out has the cells in its first dimension.
 """
 
@@ -101,8 +101,8 @@ class Networks:
         self.parameters: dict[str, Tensor] = dict(network.named_parameters())
         self.buffers: dict[str, Tensor] = dict(network.named_buffers())
         if self.stacked:
-            self.parameters = _stacked([dict(each.named_parameters()) for each in self.modules])
-            self.buffers = _stacked([dict(each.named_buffers()) for each in self.modules])
+            self.parameters = _stacked([dict(module.named_parameters()) for module in self.modules])
+            self.buffers = _stacked([dict(module.named_buffers()) for module in self.modules])
         self.normalising = _normalising(network)
 
     def __call__(self, x: Tensor, keys: Tensor | None = None) -> Tensor:

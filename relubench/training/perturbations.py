@@ -1,4 +1,4 @@
-"""Perturbations: what is done to test inputs to see what a trained network withstands.
+"""Perturbations: changed test inputs, to see what a trained network withstands.
 
 A perturbation is a function (x, spread, stream) -> x: prepared inputs of any shape, the training
 inputs' standard deviation per feature, channel or component (1 for a constant, as where inputs are

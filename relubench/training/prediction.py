@@ -1,4 +1,4 @@
-"""What trained networks say of examples; neuron counters see every batch."""
+"""Predictions of trained networks; neuron counters see every batch."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _look(
     batches: Sequence[Batch],
     counters: Sequence[Counter],
 ) -> Tensor:
-    """What the networks say of these batches, (cells, examples, classes)."""
+    """Log-probabilities for these batches, (cells, examples, classes)."""
     log_p = []
     with torch.no_grad():
         for batch in batches:

@@ -160,7 +160,7 @@ class Recorder(TorchDispatchMode):
             self.names[result] = variables[0]  # the same memory: one variable
             return result
         arguments = self._arguments(args, kwargs)
-        targets = [self._target(each, tensors) for each in _as_list(result)]
+        targets = [self._target(value, tensors) for value in _as_list(result)]
         target = f"[{', '.join(targets)}]" if isinstance(result, list | tuple) else targets[0]
         line = f"{target} = {self._constant(function)}({arguments})"
         self.lines.append((line, [*variables, *targets]))

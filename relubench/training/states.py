@@ -20,7 +20,7 @@ KEYS = {"tensors", "optimizer", "streams", "curves"}
 
 
 class Damaged(Exception):
-    """What is kept is no state of this training; the message says why."""
+    """A file that holds no state of this training; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ class State:
             raise Damaged("its optimizer has no numbers")
 
     def _stepped(self) -> dict[Any, Any]:
-        """What the optimizer would keep after a step, by number; the networks stay as they are."""
+        """The optimizer's state after a step, by number; the networks do not change."""
         # Of what an optimizer keeps only a step tells: torch says nowhere which tensors those are.
         optimizer = copy.deepcopy(self.optimizer)
         for group in optimizer.param_groups:
