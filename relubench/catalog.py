@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from relubench import user_code
 from relubench.errors import BadValue, UnknownName, suggestion
-from relubench.user_code import Own
+from relubench.user_code import UserCode
 
 
 class Deferred:
@@ -72,7 +72,7 @@ class Entry:
         signature = inspect.signature(self.function).parameters.values()
         return [p for p in signature if p.kind is p.KEYWORD_ONLY]
 
-    def settle(self, given: Mapping[str, Any]) -> Choice[Any]:
+    def bind(self, given: Mapping[str, Any]) -> Choice[Any]:
         """The entry with these parameters."""
         return Choice(self, given)
 
@@ -127,13 +127,13 @@ class Catalog(dict[str, E]):
     def __init__(self, kind: str, entry: Callable[..., E], beside: str = "") -> None:
         super().__init__()
         self.kind, self.entry, self.beside = kind, entry, beside
-        self.own: Callable[[str, Own], E] | None = None
+        self.own: Callable[[str, UserCode], E] | None = None
         self.libraries: Mapping[str, Callable[[str], E]] = {}
         self.reads = True
 
     def provide(
         self,
-        own: Callable[[str, Own], E],
+        own: Callable[[str, UserCode], E],
         libraries: Mapping[str, Callable[[str], E]] | None = None,
         beside: str = "",
     ) -> None:
@@ -177,7 +177,7 @@ class Catalog(dict[str, E]):
         """The entry and parameters that `name:key=value:key=value` stands for.
 
         What must be given comes first and without a key, as in `csv:FILE:target=COL`.
-        Raises UnknownName for the name, BadValue for a parameter or its value, OwnCodeError.
+        Raises UnknownName for the name, BadValue for a parameter or its value, UserCodeError.
         """
         name, *pairs = self._uncalled(text.strip()).split(":")
         if not name:
@@ -196,7 +196,7 @@ class Catalog(dict[str, E]):
                 raise BadValue(f"{entry.name}: {key} is given twice")
             given[key] = value
         order = (*entry.first, *entry.parameters)
-        return entry.settle({key: given[key] for key in order if key in given})
+        return entry.bind({key: given[key] for key in order if key in given})
 
     def _entry(self, name: str, pairs: list[str]) -> E:
         """What a name means; where it goes on after the first colon, that is taken from `pairs`."""

@@ -1,4 +1,7 @@
-"""A process apart for a user's own code: whatever that does, the exit code is relubench's own."""
+"""A process of its own for a user's code: whatever that does, the exit code is relubench's.
+
+Process-wide: `enter` forks, once, and from then on the parent does nothing but wait.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,25 @@ from threading import Thread
 
 @dataclass
 class Guard:
-    """Of this process.
+    """The state of this process.
 
-    armed  whether it is to stay behind, and go on in a child, before it runs such code
-    tell   a child's pipe for its exit code
+    armed      whether it is to stay behind, and go on in a child, before it runs a user's code
+    exit_pipe  in a child: the pipe for its exit code
     """
 
     armed: bool = False
-    tell: int | None = None
+    exit_pipe: int | None = None
 
 
 GUARD = Guard()
 
 
 class Vanished(Exception):
-    """The child has ended without a word: in how, which is its argument."""
+    """The child has ended without telling an exit code; the argument says how."""
 
 
 def arm() -> None:
-    """From now on `enter` divides this process, on Linux; elsewhere fork is not to be relied on."""
+    """Let `enter` divide this process, on Linux alone: elsewhere fork cannot be relied on."""
     GUARD.armed = sys.platform.startswith("linux")
 
 
@@ -44,34 +47,36 @@ def enter() -> None:
     if not GUARD.armed:
         return
     GUARD.armed = False
-    told, tell = os.pipe()
-    alive, hold = os.pipe()
+    exit_code, exit_pipe = os.pipe()
+    # Nothing is written here: its end tells the child that its parent is gone.
+    parent_lives, hold = os.pipe()
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError, ValueError):
             stream.flush()
     with warnings.catch_warnings(action="ignore"):  # of threads: none of ours runs yet
         child = os.fork()
     if not child:
-        for end in (told, hold):
+        for end in (exit_code, hold):
             os.close(end)
-        GUARD.tell = tell
-        Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
+        GUARD.exit_pipe = exit_pipe
+        Thread(target=_end_with_parent, args=(parent_lives,), daemon=True).start()
         return
-    for end in (tell, alive):
+    for end in (exit_pipe, parent_lives):
         os.close(end)
-    _wait(child, told)
+    _wait(child, exit_code)
 
 
-def _end_with_parent(alive: int) -> None:
-    """A parent that is killed closes its end of the pipe."""
-    os.read(alive, 1)
+def _end_with_parent(parent_lives: int) -> None:
+    """End when the parent does: a parent that is killed closes its end of the pipe."""
+    os.read(parent_lives, 1)
     os._exit(128 + signal.SIGKILL)
 
 
-def _wait(child: int, told: int) -> None:
+def _wait(child: int, exit_code: int) -> None:
+    """Hand signals on to the child, and end with the exit code that it tells."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: os.kill(child, number))
-    code = os.read(told, 1)
+    code = os.read(exit_code, 1)
     _, status = os.waitpid(child, 0)
     if code:
         os._exit(code[0])
@@ -82,6 +87,6 @@ def _wait(child: int, told: int) -> None:
 
 
 def tell(code: object) -> None:
-    """Say, in a child, with which code relubench ends."""
-    if GUARD.tell is not None and isinstance(code, int) and 0 <= code <= 255:
-        os.write(GUARD.tell, bytes([code]))
+    """Tell the parent, if there is one, with which code relubench ends."""
+    if GUARD.exit_pipe is not None and isinstance(code, int) and 0 <= code <= 255:
+        os.write(GUARD.exit_pipe, bytes([code]))

@@ -41,29 +41,38 @@ def scattered(shape: Sequence[int], device: torch.device) -> Tensor:
 
 
 class Noise:
-    """What a layer draws from in one step; every draw is another.
+    """The source of a layer's noise in one step; every draw is another.
 
     first, second  its keys: odd int32, of one number each
-    places         by shape: what `scattered` said, which whoever draws may keep
+    places         by shape: what `scattered` gave, which whoever draws may keep
+    drawn          how often numbers were drawn
     """
 
     def __init__(
-        self, first: Tensor, second: Tensor, places: dict[tuple[int, ...], Tensor] | None = None
+        self,
+        first: Tensor,
+        second: Tensor,
+        places: dict[tuple[int, ...], Tensor] | None = None,
     ) -> None:
-        self.first, self.second, self.drawn = first, second, 0
+        self.first = first
+        self.second = second
+        self.drawn = 0
         self.places = {} if places is None else places
 
     @classmethod
     def of(cls, stream: torch.Generator | None) -> Noise:
-        """With keys from a stream; from torch's global generator where it is None."""
-        return cls(*keys(drawn((2,), stream)))
+        """Noise with keys from a stream; from torch's global generator where it is None."""
+        first, second = keys(drawn((2,), stream))
+        return cls(first, second)
 
     def integers(self, shape: Sequence[int], device: torch.device) -> Tensor:
         """int32 of `shape`, evenly from FIRST to BEYOND - 1."""
         shape = tuple(shape)
         if shape not in self.places:
             self.places[shape] = scattered(shape, device)
-        first = self.first + ANOTHER * self.drawn if self.drawn else self.first
+        first = self.first
+        if self.drawn:
+            first = first + ANOTHER * self.drawn
         self.drawn += 1
         x = self.places[shape] * first.to(device)
         x ^= torch.bitwise_right_shift(x, HALF)
@@ -72,15 +81,18 @@ class Noise:
 
     def uniform(self, x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
         """Evenly from [0, 1), of the shape of `x` or another, in its type."""
-        steps = torch.bitwise_right_shift(self.integers(shape or x.shape, x.device), 8)
+        integers = self.integers(shape or x.shape, x.device)
+        steps = torch.bitwise_right_shift(integers, 8)
         return steps.to(_type(x)).mul(STEP).add(0.5).to(x.dtype)
 
     def normal(self, x: Tensor) -> Tensor:
         """Standard normal, of the shape of `x` and in its type; none is beyond 5.3."""
-        odd = torch.bitwise_right_shift(self.integers(x.shape, x.device), 7) | 1
-        return odd.to(_type(x)).mul(STEP).erfinv().mul(math.sqrt(2)).to(x.dtype)
+        integers = self.integers(x.shape, x.device)
+        odd = torch.bitwise_right_shift(integers, 7) | 1  # never 0 nor an end: both are finite
+        uniform = odd.to(_type(x)).mul(STEP)  # evenly from -1 to 1
+        return uniform.erfinv().mul(math.sqrt(2)).to(x.dtype)
 
 
 def _type(x: Tensor) -> torch.dtype:
-    """What is computed in: 24 bits at least."""
+    """The type to compute in: 24 bits at least."""
     return torch.promote_types(x.dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""What is to be trained, and on what: frozen data, no torch."""
+"""Plans: cells to train, stacks of them, and the machine; frozen data, no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,10 +15,10 @@ from relubench.grouping import grouped
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the weights are found: optimiser, learning rate, passes over the data, batch size.
+    """A training recipe: optimiser, learning rate, passes over the data, batch size.
 
-    rates    learning rates joined by commas, of which each run takes the best on a validation
-             part; `lr` is then the first of them
+    rates    learning rates joined by commas; each run takes the best on a validation part, and
+             `lr` is the first of them
     augment  names of augmentations joined by commas, applied one after the other
     """
 
@@ -38,7 +38,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """What is done to the inputs, always fitted on the training part of the split alone."""
+    """Preprocessing of the inputs, always fitted on the training part of the split alone."""
 
     standardise: bool = True
     pca: int | None = None
@@ -102,35 +102,64 @@ class Cell:
         """The same network as it begins, which has nothing to do with how it is trained."""
         return replace(self, recipe=Recipe(epochs=0), perturb=None, until=None)
 
+    @property
+    def timing_key(self) -> tuple[object, ...]:
+        """Equal for cells whose steps take as long: what else they differ in takes no time."""
+        own = _values(self, but=("recipe", *UNTIMED))
+        return (*own, *_values(self.recipe, but=("lr", "weight_decay")))
+
+    @property
+    def checked_as(self) -> Cell:
+        """The cell that is checked in the place of this one and all that differ in nothing else.
+
+        Its seed, rate, initial weights and number of a fold decide nothing that can be refused
+        before training.
+        """
+        fold = None if self.split.fold is None else 0
+        return replace(
+            self,
+            seed=0,
+            init=None,
+            recipe=replace(self.recipe, lr=Recipe.lr),
+            split=replace(self.split, repeat=0, fold=fold),
+        )
+
     @cached_property
     def key(self) -> str:
         """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""
-        facts = asdict(self, dict_factory=_said)
+        facts = asdict(self, dict_factory=_without_unset)
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-# In no key where they are not set.
+# In no key where they are not set: ledgers from before these fields know the same cells.
 LATER = ("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init")
+UNSET = (None, False, "")
+# Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
+UNTIMED = ("activation", "head", "init", "seed", "split")
 
 
-def _said(facts: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_unset(facts: list[tuple[str, Any]]) -> dict[str, Any]:
     """The fields of a cell or its parts, so that a new one changes no old key."""
-    unset = (None, False, "")
-    return {name: value for name, value in facts if name not in LATER or value not in unset}
+    return {name: value for name, value in facts if name not in LATER or value not in UNSET}
+
+
+def _values(record: Cell | Recipe, but: Sequence[str]) -> list[object]:
+    """The values of the fields of a record, without some."""
+    return [getattr(record, part.name) for part in fields(record) if part.name not in but]
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Cells that differ in seed and fold only: what one pass can train, the unit of work.
+    """Cells that differ in seed and fold only: what one pass can train, and what is saved at once.
 
-    threads  CPU threads to train it on; None leaves it to the machine
-    abreast  passes to train it in, side by side on so many threads each
+    threads     CPU threads to train it on; None leaves it to the machine
+    n_parallel  passes to train it in, side by side, each on that many threads
     """
 
     cells: tuple[Cell, ...]
     threads: int | None = None
-    abreast: int = 1
+    n_parallel: int = 1
 
     @property
     def key(self) -> str:
@@ -141,7 +170,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Margin:
-    """How far two means may lie apart: of a share as a fraction, else in the metric's unit.
+    """The margin within which two means are as good: a fraction, or in the metric's unit.
 
     relative  as a share of the mean that it is compared with
     """
@@ -170,31 +199,35 @@ class Plan:
         """The cells that one pass could train together, in the plan's order."""
 
         def setup(cell: Cell) -> Cell:
-            alone = Split(folds=cell.split.folds) if cell.split.carried else Split()
-            return replace(cell, seed=0, split=alone)
+            split = Split(folds=cell.split.folds) if cell.split.carried else Split()
+            return replace(cell, seed=0, split=split)
 
         return list(grouped(self.cells, setup).values())
 
+    def shapes(self) -> list[Cell]:
+        """One cell for each kind that is checked before training, in the plan's order."""
+        return list(dict.fromkeys(cell.checked_as for cell in self.cells))
+
 
 def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> list[Stack]:
-    """Units of work from set-ups: cells, how many a pass takes, its threads, passes abreast.
+    """Cut set-ups into stacks: cells, how many a pass takes, its threads, passes in parallel.
 
-    They take turns, so that a study that is interrupted is balanced over its set-ups.
+    The set-ups take turns, so that a study that is interrupted is balanced over them.
     """
-    chunks = [
-        [
-            Stack(tuple(cells[i : i + width * abreast]), threads, abreast)
-            for i in range(0, len(cells), width * abreast)
-        ]
-        for cells, width, threads, abreast in setups
-    ]
-    rounds = itertools.zip_longest(*chunks)
-    return [stack for turn in rounds for stack in turn if stack is not None]
+    by_setup = []
+    for cells, width, threads, n_parallel in setups:
+        size = width * n_parallel
+        chunks = [tuple(cells[begin : begin + size]) for begin in range(0, len(cells), size)]
+        by_setup.append([Stack(chunk, threads, n_parallel) for chunk in chunks])
+    # Round by round, the shorter ones padded with None.
+    rounds = itertools.zip_longest(*by_setup)
+    turns = itertools.chain.from_iterable(rounds)
+    return [stack for stack in turns if stack is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where cells are trained: a torch device, CPU threads, a float type, the data's folder.
+    """The machine that trains: a torch device, CPU threads, a float type, the data's folder.
 
     dtype  what is computed in: float32, float64, tf32 or bf16
     """
@@ -206,5 +239,5 @@ class Machine:
 
     @property
     def storage(self) -> str:
-        """What data and weights are kept in: tf32 and bf16 are for computing alone."""
+        """The type that data and weights are kept in: tf32 and bf16 are for computing alone."""
         return "float64" if self.dtype == "float64" else "float32"

@@ -21,27 +21,33 @@ else:
 
 def number(*parts: object) -> int:
     """63 bits that depend on every part and on their order."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    # A hash, not hash(): that of a text differs from process to process.
+    text = "/".join(map(str, parts))
+    digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
 def holdout(cell: Cell) -> np.random.Generator:
-    """Draws the 70/30 split: one per seed."""
+    """The generator of the 70/30 split: one per seed."""
     return np.random.default_rng(number("holdout", cell.seed))
 
 
 def folds(cell: Cell) -> np.random.Generator:
-    """Draws the K-fold partition: one per repeat, the same for every seed, so seeds can average."""
+    """The generator of the K-fold partition: one per repeat, the same for every seed.
+
+    Seeds of one fold can therefore be averaged.
+    """
     return np.random.default_rng(number("folds", cell.split.repeat))
 
 
 def limit(cell: Cell) -> np.random.Generator:
-    """Draws the subset of the training part that `limit` keeps."""
-    return np.random.default_rng(number("limit", cell.seed, cell.split.repeat, cell.split.fold))
+    """The generator of the subset of the training part that `limit` keeps."""
+    split = cell.split
+    return np.random.default_rng(number("limit", cell.seed, split.repeat, split.fold))
 
 
 def validation(cell: Cell) -> np.random.Generator:
-    """Draws the tenth of the training part on which a learning rate is chosen."""
+    """The generator of the tenth of the training part on which a learning rate is chosen."""
     split = cell.split
     return np.random.default_rng(number("validation", cell.seed, split.repeat, split.fold))
 
@@ -49,7 +55,8 @@ def validation(cell: Cell) -> np.random.Generator:
 def stream(cell: Cell, purpose: str, device: str = "cpu") -> torch.Generator:
     """A torch generator for one purpose: "weights", "network", "batches", "augment", "noise" …
 
-    What layers draw apart, it is always drawn on the CPU, so that every device gets the same.
+    Apart from what layers draw, it is on the CPU, so that every device gets the same.
     """
-    entropy = number(purpose, cell.seed, cell.split.repeat, cell.split.fold)
+    split = cell.split
+    entropy = number(purpose, cell.seed, split.repeat, split.fold)
     return torch.Generator(device).manual_seed(entropy)

@@ -17,21 +17,30 @@ from typing import Any, TypeVar
 
 from relubench import isolation
 from relubench.errors import RelubenchError, Terminated, suggestion
-from relubench.user_imports import DRAWING, PREFIX, OwnImports, digest_of, files, homes, module_name
+from relubench.user_imports import (
+    DRAWING,
+    PREFIX,
+    UserImports,
+    digest_of,
+    files,
+    homes,
+    module_name,
+)
 
 R = TypeVar("R")
 
-LOADED: dict[tuple[str, str], list[OwnImports]] = {}  # by working folder and name: each version
+# Process-wide: user code is loaded once, and its modules stay in sys.modules (user_imports).
+LOADED: dict[tuple[str, str], list[UserImports]] = {}  # by working folder and name: each version
 HELD: list[dict[str, str]] = []  # for each `held` that goes on: the digests by name
 
 
-class OwnCodeError(RelubenchError):
+class UserCodeError(RelubenchError):
     """A user's own code that is not there, that raises or that does not do what it must."""
 
 
 @dataclass(frozen=True, eq=False)
-class Own:
-    """What such a name stands for.
+class UserCode:
+    """An attribute of a user's file or module.
 
     thing   the attribute
     sha256  digest of its source: its file, and what that takes from the same folder and below
@@ -46,44 +55,61 @@ def named(where: str) -> bool:
     return "." in where or "/" in where
 
 
-def load(where: str, attribute: str) -> Own:
-    """The attribute of a file or module; raises OwnCodeError in one line.
+def load(where: str, attribute: str) -> UserCode:
+    """The attribute of a file or module; raises UserCodeError in one line.
 
     A file is run again only when it, or what it imports from beside it, has changed; while code is
     `held`, not even then. Modules are looked for in the working folder too.
     """
     if not attribute or "=" in attribute:
-        raise OwnCodeError(f"{where!r} names no attribute: write {where}:NAME")
+        raise UserCodeError(f"{where!r} names no attribute: write {where}:NAME")
     try:
         isolation.enter()
     except isolation.Vanished as how:
-        raise OwnCodeError(f"code of yours has ended the process: {how}") from None
+        raise UserCodeError(f"code of yours has ended the process: {how}") from None
     with DRAWING:
-        own = _own(where, attribute)
-        module, digest = (own.module, own.digest) if own else _installed(where, attribute)
+        version = _version(where, attribute)
+        if version:
+            return _attribute(version.module, version.digest, where, attribute)
+        module, digest = _installed(where, attribute)
         return _attribute(module, digest, where, attribute)
 
 
-def _own(where: str, attribute: str) -> OwnImports | None:
+def _version(where: str, attribute: str) -> UserImports | None:
     """The version of a user's file or module that counts; None for what is installed."""
+    held_digest = held_digests().get(where)
+    version = _loaded(where, held_digest) or _load(where, attribute)
+    if version is None:
+        return None
+    if held_digest not in (None, version.digest):
+        raise UserCodeError(f"{where} has changed since this command began: give it again")
+    for digests in HELD:
+        digests[where] = version.digest
+    return version
+
+
+def _loaded(where: str, held_digest: str | None) -> UserImports | None:
+    """The version that is held; where none is, one whose files are as they were."""
+    for version in reversed(LOADED.get((os.getcwd(), where), [])):
+        if held_digest is None:
+            if version.current():
+                return version
+        elif version.digest == held_digest:
+            return version
+    return None
+
+
+def _load(where: str, attribute: str) -> UserImports | None:
+    """Run a file or module of the user's; None for what is installed."""
+    place = _file(where) if _is_file(where) else _module(where)
+    if place is None:
+        return None
     versions = LOADED.setdefault((os.getcwd(), where), [])
-    wanted = held_digests().get(where)
-    for own in reversed(versions):
-        if own.digest == wanted or (wanted is None and own.current()):
-            break
-    else:
-        place = _file(where) if _is_file(where) else _module(where)
-        if place is None:
-            return None
-        key = f"{os.getcwd()}:{where}:{len(versions)}"  # the same in a worker: pickle needs it
-        with _told(where, attribute):
-            own = OwnImports(key, *place)
-        versions.append(own)
-    if wanted not in (None, own.digest):
-        raise OwnCodeError(f"{where} has changed since this command began: give it again")
-    for held_here in HELD:
-        held_here[where] = own.digest
-    return own
+    key = f"{os.getcwd()}:{where}:{len(versions)}"  # the same in a worker: pickle needs it
+    with _as_user_error(where, attribute):
+        version = UserImports(key, *place)
+    versions.append(version)
+    return version
 
 
 def _is_file(where: str) -> bool:
@@ -95,26 +121,26 @@ def _file(where: str) -> tuple[str, str, str]:
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise OwnCodeError(f"cannot read {where}: {error.strerror} ({path})") from None
+        raise UserCodeError(f"cannot read {where}: {error.strerror} ({path})") from None
     return (*module_name(str(path), source), str(path))
 
 
 def _module(where: str) -> tuple[str, str] | None:
-    found = homes(where.partition(".")[0], [os.getcwd(), *sys.path])
-    return (found[0], where) if found else None
+    folders = homes(where.partition(".")[0], [os.getcwd(), *sys.path])
+    return (folders[0], where) if folders else None
 
 
 @lru_cache
 def _installed(where: str, attribute: str) -> tuple[ModuleType, str]:
-    with _told(where, attribute):
+    with _as_user_error(where, attribute):
         module = importlib.import_module(where)
     sources = {file: Path(file).read_bytes() for file in files(module)}
     return module, digest_of(sources, os.path.dirname(getattr(module, "__file__", "")))
 
 
 @contextmanager
-def _told(where: str, attribute: str) -> Iterator[None]:
-    """What is raised here is an OwnCodeError."""
+def _as_user_error(where: str, attribute: str) -> Iterator[None]:
+    """Raise what loading a user's code raises as a UserCodeError, in one line."""
     try:
         yield
     except (KeyboardInterrupt, Terminated):
@@ -123,30 +149,33 @@ def _told(where: str, attribute: str) -> Iterator[None]:
         missing = _public(getattr(error, "name", None) or "")
         absent = isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{missing}.")
         if absent and missing and not _is_file(where):
-            raise OwnCodeError(
+            raise UserCodeError(
                 f"no module {missing!r} here or among the installed ones: a file is named by "
                 f"its path, such as ./{where.split('.')[-1]}.py:{attribute}"
             ) from None
-        told = f"{where} cannot be loaded: {brief(error)} (--verbose shows where)"
-        raise OwnCodeError(told) from error
+        raise UserCodeError(
+            f"{where} cannot be loaded: {brief(error)} (--verbose shows where)"
+        ) from error
 
 
 def brief(error: BaseException) -> str:
     """An exception on one line."""
-    return _public(": ".join([type(error).__name__, *str(error).splitlines()[:1]]))
+    first_line = str(error).splitlines()[:1]
+    return _public(": ".join([type(error).__name__, *first_line]))
 
 
 def _public(text: str) -> str:
+    """The text without private names of modules, as a user wrote them."""
     return re.sub(rf"{PREFIX}\w+\.", "", text)
 
 
 @lru_cache
-def _attribute(module: ModuleType, digest: str, where: str, attribute: str) -> Own:
-    known = [name for name in vars(module) if not name.startswith("_")]
+def _attribute(module: ModuleType, digest: str, where: str, attribute: str) -> UserCode:
     if not hasattr(module, attribute):
-        hint = suggestion(attribute, known) or f"known: {', '.join(known) or 'none'}"
-        raise OwnCodeError(f"{where} has no attribute {attribute!r}: {hint}")
-    return Own(getattr(module, attribute), digest)
+        public = [name for name in vars(module) if not name.startswith("_")]
+        hint = suggestion(attribute, public) or f"known: {', '.join(public) or 'none'}"
+        raise UserCodeError(f"{where} has no attribute {attribute!r}: {hint}")
+    return UserCode(getattr(module, attribute), digest)
 
 
 # --- held: one version for a command and its workers ----------------------------------------------
@@ -154,49 +183,55 @@ def _attribute(module: ModuleType, digest: str, where: str, attribute: str) -> O
 
 @contextmanager
 def held(digests: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Code that has been loaded here, or that has its digest given, is the same until the end.
+    """Hold code that is loaded here, or whose digest is given: it stays the same until the end.
 
     An edit meanwhile is for the next command: results must not be kept for code that did not run.
     """
-    mine = dict(digests or {})
-    HELD.append(mine)
+    own = dict(digests or {})
+    HELD.append(own)
     try:
         yield
     finally:
-        HELD[:] = [each for each in HELD if each is not mine]
+        # By identity: two blocks that hold the same code have equal digests.
+        HELD[:] = [other for other in HELD if other is not own]
 
 
 def held_digests() -> dict[str, str]:
-    """Of all that is held, by name."""
-    return {where: digest for each in HELD for where, digest in each.items()}
+    """The digests of all code that is held, by name."""
+    merged: dict[str, str] = {}
+    for digests in HELD:
+        merged.update(digests)
+    return merged
 
 
 def as_held(digests: Mapping[str, str], run: Callable[..., R], *arguments: Any) -> R:
-    """Run with this code, or raise OwnCodeError: in a worker it may have been edited by now."""
+    """Run with this code, or raise UserCodeError: in a worker it may have been edited by now."""
     with held(digests), blamed():
         return run(*arguments)
 
 
 @contextmanager
 def blamed() -> Iterator[None]:
-    """What a user's code raises, or an exit that it asks for, is an OwnCodeError.
+    """Raise what a user's code raises, or an exit that it asks for, as a UserCodeError.
 
-    Exit codes are relubench's: no sys.exit(0) in a unit is to end a gate as if it had passed.
+    Exit codes are relubench's: no sys.exit(0) in an activation is to end a gate as if it had
+    passed.
     """
     try:
         yield
     except (KeyboardInterrupt, Terminated, RelubenchError):
         raise
     except BaseException as error:
-        if isinstance(error, SystemExit) or _yours(error):
-            raise OwnCodeError(f"code of yours has failed: {brief(error)}") from error
+        if isinstance(error, SystemExit) or _passed_user_code(error):
+            raise UserCodeError(f"code of yours has failed: {brief(error)}") from error
         raise
 
 
-def _yours(error: BaseException) -> bool:
+def _passed_user_code(error: BaseException) -> bool:
     """Whether a user's code stood between relubench and what was raised."""
-    places = held_digests()
-    names = [
-        str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)
-    ]
-    return any(name.startswith(PREFIX) or name in places for name in names)
+    held_names = held_digests()
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__"))
+        if module.startswith(PREFIX) or module in held_names:
+            return True
+    return False

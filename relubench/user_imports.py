@@ -1,4 +1,4 @@
-"""What a user's file imports from beside it: found in its source, kept apart from other files'."""
+"""Imports of a user's file from beside it: found in its source, apart from other files'."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ T = TypeVar("T")
 
 
 class Drawing:
-    """The lock of torch's global generator, for passes abreast and for code that is loaded."""
+    """The lock of torch's global generator, for passes in parallel and for code that is loaded.
+
+    Reentrant, and lendable: a thread that runs something for the holder counts as the holder.
+    """
 
     def __init__(self) -> None:
         self.lock, self.here = RLock(), local()
@@ -51,7 +54,7 @@ class Drawing:
             self.lock.release()
 
     def apart(self, run: Callable[[], T]) -> T:
-        """What `run` gives in a thread of its own, to which the lock is lent.
+        """Call `run` in a thread of its own, to which the lock is lent.
 
         vmap, tracing, devices and whether gradients are kept are a thread's: where an import in a
         function comes upon them, they must not reach the tensors that the module makes.
@@ -72,7 +75,7 @@ class LateImport(RelubenchError):
     """A module that is imported too late for the digest of the file that imports it."""
 
 
-class OwnImports:
+class UserImports:
     """A user's file, run, and the modules that it has to itself.
 
     Those are what an import finds in the file's own folder, first, as for a script; where the file
@@ -96,20 +99,22 @@ class OwnImports:
         self.read: dict[str, bytes] = {}
         self.by_hand: list[str] = []
         self.digest = ""
-        self._path, self._known = [*sys.path], dict[str, bool]()
+        self._path = [*sys.path]
+        self._is_own: dict[str, bool] = {}  # by the top of a module's name
         self._importlib = ModuleType("importlib")
         self.builtins = {**vars(builtins), "__import__": self._import}
         try:
             self.module = self._run()
         except BaseException:
-            for each in (self.root, *self._loaded()):
-                sys.modules.pop(each, None)
+            for name in (self.root, *self._loaded()):
+                sys.modules.pop(name, None)
             raise
 
     def _run(self) -> ModuleType:
         package = ModuleType(self.root)
         package.__path__ = self.folders
-        sys.modules[self.root], FINDER.of[self.root] = package, self
+        sys.modules[self.root] = package
+        FINDER.owners[self.root] = self
         if FINDER not in sys.meta_path:
             sys.meta_path.insert(0, FINDER)
         importlib.invalidate_caches()
@@ -126,12 +131,12 @@ class OwnImports:
         return module
 
     def _adopt(self) -> None:
-        """What the file has added to sys.path is its own: no other file shall look there."""
+        """Take over what the file has added to sys.path: no other file shall look there."""
         if not self.digest and sys.path != self._path:
             added = [os.path.abspath(entry) for entry in sys.path if entry not in self._path]
             self.folders += [entry for entry in added if entry not in self.folders]
             self._path = [*sys.path]
-            self._known.clear()
+            self._is_own.clear()
 
     def _loaded(self) -> list[str]:
         return [name for name in [*sys.modules] if name.startswith(f"{self.root}.")]
@@ -141,24 +146,25 @@ class OwnImports:
     def current(self) -> bool:
         """Whether its files are as they were when it was run."""
         importlib.invalidate_caches()
-        self._known.clear()
+        self._is_own.clear()
         try:
             return self.sources() == self.read
         except OSError:
             return False
 
     def sources(self) -> dict[str, bytes]:
-        """Each file that was run, or that an import in one names, even in a function: as it is."""
-        found = {file: Path(file).read_bytes() for file in self.by_hand}
-        left = [self.name, *self._loaded()]
-        while left:
-            for module, spec in self._way(left.pop()):
-                if spec.origin and spec.origin not in found:
-                    found[spec.origin] = Path(spec.origin).read_bytes()
-                    inside = spec.submodule_search_locations is not None
-                    package = module if inside else module.rpartition(".")[0]
-                    left += self._named(found[spec.origin], package)
-        return found
+        """Read each file that was run, or that an import in one names, even in a function."""
+        sources = {file: Path(file).read_bytes() for file in self.by_hand}
+        to_visit = [self.name, *self._loaded()]
+        while to_visit:
+            for module, spec in self._way(to_visit.pop()):
+                if not spec.origin or spec.origin in sources:
+                    continue
+                sources[spec.origin] = Path(spec.origin).read_bytes()
+                is_package = spec.submodule_search_locations is not None
+                package = module if is_package else module.rpartition(".")[0]
+                to_visit += self._named(sources[spec.origin], package)
+        return sources
 
     def _way(self, name: str) -> Iterator[tuple[str, ModuleSpec]]:
         """The packages on the way to a module, and the module, as far as they exist."""
@@ -183,13 +189,13 @@ class OwnImports:
     def has(self, name: str) -> bool:
         """Whether an absolute name means a module of its own."""
         top = name.partition(".")[0]
-        if top not in self._known:
+        if top not in self._is_own:
             path = [self.folders[0], *self._path, *self.folders]
-            self._known[top] = any(home in self.folders for home in homes(top, path))
-        return self._known[top]
+            self._is_own[top] = any(home in self.folders for home in homes(top, path))
+        return self._is_own[top]
 
     def spec(self, module: str, path: Sequence[str] | None, spelt: str) -> ModuleSpec | None:
-        """Where a module of its own is; PathFinder is to be asked for it as `spelt`."""
+        """The spec of a module of its own, which PathFinder knows as `spelt`."""
         if module == self.name and self.file:
             inside = [os.path.dirname(self.file)] if _is_package(self.file) else None
             return importlib.util.spec_from_file_location(
@@ -218,17 +224,21 @@ class OwnImports:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """What `import` does in its modules."""
+        """The `__import__` of its modules."""
         self._adopt()
         if not level and not self.has(name):
-            found = builtins.__import__(name, globals, locals, fromlist or ())
-            return self._own_importlib() if found is importlib else found
+            module = builtins.__import__(name, globals, locals, fromlist or ())
+            return self._own_importlib() if module is importlib else module
         spelt = name if level else f"{self.root}.{name}"
         run = partial(builtins.__import__, spelt, globals, locals, fromlist or (), level)
         package = str((globals or {}).get("__package__"))
         full = importlib.util.resolve_name("." * level + spelt, package)
-        found = self._run_once(run, full, fromlist or ())
-        return found if fromlist or level else sys.modules[".".join(full.split(".")[:2])]
+        module = self._run_once(run, full, fromlist or ())
+        if fromlist or level:
+            return module
+        # `import a.b` binds a: here the module below the private root.
+        root, top = full.split(".")[:2]
+        return sys.modules[f"{root}.{top}"]
 
     def _own_importlib(self) -> ModuleType:
         """The module importlib, with an import_module that looks beside the file too."""
@@ -244,27 +254,34 @@ class OwnImports:
         return self._run_once(partial(importlib.import_module, full), full)
 
     def _run_once(
-        self, run: Callable[[], ModuleType], full: str, wanted: Sequence[str] = ()
+        self, run: Callable[[], ModuleType], full: str, names: Sequence[str] = ()
     ) -> ModuleType:
-        """What an import gives; what it still has to load is loaded apart from what goes on."""
+        """Import a module, and names of it; what is still to be loaded is loaded in a thread."""
         module = sys.modules.get(full)
-        loaded = module is not None and all(hasattr(module, each) for each in wanted)
-        return run() if loaded or not self.digest else DRAWING.apart(run)
+        loaded = module is not None and all(hasattr(module, name) for name in names)
+        if loaded or not self.digest:
+            return run()
+        return DRAWING.apart(run)
 
 
 class _Finder(MetaPathFinder):
-    """Finds what has a private name, for whose it is."""
+    """Finds modules with private names.
+
+    owners  by the root of the name
+    """
 
     def __init__(self) -> None:
-        self.of: dict[str, OwnImports] = {}
+        self.owners: dict[str, UserImports] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        own = self.of.get(fullname.partition(".")[0])
-        spec = own.spec(fullname, path, fullname) if own else None
-        if own and spec and spec.origin and isinstance(spec.loader, SourceFileLoader):
-            spec.loader = _Loader(fullname, spec.origin, own)
+        owner = self.owners.get(fullname.partition(".")[0])
+        if owner is None:
+            return None
+        spec = owner.spec(fullname, path, fullname)
+        if spec and spec.origin and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(fullname, spec.origin, owner)
         return spec
 
 
@@ -272,9 +289,9 @@ FINDER = _Finder()
 
 
 class _Loader(SourceFileLoader):
-    """Runs the source itself: of a compiled file only its second and its length are compared."""
+    """Runs the source itself: a compiled file is only compared by its length and its second."""
 
-    def __init__(self, fullname: str, path: str, own: OwnImports) -> None:
+    def __init__(self, fullname: str, path: str, own: UserImports) -> None:
         super().__init__(fullname, path)
         self.own = own
 
@@ -290,7 +307,7 @@ class _Loader(SourceFileLoader):
 
 @contextmanager
 def drawing_alike() -> Iterator[None]:
-    """What is drawn here from a global generator is the same in each process; no trace is left."""
+    """Let global generators draw the same in each process, and leave no trace in them."""
     import numpy as np
     import torch
 
@@ -325,11 +342,11 @@ def named_imports(source: bytes) -> tuple[str, ...]:
     for node in ast.walk(tree):
         match node:
             case ast.Import():
-                names += [each.name for each in node.names]
+                names += [alias.name for alias in node.names]
             case ast.ImportFrom():
                 start = "." * node.level + (node.module or "")
                 dot = "" if start.endswith(".") else "."
-                names += [start, *(start + dot + each.name for each in node.names)]
+                names += [start, *(start + dot + alias.name for alias in node.names)]
             case ast.Call(
                 func=ast.Name(id="import_module" | "__import__")
                 | ast.Attribute(attr="import_module"),
@@ -347,8 +364,8 @@ def homes(top: str, path: Sequence[str]) -> list[str]:
     if spec is None:
         return []
     places = [*(spec.submodule_search_locations or filter(None, [spec.origin]))]
-    found = [os.path.dirname(os.path.abspath(place)) for place in places]
-    return [folder for folder in found if not installed(folder)]
+    folders = [os.path.dirname(os.path.abspath(place)) for place in places]
+    return [folder for folder in folders if not installed(folder)]
 
 
 def installed(folder: str) -> bool:
@@ -357,7 +374,7 @@ def installed(folder: str) -> bool:
 
 
 def module_name(file: str, source: bytes) -> tuple[str, str]:
-    """The base and the name of a file as a module, for OwnImports.
+    """The base and the name of a file as a module, for UserImports.
 
     It is one of the package that its folder is where it uses a relative import, or names the
     package; else a script, whose base is its folder.
@@ -385,24 +402,28 @@ def files(module: ModuleType) -> Iterator[str]:
     """
     folder = Path(getattr(module, "__file__", None) or "").parent
     seen: set[str] = set()
-    left = [module]
-    while left:
-        values = list(vars(left[-1]).values())
-        file = getattr(left.pop(), "__file__", None)
+    to_visit = [module]
+    while to_visit:
+        visited = to_visit.pop()
+        values = list(vars(visited).values())
+        file = getattr(visited, "__file__", None)
         above = Path(file or "").parents
         if file is None or file in seen or folder not in above:
             continue
-        if any(installed(str(each)) for each in above if each not in (folder, *folder.parents)):
+        below = [place for place in above if place not in (folder, *folder.parents)]
+        if any(installed(str(place)) for place in below):
             continue
         seen.add(file)
         yield file
-        left += filter(inspect.ismodule, values)
-        places = [v.__module__ for v in values if inspect.isclass(v) or inspect.isfunction(v)]
-        left += [sys.modules[place] for place in places if place in sys.modules]
+        to_visit += filter(inspect.ismodule, values)
+        for value in values:
+            defined = inspect.isclass(value) or inspect.isfunction(value)
+            if defined and value.__module__ in sys.modules:
+                to_visit.append(sys.modules[value.__module__])
 
 
 def digest_of(sources: Mapping[str, bytes], base: str) -> str:
-    """Of these files, with their paths from `base`."""
+    """The digest of these files, with their paths from `base`."""
     whole = hashlib.sha256()
     for file, source in sorted(sources.items()):
         place = os.fsencode(os.path.relpath(file, base).replace(os.sep, "/"))

@@ -24,7 +24,7 @@ from relubench.cli import main
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 from relubench.training import engine, examples, states
-from relubench.training.checkpoints import Checkpoint, Unfinished
+from relubench.training.checkpoints import Checkpoint, CheckpointStore
 from relubench.training.optimizers import OPTIMIZERS
 
 CELL = Cell(
@@ -76,7 +76,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(
     stack = Stack(tuple(dataclasses.replace(cell, recipe=recipe) for cell in cells))
     undisturbed = engine.fit(stack, machine)
 
-    unfinished, save, saved = Unfinished(tmp_path / "unfinished", 0.0), Checkpoint.save, []
+    unfinished, save, saved = CheckpointStore(tmp_path / "unfinished", 0.0), Checkpoint.save, []
 
     def killed_at_the_fourth(self: Checkpoint, state: dict[str, object]) -> None:
         save(self, state)
@@ -86,20 +86,22 @@ def test_an_interrupted_training_ends_in_the_same_bits(
 
     monkeypatch.setattr(Checkpoint, "save", killed_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
-        engine.fit(stack, machine, unfinished=unfinished)
-    resumed = engine.fit(stack, machine, unfinished=unfinished)
+        engine.fit(stack, machine, checkpoints=unfinished)
+    resumed = engine.fit(stack, machine, checkpoints=unfinished)
     passes = 6 * (3 if cells is CARRIED else 1)
     assert len(saved) == passes  # after epochs 1 to 4, then from 5 on: none was trained twice
     assert untimed(resumed) == untimed(undisturbed)
     assert resumed[0].seconds > 0
-    unfinished.forget(stack)
+    unfinished.discard(stack)
     assert list((tmp_path / "unfinished").iterdir()) == []
 
 
 Kept = dict[str, Any]
 
 
-def interrupted(stack: Stack, machine: Machine, unfinished: Unfinished, saves: int = 4) -> Path:
+def interrupted(
+    stack: Stack, machine: Machine, unfinished: CheckpointStore, saves: int = 4
+) -> Path:
     """Train until so many states have been saved; the last one's file."""
     save, saved = Checkpoint.save, []
 
@@ -112,7 +114,7 @@ def interrupted(stack: Stack, machine: Machine, unfinished: Unfinished, saves: i
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoint, "save", killed)
         with pytest.raises(KeyboardInterrupt):
-            engine.fit(stack, machine, unfinished=unfinished)
+            engine.fit(stack, machine, checkpoints=unfinished)
     assert saved[-1] is not None
     return saved[-1]
 
@@ -158,7 +160,7 @@ def test_a_state_is_gone_on_with_in_its_own_context_only(
         model="./net.py:net" if change == "model" else "ffnn:hidden=6",
         activation="./unit.py:unit" if change == "unit" else "relu",
     )
-    stack, unfinished = Stack((cell,)), Unfinished(tmp_path / "unfinished", 0.0)
+    stack, unfinished = Stack((cell,)), CheckpointStore(tmp_path / "unfinished", 0.0)
     forgotten()
     file = interrupted(stack, machine, unfinished)
     forgotten()
@@ -182,7 +184,7 @@ def test_a_state_is_gone_on_with_in_its_own_context_only(
     monkeypatch.setattr(
         Checkpoint, "save", lambda self, state: (saved.append(state), save(self, state))
     )
-    resumed = engine.fit(stack, machine, unfinished=unfinished)
+    resumed = engine.fit(stack, machine, checkpoints=unfinished)
     assert untimed(resumed) == untimed(undisturbed)
     assert len(saved) == (2 if change == "nothing" else 6)
     assert file.exists()
@@ -191,14 +193,14 @@ def test_a_state_is_gone_on_with_in_its_own_context_only(
 def test_what_is_kept_under_another_context_is_not_forgotten(
     machine: Machine, tmp_path: Path
 ) -> None:
-    stack, unfinished = Stack((CELL,)), Unfinished(tmp_path / "unfinished", 0.0)
+    stack, unfinished = Stack((CELL,)), CheckpointStore(tmp_path / "unfinished", 0.0)
     other = dataclasses.replace(machine, dtype="float64")
     kept = interrupted(stack, other, unfinished)
-    engine.fit(stack, machine, unfinished=unfinished)
+    engine.fit(stack, machine, checkpoints=unfinished)
     assert len(list(kept.parent.iterdir())) == 2
-    unfinished.forget(stack, str(engine.context(CELL, machine)))
+    unfinished.discard(stack, str(engine.context(CELL, machine)))
     assert list(kept.parent.iterdir()) == [kept]
-    unfinished.forget(stack, str(engine.context(CELL, other)))
+    unfinished.discard(stack, str(engine.context(CELL, other)))
     assert list(unfinished.folder.iterdir()) == []
 
 
@@ -330,11 +332,11 @@ def test_a_damaged_state_is_set_aside_and_the_run_begins_anew(
 ) -> None:
     monkeypatch.setenv("RELUBENCH_PAYLOAD", str(tmp_path / "executed"))
     notes: list[str] = []
-    stack, unfinished = Stack((CELL,)), Unfinished(tmp_path / "unfinished", 0.0, notes.append)
+    stack, unfinished = Stack((CELL,)), CheckpointStore(tmp_path / "unfinished", 0.0, notes.append)
     file = interrupted(stack, machine, unfinished)
     undisturbed = engine.fit(stack, machine)
     damage(file)
-    resumed = engine.fit(stack, machine, unfinished=unfinished)
+    resumed = engine.fit(stack, machine, checkpoints=unfinished)
     assert untimed(resumed) == untimed(undisturbed)
     assert 0 < resumed[0].seconds < 60
     (note,) = notes
@@ -342,16 +344,16 @@ def test_a_damaged_state_is_set_aside_and_the_run_begins_anew(
     assert "set aside as" in note
     assert os.path.lexists(f"{file}.damaged")
     assert not (tmp_path / "executed").exists()
-    assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == untimed(undisturbed)
+    assert untimed(engine.fit(stack, machine, checkpoints=unfinished)) == untimed(undisturbed)
     assert len(notes) == 1  # it is not in the way any more
 
 
 def test_a_second_damage_leaves_the_first_where_it_is(machine: Machine, tmp_path: Path) -> None:
-    stack, unfinished = Stack((CELL,)), Unfinished(tmp_path, 0.0)
+    stack, unfinished = Stack((CELL,)), CheckpointStore(tmp_path, 0.0)
     for _ in range(3):
         file = interrupted(stack, machine, unfinished, saves=1)
         file.write_bytes(b"x")
-    engine.fit(stack, machine, unfinished=unfinished)
+    engine.fit(stack, machine, checkpoints=unfinished)
     aside = [f"{file.name}.damaged{n or ''}" for n in range(3)]
     assert sorted(path.name for path in file.parent.iterdir()) == [file.name, *aside]
 
@@ -364,13 +366,13 @@ def test_a_run_that_diverges_beside_others_is_kept_with_them(
     wild = Cell(dataset="iris", model="ffnn:hidden=8", activation="identity", recipe=recipe)
     stack = Stack(tuple(dataclasses.replace(wild, seed=seed) for seed in (0, 5)))
     notes: list[str] = []
-    unfinished = Unfinished(tmp_path, 0.0, notes.append)
+    unfinished = CheckpointStore(tmp_path, 0.0, notes.append)
     undisturbed = engine.fit(stack, machine)
-    assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == untimed(undisturbed)
-    (file,) = unfinished.of(stack).iterdir()
+    assert untimed(engine.fit(stack, machine, checkpoints=unfinished)) == untimed(undisturbed)
+    (file,) = unfinished.path(stack).iterdir()
     over = [curve[-1]["loss"] is None for curve in torch.load(file, weights_only=True)["curves"]]
     assert sorted(over) == [False, True]
-    assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == untimed(undisturbed)
+    assert untimed(engine.fit(stack, machine, checkpoints=unfinished)) == untimed(undisturbed)
     assert notes == []
 
 
@@ -378,26 +380,26 @@ def test_a_state_that_cannot_be_written_ends_no_training(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: list[str] = []
-    stack, unfinished = Stack((CELL,)), Unfinished(tmp_path, 0.0, notes.append)
+    stack, unfinished = Stack((CELL,)), CheckpointStore(tmp_path, 0.0, notes.append)
     undisturbed = engine.fit(stack, machine)
-    unfinished.of(stack).write_text("in the way")
-    assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == untimed(undisturbed)
+    unfinished.path(stack).write_text("in the way")
+    assert untimed(engine.fit(stack, machine, checkpoints=unfinished)) == untimed(undisturbed)
     assert {note.split(": ")[1] for note in notes} == {"the unfinished run cannot be kept"}
-    unfinished.of(stack).unlink()
+    unfinished.path(stack).unlink()
     notes.clear()
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == untimed(undisturbed)
-    assert notes[0].startswith(str(unfinished.of(stack)))
+    assert untimed(engine.fit(stack, machine, checkpoints=unfinished)) == untimed(undisturbed)
+    assert notes[0].startswith(str(unfinished.path(stack)))
     assert notes[0].endswith("No space left on device")
-    assert list(unfinished.of(stack).iterdir()) == []
+    assert list(unfinished.path(stack).iterdir()) == []
 
 
 def test_what_nobody_goes_on_with_is_swept_one_day(machine: Machine, tmp_path: Path) -> None:
-    unfinished = Unfinished(tmp_path / "unfinished", 0.0)
+    unfinished = CheckpointStore(tmp_path / "unfinished", 0.0)
     assert unfinished.sweep() == 0
     other = dataclasses.replace(CELL, seed=3)
     old, new = (interrupted(Stack((cell,)), machine, unfinished) for cell in (CELL, other))
@@ -438,10 +440,10 @@ def test_what_is_damaged_or_cannot_be_kept_is_told_wherever_it_is_trained(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     first, second = stacks(machine, tmp_path, monkeypatch)
-    unfinished = Unfinished(tmp_path / "unfinished", 0.0)
+    unfinished = CheckpointStore(tmp_path / "unfinished", 0.0)
     file = interrupted(first, machine, unfinished, saves=1)
     file.write_text("no state")
-    unfinished.of(second).write_text("in the way")
+    unfinished.path(second).write_text("in the way")
     capfd.readouterr()
     assert main([*TINY, "--seeds", "2", *jobs, *quiet]) == 0
     said = capfd.readouterr().err.splitlines()
@@ -458,7 +460,7 @@ def test_what_is_left_of_a_finished_run_is_removed_and_the_old_too(
 ) -> None:
     """As after a kill between the ledger's write and the end of the state."""
     first, _ = stacks(machine, tmp_path, monkeypatch)
-    unfinished = Unfinished(tmp_path / "unfinished", 0.0)
+    unfinished = CheckpointStore(tmp_path / "unfinished", 0.0)
     assert main([*TINY, "--seeds", "2"]) == 0
     interrupted(first, machine, unfinished, saves=1)
     old = unfinished.folder / "0123" / "4567.pt"
@@ -474,18 +476,18 @@ def test_what_is_left_of_a_finished_run_is_removed_and_the_old_too(
 @pytest.mark.slow
 def test_no_damage_makes_a_figure_or_a_fault(machine: Machine, tmp_path: Path) -> None:
     """200 states with bytes flipped, cut out, swapped, or with parts of them altered."""
-    stack, unfinished = Stack((CELL,)), Unfinished(tmp_path, 0.0)
+    stack, unfinished = Stack((CELL,)), CheckpointStore(tmp_path, 0.0)
     whole = interrupted(stack, machine, unfinished).read_bytes()
     undisturbed = untimed(engine.fit(stack, machine))
     for number in range(200):
         draw = random.Random(number)
-        unfinished.forget(stack)
+        unfinished.discard(stack)
         file = interrupted(stack, machine, unfinished, saves=1)
         if number % 2:
             draw.choice([altered, forged])(draw.choice(list(INSIDE.values())))(file)
         else:
             file.write_bytes(scrambled(whole, draw))
-        assert untimed(engine.fit(stack, machine, unfinished=unfinished)) == undisturbed, number
+        assert untimed(engine.fit(stack, machine, checkpoints=unfinished)) == undisturbed, number
 
 
 def scrambled(data: bytes, draw: random.Random) -> bytes:

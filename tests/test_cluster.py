@@ -85,7 +85,7 @@ def test_other_versions_are_refused(
     there = getattr(cluster, name)
     monkeypatch.setattr(cluster, name, "99")
     if joined_late:
-        monkeypatch.setattr(cluster, "_check", lambda client, scheduler: None)
+        monkeypatch.setattr(cluster, "_check_workers", lambda client, scheduler: None)
     assert main([*TINY, "--executor", "dask", "--scheduler-file", str(scheduler_file)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -18,7 +18,7 @@ from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 from relubench.training import engine, learning
 from relubench.training.examples import Examples, Part, split
-from relubench.training.networks import Networks
+from relubench.training.networks import CannotStack, Networks
 from relubench.training.optimizers import OPTIMIZERS
 
 CELL = Cell(
@@ -122,7 +122,7 @@ def test_a_stack_of_mixed_folds_and_seeds_is_its_cells_alone(double: Machine) ->
 
 def test_a_stack_in_passes_side_by_side_is_its_cells_alone(double: Machine) -> None:
     """Law 3, in float64."""
-    together = as_alone(Stack(tuple(MIXED), abreast=3), double)
+    together = as_alone(Stack(tuple(MIXED), n_parallel=3), double)
     assert {result.environment.stack for result in together} == {5, 6}
 
 
@@ -298,6 +298,61 @@ def test_batch_normalisation_stacks_with_as_many_examples(double: Machine) -> No
     assert [r.environment.stack for r in as_alone(Stack(cells), double)] == [1, 2, 2]
 
 
+class Failing(nn.Module):
+    """Raises `error` under vmap, as what fails in a vectorised pass alone."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch._C._functorch.is_batchedtensor(x):
+            raise self.error
+        return x
+
+
+NO_MEMORY = [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=repr)
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_probe_lets_want_of_memory_through(error: Exception, foreign: bool) -> None:
+    """Halves of the stack may fit; cells one by one are not the remedy."""
+    networks = Networks([nn.Sequential(Failing(error)) for _ in range(4)], foreign=foreign)
+    with pytest.raises(type(error)):
+        networks.probe(torch.ones(4, 2, 3))
+
+
+def test_a_probe_lets_relubenchs_own_faults_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    def networks(foreign: bool) -> Networks:
+        modules = [nn.Sequential(nn.Linear(3, 2), Failing(KeyError("a fault"))) for _ in range(2)]
+        return Networks(modules, foreign=foreign)
+
+    with pytest.raises(CannotStack, match="a fault"):  # a class that relubench does not know
+        networks(False).probe(torch.ones(2, 2, 3))
+    monkeypatch.setattr(Failing, "__module__", "relubench.models.layers")
+    with pytest.raises(CannotStack, match="a fault"):
+        networks(True).probe(torch.ones(2, 2, 3))
+    with pytest.raises(KeyError, match="a fault"):
+        networks(False).probe(torch.ones(2, 2, 3))
+
+
+def test_want_of_memory_in_a_probe_halves_the_stack(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = Networks.probe
+
+    def probed(self: Networks, x: torch.Tensor) -> None:
+        if len(self.modules) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        probe(self, x)
+
+    monkeypatch.setattr(Networks, "probe", probed)
+    cells = tuple(dataclasses.replace(CELL, seed=seed) for seed in range(4))
+    results = engine.fit(Stack(cells), machine)
+    assert [result.environment.stack for result in results] == [2, 2, 2, 2]
+
+
 def test_what_fills_the_memory_is_trained_in_halves(machine: Machine) -> None:
     cells = [dataclasses.replace(CELL, seed=seed) for seed in range(7)]
     widths = []
@@ -308,7 +363,7 @@ def test_what_fills_the_memory_is_trained_in_halves(machine: Machine) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return [r for cell in cells for r in engine.fit(Stack((cell,)), machine)]
 
-    results = engine.passes(cells, one_pass)
+    results = engine.fit_splitting_on_failure(cells, one_pass)
     assert [result.cell for result in results] == cells
     assert [result.failed for result in results if not result.finished] == ["lost: out of memory"]
     assert widths[:3] == [7, 3, 1]
@@ -317,7 +372,7 @@ def test_what_fills_the_memory_is_trained_in_halves(machine: Machine) -> None:
         raise RuntimeError("not for want of memory")
 
     with pytest.raises(RuntimeError, match="not for want"):
-        engine.passes(cells, broken)
+        engine.fit_splitting_on_failure(cells, broken)
 
 
 @pytest.mark.parametrize(

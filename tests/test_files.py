@@ -186,7 +186,7 @@ NO_MEMORY = [
     ("module", "name", "code"),
     [
         (datasets, "load", 2),
-        (checks, "check", 2),
+        (checks, "check_cell", 2),
         (tuning, "_measure", 2),
         (engine, "build", 1),
         (engine, "tensors", 1),

@@ -345,7 +345,7 @@ def test_the_first_schema_is_migrated(tmp_path: Path) -> None:
     assert migrated.find([finished(0).cell], CONTEXT) == {finished(0).cell: finished(0)}
     assert migrated.claim([finished(1).cell], CONTEXT) == {finished(1).cell}
     migrated.release()
-    assert migrated.check() == {}
+    assert migrated.unreadable_rows() == {}
 
 
 def test_diverged_runs_are_finished_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,7 +407,7 @@ def test_a_row_that_cannot_be_read_is_named_and_left_out(
     cells = [finished(seed).cell for seed in range(2)]
     assert ledger.find(cells, CONTEXT) == {cells[1]: finished(1)}
     assert [result for _, _, result in ledger] == [finished(1)]
-    ((name, why),) = ledger.check().items()
+    ((name, why),) = ledger.unreadable_rows().items()
     ledger.close()
 
     def said(*arguments: str, code: int = 0) -> tuple[str, str]:
@@ -432,7 +432,7 @@ def test_merging_leaves_bad_rows_out_and_ones_own_are_mended(change: str, tmp_pa
     assert here.merge(bad) == 1
     assert len(bad.unread) == 1
     assert [result for _, _, result in here] == [finished(1), finished(2)]
-    assert here.check() == {}
+    assert here.unreadable_rows() == {}
     good = Ledger(tmp_path / "good.db")
     good.write([finished(0), finished(1)], CONTEXT)
     assert bad.merge(good) == 1
@@ -553,7 +553,7 @@ def test_old_ledgers_are_read_where_they_cannot_be_changed(
     assert [result for _, _, result in here] == [finished(0)]
     migrated = Ledger(ledger.path)
     migrated.base.execute("UPDATE results SET result = replace(result, '0.5', '0.6')")
-    assert list(migrated.check().values()) == ["its checksum is another"]
+    assert list(migrated.unreadable_rows().values()) == ["its checksum is another"]
 
 
 def test_a_full_disk_in_the_middle_prints_what_was_trained(

@@ -25,9 +25,9 @@ from relubench.noise import keys as odd
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 from relubench.training import engine
-from relubench.training.checkpoints import Checkpoint, Unfinished
-from relubench.training.learning import Keys
-from relubench.training.parallel import abreast
+from relubench.training.checkpoints import Checkpoint, CheckpointStore
+from relubench.training.learning import NoiseKeys
+from relubench.training.parallel import in_parallel
 
 CELL = Cell(
     dataset="iris",
@@ -147,7 +147,7 @@ def test_masks_of_steps_and_of_places_are_independent(drawn: np.ndarray) -> None
 
 def test_cells_layers_and_draws_of_one_layer_are_independent() -> None:
     cells = [dataclasses.replace(CELL, seed=seed) for seed in (0, 1)]
-    drawn = Keys(cells, [Dropout(0.5), Dropout(0.5)]).draw([200, 200])
+    drawn = NoiseKeys(cells, [Dropout(0.5), Dropout(0.5)]).draw([200, 200])
 
     def numbers_of(cell: int, layer: int) -> list[Noise]:
         return [Noise(*each) for each in drawn[cell, :, layer]]
@@ -223,13 +223,13 @@ def test_dropout_drops_its_share_at_once(share: float, whole: int) -> None:
 def test_dropout_is_the_same_whatever_the_activation() -> None:
     """Law 2: a noisy one draws nothing from it."""
     relu, rrelu = (
-        Keys([CELL], engine.Networks([engine.build(cell, (4,), Machine(data_dir=""))]).noisy)
+        NoiseKeys([CELL], engine.Networks([engine.build(cell, (4,), Machine(data_dir=""))]).noisy)
         for cell in (CELL, dataclasses.replace(CELL, activation="rrelu"))
     )
     first, second = relu.draw([7]), rrelu.draw([7])
     assert first.shape == (1, 7, 2, 2)
     assert second.shape == (1, 7, 4, 2)
-    assert torch.equal(second[:, :, rrelu.dropouts], first)
+    assert torch.equal(second[:, :, rrelu.place >= rrelu.counts[0]], first)
 
 
 # --- law 3 ----------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def test_a_stack_is_its_cells_alone(activation: str, model: str, double: Machine
     together = as_alone(Stack(tuple(cells)), double)
     assert {result.environment.stack for result in together} == {3}
     assert len({result.n_train for result in together}) == 2
-    side = as_alone(Stack(tuple(cells), abreast=2), double)
+    side = as_alone(Stack(tuple(cells), n_parallel=2), double)
     assert {result.environment.stack for result in side} == {1, 2}
 
 
@@ -303,7 +303,7 @@ def test_a_model_that_draws_by_itself_is_its_cell_s(
     torch.random.set_rng_state(before)
     assert curves(alone[::-1]) == curves(together)
     assert len({tuple(curve) for curve in curves(together)}) == 3
-    side = abreast(lambda cell: engine.fit(Stack((cell,)), machine)[0], cells, 3, 1)
+    side = in_parallel(lambda cell: engine.fit(Stack((cell,)), machine)[0], cells, 3, 1)
     assert curves(side) == curves(together)
 
     save, saved = Checkpoint.save, []
@@ -315,10 +315,10 @@ def test_a_model_that_draws_by_itself_is_its_cell_s(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Checkpoint, "save", killed_at_the_second)
-    unfinished = Unfinished(tmp_path / "unfinished", 0.0)
+    unfinished = CheckpointStore(tmp_path / "unfinished", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        engine.fit(Stack(cells[:1]), machine, unfinished=unfinished)
-    assert curves(engine.fit(Stack(cells[:1]), machine, unfinished=unfinished)) == curves(
+        engine.fit(Stack(cells[:1]), machine, checkpoints=unfinished)
+    assert curves(engine.fit(Stack(cells[:1]), machine, checkpoints=unfinished)) == curves(
         together[:1]
     )
 

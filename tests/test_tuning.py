@@ -30,12 +30,13 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, seconds: dict[tuple[int, ...], float]) -> list[object]:
-    """Replace the stopwatch, by width, threads and passes abreast if several; returns its calls."""
+    """Replace the stopwatch, by width, threads and parallel passes; returns its calls."""
     measured: list[object] = []
 
     def measure(*arguments: Any) -> float:
-        *_, (width, threads, abreast), _ = arguments
-        how = (width, threads) if abreast == 1 else (width, threads, abreast)
+        *_, arrangement, _ = arguments
+        how = dataclasses.astuple(arrangement)
+        how = how[:2] if arrangement.n_parallel == 1 else how
         measured.append(how)
         return seconds.get(how, 1.0)
 
@@ -74,11 +75,11 @@ def test_idle_threads_train_further_passes_where_that_pays(
 ) -> None:
     """As many cells in all, so that a pass takes fewer; only as long as it gets faster."""
     measured = pretend(monkeypatch, {(1, 1): 0.5, (20, 1): 0.1, (10, 1, 2): 0.06, (5, 1, 4): 0.09})
-    assert tune(CELLS, machine, [1, 8], None) == Tuning(10, 1, 0.06, abreast=2)
+    assert tune(CELLS, machine, [1, 8], None) == Tuning(10, 1, 0.06, n_parallel=2)
     assert measured[-3:] == [(20, 1), (10, 1, 2), (5, 1, 4)]
-    assert tune(CELLS, machine, [1], None).abreast == 1
-    assert tune(CELLS, machine, [1, 8], 20).abreast == 1
-    assert tune(CELLS[:3], machine, [1, 8], None).abreast == 1
+    assert tune(CELLS, machine, [1], None).n_parallel == 1
+    assert tune(CELLS, machine, [1, 8], 20).n_parallel == 1
+    assert tune(CELLS[:3], machine, [1, 8], None).n_parallel == 1
 
 
 def test_flags_overrule(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,10 +163,10 @@ def test_a_stack_without_memory_is_not_chosen(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measure(*arguments: Any) -> float:
-        *_, (width, _, _), _ = arguments
-        if width >= least:
+        *_, arrangement, _ = arguments
+        if arrangement.width >= least:
             raise MemoryError
-        return 1.0 / width
+        return 1.0 / arrangement.width
 
     monkeypatch.setattr(tuning, "_measure", measure)
     least = 20

@@ -47,7 +47,7 @@ def test_no_cell_is_trained_twice_at_once(
         ]
 
     monkeypatch.setattr(engine, "fit", fit)
-    monkeypatch.setattr(ledger, "_another", lambda host, process: True)  # threads share theirs
+    monkeypatch.setattr(ledger, "_is_another", lambda host, process: True)  # threads share theirs
     found = {}
 
     def work(number: int) -> None:

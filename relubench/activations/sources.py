@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from relubench.activations.activation import ACTIVATIONS, Activation
 from relubench.catalog import Deferred
-from relubench.user_code import Own
+from relubench.user_code import UserCode
 
 if TYPE_CHECKING:
     from relubench.activations import user_defined
@@ -14,7 +14,7 @@ else:
     user_defined = Deferred("relubench.activations.user_defined")
 
 
-def _user_defined(name: str, code: Own) -> Activation:
+def _user_defined(name: str, code: UserCode) -> Activation:
     entry: Activation = user_defined.activation(name, code)
     return entry
 

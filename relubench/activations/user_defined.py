@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from relubench.activations.activation import Activation
 from relubench.catalog import KINDS, Choice
 from relubench.errors import Terminated
-from relubench.user_code import Own, OwnCodeError, brief
+from relubench.user_code import UserCode, UserCodeError, brief
 
 Function = Callable[[Tensor], Any]
 
@@ -43,20 +43,20 @@ class OwnActivation(Activation):
         """None: what must be given is refused by the checks."""
         return {}
 
-    def settle(self, given: Mapping[str, Any]) -> Choice[Any]:
-        """The activation with these parameters, checked; OwnCodeError names the failed check."""
+    def bind(self, given: Mapping[str, Any]) -> Choice[Any]:
+        """The activation with these parameters, checked; UserCodeError names the failed check."""
         return Choice(replace(self, mixes=_mixes(self, tuple(given.items()))), given)
 
 
 @lru_cache
-def activation(name: str, own: Own) -> OwnActivation:
-    """The entry for a user's own activation, not yet checked; OwnCodeError if it cannot be one."""
+def activation(name: str, own: UserCode) -> OwnActivation:
+    """The entry for a user\'s own activation, not yet checked; or UserCodeError if it cannot be."""
     thing, module = own.thing, None
     if isinstance(thing, nn.Module):
         thing = module = partial(copy.deepcopy, thing)
     elif not callable(thing):
         kind = type(thing).__name__
-        raise OwnCodeError(f"{name} is of type {kind}: an activation is a function or nn.Module")
+        raise UserCodeError(f"{name} is of type {kind}: an activation is a function or nn.Module")
     elif inspect.isclass(thing) or _takes_nothing(thing):
         module = thing
     return OwnActivation(name, thing, "own", sha256=own.sha256, module=module)
@@ -101,11 +101,11 @@ def _mixes(entry: OwnActivation, given: tuple[tuple[str, Any], ...]) -> bool:
                 mixes |= _depends_on_others(act, x)
         except Failed as failure:
             check, found = failure.args
-            raise OwnCodeError(f"{name} fails the check '{check}': {found}") from None
+            raise UserCodeError(f"{name} fails the check '{check}': {found}") from None
         except (KeyboardInterrupt, Terminated):
             raise
         except BaseException as error:
-            raise OwnCodeError(f"{name} fails the check 'runs': {brief(error)}") from error
+            raise UserCodeError(f"{name} fails the check 'runs': {brief(error)}") from error
     return mixes
 
 

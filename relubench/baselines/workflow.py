@@ -59,7 +59,7 @@ def planned(work: Work, asked: Asked, base: Record | None) -> Record:
     """
     stacks = [Stack(tuple(cells), tuned.threads) for cells, tuned in work.tuned]
     setups = [(report.setup_row(stack.cells[0]), work.context(stack)) for stack in stacks]
-    before = any(work.known(stack) for stack in stacks)
+    before = any(work.finished(stack) for stack in stacks)
     machine = None if before else record.machine_class(work.machine.device)
     new = record.planned(setups, machine)
     if base is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from relubench.execution import executors
 from relubench.execution.progress import Console
 from relubench.models import MODELS
 from relubench.models.initialisation import INITS, scheme
-from relubench.plan import Cell, Machine, Plan, Split
+from relubench.plan import Cell, Machine, Plan
 
 if TYPE_CHECKING:
     from relubench.config import Settings
@@ -86,16 +85,14 @@ def tune(
     counts = [pinned] if pinned else sorted({1, machine.threads})
     if machine.device != "cpu":
         counts = counts[-1:]
-    known: dict[Cell, Tuning] = {}
+    measured: dict[object, Tuning] = {}
     tuned = []
     for cells in plan.setups():
-        recipe = replace(cells[0].recipe, lr=1.0, weight_decay=0.0)
-        first = replace(cells[0], activation="", head="", init=None)
-        alike = replace(first, seed=0, split=Split(), recipe=recipe)
-        if alike not in known:
-            known[alike] = execution.tuning.tune(cells, machine, counts, width)
-            console.detail(f"{alike.dataset}, {alike.model}: {known[alike]}")
-        tuned.append((cells, known[alike]))
+        cell = cells[0]
+        if cell.timing_key not in measured:
+            measured[cell.timing_key] = execution.tuning.tune(cells, machine, counts, width)
+            console.detail(f"{cell.dataset}, {cell.model}: {measured[cell.timing_key]}")
+        tuned.append((cells, measured[cell.timing_key]))
     return tuned
 
 
@@ -115,16 +112,8 @@ def check(plan: Plan, machine: Machine, console: Console, strict: bool) -> None:
     """
     for model in dict.fromkeys(cell.model for cell in plan.cells):
         MODELS.choose(model).entry.check()  # before data are fetched
-    first_splits = (
-        replace(cell.split, repeat=0, fold=None if cell.split.fold is None else 0)
-        for cell in plan.cells
-    )
-    alike = (
-        replace(cell, seed=0, init=None, recipe=replace(cell.recipe, lr=1.0), split=split)
-        for cell, split in zip(plan.cells, first_splits, strict=True)
-    )
-    for cell in dict.fromkeys(alike):  # the plan's order, each kind once
-        for note in execution.checks.check(cell, machine, strict):
+    for cell in plan.shapes():
+        for note in execution.checks.check_cell(cell, machine, strict):
             console.once(note)
 
 

@@ -85,7 +85,7 @@ def show_activation(names: Sequence[str]) -> Outcome:
     if len(choices) > MOST:
         raise BadValue(f"got {len(choices)} activations: a picture holds at most {MOST}")
     x = profiling.analysis.window(choices.values())
-    profiles = [asdict(profiling.analysis.portray(choice, x)) for choice in choices.values()]
+    profiles = [asdict(profiling.analysis.analyse(choice, x)) for choice in choices.values()]
     return Outcome([report.listing.units(profiles)])
 
 

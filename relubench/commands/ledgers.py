@@ -114,7 +114,7 @@ def ledger_merge(path: Path, others: Sequence[Path], console: Console) -> Outcom
 def ledger_check(path: Path) -> Outcome:
     """Every row that cannot be read; exit code 1 where there is one."""
     ledger = open_ledger(path, existing=True, reading=True)
-    unread = ledger.check()
+    unread = ledger.unreadable_rows()
     return Outcome([report.unread(unread, ledger.count())], 1 if unread else 0)
 
 

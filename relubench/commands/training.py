@@ -105,7 +105,7 @@ def dry_run(request: Request, console: Console) -> Outcome:
     if request.command == "deadcount":
         work = work.with_untrained()
     for cells, tuned in work.tuned:
-        known = work.known(Stack(tuple(cells), tuned.threads))
+        known = work.finished(Stack(tuple(cells), tuned.threads))
         left = len(cells) - len(known)
         steps = execution.tuning.steps(
             cells[0], datasets.load(cells[0].dataset, work.machine.data_dir)

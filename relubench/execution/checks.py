@@ -1,9 +1,11 @@
-"""What is refused before anything is trained."""
+"""Checks before training: data, network and recipe of a set-up fit each other."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import nn
 
 from relubench import datasets
 from relubench.activations import ACTIVATIONS
-from relubench.datasets import Dataset
+from relubench.datasets import Dataset, folds
 from relubench.errors import BadValue, RelubenchError, UnknownName
 from relubench.models import MODELS, layers, weights
 from relubench.models.chain import image
@@ -21,26 +23,89 @@ from relubench.noise import Noise
 from relubench.plan import Cell, Machine
 from relubench.training import perturbations
 from relubench.training.augmentations import Augment
-from relubench.training.engine import build, skeleton
+from relubench.training.building import skeleton, with_weights
 from relubench.training.examples import VALIDATION, split
 from relubench.training.optimizers import OPTIMIZERS
-from relubench.user_code import OwnCodeError, brief
+from relubench.user_code import UserCodeError, brief
 from relubench.wording import counted
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NAMED = 5  # classes that a note names
+
+Rows = tuple[folds.Rows, folds.Rows]  # of the training and the test part
 
 
-def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
+class Trial:
+    """The network of a set-up, built once for all checks.
+
+    skeleton  without memory for its weights, but for code that is not relubench's
+    brought   names of the weights that such code brings along
+    """
+
+    def __init__(
+        self, cell: Cell, shape: tuple[int, ...], dataset: Dataset, machine: Machine
+    ) -> None:
+        self.cell = cell
+        self.shape = shape
+        self.machine = machine
+        self.skeleton = skeleton(cell, shape, dataset)
+        self.brought = _brought(self.skeleton)  # now: `network` draws over them
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The skeleton with its initial weights."""
+        return with_weights(self.skeleton, self.cell, self.machine)
+
+    def examples(self, count: int) -> torch.Tensor:
+        """Noise in the shape of examples, the same in every call."""
+        stream = torch.Generator().manual_seed(0)
+        dtype = getattr(torch, self.machine.storage)
+        x = torch.randn(count, *self.shape, generator=stream, dtype=dtype)
+        return x.to(self.machine.device)
+
+
+def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     """Refuse a cell that cannot be trained: BadValue or DataError, before any training.
 
-    strict  whether to refuse a network too of which something that is not linear would stay
-    returns what a user should know of the network, a line each
+    strict  refuse a network, too, that keeps a non-linearity which is not swapped
+    returns notes for the user on the data and the network, a line each
     """
     dataset = datasets.load(cell.dataset, machine.data_dir)
+    _check_folds(cell, dataset)
+    rows = split(cell, dataset)
+    sizes = _sizes(cell, dataset, rows)
+    shape = _checked_shape(cell, dataset, sizes)
+    _check_choices(cell)
+    _check_views(cell, shape)
+    foreign = MODELS.choose(cell.model).entry.code
+    if cell.unit_axis is not None and not foreign:
+        raise BadValue(
+            f"--unit-axis {cell.unit_axis}: where the units of {cell.model} are is known"
+        )
+    trial = Trial(cell, shape, dataset, machine)
+    _check_last_batch(trial, sizes)
+    activation = ACTIVATIONS.choose(cell.activation).entry
+    with layers.drawing_after(0, torch.device(machine.device)):
+        if foreign:
+            _check_model(trial, dataset)
+        plain = (activation.pieces, activation.outputs) == (1, 1)
+        if activation.sha256 or (foreign and not plain):
+            _check_activation(trial)
+    notes = _data_notes(cell, dataset, rows)
+    if not foreign:
+        notes += _padded(cell, shape, trial.skeleton)
+    return notes + _network_notes(trial, strict)
+
+
+# --- the data -------------------------------------------------------------------------------------
+
+
+def _check_folds(cell: Cell, dataset: Dataset) -> None:
+    """Refuse more folds than the rarest class has examples, or than there are groups."""
     counts = np.bincount(dataset.y[: dataset.n_train])
-    if cell.split.folds and cell.split.folds > counts.min():
+    fewest = int(counts.min())
+    if cell.split.folds and cell.split.folds > fewest:
         rarest = dataset.classes[int(counts.argmin())]
-        fewest = int(counts.min())
         so = f"at most {fewest} folds" if fewest > 1 else "it cannot be divided into folds"
         raise BadValue(
             f"--folds {cell.split.folds}: class {rarest!r} of {cell.dataset} has only "
@@ -48,8 +113,12 @@ def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
         )
     if dataset.groups is not None:
         _check_groups(cell, len(np.unique(dataset.groups)))
-    sizes = _sizes(cell, dataset)
-    limit, pca = cell.preparation.limit, cell.preparation.pca
+
+
+def _checked_shape(cell: Cell, dataset: Dataset, sizes: set[int]) -> tuple[int, ...]:
+    """The shape of a prepared example; refuses what these data cannot be prepared to."""
+    limit = cell.preparation.limit
+    pca = cell.preparation.pca
     if limit and limit < len(dataset.classes):
         raise BadValue(
             f"--limit {limit}: {cell.dataset} has {len(dataset.classes)} classes, so at least that"
@@ -59,84 +128,73 @@ def check(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     most = min(*sizes, math.prod(dataset.shape))
     if pca and pca > most:
         raise BadValue(f"--pca {pca}: {cell.dataset} has at most {most} components here")
-    _check_choices(cell)
-    shape = (pca,) if pca else dataset.shape
-    _check_views(cell, shape)
-    foreign = MODELS.choose(cell.model).entry.code
-    if cell.unit_axis is not None and not foreign:
-        raise BadValue(
-            f"--unit-axis {cell.unit_axis}: where the units of {cell.model} are is known"
-        )
-    network = skeleton(cell, shape, dataset)
-    normed = any(isinstance(module, NORMS) for module in network.modules())
-    size = cell.recipe.batch_size
-    if cell.recipe.epochs and normed and any(count % size == 1 % size for count in sizes):
-        _check_one_example(cell, shape, machine)
-    unit = ACTIVATIONS.choose(cell.activation).entry
-    with layers.drawing_after(0, torch.device(machine.device)):
-        if foreign:
-            _check_model(replace(cell, activation="elu"), shape, len(dataset.classes), machine)
-        if unit.sha256 or (foreign and (unit.pieces, unit.outputs) != (1, 1)):
-            _check_unit(cell, shape, machine)
-    padded = [] if foreign else _padded(cell, shape, network)
-    return _data_notes(cell, dataset) + padded + _notes(cell, network, strict)
+    return (pca,) if pca else dataset.shape
 
 
 def _padded(cell: Cell, shape: tuple[int, ...], network: nn.Module) -> list[str]:
-    """That examples stand in a border of 0, since the model wants larger ones."""
-    pad = next((each for each in network.modules() if isinstance(each, nn.ZeroPad2d)), None)
-    if pad is None:
+    """A note that examples stand in a border of 0, where the model wants larger ones."""
+    pads = [module for module in network.modules() if isinstance(module, nn.ZeroPad2d)]
+    if not pads:
         return []
     _, height, width = image(cell.model, shape)
-    left, right, above, below = pad.padding
-    given = f"{height}x{width}" if len(shape) == 3 else f"{shape[0]} numbers as {height}x{width}"
+    left, right, above, below = pads[0].padding
+    size = f"{height}x{width}"
+    if len(shape) != 3:
+        size = f"{shape[0]} numbers as {size}"
     return [
-        f"{cell.model}: examples of {given} get a border of 0, to be "
+        f"{cell.model}: examples of {size} get a border of 0, to be "
         f"{height + above + below}x{width + left + right}"
     ]
 
 
-def _data_notes(cell: Cell, dataset: Dataset) -> list[str]:
-    """How the examples were read, and which classes only one part of the first split has."""
+def _data_notes(cell: Cell, dataset: Dataset, rows: Rows) -> list[str]:
+    """Notes on how the data were read, and on classes that one part of the split lacks."""
     notes = [f"{cell.dataset}: {note}" for note in dataset.notes]
-    train, test = (set(dataset.y[rows].tolist()) for rows in split(cell, dataset))
+    train, test = (set(dataset.y[part].tolist()) for part in rows)
     for part, classes in (("training", train - test), ("test", test - train)):
         if classes:
-            names = ", ".join(repr(dataset.classes[number]) for number in sorted(classes)[:5])
-            more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
+            shown = [dataset.classes[number] for number in sorted(classes)[:NAMED]]
+            names = ", ".join(map(repr, shown))
+            more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
             notes.append(
                 f"{cell.dataset}: class {names}{more} is only in the {part} part (seed {cell.seed})"
             )
     return notes
 
 
-def _notes(cell: Cell, network: nn.Module, strict: bool) -> list[str]:
-    """What stays of a foreign network while its activations change; its own weights."""
-    notes, kept = [], weights.kept(network)
+def _network_notes(trial: Trial, strict: bool) -> list[str]:
+    """Notes on a foreign network: activations that are not swapped, its own weights."""
+    notes = []
+    cell, network = trial.cell, trial.skeleton
     stays = "; ".join(network.notes) if isinstance(network, Swapped) else ""
     if stays and strict:
         raise BadValue(f"--strict-swap: in {cell.model} would stay as they are: {stays}")
     if stays:
         notes.append(f"{cell.model}: stay as they are: {stays}")
-    brought = [
-        name
-        for name, parameter in network.named_parameters()
-        if name in kept and parameter.ndim > 1 and parameter.unique().numel() > 1
-    ]
-    if brought:
-        count = counted(len(brought), "tensor")
-        notes.append(
-            f"{cell.model}: {count} of weights drawn anew (--fresh)"
-            if cell.fresh
-            else f"{cell.model}: {count} of weights as its code has them (--fresh draws them anew)"
-        )
+    if trial.brought:
+        tensors = counted(len(trial.brought), "tensor")
+        so = "as its code has them (--fresh draws them anew)"
+        if cell.fresh:
+            so = "drawn anew (--fresh)"
+        notes.append(f"{cell.model}: {tensors} of weights {so}")
     return notes
 
 
-def _sizes(cell: Cell, dataset: Dataset) -> set[int]:
-    """How many examples the cell, or one of another fold, learns from at any time."""
-    train, _ = split(cell, dataset)
-    sizes, folds = {len(train)}, cell.split.folds
+def _brought(network: nn.Module) -> list[str]:
+    """The names of the weights that a network of another's code brings along."""
+    kept = weights.kept(network)
+    names = []
+    for name, parameter in network.named_parameters():
+        if name in kept and parameter.ndim > 1 and parameter.unique().numel() > 1:
+            names.append(name)
+    return names
+
+
+def _sizes(cell: Cell, dataset: Dataset, rows: Rows) -> set[int]:
+    """Sizes of the training part of the cell, and of the same cell on other folds."""
+    train, _ = rows
+    sizes = {len(train)}
+    folds = cell.split.folds
     if dataset.groups is not None:
         return _sizes_of_groups(cell, dataset)
     if folds:
@@ -149,12 +207,16 @@ def _sizes(cell: Cell, dataset: Dataset) -> set[int]:
 
 
 def _sizes_of_groups(cell: Cell, dataset: Dataset) -> set[int]:
-    """As _sizes, where folds are as large as groups make them."""
+    """_sizes for data in groups, where groups decide how large a fold is."""
     folds = range(cell.split.folds or 0)
     splits = [replace(cell.split, fold=fold) for fold in folds] or [cell.split]
     if cell.recipe.rates:
-        splits += [replace(each, validation=True) for each in splits]
-    return {len(split(replace(cell, split=each), dataset)[0]) for each in splits}
+        splits += [replace(part, validation=True) for part in splits]
+    sizes = set()
+    for part in splits:
+        train, _ = split(replace(cell, split=part), dataset)
+        sizes.add(len(train))
+    return sizes
 
 
 def _check_groups(cell: Cell, count: int) -> None:
@@ -165,58 +227,97 @@ def _check_groups(cell: Cell, count: int) -> None:
             f"{cell.dataset}: its groups cannot be kept apart where weights are carried from fold "
             "to fold"
         )
-    if count < parts + bool(cell.recipe.rates):
+    needed = parts
+    if cell.recipe.rates:
+        needed += 1  # the validation part's
+    if count < needed:
         raise BadValue(
             f"{cell.dataset}: {count} groups are too few for {parts} parts, each with its own"
         )
 
 
-def _check_one_example(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
+# --- the network ----------------------------------------------------------------------------------
+
+
+def _check_last_batch(trial: Trial, sizes: set[int]) -> None:
     """Refuse a last batch of one example where batch normalisation needs more."""
-    network, x = build(cell, shape, machine), _examples(1, shape, machine)
+    recipe = trial.cell.recipe
+    normed = any(isinstance(module, NORMS) for module in trial.skeleton.modules())
+    alone = any(_leaves_one(size, recipe.batch_size) for size in sizes)
+    if not (recipe.epochs and normed and alone):
+        return
+    network = trial.network
     try:
-        network(x)
+        network(trial.examples(1))
     except ValueError as error:
         raise BadValue(
-            f"--batch-size {cell.recipe.batch_size}: the last batch of an epoch holds one example, "
-            f"of which batch normalisation in {cell.model} takes no variance: choose another"
+            f"--batch-size {recipe.batch_size}: the last batch of an epoch holds one example, "
+            f"of which batch normalisation in {trial.cell.model} takes no variance: choose another"
         ) from error
 
 
-def _check_model(cell: Cell, shape: tuple[int, ...], classes: int, machine: Machine) -> None:
-    """Refuse a network of foreign code that cannot be trained; the cell's unit is never flat."""
-    x = _examples(4, shape, machine)
+def _leaves_one(size: int, batch_size: int) -> bool:
+    """Whether the last batch of an epoch, or each, holds one example."""
+    return batch_size == 1 or size % batch_size == 1
+
+
+def _check_model(trial: Trial, dataset: Dataset) -> None:
+    """Refuse a network of foreign code that cannot be trained.
+
+    It is looked at with elu, whose slope is 0 nowhere: with another activation no gradient in the
+    first layer might be the activation's doing.
+    """
+    cell = trial.cell
+    classes = len(dataset.classes)
+    x = trial.examples(4)
     try:
-        network = build(cell, shape, machine)
-        outputs, calls = _trial(network, x)
+        if cell.activation != "elu":
+            with_elu = replace(cell, activation="elu")
+            trial = Trial(with_elu, trial.shape, dataset, trial.machine)
+        network = trial.network
+        outputs, calls = _run(network, x)
     except RelubenchError:
         raise
     except (Exception, SystemExit) as error:
-        raise OwnCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
-    found, wanted = tuple(getattr(outputs, "shape", ())), (len(x), classes)
-    often = (f"{act} is called {len(w)} times" for act, w in calls.items() if len(w) != 1)
-    acts = dict(layers.activations(network))
-    units = (
-        f"{act} says {acts[act].units!r}, and there are {', '.join(map(str, widths))}"
-        for act, widths in calls.items()
-        if repr(widths) != repr([acts[act].units])
-    )
-    failed = {
-        "gives a score per class": found != wanted and f"{found} instead of {wanted}",
-        "uses its activation": not calls and "it has none",
-        "calls each activation once": next(often, ""),
-        "says how many units a layer has": next(units, ""),
-        "is trained": not _reaches_first(network, outputs) and "no gradient in its first layer",
-        "leaves its examples alone": not torch.equal(x, _examples(4, shape, machine))
-        and "it writes to them",
-        "scores each example by itself": found == wanted and _mixed(network, x),
+        raise UserCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
+    shape = tuple(getattr(outputs, "shape", ()))
+    expected = (len(x), classes)
+    right_shape = shape == expected
+    trained = _reaches_first(network, outputs)
+    untouched = torch.equal(x, trial.examples(4))  # by the gradient's pass, too
+    faults = {
+        "gives a score per class": "" if right_shape else f"{shape} instead of {expected}",
+        "uses its activation": "" if calls else "it has none",
+        "calls each activation once": _called_often(calls),
+        "says how many units a layer has": _wrong_units(network, calls),
+        "is trained": "" if trained else "no gradient in its first layer",
+        "leaves its examples alone": "" if untouched else "it writes to them",
+        "scores each example by itself": _mixed(network, x) if right_shape else "",
     }
-    for check, what in failed.items():
-        if what:
-            raise OwnCodeError(f"{cell.model} fails the check '{check}': {what}")
+    for check, fault in faults.items():
+        if fault:
+            raise UserCodeError(f"{cell.model} fails the check '{check}': {fault}")
 
 
-def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int]]]:
+def _called_often(calls: Mapping[str, list[int]]) -> str:
+    """The first activation that is called more than once, or never."""
+    for act, widths in calls.items():
+        if len(widths) != 1:
+            return f"{act} is called {len(widths)} times"
+    return ""
+
+
+def _wrong_units(network: nn.Module, calls: Mapping[str, list[int]]) -> str:
+    """The first activation with another number of units than it says."""
+    acts = dict(layers.activations(network))
+    for act, widths in calls.items():
+        units = acts[act].units
+        if repr(widths) != repr([units]):  # 3.0 is no number of units
+            return f"{act} says {units!r}, and there are {', '.join(map(str, widths))}"
+    return ""
+
+
+def _run(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int]]]:
     """Outputs while training, and the width of each call of an Act."""
     calls: dict[str, list[int]] = {}
     for name, act in layers.activations(network):
@@ -229,25 +330,26 @@ def _trial(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int
 
 def _reaches_first(network: nn.Module, outputs: Any) -> bool:
     """Whether the outputs' gradient reaches the first layer whose weights are to be learned."""
-    called = network.order if isinstance(network, layers.Ordered) else network.modules()
-    first = next(
-        (
-            parameter
-            for module in called
-            if isinstance(module, weights.WEIGHTED)
-            for parameter in module.parameters()
-            if parameter.requires_grad and parameter.ndim > 1
-        ),
-        None,
-    )
+    first = _first_weights(network)
     if first is None or not getattr(outputs, "requires_grad", False):
         return False
     outputs.square().sum().backward()
     return first.grad is not None
 
 
+def _first_weights(network: nn.Module) -> nn.Parameter | None:
+    """The weights of the first layer that learns, in the order of calls where that is known."""
+    modules = network.order if isinstance(network, layers.Ordered) else network.modules()
+    for module in modules:
+        if isinstance(module, weights.WEIGHTED):
+            for parameter in module.parameters():
+                if parameter.requires_grad and parameter.ndim > 1:
+                    return parameter
+    return None
+
+
 def _mixed(network: nn.Module, x: torch.Tensor) -> str:
-    """How an example's scores in evaluation depend on the others; "" where they do not.
+    """Reason why an example's scores depend on others in evaluation, or "".
 
     Nothing tells where they are drawn in evaluation too.
     """
@@ -265,28 +367,27 @@ def _mixed(network: nn.Module, x: torch.Tensor) -> str:
     return "they are others in another batch"
 
 
-def _check_unit(cell: Cell, shape: tuple[int, ...], machine: Machine) -> None:
+def _check_activation(trial: Trial) -> None:
     """Refuse an activation that this network cannot use."""
-    network, x = build(cell, shape, machine), _examples(2, shape, machine)
+    cell, network = trial.cell, trial.network
     try:
-        network(x).sum().backward()
+        network(trial.examples(2)).sum().backward()
     except Exception as error:
-        raise OwnCodeError(f"{cell.activation} fails in {cell.model}: {brief(error)}") from error
+        raise UserCodeError(f"{cell.activation} fails in {cell.model}: {brief(error)}") from error
 
 
-def _examples(count: int, shape: tuple[int, ...], machine: Machine) -> torch.Tensor:
-    stream = torch.Generator().manual_seed(0)
-    x = torch.randn(count, *shape, generator=stream, dtype=getattr(torch, machine.storage))
-    return x.to(machine.device)
+# --- the recipe -----------------------------------------------------------------------------------
 
 
 def _check_views(cell: Cell, shape: tuple[int, ...]) -> None:
     """Refuse augmentations and perturbations that these inputs or parameters do not allow."""
-    augment, x = Augment([cell]), torch.zeros(1, 1, *shape)
+    augment = Augment([cell])
+    x = torch.zeros(1, 1, *shape)
     if augment.steps and len(shape) != 3:
+        after = "after --pca " if cell.preparation.pca else ""
         raise BadValue(
             f"--augment {cell.recipe.augment}: needs images, and examples of {cell.dataset} "
-            f"{'after --pca ' if cell.preparation.pca else ''}are rows of {shape[0]} numbers"
+            f"{after}are rows of {shape[0]} numbers"
         )
     augment(x, augment.draw([1]))
     for name in cell.perturbations:
@@ -295,9 +396,11 @@ def _check_views(cell: Cell, shape: tuple[int, ...]) -> None:
 
 def _check_choices(cell: Cell) -> None:
     """Refuse parameters with which an optimizer or an activation cannot work."""
-    optimizer, act = cell.recipe.optimizer, layers.Act(ACTIVATIONS.choose(cell.activation), 1)
+    optimizer = cell.recipe.optimizer
+    act = layers.Act(ACTIVATIONS.choose(cell.activation), 1)
+    parameters = [nn.Parameter(torch.zeros(1))]
     try:
-        OPTIMIZERS.choose(optimizer)([nn.Parameter(torch.zeros(1))], 1e-3, cell.recipe.weight_decay)
+        OPTIMIZERS.choose(optimizer)(parameters, 1e-3, cell.recipe.weight_decay)
     except ValueError as error:
         raise BadValue(f"--optimizer {optimizer}: {error}") from None
     x = torch.tensor([[-3.0], [-0.1], [0.0], [0.1], [3.0]]).repeat(1, act.pieces)

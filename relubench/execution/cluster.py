@@ -27,7 +27,7 @@ PATIENCE = 10  # seconds for the scheduler to answer, and for its first worker
 ONE_AT_A_TIME = threading.Lock()  # torch's number of threads is one for the whole process
 
 
-def train(
+def run_stacks(
     client: Client, stacks: Iterable[Stack], fit: Callable[[Stack], list[RunResult]]
 ) -> Iterator[tuple[Stack, list[RunResult] | str]]:
     """Each stack with its results, or with why it was given up; one in flight for each worker.
@@ -37,7 +37,11 @@ def train(
     """
     from distributed import KilledWorker, as_completed
 
-    source, running, finished = iter(stacks), dict[Any, Stack](), as_completed(loop=client.loop)
+    # One stack a worker in flight, no more: a stack is claimed when it is taken, and whoever joins
+    # later should find some left.
+    source = iter(stacks)
+    running: dict[Any, Stack] = {}
+    finished = as_completed(loop=client.loop)
     while True:
         workers = max(1, len(client.nthreads()))  # now: they come and go
         for stack in islice(source, max(0, workers - len(running))):
@@ -60,7 +64,7 @@ def _train(task: bytes, client: Mapping[str, str]) -> list[RunResult]:
     """On a worker: it may have joined after the others were checked, or have several threads."""
     from distributed import get_worker
 
-    _agree(client, versions(), get_worker().address)
+    _check_versions(client, versions(), get_worker().address)
     with ONE_AT_A_TIME:
         fit, stack = pickle.loads(task)
         results: list[RunResult] = fit(stack)
@@ -76,19 +80,19 @@ def connect(scheduler: str) -> Iterator[Client]:
     try:
         from distributed import CancelledError, Client
     except ImportError:
-        needed = "dask.distributed is not installed: pip install 'relubench[distributed]'"
-        raise BadValue(f"--executor dask: {needed}") from None
+        remedy = "pip install 'relubench[distributed]'"
+        raise BadValue(f"--executor dask: dask.distributed is not installed: {remedy}") from None
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # errors are raised here
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # dask's table of versions: `_check` has its own line
+            warnings.simplefilter("ignore")  # dask lists versions; `_check_workers` does
             client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError):
-        wanted = "start one with `dask scheduler`, or name another with --scheduler"
-        raise BadValue(f"no dask scheduler answers at {scheduler}: {wanted}") from None
+        remedy = "start one with `dask scheduler`, or name another with --scheduler"
+        raise BadValue(f"no dask scheduler answers at {scheduler}: {remedy}") from None
     with client:
         try:
-            _check(client, scheduler)
+            _check_workers(client, scheduler)
             yield client
         except (CancelledError, OSError) as error:
             if isinstance(error, OSError) and client.status == "running":
@@ -97,22 +101,22 @@ def connect(scheduler: str) -> Iterator[Client]:
             raise ClusterError(f"{why}: the same command trains what is left") from None
 
 
-def _check(client: Client, scheduler: str) -> None:
+def _check_workers(client: Client, scheduler: str) -> None:
     """Refuse a cluster without a worker, or with one that would give other numbers."""
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:
-        wanted = f"start one with `dask worker {scheduler} --nthreads 1`"
-        raise BadValue(f"the dask scheduler at {scheduler} has no worker: {wanted}") from None
-    for worker, found in client.run(versions, on_error="return").items():
-        if isinstance(found, Exception):
-            wanted = f"install relubench {__version__} there"
-            raise BadValue(f"dask worker {worker} cannot train: {found}: {wanted}")
-        _agree(versions(), found, worker)
+        remedy = f"start one with `dask worker {scheduler} --nthreads 1`"
+        raise BadValue(f"the dask scheduler at {scheduler} has no worker: {remedy}") from None
+    for worker, answer in client.run(versions, on_error="return").items():
+        if isinstance(answer, Exception):
+            remedy = f"install relubench {__version__} there"
+            raise BadValue(f"dask worker {worker} cannot train: {answer}: {remedy}")
+        _check_versions(versions(), answer, worker)
 
 
 def versions() -> dict[str, str]:
-    """What must be the same on a worker: what decides numbers, and what carries them."""
+    """Versions that must be the same on a worker: they decide numbers, or carry them."""
     return {
         "relubench": __version__,
         "relubench's engine": str(ENGINE),
@@ -122,19 +126,20 @@ def versions() -> dict[str, str]:
     }
 
 
-def _agree(client: Mapping[str, str], worker: Mapping[str, str], name: str) -> None:
-    differing = [
-        f"{package} is {version} here and {worker.get(package)} there"
-        for package, version in client.items()
-        if worker.get(package) != version
-    ]
+def _check_versions(client: Mapping[str, str], worker: Mapping[str, str], name: str) -> None:
+    """Refuse a worker whose versions differ."""
+    differing = []
+    for package, version in client.items():
+        there = worker.get(package)
+        if there != version:
+            differing.append(f"{package} is {version} here and {there} there")
     if differing:
-        wanted = "install the same versions on both sides"
-        raise BadValue(f"dask worker {name}: {'; '.join(differing)}: {wanted}")
+        remedy = "install the same versions on both sides"
+        raise BadValue(f"dask worker {name}: {'; '.join(differing)}: {remedy}")
 
 
 def address(scheduler_file: str) -> str:
-    """Where the scheduler that wrote this file listens."""
+    """The address of the scheduler that wrote this file."""
     try:
         text = files.text(Path(scheduler_file))
     except BadValue as error:

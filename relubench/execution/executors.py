@@ -44,31 +44,37 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
     `fit` must be picklable. What it raises is raised here; a stack whose worker has died three
     times is given up, with the reason in its results.
     """
-    source, tries = iter(stacks), Counter[Stack]()
+    # By hand, since concurrent.futures breaks the whole pool when one worker dies: every stack that
+    # is in flight would be lost with it. multiprocessing.Pool does not notice the death at all.
+    source = iter(stacks)
+    deaths = Counter[Stack]()
     again: list[Stack] = []
     workers = [Worker(fit) for _ in range(jobs)]
     try:
         while True:
             for number, worker in enumerate(workers):
-                if worker.stack is None:
-                    stack = again.pop() if again else next(source, None)
-                    if stack is not None:
-                        workers[number] = worker if worker.alive() else Worker(fit)
-                        workers[number].start(stack)
+                if worker.stack is not None:
+                    continue
+                stack = again.pop() if again else next(source, None)
+                if stack is not None:
+                    workers[number] = worker if worker.alive() else Worker(fit)
+                    workers[number].start(stack)
             busy = [worker for worker in workers if worker.stack is not None]
             if not busy:
                 return
             wait([worker.results for worker in busy])
             for worker in busy:
-                if worker.results.poll():
-                    stack, results, why = worker.finish()
-                    tries[stack] += results is None
-                    if results is not None:
-                        yield stack, results
-                    elif tries[stack] < TRIES:
-                        again.append(stack)
-                    else:
-                        yield stack, [lost(cell, f"{why}, {TRIES} times") for cell in stack.cells]
+                if not worker.results.poll():
+                    continue
+                stack, results, why = worker.finish()
+                if results is not None:
+                    yield stack, results
+                    continue
+                deaths[stack] += 1
+                if deaths[stack] < TRIES:
+                    again.append(stack)
+                else:
+                    yield stack, _all_lost(stack, f"{why}, {TRIES} times")
     finally:
         for worker in workers:
             worker.stop()
@@ -83,23 +89,31 @@ def dask(stacks: Iterable[Stack], fit: Fit, *, scheduler: str = "") -> Iterator[
     Raises BadValue where the cluster cannot be used, ClusterError where it is lost.
     """
     with cluster.connect(scheduler) as client:
-        for stack, results in cluster.train(client, stacks, fit):
+        for stack, results in cluster.run_stacks(client, stacks, fit):
             if isinstance(results, str):
-                results = [lost(cell, results) for cell in stack.cells]
+                results = _all_lost(stack, results)
             yield stack, results
+
+
+def _all_lost(stack: Stack, why: str) -> list[RunResult]:
+    return [lost(cell, why) for cell in stack.cells]
 
 
 class Worker:
     """One spawned process that trains one stack at a time."""
 
     def __init__(self, fit: Fit) -> None:
+        # Not fork: torch's threads, and a CUDA device, do not survive it.
         context = multiprocessing.get_context("spawn")
-        self.results, theirs = context.Pipe()
+        self.results, tasks = context.Pipe()
         self.stack: Stack | None = None
-        arguments = (theirs, fit, os.getcwd())
-        self.process = context.Process(target=_work, args=arguments, daemon=True)
+        self.process = context.Process(
+            target=_work,
+            args=(tasks, fit, os.getcwd()),
+            daemon=True,
+        )
         self.process.start()
-        theirs.close()  # so that its death is seen as the end of the pipe
+        tasks.close()  # so that its death is seen as the end of the pipe
 
     def alive(self) -> bool:
         """Whether it can be given another stack."""
@@ -113,7 +127,8 @@ class Worker:
 
     def finish(self) -> tuple[Stack, list[RunResult] | None, str]:
         """Its stack with the results, or with None and the reason if it died."""
-        stack, self.stack = self.stack, None
+        stack = self.stack
+        self.stack = None
         assert stack is not None
         try:
             outcome: Any = self.results.recv()
@@ -161,19 +176,27 @@ def choose(
     if scheduler and scheduler_file:
         raise BadValue("give --scheduler or --scheduler-file, not both")
     scheduler = cluster.address(scheduler_file) if scheduler_file else scheduler
-    implied = "dask" if scheduler else "pool" if jobs and jobs > 1 else "serial"
-    chosen = EXECUTORS.choose(name or implied)
+    chosen = EXECUTORS.choose(name or _implied(jobs, scheduler))
     if jobs == 1 and "jobs" not in chosen.entry.parameters:
         jobs = None
-    flags = {"jobs": jobs, "scheduler": scheduler}
-    given = {key: value for key, value in flags.items() if value is not None}
-    for key, value in given.items():
+    flags: dict[str, Any] = {"jobs": jobs, "scheduler": scheduler}
+    flags = {key: value for key, value in flags.items() if value is not None}
+    for key, value in flags.items():
         if key not in chosen.entry.parameters or key in chosen.given:
             raise BadValue(f"--{key} {value} does not go with --executor {chosen}")
-    chosen = Choice(chosen.entry, {**chosen.given, **given})
+    chosen = Choice(chosen.entry, {**chosen.given, **flags})
     if chosen.parameters.get("scheduler") == "":
-        wanted = "--scheduler tcp://host:8786 or --scheduler-file FILE"
-        raise BadValue(f"--executor {chosen}: give {wanted}")
+        remedy = "give --scheduler tcp://host:8786 or --scheduler-file FILE"
+        raise BadValue(f"--executor {chosen}: {remedy}")
     if chosen.parameters.get("jobs", 1) < 1:
         raise BadValue(f"--executor {chosen}: jobs must be at least 1")
     return chosen
+
+
+def _implied(jobs: int | None, scheduler: str | None) -> str:
+    """The executor that flags imply where none is named."""
+    if scheduler:
+        return "dask"
+    if jobs and jobs > 1:
+        return "pool"
+    return "serial"

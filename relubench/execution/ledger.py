@@ -59,7 +59,7 @@ SKEW = 5.0  # seconds that the clocks of two hosts may differ
 
 
 class LedgerError(RelubenchError):
-    """A ledger that cannot be used; it is left as it is."""
+    """A ledger that cannot be used; nothing is changed in it."""
 
 
 class Unwritten(LedgerError):
@@ -67,7 +67,7 @@ class Unwritten(LedgerError):
 
 
 class Conflict(RelubenchError):
-    """Two ledgers that say different things of the same cell."""
+    """Two ledgers with different results for the same cell."""
 
     exit_code = 4
 
@@ -171,10 +171,10 @@ class Ledger:
             raise sqlite3.DatabaseError("it is no database")  # SQLite takes a byte for nothing
 
     def _schema(self) -> tuple[int, bool]:
-        """Its version, 0 where it is new, and whether it is."""
-        (application,) = self.base.execute("PRAGMA application_id").fetchone()
-        (schema,) = self.base.execute("PRAGMA user_version").fetchone()
-        (tables,) = self.base.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        """The version of the file's schema, 0 where it is new, and whether it is new."""
+        application = self._number("PRAGMA application_id")
+        schema = self._number("PRAGMA user_version")
+        tables = self._number("SELECT count(*) FROM sqlite_master")
         if not application and not tables:
             return 0, True
         if application != APPLICATION:
@@ -182,6 +182,10 @@ class Ledger:
         if not 1 <= schema <= SCHEMA:
             raise sqlite3.DatabaseError(f"its schema is {schema}, this relubench's is {SCHEMA}")
         return schema, False
+
+    def _number(self, query: str) -> int:
+        (number,) = self.base.execute(query).fetchone()
+        return int(number)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -214,7 +218,8 @@ class Ledger:
     def find(self, cells: Sequence[Cell], context: Context) -> dict[Cell, RunResult]:
         """The finished ones of these cells; a row that cannot be read is left out."""
         by_key = {cell.key: cell for cell in cells}
-        keys, found = list(by_key), {}
+        keys = list(by_key)
+        results: dict[Cell, RunResult] = {}
         for begin in range(0, len(keys), BATCH):
             part = keys[begin : begin + BATCH]
             marks = ", ".join("?" * len(part))
@@ -223,48 +228,54 @@ class Ledger:
                 cell = by_key[record.key]
                 result = self._read(record, cell)
                 if result is not None:
-                    found[cell] = result
-        return found
+                    results[cell] = result
+        return results
 
     def claim(self, cells: Iterable[Cell], context: Context) -> set[Cell]:
-        """Those of the cells that this process may train: no other one that lives trains them.
+        """Claim cells for this process; returns those that no other process that lives trains.
 
         A claim ends with `write`, with `release`, with its process, or when nobody prolongs it.
         Raises Unwritten where the file can take no claim.
         """
-        mine, now = set(), time.time()
+        claimed: set[Cell] = set()
+        until = time.time() + LEASE
         with self._writable():
             for cell in cells:
                 place = (cell.key, str(context))
                 if self._holder(*place) is None:
-                    claim = (*place, HOST, os.getpid(), now + LEASE)
+                    claim = (*place, HOST, os.getpid(), until)
                     self.base.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)", claim)
-                    mine.add(cell)
+                    claimed.add(cell)
         if self.released is None:
             self.released = threading.Event()
             threading.Thread(target=self._prolong, args=[self.released], daemon=True).start()
-        return mine
+        return claimed
 
     def holders(self, cells: Iterable[Cell], context: Context) -> list[tuple[str, int]]:
         """Host and process of who trains these cells, where it is another than this one."""
         with self._usable():
-            found = [self._holder(cell.key, str(context)) for cell in cells]
-        return sorted({holder for holder in found if holder})
+            holders = [self._holder(cell.key, str(context)) for cell in cells]
+        return sorted({holder for holder in holders if holder})
 
     def _holder(self, key: str, context: str) -> tuple[str, int] | None:
         """Host and process of another's claim that holds; one from beyond a lease does not."""
-        taken = self.base.execute(
+        claim = self.base.execute(
             "SELECT host, process, until FROM claims WHERE key = ? AND context = ?", (key, context)
         ).fetchone()
-        if taken is None:
+        if claim is None:
             return None
-        (host, process, until), now = taken, time.time()
+        host, process, until = claim
+        now = time.time()
         if not isinstance(process, int) or not isinstance(until, float):
             return None
-        holds = now <= until <= now + LEASE + SKEW and _another(host, process)
-        return (host, process) if holds else None
+        # A claim from beyond a lease was made by a clock that goes wrong: it would hold for ever.
+        holds = now <= until <= now + LEASE + SKEW
+        if holds and _is_another(host, process):
+            return host, process
+        return None
 
     def _prolong(self, released: threading.Event) -> None:
+        # A connection of its own: SQLite's belong to the thread that opened them.
         base = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
         while not released.wait(LEASE / 3):
             with suppress(sqlite3.Error):  # the next time may do
@@ -314,17 +325,16 @@ class Ledger:
     def count(self) -> int:
         """Rows, those that cannot be read with them."""
         with self._usable():
-            rows: int = self.base.execute("SELECT count(*) FROM results").fetchone()[0]
-        return rows
+            return self._number("SELECT count(*) FROM results")
 
-    def check(self) -> dict[str, str]:
+    def unreadable_rows(self) -> dict[str, str]:
         """Every row that cannot be read, by name, with the reason."""
         for _ in self:
             pass
         return dict(self.unread)
 
     def remove(self, names: Sequence[str]) -> int:
-        """Drop the rows that are named, by cell (all of its contexts) or as `check` names them.
+        """Drop rows by name: of a cell, in all of its contexts, or as `unreadable_rows` has it.
 
         Returns how many those were; raises BadValue, with nothing dropped, where one names none.
         """
@@ -333,12 +343,14 @@ class Ledger:
             places: dict[str, list[tuple[bytes, bytes]]] = {}
             for key, context in self.base.execute(f"SELECT {raw} FROM results"):
                 name = named(key, context)
-                for called in (name, name.rpartition("/")[0]):
-                    places.setdefault(called, []).append((key, context))
-            unknown = [name for name in names if name not in places]
-            if unknown:
-                raise BadValue(f"{self.path} has no run {unknown[0]!r} (relubench ledger export)")
-            chosen = {place for name in names for place in places[name]}
+                cell, _, _ = name.rpartition("/")
+                for row_or_cell in (name, cell):
+                    places.setdefault(row_or_cell, []).append((key, context))
+            chosen: set[tuple[bytes, bytes]] = set()
+            for name in names:
+                if name not in places:
+                    raise BadValue(f"{self.path} has no run {name!r} (relubench ledger export)")
+                chosen.update(places[name])
             self.base.executemany(
                 "DELETE FROM results WHERE CAST(key AS BLOB) = ? AND CAST(context AS BLOB) = ?",
                 chosen,
@@ -351,14 +363,17 @@ class Ledger:
         Raises Conflict, naming the cells, where both have a cell with different scores; then
         nothing is added.
         """
-        added, conflicts = [], []
+        added: list[Record] = []
+        conflicts: list[str] = []
         with self._writable():
             for record in other._records():
                 result = other._read(record)
-                mine = None if result is None else self._mine(record)
-                if result is not None and mine is None:
+                if result is None:
+                    continue
+                own = self._own_result(record)
+                if own is None:
                     added.append(record.summed)
-                elif result is not None and mine is not None and not _agree(mine, result):
+                elif not _agree(own, result):
                     conflicts.append(f"{record.key} ({_named(result.cell)})")
             if conflicts:
                 raise Conflict(
@@ -368,12 +383,11 @@ class Ledger:
             self._insert(added)
         return len(added)
 
-    def _mine(self, record: Record) -> RunResult | None:
-        """What this ledger can read in the place of another's row."""
+    def _own_result(self, record: Record) -> RunResult | None:
+        """The run that this ledger can read in the place of another's row."""
         place = [record.key, record.context]
-        for found in self._records("WHERE key = ? AND context = ?", place):
-            return self._read(found)
-        return None
+        own = next(self._records("WHERE key = ? AND context = ?", place), None)
+        return None if own is None else self._read(own)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -382,19 +396,22 @@ class Ledger:
             self.copied.cleanup()
 
 
-def _another(host: str, process: int) -> bool:
+def _is_another(host: str, process: int) -> bool:
     """Whether this is another process, which may be alive: one of another host always may."""
     return host != HOST or files.alive(process, mine=False)
 
 
 def _agree(first: RunResult, second: RunResult) -> bool:
+    """Whether two runs of a cell may come of two machines."""
     if first.failed or second.failed or first.scores.keys() != second.scores.keys():
         return first.failed == second.failed
-    pairs = [(first.scores[name], second.scores[name]) for name in first.scores]
-    return all(
-        a == b or (a is not None and b is not None and math.isclose(a, b, rel_tol=TOLERANCE))
-        for a, b in pairs
-    )
+    return all(_near(first.scores[name], second.scores[name]) for name in first.scores)
+
+
+def _near(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one == other or math.isclose(one, other, rel_tol=TOLERANCE)
 
 
 def _named(cell: Cell) -> str:

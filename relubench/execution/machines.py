@@ -13,16 +13,16 @@ from relubench.execution.progress import Console
 from relubench.plan import Machine
 
 
-def device(wanted: str, console: Console) -> str:
+def device(name: str, console: Console) -> str:
     """The torch device for `--device`; `auto` takes the first accelerator and says so."""
     devices = _devices()
-    if wanted == "auto":
+    if name == "auto":
         console.note(f"device: {devices[0]}")
         return devices[0]
-    if wanted not in devices:
-        names = ", ".join(devices)
-        raise BadValue(f"--device {wanted}: this machine has {names} (or --device auto)")
-    return wanted
+    if name not in devices:
+        available = ", ".join(devices)
+        raise BadValue(f"--device {name}: this machine has {available} (or --device auto)")
+    return name
 
 
 def _devices() -> list[str]:
@@ -52,7 +52,7 @@ def threads() -> int:
 
 
 def use_threads(count: int) -> None:
-    """Let torch compute in so many CPU threads, from now on."""
+    """Let torch compute on this many CPU threads, from now on."""
     torch.set_num_threads(count)
 
 

@@ -1,4 +1,4 @@
-"""Where progress goes while a command works: the caller decides what a user gets to see."""
+"""Progress of a command: the caller decides what a user gets to see."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ class Console:
     """Notes for the user, and a bar around finished results.
 
     detail  takes notes for those who ask for more
+    shown   notes that are not to be repeated
     """
 
     note: Callable[[str], None]
     detail: Callable[[str], None]
     track: Callable[[Iterable[Done], int], Iterator[Done]]
-    said: set[str] = field(default_factory=set)
+    shown: set[str] = field(default_factory=set)
 
     def once(self, text: str) -> None:
-        """A note that is not said again."""
-        if text not in self.said:
-            self.said.add(text)
+        """Show a note, unless it has been shown."""
+        if text not in self.shown:
+            self.shown.add(text)
             self.note(text)

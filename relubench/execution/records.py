@@ -1,4 +1,4 @@
-"""Rows of a ledger: a finished run as it is kept, with a checksum, and read back in doubt."""
+"""Rows of a ledger: finished runs with a checksum, which are checked when they are read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """A row as it is in the file, whatever that may be.
+    """A row of the file, valid or not.
 
     key       of the cell
     context   what else decides its numbers, as JSON
@@ -51,20 +51,23 @@ class Record:
     @property
     def summed(self) -> Record:
         """The same with its checksum."""
-        four = self.key, self.context, self.result, self.finished
-        return Record(*four, checksum(*four))
+        return Record(*self.texts, checksum(*self.texts))
+
+    @property
+    def texts(self) -> tuple[str, str, str, str]:
+        """The columns that the checksum is of."""
+        return self.key, self.context, self.result, self.finished
 
     @property
     def name(self) -> str:
-        """What names the row: the cell's key, and eight digits for the context."""
+        """The name of the row: the cell's key, and eight digits for the context."""
         return named(self.key, self.context)
 
     def read(self, cell: Cell | None = None) -> RunResult:
         """The run, of this cell if one is given; raises Unreadable."""
-        four = self.key, self.context, self.result, self.finished
-        if not all(isinstance(text, str) for text in four):
+        if not all(isinstance(text, str) for text in self.texts):
             raise Unreadable("it is no text")
-        if self.checksum is not None and self.checksum != checksum(*four):
+        if self.checksum is not None and self.checksum != checksum(*self.texts):
             raise Unreadable("its checksum is another")
         try:
             result = RESULT.validate_json(self.result)
@@ -82,13 +85,18 @@ class Record:
 
 
 def named(key: str | bytes, context: str | bytes) -> str:
-    """How a row is called; what is no plain text in its key is escaped."""
-    key, context = (
-        text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
-        for text in (key, context)
-    )
-    plain = key if re.fullmatch(r"[\w.-]+", key, re.ASCII) else ascii(key)[1:-1]
-    return f"{plain}/{hashlib.sha256(context.encode()).hexdigest()[:8]}"
+    """The name of a row; what is no plain text in its key is escaped."""
+    key, context = _text(key), _text(context)
+    is_plain = re.fullmatch(r"[\w.-]+", key, re.ASCII)
+    plain = key if is_plain else ascii(key)[1:-1]
+    digest = hashlib.sha256(context.encode()).hexdigest()
+    return f"{plain}/{digest[:8]}"
+
+
+def _text(column: str | bytes) -> str:
+    if isinstance(column, bytes):
+        return column.decode(errors="backslashreplace")
+    return column
 
 
 def checksum(*texts: object) -> str:
@@ -99,12 +107,14 @@ def checksum(*texts: object) -> str:
 @lru_cache
 def _is_context(text: str) -> bool:
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    types = {"engine": int, "threads": int}
-    wanted = {field.name: types.get(field.name, str) for field in fields(Context)}
-    return isinstance(found, dict) and {k: type(v) for k, v in found.items()} == wanted
+    if not isinstance(values, dict):
+        return False
+    types: dict[str, type] = {field.name: str for field in fields(Context)}
+    types |= {"engine": int, "threads": int}
+    return {name: type(value) for name, value in values.items()} == types
 
 
 def _figures(result: RunResult) -> Iterator[float]:

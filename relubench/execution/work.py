@@ -19,13 +19,13 @@ from relubench.execution.tuning import Tuning
 from relubench.plan import Cell, Machine, Plan, Stack
 from relubench.results import Context, RunResult
 from relubench.training import engine
-from relubench.training.checkpoints import DAYS, Unfinished
+from relubench.training.checkpoints import DAYS, CheckpointStore
 from relubench.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a training command is to do, checked.
+    """The work of a training command, checked.
 
     tuned       the plan's set-ups, each with the stack width and the threads to train it with
     rerun       train what is finished too
@@ -40,29 +40,33 @@ class Work:
     executor: Choice[Entry] = field(default_factory=lambda: EXECUTORS.choose("serial"))
     checkpoint: float = 60.0
 
-    def seeds(self, wanted: Container[int]) -> Work:
+    def seeds(self, chosen: Container[int]) -> Work:
         """The same work on some of its seeds."""
-        cells = tuple(cell for cell in self.plan.cells if cell.seed in wanted)
-        tuned = [([c for c in unit if c.seed in wanted], how) for unit, how in self.tuned]
-        return replace(self, plan=replace(self.plan, cells=cells), tuned=tuned)
+        tuned = []
+        for cells, tuning in self.tuned:
+            tuned.append(([cell for cell in cells if cell.seed in chosen], tuning))
+        cells_of_plan = tuple(cell for cell in self.plan.cells if cell.seed in chosen)
+        return replace(self, plan=replace(self.plan, cells=cells_of_plan), tuned=tuned)
 
     def with_untrained(self) -> Work:
         """The same work, then every network of it as it begins, once for all ways to train it."""
-        planned, tuned = [*self.plan.cells], [*self.tuned]
-        for cells, how in self.tuned:
-            begun = dict.fromkeys(cell.untrained for cell in cells)
-            new = [cell for cell in begun if cell not in planned]
-            planned += new
-            tuned += [(new, how)] if new else []
+        planned = [*self.plan.cells]
+        tuned = [*self.tuned]
+        for cells, tuning in self.tuned:
+            untrained = dict.fromkeys(cell.untrained for cell in cells)
+            new = [cell for cell in untrained if cell not in planned]
+            if new:
+                planned += new
+                tuned.append((new, tuning))
         return replace(self, plan=replace(self.plan, cells=tuple(planned)), tuned=tuned)
 
     def context(self, stack: Stack) -> Context:
-        """What else decides the numbers of a stack's cells."""
+        """Everything besides the cells that decides the numbers of a stack."""
         threads = stack.threads or self.machine.threads
         return engine.context(stack.cells[0], replace(self.machine, threads=threads))
 
-    def known(self, stack: Stack) -> dict[Cell, RunResult]:
-        """What the ledger has of a stack."""
+    def finished(self, stack: Stack) -> dict[Cell, RunResult]:
+        """The results that the ledger has of a stack; none of them with `rerun`."""
         if self.ledger is None or self.rerun:
             return {}
         return self.ledger.find(stack.cells, self.context(stack))
@@ -73,43 +77,49 @@ class Work:
         With `save` everything is trained, since the ledger keeps no weights.
         """
         work = replace(self, rerun=True) if save else self
-        units = [(cells, how.stack, how.threads, how.abreast) for cells, how in self.tuned]
-        done: dict[Cell, RunResult] = {}
-        left = []
-        unfinished = self.unfinished(console)
-        begun = unfinished.keys if unfinished else set()
-        for stack in plan.stacks(units):
-            known = work.known(stack)
-            if unfinished and begun and stack.key in begun and len(known) == len(stack.cells):
-                unfinished.forget(stack, str(self.context(stack)))  # killed in between
-            done.update(known)
-            left.extend(_part(stack, [cell for cell in stack.cells if cell not in known]))
+        results, missing = work._divided(console)
         total = counted(len(self.plan.cells), "run")
-        if self.ledger and self.ledger.unread:
-            left_out = f"{counted(len(self.ledger.unread), 'row')} of {self.ledger.path} cannot be"
-            console.once(f"{left_out} read and are trained again (relubench ledger check)")
-        if self.ledger and done:
-            taken = f"{len(done)} of {total} taken from {self.ledger.path}"
-            console.note(f"{taken} (--rerun trains again)")
+        self._tell_of_ledger(len(results), total, console)
+        trained = work.train(missing, console, save)
+        n_missing = sum(len(stack.cells) for stack in missing)
         try:
-            trained = work.train(left, console, save)
-            for stack, results in console.track(trained, sum(len(s.cells) for s in left)):
-                done.update({result.cell: result for result in results})
-                if len(stack.cells) > stack.abreast and {r.environment.stack for r in results} == {
-                    1
-                }:
-                    cell = stack.cells[0]
-                    console.once(
-                        f"{cell.model}, {cell.activation}: no vectorised pass, trained one by one"
-                    )
+            for stack, of_stack in console.track(trained, n_missing):
+                results.update({result.cell: result for result in of_stack})
+                _tell_if_not_stacked(stack, of_stack, console)
         except KeyboardInterrupt:
             kept = f"; they are in {self.ledger.path}" if self.ledger else ""
-            raise Stopped(f"interrupted after {len(done)} of {total}{kept}") from None
+            raise Stopped(f"interrupted after {len(results)} of {total}{kept}") from None
         finally:
             if self.ledger:
                 with suppress(LedgerError):  # nobody else is kept waiting for more than a lease
                     self.ledger.release()
-        return [done[cell] for cell in self.plan.cells]
+        return [results[cell] for cell in self.plan.cells]
+
+    def _divided(self, console: Console) -> tuple[dict[Cell, RunResult], list[Stack]]:
+        """The results that the ledger has, and the stacks that are still to be trained."""
+        results: dict[Cell, RunResult] = {}
+        missing: list[Stack] = []
+        checkpoints = self.checkpoints(console)
+        begun = checkpoints.keys if checkpoints else set()
+        setups = [(cells, how.stack, how.threads, how.n_parallel) for cells, how in self.tuned]
+        for stack in plan.stacks(setups):
+            finished = self.finished(stack)
+            # A process that was killed between its last write and this had no time to do it.
+            if checkpoints and stack.key in begun and len(finished) == len(stack.cells):
+                checkpoints.discard(stack, str(self.context(stack)))
+            results.update(finished)
+            missing += _part(stack, [cell for cell in stack.cells if cell not in finished])
+        return results, missing
+
+    def _tell_of_ledger(self, n_finished: int, total: str, console: Console) -> None:
+        if not self.ledger:
+            return
+        if self.ledger.unread:
+            rows = f"{counted(len(self.ledger.unread), 'row')} of {self.ledger.path}"
+            console.once(f"{rows} cannot be read and are trained again (relubench ledger check)")
+        if n_finished:
+            taken = f"{n_finished} of {total} taken from {self.ledger.path}"
+            console.note(f"{taken} (--rerun trains again)")
 
     def train(
         self, stacks: Sequence[Stack], console: Console, save: Path | None = None
@@ -118,53 +128,65 @@ class Work:
 
         What other processes train is waited for, and trained here if they give it up.
         """
-        unfinished = None if save else self.unfinished(console)
-        fit = partial(engine.fit, machine=self.machine, save=save, unfinished=unfinished)
-        same = partial(user_code.as_held, user_code.held_digests(), fit)
-        kept = Kept(self, unfinished, console)
+        checkpoints = None if save else self.checkpoints(console)
+        # In a worker a user's file may have been edited since this command read it.
+        fit = partial(engine.fit, machine=self.machine, save=save, checkpoints=checkpoints)
+        fit_as_held = partial(user_code.as_held, user_code.held_digests(), fit)
+        keeper = Keeper(self, checkpoints, console)
         while stacks:
-            shares = Shares(self, kept)
+            claimed = ClaimedStacks(self, keeper)
             try:
-                for stack, results in self.executor(shares.mine(stacks), same):
-                    kept.keep(stack, results)
+                for stack, results in self.executor(claimed.claimed(stacks), fit_as_held):
+                    keeper.keep(stack, results)
                     yield stack, results
             except engine.Unsaved as unsaved:
-                kept.keep(stacks[0], unsaved.results)
+                keeper.keep(stacks[0], unsaved.results)
                 raise
-            yield from shares.known
-            stacks = shares.theirs
+            yield from claimed.finished
+            stacks = claimed.elsewhere
             if stacks:
                 for host, process in self.holders(stacks):
                     console.once(f"waiting for what process {process} on {host} trains")
                 time.sleep(1)
-        if unfinished and (removed := unfinished.sweep()):
-            gone = f"{counted(removed, 'unfinished run')} in {unfinished.folder} removed"
+        if checkpoints and (removed := checkpoints.sweep()):
+            gone = f"{counted(removed, 'unfinished run')} in {checkpoints.folder} removed"
             console.note(f"{gone}: nobody has gone on with them for {DAYS} days")
 
     def holders(self, stacks: Iterable[Stack]) -> list[tuple[str, int]]:
-        """Host and process of those who train these stacks meanwhile."""
-        if not self.ledger:
-            return []
-        each = (self.ledger.holders(stack.cells, self.context(stack)) for stack in stacks)
-        return list(dict.fromkeys(holder for found in each for holder in found))
+        """Host and process of those who train these stacks meanwhile, each once."""
+        holders: dict[tuple[str, int], None] = {}
+        if self.ledger:
+            for stack in stacks:
+                of_stack = self.ledger.holders(stack.cells, self.context(stack))
+                holders.update(dict.fromkeys(of_stack))
+        return list(holders)
 
-    def unfinished(self, console: Console) -> Unfinished | None:
-        """Where trainings are kept until they end: beside the ledger, but on no other's disk."""
+    def checkpoints(self, console: Console) -> CheckpointStore | None:
+        """The store of unfinished trainings: beside the ledger, but on no other's disk."""
         if not self.ledger or self.executor.entry.name == "dask":
-            return None
+            return None  # a dask worker may have another disk
         folder = self.ledger.path.resolve().parent / "unfinished"
-        return Unfinished(folder, self.checkpoint, console.note)
+        return CheckpointStore(folder, self.checkpoint, console.note)
+
+
+def _tell_if_not_stacked(stack: Stack, results: Sequence[RunResult], console: Console) -> None:
+    """Note that cells were trained one by one, where a pass was meant to hold several."""
+    several = len(stack.cells) > stack.n_parallel
+    alone = {result.environment.stack for result in results} == {1}
+    if several and alone:
+        cell = stack.cells[0]
+        console.once(f"{cell.model}, {cell.activation}: no vectorised pass, trained one by one")
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What is finished goes into the ledger; where that fails, it is tried again with the next.
+class Keeper:
+    """Writes what is finished to the ledger; where that fails, it is tried again with the next.
 
     pending  what is not there yet
     """
 
     work: Work
-    unfinished: Unfinished | None
+    checkpoints: CheckpointStore | None
     console: Console
     pending: list[Done] = field(default_factory=list)
 
@@ -179,14 +201,15 @@ class Kept:
                 stack, results = self.pending[0]
                 context = self.work.context(stack)
                 ledger.write(results, context)
+                # Only now: what is dropped from here is in the file.
                 self.pending.pop(0)
-                if self.unfinished:
-                    self.unfinished.forget(stack, str(context))
+                if self.checkpoints:
+                    self.checkpoints.discard(stack, str(context))
         except Unwritten as error:
             self.tell(error)
 
     def claim(self, stack: Stack) -> set[Cell]:
-        """What of a stack no other process trains, as far as that can be said."""
+        """The cells of a stack that no other process trains, as far as that can be said."""
         assert self.work.ledger
         try:
             return self.work.ledger.claim(stack.cells, self.work.context(stack))
@@ -195,36 +218,37 @@ class Kept:
             return set(stack.cells)
 
     def tell(self, error: Unwritten) -> None:
-        """Say it, once."""
+        """Tell the user, once."""
         self.console.once(f"{error}: what is trained is printed, and kept once it can be")
 
 
 @dataclass(frozen=True)
-class Shares:
+class ClaimedStacks:
     """Stacks divided, as late as possible, between this process and others on the same ledger.
 
-    known   what others have finished by now
-    theirs  what others are training
+    finished   what others have finished by now
+    elsewhere  what others are training
     """
 
     work: Work
-    kept: Kept
-    known: list[Done] = field(default_factory=list)
-    theirs: list[Stack] = field(default_factory=list)
+    keeper: Keeper
+    finished: list[Done] = field(default_factory=list)
+    elsewhere: list[Stack] = field(default_factory=list)
 
-    def mine(self, stacks: Iterable[Stack]) -> Iterator[Stack]:
-        """What this process is to train."""
+    def claimed(self, stacks: Iterable[Stack]) -> Iterator[Stack]:
+        """Claim each stack when it is asked for; yields what this process is to train of it."""
         for stack in stacks:
-            ledger, known, cells = self.work.ledger, {}, set(stack.cells)
-            if ledger and not self.work.rerun:
-                cells = self.kept.claim(stack)
-                known = self.work.known(stack)
-            rest = [cell for cell in stack.cells if cell not in known]
-            self.known.extend(
-                (part, [known[c] for c in part.cells]) for part in _part(stack, known)
-            )
-            self.theirs.extend(_part(stack, [cell for cell in rest if cell not in cells]))
-            yield from _part(stack, [cell for cell in rest if cell in cells])
+            claimed = set(stack.cells)
+            finished: dict[Cell, RunResult] = {}
+            if self.work.ledger and not self.work.rerun:
+                # In this order: what another finishes in between is claimed, and then found.
+                claimed = self.keeper.claim(stack)
+                finished = self.work.finished(stack)
+            for part in _part(stack, finished):
+                self.finished.append((part, [finished[cell] for cell in part.cells]))
+            missing = [cell for cell in stack.cells if cell not in finished]
+            self.elsewhere.extend(_part(stack, [cell for cell in missing if cell not in claimed]))
+            yield from _part(stack, [cell for cell in missing if cell in claimed])
 
 
 def _part(stack: Stack, cells: Iterable[Cell]) -> list[Stack]:

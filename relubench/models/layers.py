@@ -57,7 +57,7 @@ class Act(Noisy):
 
     def forward(self, x: Tensor) -> Tensor:
         """As `activate`, or as what looks on has it."""
-        look = LOOK.get()
+        look = ACTIVATION_OBSERVER.get()
         return look(self, x) if look else self.activate(x)
 
     def activate(self, x: Tensor) -> Tensor:
@@ -92,7 +92,9 @@ class Act(Noisy):
             return make(**self.fixed)
 
 
-LOOK: ContextVar[Callable[[Act, Tensor], Tensor] | None] = ContextVar("LOOK", default=None)
+ACTIVATION_OBSERVER: ContextVar[Callable[[Act, Tensor], Tensor] | None] = ContextVar(
+    "ACTIVATION_OBSERVER", default=None
+)
 
 
 @contextmanager
@@ -236,9 +238,7 @@ def drawing_by(
             module.noise = noise
 
 
-def parameter_groups(
-    parameters: Mapping[str, nn.Parameter], weight_decay: float
-) -> list[dict[str, Any]]:
+def parameter_groups(parameters: Mapping[str, Tensor], weight_decay: float) -> list[dict[str, Any]]:
     """An optimizer's groups of the parameters of a network, by name: activations' are not decayed.
 
     Decay would pull a learned slope to 0, that is, to ReLU (He et al. 2015).

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from relubench import libraries
 from relubench.catalog import Deferred
 from relubench.models.model import MODELS, Model
-from relubench.user_code import Own
+from relubench.user_code import UserCode
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +29,7 @@ class Borrowed(Model):
         vision.check(self.name)
 
 
-def _user_defined(name: str, code: Own) -> Model:
+def _user_defined(name: str, code: UserCode) -> Model:
     entry: Model = user_defined.model(name, code)
     return entry
 

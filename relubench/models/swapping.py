@@ -23,7 +23,7 @@ from relubench.models import calls
 from relubench.models.calls import Shown, asks, spelt
 from relubench.models.layers import Act, Dropout, Ordered, pieces
 from relubench.models.recognition import Formula
-from relubench.user_code import OwnCodeError, brief
+from relubench.user_code import UserCodeError, brief
 
 Own = Callable[[Tensor], Tensor]
 
@@ -212,7 +212,7 @@ class Swap(TorchFunctionMode):
             self._refuse(self.number, "the end instead of more")
 
     def _refuse(self, number: int, what: str) -> None:
-        raise OwnCodeError(
+        raise UserCodeError(
             f"{self.network.name}: its calls are not the same in every pass (call {number + 1} "
             f"was {what}), so that its activations cannot be swapped: write a factory "
             "(input_shape, classes, activation)"

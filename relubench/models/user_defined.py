@@ -26,7 +26,7 @@ from relubench.models.analysis import analysed
 from relubench.models.layers import Act, drawing_from
 from relubench.models.model import Model
 from relubench.models.swapping import Analysis, copied, plain, swapped
-from relubench.user_code import Own, OwnCodeError, brief
+from relubench.user_code import UserCode, UserCodeError, brief
 
 GIVEN = "(input_shape, classes, activation)"
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -75,20 +75,20 @@ class OwnModel(Model):
 
 
 @lru_cache
-def model(name: str, own: Own) -> OwnModel:
-    """The entry for a user's own model; raises OwnCodeError if it cannot be one."""
+def model(name: str, own: UserCode) -> OwnModel:
+    """The entry for a user's own model; raises UserCodeError if it cannot be one."""
     thing: Callable[..., Any] = own.thing
     if isinstance(own.thing, nn.Module):
         thing = _giving(own.thing)
     elif not callable(thing):
         kind = type(thing).__name__
-        raise OwnCodeError(
+        raise UserCodeError(
             f"{name} is of type {kind}: a model is a factory {GIVEN}, or an nn.Module"
         )
     arguments = inspect.signature(thing).parameters.values()
     count = sum(p.kind in POSITIONAL and p.default is p.empty for p in arguments)
     if count > 3:
-        raise OwnCodeError(f"{name} needs {count} arguments: a model is given {GIVEN}")
+        raise UserCodeError(f"{name} needs {count} arguments: a model is given {GIVEN}")
     plain = tuple((p.name, p.default) for p in arguments if type(p.default) in KINDS)
     source = Source(name, thing, count, own.sha256)
     build = partial(network, source)
@@ -111,7 +111,7 @@ def network(
 ) -> nn.Module:
     """The network, which says by `kept_parameters` what of its weights is not to be drawn anew.
 
-    Raises OwnCodeError where the user's code does.
+    Raises UserCodeError where the user's code does.
     """
     about = known(source, tuple(shape), outputs, tuple(settings.items()))
     made = _made(source, shape, outputs, activation, settings)
@@ -136,9 +136,9 @@ def _made(
     except (KeyboardInterrupt, Terminated, RelubenchError):
         raise
     except BaseException as error:
-        raise OwnCodeError(f"{source.name} cannot be built: {brief(error)}") from error
+        raise UserCodeError(f"{source.name} cannot be built: {brief(error)}") from error
     if not isinstance(made, nn.Module):
-        raise OwnCodeError(f"{source.name} gives {type(made).__name__}: a model is an nn.Module")
+        raise UserCodeError(f"{source.name} gives {type(made).__name__}: a model is an nn.Module")
     return copied(source.name, plain(made))  # its code may hand out the same modules every time
 
 

@@ -1,1 +1,1 @@
-"""What the units of a network do."""
+"""The neurons of a network: what is counted of them."""

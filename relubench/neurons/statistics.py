@@ -1,4 +1,4 @@
-"""Dead, inactive, rare, dormant and saturated units, from what every Act sees.
+"""Counts of dead, inactive, rare, dormant and saturated units, from an Act's outputs and slopes.
 
 A unit is one output, an index of dimension 1: a neuron of a dense layer, or a channel of a
 convolution, which is counted over all its positions. Counts are taken over a stream of batches in
@@ -21,22 +21,37 @@ def exact(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _known(figure: float) -> float | None:
+def _finite_or_none(figure: float) -> float | None:
     """A figure, or None where outputs are too large for it."""
     return figure if math.isfinite(figure) else None
 
 
 class Counter:
-    """Running figures of one layer; every tensor is (cells, units)."""
+    """Running figures of one layer; every tensor is (cells, units).
+
+    positions                  of one unit, over all examples: 1 an example in a dense layer
+    moved                      whether any slope was not 0
+    active, flat               positions with an output that is not 0, with a slope under FLAT
+    total, magnitude, squares  sums of outputs, of their magnitudes and their squares
+    room                       memory that figures share
+    """
 
     def __init__(self, layer: str, cells: int, units: int, device: torch.device) -> None:
-        self.layer, self.units = layer, units
-        self.examples, self.positions = 0, 0
+        self.layer = layer
+        self.units = units
+        self.examples = 0
+        self.positions = 0
         self.room = torch.empty(0, device=device)
         self.moved = torch.zeros(cells, units, dtype=torch.bool, device=device)
-        self.active, self.flat, self.total, self.magnitude, self.squares = (
-            torch.zeros(cells, units, dtype=exact(device), device=device) for _ in range(5)
-        )
+
+        def sums() -> Tensor:
+            return torch.zeros(cells, units, dtype=exact(device), device=device)
+
+        self.active = sums()
+        self.flat = sums()
+        self.total = sums()
+        self.magnitude = sums()
+        self.squares = sums()
 
     def see(self, value: Tensor, slope: Tensor) -> None:
         """Count one batch of outputs and slopes, (cells, examples, units, …)."""
@@ -67,6 +82,7 @@ class Counter:
         """The figures so far, one entry per cell."""
         active = self.active / self.positions
         mean = (self.total / self.positions).mean(dim=1)
+        # Of all units' outputs together, not the mean of their variances.
         variance = (self.squares / self.positions).mean(dim=1) - mean**2
         dormant = self.magnitude <= DORMANT * self.magnitude.mean(dim=1, keepdim=True)
         figures = {
@@ -79,13 +95,18 @@ class Counter:
             "mean_activation": mean,
             "sd_activation": variance.clamp(min=0).sqrt(),
         }
-        rows = zip(*(figure.tolist() for figure in figures.values()), strict=True)
-        shared: dict[str, Any] = {
-            "layer": self.layer,
-            "units": self.units,
-            "examples": self.examples,
-        }
-        known: list[dict[str, Any]] = [
-            dict(zip(figures, map(_known, row), strict=True)) for row in rows
-        ]
-        return [LayerCount(**shared, **each) for each in known]
+        by_name = {name: figure.tolist() for name, figure in figures.items()}
+        counts = []
+        for cell in range(len(active)):
+            of_cell: dict[str, Any] = {}
+            for name, values in by_name.items():
+                of_cell[name] = _finite_or_none(values[cell])
+            counts.append(
+                LayerCount(
+                    layer=self.layer,
+                    units=self.units,
+                    examples=self.examples,
+                    **of_cell,
+                )
+            )
+        return counts

@@ -1,4 +1,4 @@
-"""What a unit looks like: its curve, its moments, where it is flat; all in float64."""
+"""The profile of an activation: its curve, its moments, where it is flat; all in float64."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from relubench.results import FLAT
 Interval = tuple[float | None, float | None]  # None: without end
 
 STEP = 1 / 64  # between the points of a curve: kinks at such multiples are hit
-WINDOW = 5.0  # a curve reaches so far on both sides of 0, and past every kink under FARTHEST
+WINDOW = 5.0  # a curve reaches this far on both sides of 0, and past every kink under FARTHEST
 FARTHEST = 10.0
 SEARCHED = 16.0  # slopes are looked for up to here: beyond, float64 makes 0 of a small one
 FAR = (1e4, 1e6)  # a value that still grows between these has no bound
 
 
 @dataclass(frozen=True, kw_only=True)
-class Portrait:
-    """One unit, its facts and figures; what is not finite is None.
+class ActivationProfile:
+    """One activation, its facts and figures; what is not finite is None.
 
-    pieces, outputs      pre-activations that it takes, and outputs that it gives, per unit
+    pieces, outputs      pre-activations that it takes, and outputs that it gives, per neuron
     mean, second_moment  of f(z), z standard normal
     gain                 1 / sqrt(second_moment): what keeps the second moment of its layer at 1;
-                         of a noisy unit with its noise, as it trains
+                         of a noisy one with its noise, as it trains
     growth               how many times as large a small deviation from that is a layer later
     steady               whether deviations stay small through several layers
     low, high            of its values; None: no bound
@@ -76,21 +76,29 @@ class Portrait:
 
 def window(choices: Iterable[Choice[Activation]]) -> Tensor:
     """Points for the curves of all of these, past every near kink, in steps of STEP."""
-    kinks = [kink for choice in choices for kink in choice.entry.kinks if abs(kink) < FARTHEST]
-    low, high = min([-WINDOW, *(k - 1 for k in kinks)]), max([WINDOW, *(k + 1 for k in kinks)])
-    return torch.arange(math.floor(low / STEP), math.ceil(high / STEP) + 1).double() * STEP
+    low, high = -WINDOW, WINDOW
+    for choice in choices:
+        for kink in choice.entry.kinks:
+            if abs(kink) < FARTHEST:
+                low = min(low, kink - 1)
+                high = max(high, kink + 1)
+    first = math.floor(low / STEP)
+    last = math.ceil(high / STEP)
+    return torch.arange(first, last + 1).double() * STEP
 
 
-def portray(choice: Choice[Activation], x: Tensor) -> Portrait:
-    """Everything that can be said of one unit, its curve at `x`."""
-    entry, (pieces, outputs) = choice.entry, arity(choice)
+def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfile:
+    """Profile one activation, its curve at `x`."""
+    entry = choice.entry
+    pieces, outputs = arity(choice)
     points, weights = standard_normal(pieces)
     value, slopes = _evaluate(choice, points)
-    mean, second = (float((weights * value**power).sum()) for power in (1, 2))
-    flat, held = _flat(choice, pieces), holding(choice)
+    flat = _flat(choice, pieces)
+    dies_at_a_point = pieces > 1 and bool((slopes == 0).all(dim=1).any())
+    held = holding(choice)
     low, high = _bounds(choice, pieces)
-    curve, steepness = _evaluate(choice, F.pad(x.unsqueeze(1), (0, pieces - 1)))
-    return Portrait(
+    curve, curve_slopes = _evaluate(choice, F.pad(x.unsqueeze(1), (0, pieces - 1)))
+    return ActivationProfile(
         name=str(choice),
         family=entry.family,
         formula=entry.description,
@@ -105,26 +113,27 @@ def portray(choice: Choice[Activation], x: Tensor) -> Portrait:
         outputs=outputs,
         init=entry.init,
         init_std=INITS[entry.init].sd,
-        mean=mean,
-        second_moment=second,
+        mean=float((weights * value).sum()),
+        second_moment=float((weights * value**2).sum()),
         gain=held.gain,
         growth=_finite_or_none(held.growth),
         steady=held.steady,
         low=low,
         high=high,
-        can_die=bool(flat) or (pieces > 1 and bool((slopes == 0).all(dim=1).any())),
+        can_die=bool(flat) or dies_at_a_point,
         flat=flat,
         faint=_faint(choice, flat) if pieces == 1 else [],
         x=x.tolist(),
         value=_finite(curve),
-        slope=_finite(steepness[:, 0]),
+        slope=_finite(curve_slopes[:, 0]),
     )
 
 
 def arity(choice: Choice[Activation]) -> tuple[int, int]:
-    """How many pre-activations the unit takes, and how many outputs it gives."""
+    """Pre-activations that an activation takes per neuron, and outputs that it gives."""
     pieces = pieces_of(choice)
-    return pieces, _act(choice)(torch.zeros(1, pieces, dtype=torch.float64)).shape[1]
+    outputs = _act(choice)(torch.zeros(1, pieces, dtype=torch.float64))
+    return pieces, outputs.shape[1]
 
 
 def _act(choice: Choice[Activation]) -> Act:
@@ -143,15 +152,21 @@ def _evaluate(choice: Choice[Activation], points: Tensor) -> tuple[Tensor, Tenso
 
 def _bounds(choice: Choice[Activation], pieces: int) -> tuple[float | None, float | None]:
     """Least and largest value; None where it still grows far from 0."""
-    inner = torch.cat([_midpoints(), _midpoints() + STEP / 2])
-    points = torch.cat([inner.unsqueeze(1), torch.tensor([[-1.0], [1.0]]) * FAR[0]])
-    further = torch.tensor([[-1.0], [1.0]], dtype=torch.float64) * FAR[1]
-    if pieces > 1:
-        drawn, _ = standard_normal(pieces)
-        points, further = torch.cat([0 * drawn[:1], drawn, drawn * FAR[0]]), drawn * FAR[1]
-    near, far = (_evaluate(choice, at)[0].nan_to_num(0.0) for at in (points, further))
-    low, high = float(near.min()) + 0.0, float(near.max()) + 0.0  # not -0.0
-    return None if far.min() < low - 1 else low, None if far.max() > high + 1 else high
+    # "Still grows": between FAR's two distances by more than 1, which no bounded activation does.
+    if pieces == 1:
+        inner = torch.cat([_midpoints(), _midpoints() + STEP / 2]).unsqueeze(1)
+        directions = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    else:
+        directions, _ = standard_normal(pieces)
+        inner = torch.cat([0 * directions[:1], directions])
+    near, _ = _evaluate(choice, torch.cat([inner, directions * FAR[0]]))
+    far, _ = _evaluate(choice, directions * FAR[1])
+    near, far = near.nan_to_num(0.0), far.nan_to_num(0.0)
+    low = float(near.min()) + 0.0  # not -0.0
+    high = float(near.max()) + 0.0
+    grows_down = bool(far.min() < low - 1)
+    grows_up = bool(far.max() > high + 1)
+    return None if grows_down else low, None if grows_up else high
 
 
 def _midpoints() -> Tensor:
@@ -160,7 +175,7 @@ def _midpoints() -> Tensor:
 
 
 def _flat(choice: Choice[Activation], pieces: int) -> list[Interval]:
-    """Where the slope is exactly 0: the catalogue's word at the defaults, else by looking."""
+    """Intervals of slope 0: from the catalogue at the defaults, else measured."""
     if choice.given or choice.entry.sha256:
         return _runs(choice, lambda steepness: steepness == 0) if pieces == 1 else []
     return [(_finite_or_none(low), _finite_or_none(high)) for low, high in choice.entry.flat]
@@ -169,26 +184,29 @@ def _flat(choice: Choice[Activation], pieces: int) -> list[Interval]:
 def _faint(choice: Choice[Activation], flat: Sequence[Interval]) -> list[Interval]:
     """Tails where the slope is under FLAT, but never 0."""
     tails = [ends for ends in _runs(choice, lambda s: s < FLAT) if None in ends]
-    return [
-        (low, high)
-        for low, high in tails
-        if not any((low is None and a is None) or (high is None and b is None) for a, b in flat)
-    ]
+    flat_below = any(low is None for low, _ in flat)
+    flat_above = any(high is None for _, high in flat)
+    faint = []
+    for low, high in tails:
+        zero = (low is None and flat_below) or (high is None and flat_above)
+        if not zero:
+            faint.append((low, high))
+    return faint
 
 
-def _runs(choice: Choice[Activation], wanted: Callable[[Tensor], Tensor]) -> list[Interval]:
-    """Intervals of x where the slope's magnitude is `wanted`; one at the search's end has none."""
+def _runs(choice: Choice[Activation], condition: Callable[[Tensor], Tensor]) -> list[Interval]:
+    """Intervals of x where the slope's magnitude is so; one at the search's end has no end."""
     x = _midpoints()
-    inside = wanted(_evaluate(choice, x.unsqueeze(1))[1][:, 0].abs())
+    inside = condition(_evaluate(choice, x.unsqueeze(1))[1][:, 0].abs())
     edges = torch.diff(inside.int(), prepend=torch.tensor([0]), append=torch.tensor([0]))
     starts, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
-    found = []
+    intervals = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         low = None if start == 0 else float(x[start]) - STEP / 2
         high = None if end == len(x) else float(x[end - 1]) + STEP / 2
         if end - start > 1 or None in (low, high):
-            found.append((low, high))
-    return found
+            intervals.append((low, high))
+    return intervals
 
 
 def _finite(figures: Tensor) -> list[float | None]:

@@ -1,11 +1,12 @@
-"""What a unit costs here: time per element, and the memory it keeps for the backward pass.
+"""The cost of an activation here: time per element, and the memory kept for the backward pass.
 
-An element is one output of a unit. Forward is evaluation without a graph; forward and backward is
+An element is one output. Forward is evaluation without a graph; forward and backward is
 training: the value, then the gradients of the input and of every learned parameter.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,15 +24,15 @@ from relubench.profiling.analysis import arity
 
 SAMPLE = 1e-3  # seconds that one sample lasts at least
 LOOKS = 3  # at a task's time, the least of which says how often to repeat it
-UNITS = 64  # in dimension 1 of the input
+NEURONS = 64  # in dimension 1 of the input
 
-Task = Callable[[int], None]  # does its work so many times
+Task = Callable[[int], None]  # does its work as often as it is told
 Clock = Callable[[], float]  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """One unit at one size; nanoseconds per element, an entry per round.
+    """One activation at one size; nanoseconds per element, an entry per round.
 
     copy   of a plain copy of as many elements (Tensor.clone), timed in the same rounds
     saved  bytes per element that backward keeps alive
@@ -52,29 +53,39 @@ def measure(
     device: str,
     announce: Callable[[float], None],
 ) -> list[Timings]:
-    """Every unit at every size; `announce` hears about how many seconds the rounds will take."""
+    """Time every activation at every size.
+
+    announce  hears how many seconds the rounds will take, about
+    """
     _keep_freed_memory()
     normal = _inputs(device)
-    benches = [Bench(choice, size, normal) for size in sizes for choice in choices]
-    copies = [_copy(normal(_rows(size), UNITS)) for size in sizes]
-    tasks = [*copies, *(b.forward for b in benches), *(b.forward_backward for b in benches)]
-    seconds = interleaved(tasks, rounds, _clock(device), announce)
-    copied, rest = seconds[: len(sizes)], seconds[len(sizes) :]
-    return [
-        Timings(
-            activation=str(bench.choice),
-            elements=bench.size,
-            forward=[1e9 * each / bench.elements for each in forward],
-            forward_backward=[1e9 * each / bench.elements for each in both],
-            copy=[
-                1e9 * each / (_rows(bench.size) * UNITS) for each in copied[number // len(choices)]
-            ],
-            saved=bench.saved(),
+    benches = [Bench(choice, size, normal) for size, choice in itertools.product(sizes, choices)]
+    tasks: list[Task] = [_copy(normal(_rows(size), NEURONS)) for size in sizes]
+    tasks += [bench.forward for bench in benches]
+    tasks += [bench.forward_backward for bench in benches]
+    seconds = iter(interleaved(tasks, rounds, _clock(device), announce))
+    copies = {size: next(seconds) for size in sizes}
+    forward = [next(seconds) for _ in benches]
+    forward_backward = [next(seconds) for _ in benches]
+    timings = []
+    for bench, alone, both in zip(benches, forward, forward_backward, strict=True):
+        copied = _rows(bench.size) * NEURONS
+        timings.append(
+            Timings(
+                activation=str(bench.choice),
+                elements=bench.size,
+                forward=_nanoseconds(alone, bench.elements),
+                forward_backward=_nanoseconds(both, bench.elements),
+                copy=_nanoseconds(copies[bench.size], copied),
+                saved=bench.saved(),
+            )
         )
-        for number, (bench, forward, both) in enumerate(
-            zip(benches, rest[: len(benches)], rest[len(benches) :], strict=True)
-        )
-    ]
+    return timings
+
+
+def _nanoseconds(seconds: Sequence[float], elements: int) -> list[float]:
+    """Per element."""
+    return [1e9 * time_of_round / elements for time_of_round in seconds]
 
 
 # --- timing ---------------------------------------------------------------------------------------
@@ -90,22 +101,25 @@ def interleaved(
     """
     repeats = [_repeats(task, clock) for task in tasks]
     announce(rounds * sum(seconds for _, seconds in repeats))
-    found: list[list[float]] = [[] for _ in tasks]
+    seconds: list[list[float]] = [[] for _ in tasks]
+    # Rotated: with a fixed order each task would always meet the caches that the same other leaves.
     for number in range(rounds):
         first = number * len(tasks) // rounds
         for i in (*range(first, len(tasks)), *range(first)):
             count, _ = repeats[i]
-            found[i].append(_timed(tasks[i], count, clock) / count)
-    return found
+            seconds[i].append(_timed(tasks[i], count, clock) / count)
+    return seconds
 
 
 def _repeats(task: Task, clock: Clock) -> tuple[int, float]:
-    """How often a sample repeats a task to last SAMPLE, and how long it then takes."""
+    """Repetitions of a task that make a sample last SAMPLE, and the sample's seconds."""
     task(1)  # the first call allocates and, on a GPU, compiles
     count = 1
-    while (seconds := min(_timed(task, count, clock) for _ in range(LOOKS))) < SAMPLE:
+    while True:
+        seconds = min(_timed(task, count, clock) for _ in range(LOOKS))
+        if seconds >= SAMPLE:
+            return count, seconds
         count *= 2
-    return count, seconds
 
 
 def _timed(task: Task, count: int, clock: Clock) -> float:
@@ -119,25 +133,26 @@ def _timed(task: Task, count: int, clock: Clock) -> float:
 def _clock(device: str) -> Clock:
     """Seconds of the CPU's time on one thread, else those on the wall once the device is done.
 
-    What a process waits for a core that others use is no cost of a unit; with several threads their
-    sum would hide what they save.
+    What a process waits for a core that others use is no cost of an activation; with several
+    threads their sum would hide what they save.
     """
     if device == "cpu":
         fine = time.get_clock_info("process_time").resolution < SAMPLE / 100
-        return time.process_time if fine and torch.get_num_threads() == 1 else time.perf_counter
+        single = torch.get_num_threads() == 1
+        return time.process_time if fine and single else time.perf_counter
 
-    def settled() -> float:
-        torch.accelerator.synchronize(device)
+    def synchronised() -> float:
+        torch.accelerator.synchronize(device)  # kernels run on after the call that starts them
         return time.perf_counter()
 
-    return settled
+    return synchronised
 
 
 def _keep_freed_memory() -> None:
     """Let glibc reuse freed blocks of up to 32 MB rather than give them back to the system.
 
     It does so for sizes up to the largest that it has seen freed. Else chance decides whether a
-    unit's outputs lie in fresh pages, whose faults cost more than most units.
+    outputs lie in fresh pages, whose faults cost more than most activations.
     """
     torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
@@ -146,17 +161,19 @@ def _keep_freed_memory() -> None:
 
 
 class Bench:
-    """One unit with an input of about `size` outputs; its methods are the tasks."""
+    """One activation with an input of about `size` outputs; its methods are the tasks."""
 
     def __init__(
         self, choice: Choice[Activation], size: int, normal: Callable[[int, int], Tensor]
     ) -> None:
         pieces, outputs = arity(choice)
         rows = _rows(size // outputs)
-        self.choice, self.size, self.elements = choice, size, rows * UNITS * outputs
-        self.x = normal(rows, UNITS * pieces)
-        self.gradient = normal(rows, UNITS * outputs).detach()
-        self.act = Act(choice, UNITS).to(self.x.device)
+        self.choice = choice
+        self.size = size
+        self.elements = rows * NEURONS * outputs
+        self.x = normal(rows, NEURONS * pieces)
+        self.gradient = normal(rows, NEURONS * outputs).detach()
+        self.act = Act(choice, NEURONS).to(self.x.device)
         self.act.reset_parameters()
         self.act.noise = Noise.of(torch.Generator().manual_seed(0))
 
@@ -170,14 +187,14 @@ class Bench:
     def forward_backward(self, repeats: int) -> None:
         """Evaluate as in training, and take the gradients."""
         self.act.train()
-        wanted = [self.x, *self.act.parameters()]
+        sources = [self.x, *self.act.parameters()]
         for _ in range(repeats):
-            torch.autograd.grad(self.act(self.x), wanted, self.gradient, allow_unused=True)
+            torch.autograd.grad(self.act(self.x), sources, self.gradient, allow_unused=True)
 
     def saved(self) -> float:
         """Bytes per element that autograd keeps between the forward and the backward pass.
 
-        Every distinct storage counts once, the unit's input or output too where it is kept (the
+        Every distinct storage counts once, the input or output too where it is kept (the
         next layer keeps that output anyway); learned parameters do not.
         """
         kept: dict[int, Tensor] = {}
@@ -189,8 +206,11 @@ class Bench:
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             value = self.act.train()(self.x)
         own = {parameter.untyped_storage().data_ptr() for parameter in self.act.parameters()}
-        storages = [tensor.untyped_storage() for at, tensor in kept.items() if at not in own]
-        return float(sum(storage.nbytes() for storage in storages) / value.numel())
+        total = 0
+        for address, tensor in kept.items():
+            if address not in own:
+                total += tensor.untyped_storage().nbytes()
+        return float(total / value.numel())
 
 
 def _copy(x: Tensor) -> Task:
@@ -203,7 +223,7 @@ def _copy(x: Tensor) -> Task:
 
 
 def _rows(size: int) -> int:
-    return max(1, size // UNITS)
+    return max(1, size // NEURONS)
 
 
 def _inputs(device: str) -> Callable[[int, int], Tensor]:

@@ -1,5 +1,7 @@
 from . import augmentations as augmentations
+from . import building as building
 from . import checkpoints as checkpoints
+from . import compute as compute
 from . import cuda_graph as cuda_graph
 from . import engine as engine
 from . import examples as examples

@@ -43,6 +43,8 @@ def crop(x: Tensor, u: Tensor, *, padding: int = 4) -> Tensor:
             f"crop: padding {padding} moves images of {height}x{width} out of sight: "
             f"{min(height, width)} is the most"
         )
+    # Every image has a corner of its own: rows of the padded images are gathered by their place in
+    # memory, in one call instead of one an image.
     padded = F.pad(x, [padding] * 4)
     most, stride = 2 * padding, width + 2 * padding
     down, right = (u * (most + 1)).long().clamp(max=most).unbind(dim=1)
@@ -53,7 +55,7 @@ def crop(x: Tensor, u: Tensor, *, padding: int = 4) -> Tensor:
 
 
 class Augment:
-    """What the recipe of some cells does to their batches; each cell draws from its own stream."""
+    """The augmentations of the cells' recipe; each cell draws from its own stream."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         names = cells[0].recipe.augment
@@ -61,7 +63,7 @@ class Augment:
         self.streams = [seeds.stream(cell, "augment") for cell in cells]
 
     def draw(self, sizes: Sequence[int]) -> Tensor:
-        """(cells, examples, steps, 2) for an epoch of so many examples; a short cell is padded."""
+        """(cells, examples, steps, 2): the numbers of an epoch; a short cell is padded."""
         draws = [
             torch.rand(size, len(self.steps), 2, generator=stream)
             for size, stream in zip(sizes, self.streams, strict=True)

@@ -26,49 +26,51 @@ from relubench.training.states import Damaged, State, checksum
 SET_ASIDE = ".damaged"
 DAYS = 30  # after which nobody is expected to go on with a training
 OLD = DAYS * 24 * 3600.0
-Told = Callable[[str], None]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """Where trainings are kept until they end.
+class CheckpointStore:
+    """The folder where trainings are kept until they end.
 
     folder  of all of them
     every   seconds from one save to the next
     tell    takes a note about what cannot be read or written; None: nobody listens
-    said    reasons why nothing can be written that have been told
+    told    reasons why nothing can be written that have been told
     """
 
     folder: Path
     every: float
-    tell: Told | None = None
-    said: set[str] = field(default_factory=set)
+    tell: Tell | None = None
+    told: set[str] = field(default_factory=set)
 
-    def of(self, stack: Stack) -> Path:
+    def path(self, stack: Stack) -> Path:
         """The folder of one stack."""
         return self.folder / stack.key
 
-    def within(self, stack: Stack) -> Unfinished:
-        """Where parts of a stack's work are kept."""
-        return replace(self, folder=self.of(stack))
+    def within(self, stack: Stack) -> CheckpointStore:
+        """The store for parts of a stack's work."""
+        return replace(self, folder=self.path(stack))
 
     def checkpoint(self, stack: Stack, passed: Stack, context: str) -> Checkpoint:
         """The checkpoint of one pass of a stack.
 
         context  what else decides its numbers: under another one this state is not found
         """
-        path = self.of(stack) / f"{passed.key}-{_digest(context)}.pt"
-        return Checkpoint(path, self.every, f"{passed.key} {context}", self.tell, self.said)
+        path = self.path(stack) / f"{passed.key}-{_digest(context)}.pt"
+        belongs = f"{passed.key} {context}"
+        return Checkpoint(path, self.every, belongs, self.tell, self.told)
 
-    def forget(self, stack: Stack, context: str | None = None) -> None:
+    def discard(self, stack: Stack, context: str | None = None) -> None:
         """Remove what was kept of a stack, under one context or under all.
 
         What was set aside under the one stays.
         """
         if context is None:
-            shutil.rmtree(self.of(stack), ignore_errors=True)
+            shutil.rmtree(self.path(stack), ignore_errors=True)
             return
-        for folder in [*self.of(stack).glob("*/"), self.of(stack)]:
+        own = self.path(stack)
+        for folder in [*own.glob("*/"), own]:
             files.sweep(folder)
             with suppress(OSError):  # not empty: of another context, or set aside
                 for path in folder.glob(f"*-{_digest(context)}.pt"):
@@ -77,20 +79,21 @@ class Unfinished:
 
     @property
     def keys(self) -> set[str]:
-        """Of the stacks of which something is kept."""
+        """The keys of the stacks that have checkpoints."""
         with suppress(OSError):
             return set(os.listdir(self.folder))
         return set()
 
     def sweep(self) -> int:
-        """Remove what nobody has gone on with for long, as after an edit; how many files.
+        """Remove what nobody has gone on with for long, as after an edit; returns how many files.
 
         What was set aside is old one day too.
         """
         removed = 0
         with suppress(OSError):
             for path in sorted(self.folder.rglob("*.pt*")):
-                if time.time() - path.lstat().st_mtime > OLD and not path.is_dir():
+                age = time.time() - path.lstat().st_mtime
+                if age > OLD and not path.is_dir():
                     path.unlink()
                     removed += 1
                     self._drop_empty(path.parent)
@@ -119,17 +122,20 @@ class Checkpoint:
         path: Path | None,
         every: float = 0.0,
         belongs: str = "",
-        tell: Told | None = None,
-        said: set[str] | None = None,
+        tell: Tell | None = None,
+        told: set[str] | None = None,
     ) -> None:
-        self.path, self.every, self.belongs, self.before = path, every, belongs, 0.0
-        self.tell: Told = tell or (lambda text: None)
-        self.said = set() if said is None else said
+        self.path = path
+        self.every = every
+        self.belongs = belongs
+        self.before = 0.0
+        self.tell: Tell = tell or (lambda text: None)
+        self.told = set() if told is None else told
         self.start = self.saved = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """How long the training has lasted, all processes together."""
+        """Seconds of training so far, all processes together."""
         return self.before + time.perf_counter() - self.start
 
     @property
@@ -145,15 +151,16 @@ class Checkpoint:
         if self.path is None:
             return
         state = state | {"seconds": self.seconds, "engine": ENGINE, "belongs": self.belongs}
-        held = io.BytesIO()
-        torch.save(state | {"checksum": checksum(state)}, held)
+        buffer = io.BytesIO()
+        torch.save(state | {"checksum": checksum(state)}, buffer)
+        # Whole in memory, then replaced: a process that is killed leaves the last state.
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            files.write(self.path, held.getbuffer())
+            files.write(self.path, buffer.getbuffer())
         except (OSError, BadValue) as error:
             why = str(getattr(error, "strerror", None) or error)
-            if why not in self.said:
-                self.said.add(why)
+            if why not in self.told:
+                self.told.add(why)
                 self.tell(f"{self.path}: the unfinished run cannot be kept: {why}")
         self.saved = time.perf_counter()
 
@@ -166,16 +173,16 @@ class Checkpoint:
         if self.path is None:
             return
         try:
-            saved = self._read(state.most)
+            saved = self._read(state.largest_file)
             if saved is not None:
-                seconds = self._own(saved)
+                seconds = self._checked_seconds(saved)
                 state.restore(saved)
                 self.before = seconds
         except Damaged as damage:
             self._set_aside(self.path, str(damage))
 
     def _read(self, most: int) -> Any:
-        """What the file holds, of which nothing is executed; None where there is none."""
+        """Load the file, executing nothing of it; None where there is none."""
         assert self.path is not None
         try:
             with files.regular(self.path, most, follow=False) as file:
@@ -187,7 +194,7 @@ class Checkpoint:
         except Exception as error:  # torch.load raises whatever a damaged file leads it to
             raise Damaged("it cannot be read") from error
 
-    def _own(self, saved: Any) -> float:
+    def _checked_seconds(self, saved: Any) -> float:
         """Its seconds, where it is whole and belongs to this training."""
         if not isinstance(saved, dict):
             raise Damaged("it is no state")
@@ -206,8 +213,10 @@ class Checkpoint:
         return seconds
 
     def _set_aside(self, path: Path, why: str) -> None:
-        names = (f"{path.name}{SET_ASIDE}{number or ''}" for number in itertools.count())
-        free = next(p for p in map(path.with_name, names) if not os.path.lexists(p))
+        numbers = itertools.count()
+        free = path
+        while os.path.lexists(free):
+            free = path.with_name(f"{path.name}{SET_ASIDE}{next(numbers) or ''}")
         try:
             path.rename(free)
         except OSError as error:

@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 Step = Callable[..., None]
-WARM_UP = 3  # steps that are taken as they are before one is captured
+WARMUP_STEPS = 3  # plain steps before one is captured
 
 
-class Captured:
-    """`step` for batches of one shape, captured at the fourth of them and replayed from then on.
+class GraphedStep:
+    """A step for batches of one shape, captured at the fourth of them and replayed from then on.
 
-    Batches of another shape, and all of them where the step cannot be captured, are taken as they
-    are. `step` takes tensors, returns nothing and must not wait for the device.
+    `step` takes tensors, returns nothing and must not wait for the device. Batches of another
+    shape, and all batches where the step cannot be captured, are stepped through as usual.
+
+    graph       None before the capture and where it failed
+    capturable  whether it has not failed
     """
 
     def __init__(self, step: Step) -> None:
         self.step = step
-        self.taken, self.inputs = 0, ()  # type: tuple[int, tuple[Tensor, ...]]
-        self.graph: Any = None
+        self.n_taken = 0
+        self.inputs: tuple[Tensor, ...] = ()
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.capturable = True
 
     def __call__(self, *inputs: Tensor) -> None:
         """Take the step."""
-        if self.taken == 0:
+        if self.n_taken == 0:
             self.inputs = tuple(tensor.clone() for tensor in inputs)
-        alike = [tensor.shape for tensor in inputs] == [tensor.shape for tensor in self.inputs]
-        if self.taken < WARM_UP or not alike:
-            self.taken += alike
-            self._aside(inputs)
+        fits = self._fits(inputs)
+        if self.n_taken < WARMUP_STEPS or not fits:
+            if fits:
+                self.n_taken += 1
+            self._run_on_side_stream(inputs)
             return
-        if self.graph is None:
+        if self.graph is None and self.capturable:
             self.graph = self._capture()
-        if self.graph is False:
+            self.capturable = self.graph is not None
+        if self.graph is None:
             self.step(*inputs)
             return
-        for mine, given in zip(self.inputs, inputs, strict=True):
-            mine.copy_(given)
+        # A graph reads the memory that it was captured with: new batches are copied there.
+        for captured, batch in zip(self.inputs, inputs, strict=True):
+            captured.copy_(batch)
         self.graph.replay()
 
-    def _aside(self, inputs: Sequence[Tensor]) -> None:
-        """Take the step as it is, on a stream of its own, as a capture demands of what precedes."""
+    def _fits(self, inputs: Sequence[Tensor]) -> bool:
+        """Whether these inputs have the shapes of the captured ones."""
+        shapes = [tensor.shape for tensor in inputs]
+        return shapes == [tensor.shape for tensor in self.inputs]
+
+    def _run_on_side_stream(self, inputs: Sequence[Tensor]) -> None:
+        """Take a plain step on a side stream: CUDA graph capture requires its warm-up there."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             self.step(*inputs)
         torch.cuda.current_stream().wait_stream(stream)
 
-    def _capture(self) -> Any:
-        """The graph of a step, or False where there can be none."""
-        graph: Any = torch.cuda.CUDAGraph()
+    def _capture(self) -> torch.cuda.CUDAGraph | None:
+        """The graph of a step; None where it cannot be captured."""
+        graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):
                 self.step(*self.inputs)
         except RuntimeError:
-            return False
+            return None
         return graph

@@ -5,40 +5,37 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from relubench import __version__, datasets, seeds
 from relubench.activations import ACTIVATIONS
-from relubench.datasets import Dataset
-from relubench.errors import BadValue, out_of_memory
+from relubench.errors import out_of_memory
 from relubench.grouping import grouped
 from relubench.metrics import METRICS
-from relubench.models import MODELS, layers, matching, undrawn, weights
+from relubench.models import MODELS, layers
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
 from relubench.results import ENGINE, Context, Environment, RunResult, lost
 from relubench.training import perturbations, rate_search
-from relubench.training.checkpoints import Checkpoint, Unfinished
+from relubench.training.building import build
+from relubench.training.checkpoints import Checkpoint, CheckpointStore
+from relubench.training.compute import compute_settings
 from relubench.training.examples import Examples, Tensors, parts, tensors
 from relubench.training.heads import HEADS
-from relubench.training.learning import diverged, foreign, steps, train
+from relubench.training.learning import diverged, steps, train, uses_foreign_code
 from relubench.training.networks import CannotStack, Networks
 from relubench.training.optimizers import OPTIMIZERS
-from relubench.training.parallel import abreast, divided
+from relubench.training.parallel import divided, in_parallel
 from relubench.training.prediction import predict
-from relubench.user_code import OwnCodeError, brief
 
-# Channels of a convolution. With fewer, gradients of images whose channels lie last write to memory
-# that is not theirs and crash (torch 2.14.1 and 2.15.0, oneDNN on an Intel Xeon).
-NARROW = 16
-Passed = Callable[[Sequence[Cell]], list[RunResult]]
+Data = Mapping[Cell, Tensors]
+OnePass = Callable[[Sequence[Cell]], list[RunResult]]
 
 
 class Unsaved(Exception):
@@ -53,42 +50,49 @@ def fit(
     stack: Stack,
     machine: Machine,
     save: Path | None = None,
-    unfinished: Unfinished | None = None,
+    checkpoints: CheckpointStore | None = None,
 ) -> list[RunResult]:
     """Train every cell of the stack; a result each, in the same order.
 
     They train in one pass, or in several where the stack says so, their networks cannot be stacked
-    or memory does not hold them all. `save` is where the weights of the last cell go, as a state
-    dict that torch.load(weights_only=True) reads; what is kept in `unfinished` is gone on with.
+    or memory does not hold them all.
+
+    save         file for the weights of the last cell: a state dict that torch.load reads with
+                 weights_only=True
+    checkpoints  unfinished trainings to go on with
+
     Raises DataError where the data cannot be had, Unsaved where `save` cannot be written.
     """
     weights = io.BytesIO() if save else None
-    results = fitted(stack, machine, weights, unfinished)
+    machine = dataclasses.replace(machine, threads=stack.threads or machine.threads)
+    with compute_settings(machine):
+        results = fitted(stack, machine, weights, checkpoints)
     if save and weights is not None:
-        try:
-            save.write_bytes(weights.getbuffer())
-        except OSError as error:
-            with suppress(OSError):
-                if save.is_file():  # half of it is no use, and a device is not ours
-                    save.unlink()
-            raise Unsaved(str(error.strerror), results) from error
+        _write(save, weights, results)
     return results
 
 
+def _write(save: Path, weights: io.BytesIO, results: list[RunResult]) -> None:
+    try:
+        save.write_bytes(weights.getbuffer())
+    except OSError as error:
+        with suppress(OSError):
+            if save.is_file():  # half of it is no use, and a device is not ours
+                save.unlink()
+        raise Unsaved(str(error.strerror), results) from error
+
+
 def fitted(
-    stack: Stack, machine: Machine, weights: io.BytesIO | None, unfinished: Unfinished | None
+    stack: Stack,
+    machine: Machine,
+    weights: io.BytesIO | None,
+    checkpoints: CheckpointStore | None,
 ) -> list[RunResult]:
-    """What `fit` returns; the weights of the last cell are put into `weights`."""
+    """Train under the settings that `fit` has made; the last cell's weights go into `weights`."""
     if stack.cells[0].recipe.rates:
-        nested = unfinished and unfinished.within(stack)
-        fit_at = partial(fitted, machine=machine, weights=weights, unfinished=nested)
+        nested = checkpoints and checkpoints.within(stack)
+        fit_at = partial(fitted, machine=machine, weights=weights, checkpoints=nested)
         return rate_search.fit_at_best(stack, fit_at)
-    threads = stack.threads or machine.threads
-    machine = dataclasses.replace(machine, threads=threads)
-    torch.set_num_threads(threads)
-    tf32 = machine.dtype == "tf32"
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = tf32
     warm_up(machine.device, stack.cells[0].recipe.optimizer)
     try:
         data = {cell: tensors(cell, machine) for cell in stack.cells}
@@ -96,47 +100,44 @@ def fitted(
         if not out_of_memory(error):
             raise
         return [lost(cell, "out of memory") for cell in stack.cells]
-    ordered = sorted(stack.cells, key=lambda cell: -steps(len(data[cell].y_train), cell.recipe))
 
     def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
         checkpoint = Checkpoint(None)
-        if unfinished:
+        if checkpoints:
             decides = str(context(cells[0], machine))
-            checkpoint = unfinished.checkpoint(stack, Stack(tuple(cells)), decides)
+            checkpoint = checkpoints.checkpoint(stack, Stack(tuple(cells)), decides)
         return _fit(cells, data, machine, weights, checkpoint)
 
-    even = grouped(ordered, lambda cell: cell.split.validation and len(data[cell].y_test))
-    together = [part for alike in even.values() for part in divided(alike, stack.abreast)]
-    trained = abreast(lambda part: passes(part, one_pass), together, stack.abreast, threads)
-    found = {result.cell: result for results in trained for result in results}
-    return [found[cell] for cell in stack.cells]
-
-
-def context(cell: Cell, machine: Machine) -> Context:
-    """What else decides the cell's numbers on this machine."""
-    return Context(
-        engine=ENGINE,
-        torch=torch.__version__,
-        device=machine.device.split(":")[0],
-        threads=machine.threads,
-        dtype=machine.dtype,
-        data=datasets.fingerprint(cell.dataset, machine.data_dir),
-        code=code(cell, machine),
+    trained = in_parallel(
+        lambda part: fit_splitting_on_failure(part, one_pass),
+        _passes(stack, data),
+        stack.n_parallel,
+        machine.threads,
     )
+    by_cell: dict[Cell, RunResult] = {}
+    for results in trained:
+        by_cell.update({result.cell: result for result in results})
+    return [by_cell[cell] for cell in stack.cells]
 
 
-def code(cell: Cell, machine: Machine) -> str:
-    """What stands for code and weights of the cell's activation and model that are a user's."""
-    activation, model = ACTIVATIONS.choose(cell.activation).entry, MODELS.choose(cell.model)
-    parts = [activation.sha256, model.entry.code]
-    if model.entry.code and not cell.fresh:
-        dataset, pca = datasets.load(cell.dataset, machine.data_dir), cell.preparation.pca
-        shape = (pca,) if pca else dataset.shape
-        parts.append(model.entry.loaded(shape, len(dataset.classes), model.parameters))
-    return " ".join(filter(None, parts))
+def _passes(stack: Stack, data: Data) -> list[Sequence[Cell]]:
+    """The cells of each pass: the most steps first, validation parts of one size together."""
+
+    def n_steps(cell: Cell) -> int:
+        return steps(len(data[cell].y_train), cell.recipe)
+
+    def n_validation(cell: Cell) -> int:
+        return len(data[cell].y_test) if cell.split.validation else 0
+
+    # A short cell leaves the pass at its end, so that the first cells of a stack are what goes on.
+    ordered = sorted(stack.cells, key=n_steps, reverse=True)
+    passes: list[Sequence[Cell]] = []
+    for cells in grouped(ordered, n_validation).values():
+        passes += divided(cells, stack.n_parallel)
+    return passes
 
 
-def passes(cells: Sequence[Cell], one_pass: Passed) -> list[RunResult]:
+def fit_splitting_on_failure(cells: Sequence[Cell], one_pass: OnePass) -> list[RunResult]:
     """Train the cells in one pass; in smaller ones where they do not stack or memory ends."""
     try:
         return one_pass(cells)
@@ -148,91 +149,121 @@ def passes(cells: Sequence[Cell], one_pass: Passed) -> list[RunResult]:
         if len(cells) == 1:
             return [lost(cells[0], "out of memory")]
         smaller = divided(cells, 2)
+    # Outside of the handlers, whose exception still holds the tensors of the pass that failed.
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    return [result for part in smaller for result in passes(part, one_pass)]
+    results: list[RunResult] = []
+    for part in smaller:
+        results += fit_splitting_on_failure(part, one_pass)
+    return results
+
+
+# --- one pass -------------------------------------------------------------------------------------
 
 
 def _fit(
     cells: Sequence[Cell],
-    data: Mapping[Cell, Tensors],
+    data: Data,
     machine: Machine,
     weights: io.BytesIO | None,
     checkpoint: Checkpoint,
 ) -> list[RunResult]:
-    shape, bf16 = tuple(data[cells[0]].x_train.shape[1:]), machine.dtype == "bf16"
-    networks = Networks([build(cell, shape, machine) for cell in cells], bf16, own_seed(cells[0]))
-    examples = Examples.of([data[c].x_train for c in cells], [data[c].y_train for c in cells])
-    if networks.stacked:
-        if networks.buffers and len(set(examples.sizes)) > 1:
-            even = grouped(cells, lambda cell: len(data[cell].y_train)).values()
-            why = "padding would count in the statistics of batch normalisation"
-            raise CannotStack(why, list(even))
-        networks.probe(examples.x[:2].expand(len(cells), *examples.x[:2].shape))
+    """Train the cells in one pass; raises CannotStack where they have none."""
+    bf16 = machine.dtype == "bf16"
+    networks = _built(cells, data, machine)
     curves = train(cells, networks, parts({cell: data[cell] for cell in cells}), checkpoint)
     seconds = checkpoint.seconds / len(cells)
-    networks.settle()
+    networks.write_back()
     last = list(data)[-1]
     if weights is not None and last in cells:
-        weights.seek(0)
+        weights.seek(0)  # a trial of another rate may have written, too
         weights.truncate()
         torch.save(layers.own_state(networks.modules[cells.index(last)]), weights)
-    results = {
-        cell: RunResult(
+    here = dataclasses.replace(environment(machine), stack=len(cells))
+    n_parameters = layers.parameter_count(networks.modules[0])
+    results: dict[Cell, RunResult] = {}
+    for cell, curve in zip(cells, curves, strict=True):
+        results[cell] = RunResult(
             cell=cell,
-            environment=dataclasses.replace(environment(machine), stack=len(cells)),
+            environment=here,
             n_train=len(data[cell].y_train),
             n_test=len(data[cell].y_test),
-            parameters=layers.parameter_count(networks.modules[0]),
+            parameters=n_parameters,
             seconds=seconds,
             curve=curve,
             failed=diverged(curve),
         )
-        for cell, curve in zip(cells, curves, strict=True)
-    }
+    # Without those that diverged, whose counts would be of no use, and never padded: scores are of
+    # examples, each counted once.
     modules = dict(zip(cells, networks.modules, strict=True))
-    done = [cell for cell in cells if not results[cell].failed]
-    for same in grouped(done, lambda cell: (results[cell].n_train, results[cell].n_test)).values():
+    for same in _same_sizes(results.values()):
+        together = [result.cell for result in same]
         evaluated = evaluate(
-            [results[cell] for cell in same],
-            Networks([modules[cell] for cell in same], bf16, own_seed(same[0])),
-            [data[cell] for cell in same],
+            same,
+            Networks([modules[cell] for cell in together], bf16, own_seed(together[0])),
+            [data[cell] for cell in together],
         )
         results.update({result.cell: result for result in evaluated})
     return [results[cell] for cell in cells]
 
 
+def _built(cells: Sequence[Cell], data: Data, machine: Machine) -> Networks:
+    """The cells' networks; raises CannotStack where they have no vectorised pass."""
+    shape = tuple(data[cells[0]].x_train.shape[1:])
+    modules = [build(cell, shape, machine) for cell in cells]
+    networks = Networks(
+        modules,
+        bf16=machine.dtype == "bf16",
+        seed=own_seed(cells[0]),
+        foreign=uses_foreign_code(cells[0]),
+    )
+    if not networks.stacked:
+        return networks
+    by_size = grouped(cells, lambda cell: len(data[cell].y_train))
+    if networks.buffers and len(by_size) > 1:
+        why = "padding would count in the statistics of batch normalisation"
+        raise CannotStack(why, list(by_size.values()))
+    examples = Examples.of([data[c].x_train for c in cells], [data[c].y_train for c in cells])
+    first = examples.x[:2]
+    networks.probe(first.expand(len(cells), *first.shape))
+    return networks
+
+
+def _same_sizes(results: Iterable[RunResult]) -> list[list[RunResult]]:
+    """The results that did not fail, those with as many examples together."""
+    succeeded = [result for result in results if not result.failed]
+    by_size = grouped(succeeded, lambda result: (result.n_train, result.n_test))
+    return list(by_size.values())
+
+
 @lru_cache
 def warm_up(device: str, optimizer: str) -> None:
-    """One step of the smallest network, so that no cell's seconds hold what torch does but once."""
+    """Take a step of the smallest network: what torch does but once is in no cell's seconds."""
     layer = nn.Linear(1, 1, device=device)
     layer(torch.ones(1, 1, device=device)).sum().backward()
     OPTIMIZERS.choose(optimizer)(layer.parameters(), 0.001, 0.0).step()
 
 
+# --- scores and counts ----------------------------------------------------------------------------
+
+
 def evaluate(
-    results: Sequence[RunResult], networks: Networks, data: Sequence[Tensors]
+    results: Sequence[RunResult],
+    networks: Networks,
+    data: Sequence[Tensors],
 ) -> list[RunResult]:
     """Add scores, confusion matrices and neuron counts; every cell has as many examples."""
     head = HEADS.choose(results[0].cell.head)
-    counters = [
-        Counter(layer, len(results), act.units, data[0].x_train.device)
-        for layer, act in layers.activations(networks.modules[0])
-        if act.counted
-    ]
-    tested = Examples.of([d.x_test for d in data], [d.y_test for d in data])
-    trained = Examples.of([d.x_train for d in data], [d.y_train for d in data])
+    counters = _counters(networks, len(results), data[0].x_train.device)
+    tested = Examples.of([part.x_test for part in data], [part.y_test for part in data])
+    trained = Examples.of([part.x_train for part in data], [part.y_train for part in data])
     test = predict(networks, head, tested, [])
     training = predict(networks, head, trained, counters)
     figures = {name: metric.function(test).tolist() for name, metric in METRICS.items()}
-    figures |= {
-        f"train_{name}": METRICS[name].function(training).tolist() for name in ("accuracy", "loss")
-    }
+    for name in ("accuracy", "loss"):
+        figures[f"train_{name}"] = METRICS[name].function(training).tolist()
     for name in results[0].cell.perturbations:
-        figures[f"accuracy {name}"] = [
-            withstood(result.cell, name, module, part)
-            for result, module, part in zip(results, networks.modules, data, strict=True)
-        ]
+        figures[f"accuracy {name}"] = _perturbed_accuracies(results, networks, data, name)
     if not head.entry.silent:
         figures["silent"] = [math.nan] * len(results)
     by_layer = [counter.counts() for counter in counters]
@@ -243,18 +274,44 @@ def evaluate(
             failed = "diverged: the loss is not finite after training"
             evaluated.append(dataclasses.replace(result, failed=failed))
             continue
+        confusion = test.confusion[number].tolist()
         evaluated.append(
             dataclasses.replace(
                 result,
                 scores=scores,
-                confusion=tuple(tuple(map(int, row)) for row in test.confusion[number].tolist()),
+                confusion=tuple(_integers(row) for row in confusion),
                 layers=tuple(counts[number] for counts in by_layer),
             )
         )
     return evaluated
 
 
-def withstood(cell: Cell, name: str, network: nn.Module, data: Tensors) -> float:
+def _integers(row: Sequence[float]) -> tuple[int, ...]:
+    return tuple(map(int, row))
+
+
+def _counters(networks: Networks, cells: int, device: torch.device) -> list[Counter]:
+    """A neuron counter for every activation that is called in evaluation."""
+    counters = []
+    for layer, act in layers.activations(networks.modules[0]):
+        if act.counted:
+            counters.append(Counter(layer, cells, act.units, device))
+    return counters
+
+
+def _perturbed_accuracies(
+    results: Sequence[RunResult],
+    networks: Networks,
+    data: Sequence[Tensors],
+    name: str,
+) -> list[float]:
+    accuracies = []
+    for result, module, part in zip(results, networks.modules, data, strict=True):
+        accuracies.append(perturbed_accuracy(result.cell, name, module, part))
+    return accuracies
+
+
+def perturbed_accuracy(cell: Cell, name: str, network: nn.Module, data: Tensors) -> float:
     """The accuracy of a trained cell on perturbed test inputs."""
     x = perturbations.perturbed(cell, name, data.x_train, data.x_test)
     examples = Examples.of([x], [data.y_test])
@@ -269,56 +326,43 @@ def defined(figure: float) -> float | None:
 
 
 def own_seed(cell: Cell) -> int | None:
-    """What a user's own code draws in evaluation follows from; None where there is no such code."""
-    return seeds.stream(cell, "evaluation").initial_seed() if foreign(cell) else None
+    """The seed of what a user's own code draws in evaluation; None where there is no such code."""
+    if not uses_foreign_code(cell):
+        return None
+    return seeds.stream(cell, "evaluation").initial_seed()
 
 
-def build(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
-    """The cell's network with its initial weights, for examples of `shape`."""
-    network = skeleton(cell, shape, datasets.load(cell.dataset, machine.data_dir))
-    network = network.to(getattr(torch, machine.storage))
-    if not MODELS.choose(cell.model).entry.code:
-        try:
-            network = network.to_empty(device="cpu")
-        except RuntimeError as error:
-            count = layers.parameter_count(network)
-            raise BadValue(f"--model {cell.model}: no memory for {count} parameters") from error
-        weights.reset_norms(network)
-    if cell.fresh:
-        weights.redraw(network, seeds.stream(cell, "network"))
-    bias = HEADS.choose(cell.head).entry.bias
-    weights.initialise(network, seeds.stream(cell, "weights"), output_bias=bias, init=cell.init)
-    dtype = getattr(torch, machine.storage)  # a user's own module comes in its own
-    layout: Any = {}
-    if MODELS.choose(cell.model).entry.any_layout and layers.narrowest(network) >= NARROW:
-        layout = {"memory_format": torch.channels_last}  # faster convolutions
-    return network.to(machine.device, dtype, **layout)
+# --- what decides a number besides the cell -------------------------------------------------------
 
 
-def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
-    """The cell's network, its weights without memory; raises BadValue where none can be built.
+def context(cell: Cell, machine: Machine) -> Context:
+    """Everything besides the cell that decides its numbers on this machine."""
+    return Context(
+        engine=ENGINE,
+        torch=torch.__version__,
+        device=machine.device.split(":")[0],
+        threads=machine.threads,
+        dtype=machine.dtype,
+        data=datasets.fingerprint(cell.dataset, machine.data_dir),
+        code=code(cell, machine),
+    )
 
-    That of code which is not relubench's begins as that code says, drawn from the cell's stream.
-    """
-    activation, classes = ACTIVATIONS.choose(cell.activation), len(dataset.classes)
-    try:
-        model = MODELS.choose(cell.model)
-        if cell.match_parameters:
-            model = matching.narrowed(cell.model, cell.activation, tuple(shape), classes)
-        where = torch.device("cpu") if model.entry.code else undrawn.weightless()
-        with layers.drawing_from(seeds.stream(cell, "network")), where:
-            axis = {} if cell.unit_axis is None else {"unit_axis": cell.unit_axis}
-            network: nn.Module = model(shape, classes, activation, **axis)
-    except (RuntimeError, TypeError, MemoryError) as error:
-        if MODELS.choose(cell.model).entry.code:
-            raise OwnCodeError(f"{cell.model} cannot be built: {brief(error)}") from error
-        # what torch says of sizes beyond its integers
-        raise BadValue(f"--model {cell.model} is too large to be built") from error
-    return network
+
+def code(cell: Cell, machine: Machine) -> str:
+    """The digests of the code and weights of an activation and a model that are a user's."""
+    activation = ACTIVATIONS.choose(cell.activation).entry
+    model = MODELS.choose(cell.model)
+    digests = [activation.sha256, model.entry.code]
+    if model.entry.code and not cell.fresh:
+        dataset = datasets.load(cell.dataset, machine.data_dir)
+        pca = cell.preparation.pca
+        shape = (pca,) if pca else dataset.shape
+        digests.append(model.entry.loaded(shape, len(dataset.classes), model.parameters))
+    return " ".join(filter(None, digests))
 
 
 def environment(machine: Machine) -> Environment:
-    """What else decides a number here."""
+    """The record in a result of where it was trained, in a pass of its own."""
     return Environment(
         relubench=__version__,
         torch=torch.__version__,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +15,8 @@ from relubench.datasets import Dataset, folds, preprocessing
 from relubench.plan import Cell, Machine, Preparation
 
 VALIDATION = 0.1  # share of the training part
+
+Pair = tuple[Tensor, Tensor]  # inputs and classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,17 +45,34 @@ class Examples:
 
     @classmethod
     def of(cls, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> Examples:
-        """The cells' inputs and classes as one; cells with the very same tensors share them."""
-        parts = {id(x): (x, y) for x, y in zip(xs, ys, strict=True)}
-        lengths = [len(x) for x, _ in parts.values()]
-        first = dict(zip(parts, itertools.accumulate(lengths, initial=0), strict=False))
-        x, y = map(_joined, zip(*parts.values(), strict=True))
-        return cls(x, y, [first[id(x)] for x in xs], [len(x) for x in xs])
+        """Join the cells' inputs and classes; cells with the very same tensors share them.
+
+        "The very same" is by identity, `id(x)`: to compare numbers would take longer than a short
+        training. That cells with equal rows have the same tensors hangs on two things elsewhere:
+        `tensors` below keeps the last two row sets (lru_cache), and the plan has the seeds inside
+        the folds, so that at most two row sets are met in turn. With another order, or a smaller
+        cache, the figures stay and the memory multiplies by the cells of a stack.
+        """
+        parts: dict[int, Pair] = {}
+        first: dict[int, int] = {}
+        end = 0
+        for x, y in zip(xs, ys, strict=True):
+            if id(x) not in parts:
+                parts[id(x)] = x, y
+                first[id(x)] = end
+                end += len(x)
+        return cls(
+            x=_joined([x for x, _ in parts.values()]),
+            y=_joined([y for _, y in parts.values()]),
+            first=[first[id(x)] for x in xs],
+            sizes=[len(x) for x in xs],
+        )
 
     def rows(self, orders: Sequence[Tensor]) -> Tensor:
         """(cells, most examples): the rows of `x` for each cell's order; a short one is padded."""
         first = torch.tensor(self.first).unsqueeze(1)
-        return nn.utils.rnn.pad_sequence(list(orders), batch_first=True) + first
+        padded = nn.utils.rnn.pad_sequence(list(orders), batch_first=True)
+        return padded + first
 
     def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and classes at `rows` (cells, batch), each (cells, batch, …)."""
@@ -66,6 +84,7 @@ class Examples:
         """(cells, most examples): 1 for an example, 0 for padding; None where nothing is padded."""
         if len(set(self.sizes)) == 1:
             return None
+        # Numbers, not a mask: an example's loss times 0 has a gradient of 0.
         sizes = torch.tensor(self.sizes, device=self.x.device).unsqueeze(1)
         columns = torch.arange(max(self.sizes), device=self.x.device)
         return (columns < sizes).to(self.x.dtype)
@@ -73,39 +92,39 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What is learned from for as many epochs as the recipe has, and what is scored after each."""
+    """Examples to learn from for the recipe's epochs, and examples to score after each."""
 
     examples: Examples
     held_out: Examples | None = None
 
 
 def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
-    """What the networks of some cells learn from, one after the other.
+    """Yield what the networks of some cells learn from, one part after the other.
 
-    That is the training part; where weights are carried from fold to fold, it is cut in folds
+    Usually one, the training part; where weights are carried from fold to fold, it is cut in folds
     after all preparation, as it was published.
     """
     split = next(iter(data)).split
     if not split.carried:
-        held_out = _of([(d.x_test, d.y_test) for d in data.values()]) if split.validation else None
-        yield Part(_of([(d.x_train, d.y_train) for d in data.values()]), held_out)
+        held_out = None
+        if split.validation:
+            held_out = _of([(tensors.x_test, tensors.y_test) for tensors in data.values()])
+        training = _of([(tensors.x_train, tensors.y_train) for tensors in data.values()])
+        yield Part(training, held_out)
         return
     for fold in range(split.folds or 0):
-        cuts = [_cut(cell, part, fold) for cell, part in data.items()]
+        cuts = [_cut(cell, tensors, fold) for cell, tensors in data.items()]
         yield Part(_of([learned for learned, _ in cuts]), _of([held for _, held in cuts]))
 
 
-Pair = tuple[Tensor, Tensor]
-
-
-def _cut(cell: Cell, part: Tensors, fold: int) -> tuple[Pair, Pair]:
+def _cut(cell: Cell, data: Tensors, fold: int) -> tuple[Pair, Pair]:
     """Inputs and classes of a fold of the training part: what is learned, what is held out."""
-    y = part.y_train.cpu().numpy()
+    y = data.y_train.cpu().numpy()
     rows = folds.stratified(y, cell.split.folds or 0, fold, seeds.folds(cell))
-    learned, held = (torch.as_tensor(each, device=part.y_train.device) for each in rows)
+    learned, held_out = (torch.as_tensor(part, device=data.y_train.device) for part in rows)
     return (
-        (part.x_train[learned], part.y_train[learned]),
-        (part.x_train[held], part.y_train[held]),
+        (data.x_train[learned], data.y_train[learned]),
+        (data.x_train[held_out], data.y_train[held_out]),
     )
 
 
@@ -114,7 +133,9 @@ def _of(pairs: Sequence[Pair]) -> Examples:
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat(list(parts))
 
 
 def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
@@ -125,7 +146,9 @@ def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
     A validation part is drawn from what would train, and what would test is in neither. Where a
     dataset has groups, none is in two parts.
     """
-    y, groups, fold = dataset.y[: dataset.n_train], dataset.groups, cell.split.fold
+    y = dataset.y[: dataset.n_train]
+    groups = dataset.groups
+    fold = cell.split.fold
     if cell.split.folds and fold is not None:
         train, test = folds.stratified(y, cell.split.folds, fold, seeds.folds(cell), groups)
     elif dataset.n_test:
@@ -136,30 +159,36 @@ def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
     if limit and limit < len(train):
         train = train[folds.sample(y[train], limit, seeds.limit(cell))]
     if cell.split.validation:
-        own = None if groups is None else groups[train]
-        learned, held_out = folds.holdout(y[train], seeds.validation(cell), VALIDATION, own)
+        own_groups = None if groups is None else groups[train]
+        draws = seeds.validation(cell)
+        learned, held_out = folds.holdout(y[train], draws, VALIDATION, own_groups)
         return train[learned], train[held_out]
     return train, test
 
 
 def tensors(cell: Cell, machine: Machine) -> Tensors:
-    """The cell's prepared data on the machine's device."""
+    """Prepare the cell's data on the machine's device; cells with the same rows get the same."""
     dataset = datasets.load(cell.dataset, machine.data_dir)
     train, test = split(cell, dataset)
     rows = train.tobytes(), test.tobytes()
     return _tensors(cell.dataset, rows, cell.preparation, machine)
 
 
+# Small, since it keeps whole datasets, and large enough for the plan's order: see Examples.of.
 @lru_cache(maxsize=2)
 def _tensors(
-    name: str, rows: tuple[bytes, bytes], preparation: Preparation, machine: Machine
+    name: str,
+    rows: tuple[bytes, bytes],
+    preparation: Preparation,
+    machine: Machine,
 ) -> Tensors:
     dataset = datasets.load(name, machine.data_dir)
     train, test = (np.frombuffer(part, dtype=np.int64) for part in rows)
     x_train, x_test = preprocessing.prepare(dataset.x, train, test, preparation, dataset.encode)
+    dtype = getattr(torch, machine.storage)
 
     def inputs(x: preprocessing.Inputs) -> Tensor:
-        return torch.as_tensor(x, dtype=getattr(torch, machine.storage), device=machine.device)
+        return torch.as_tensor(x, dtype=dtype, device=machine.device)
 
     def classes(part: folds.Rows) -> Tensor:
         return torch.as_tensor(dataset.y[part], device=machine.device)

@@ -1,4 +1,4 @@
-"""Heads: what a network's outputs mean.
+"""Heads: output layers, from a network's outputs to log-probabilities.
 
 A head turns outputs (…, classes) into log-probabilities of the same shape. Its loss is their
 negative log-likelihood, its decision the largest of them.

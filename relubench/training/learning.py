@@ -1,7 +1,30 @@
 """The one training loop.
 
-Everything in it carries the pass's cells in its first dimension, and no cell's gradient depends on
-another cell, so that it reads the same for one cell and for many.
+For one cell it is equivalent to these twelve lines, and tests/test_engine.py holds it to them:
+
+    stream = seeds.stream(cell, "batches")
+    for epoch in range(recipe.epochs):
+        losses = 0.0
+        for rows in torch.randperm(len(y), generator=stream).split(recipe.batch_size):
+            x_batch, y_batch = augment(x[rows]), y[rows]
+            loss = cross_entropy(network(x_batch), y_batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses += loss.item() * len(rows)
+        curve.append(losses / len(y))
+    return curve
+
+It is faster in five ways, none of which any number may show:
+
+    vectorised stack   cells share one pass, the cells in the first dimension (networks, vmap)
+    layered pass       plain layers of a stack are one batched product each, without vmap (networks)
+    step groups        cells with fewer steps per epoch stop earlier in one optimizer (step_groups)
+    parallel passes    parts of a stack train side by side in threads (parallel, engine)
+    replayed steps     the step's kernels alone: recorded on a CPU (recorded_step), a CUDA graph on
+                       a GPU (cuda_graph)
+
+No cell's gradient depends on another cell, so that the loop reads the same for one and for many.
 """
 
 from __future__ import annotations
@@ -10,7 +33,6 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,15 +46,15 @@ from relubench.plan import Cell, Recipe
 from relubench.results import Epoch
 from relubench.training.augmentations import Augment
 from relubench.training.checkpoints import Checkpoint
-from relubench.training.cuda_graph import Captured
+from relubench.training.cuda_graph import GraphedStep
 from relubench.training.examples import Examples, Part
 from relubench.training.heads import HEADS
 from relubench.training.networks import Networks
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.prediction import predict
-from relubench.training.recorded_step import PLAIN, Recorded, Step
+from relubench.training.recorded_step import WARMUP_STEPS, RecordedStep, Step
 from relubench.training.states import State
-from relubench.training.step_groups import Paces
+from relubench.training.step_groups import StepGroups
 
 
 def train(
@@ -52,11 +74,14 @@ def train(
     learner = Learner(cells, networks, first.examples.sizes)
     checkpoint = checkpoint or Checkpoint(None)
     checkpoint.resume(learner.state)
-    learner.paces.restored()
+    # The optimizer's padded copies were made before the checkpoint's weights came.
+    learner.step_groups.refresh_copies()
     for number, part in enumerate(chain([first], parts), 1):
-        take = learner.step_on(part.examples)
-        while learner.epochs < number * cells[0].recipe.epochs and not learner.lost:
-            learner.learn(part, take)
+        step = learner.step_on(part.examples)
+        end = number * cells[0].recipe.epochs
+        while learner.epochs < end and not learner.all_diverged:
+            learner.learn(part, step)
+            # Weights that are no longer finite would diverge again: the state before is worth more.
             if checkpoint.due and learner.state.sound:
                 checkpoint.save(learner.state.save())
     return [tuple(curve) for curve in learner.curves]
@@ -66,96 +91,131 @@ class Learner:
     """Networks that learn, with all that changes as they do.
 
     sizes         how many examples each cell begins to learn from
-    most          epochs in all
+    total_epochs  of the whole training, over all its parts
     foreign       whether code that is not relubench's takes part, whose steps may differ
     losses, hits  (cells,): sums over the examples of an epoch
     """
 
     def __init__(self, cells: Sequence[Cell], networks: Networks, sizes: Sequence[int]) -> None:
-        self.recipe, self.networks = cells[0].recipe, networks
-        carried = cells[0].split.folds if cells[0].split.carried else None
-        self.most = self.recipe.epochs * (carried or 1)
+        self.recipe = cells[0].recipe
+        self.networks = networks
+        split = cells[0].split
+        n_parts = (split.folds or 1) if split.carried else 1
+        self.total_epochs = self.recipe.epochs * n_parts
         self.head = HEADS.choose(cells[0].head)
-        self.foreign = foreign(cells[0])
+        self.foreign = uses_foreign_code(cells[0])
         self.device: torch.device = next(iter(networks.parameters.values())).device
-        self.paces = Paces(networks, [steps(n, self.recipe) for n in sizes])
+        self.step_groups = StepGroups(networks, [steps(size, self.recipe) for size in sizes])
         self.optimizer = self._optimizer()
-        self.orders = [seeds.stream(cell, "batches") for cell in cells]
-        self.drawn = [seeds.stream(cell, "global noise") for cell in cells]
-        self.augment, self.noise = Augment(cells), Keys(cells, networks.noisy)
+        self.order_streams = [seeds.stream(cell, "batches") for cell in cells]
+        self.global_streams = [seeds.stream(cell, "global noise") for cell in cells]
+        self.augment = Augment(cells)
+        self.noise = NoiseKeys(cells, networks.noisy)
         networks.train(True)
+        # On the device and summed there: to read a loss after every step would wait for it.
         self.losses = torch.zeros(len(cells), dtype=exact(self.device), device=self.device)
         self.hits = torch.zeros_like(self.losses)
         self.curves: list[list[Epoch]] = [[] for _ in cells]
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        groups = layers.parameter_groups(self.paces.parameters, self.recipe.weight_decay)
+        decay = self.recipe.weight_decay
+        groups = layers.parameter_groups(self.step_groups.parameters, decay)
         make = OPTIMIZERS.choose(self.recipe.optimizer)
-        optimizer: torch.optim.Optimizer = make(groups, self.recipe.lr, self.recipe.weight_decay)
-        for group in optimizer.param_groups if self.device.type == "cuda" else ():
-            group.update({"capturable": True} if "capturable" in group else {})
+        optimizer: torch.optim.Optimizer = make(groups, self.recipe.lr, decay)
+        if self.device.type == "cuda":
+            for group in optimizer.param_groups:
+                if "capturable" in group:
+                    group["capturable"] = True  # its step count stays on the GPU
         return optimizer
 
     @property
     def state(self) -> State:
-        """What an unfinished training goes on from."""
-        streams = [*self.orders, *self.drawn, *self.augment.streams, *self.noise.streams]
-        return State(self.networks, self.optimizer, streams, self.curves, self.most)
+        """Everything that an unfinished training goes on from."""
+        return State(
+            networks=self.networks,
+            optimizer=self.optimizer,
+            streams=[
+                *self.order_streams,
+                *self.global_streams,
+                *self.augment.streams,
+                *self.noise.streams,
+            ],
+            curves=self.curves,
+            epochs=self.total_epochs,
+        )
 
     @property
     def epochs(self) -> int:
-        """How many are over."""
+        """Epochs finished so far."""
         return max(map(len, self.curves))
 
     @property
-    def lost(self) -> bool:
+    def all_diverged(self) -> bool:
         """Whether every cell has diverged."""
         return all(diverged(curve) for curve in self.curves)
 
-    def step_on(self, examples: Examples, plain: int = PLAIN) -> Step:
+    def step_on(self, examples: Examples, warmup_steps: int = WARMUP_STEPS) -> Step:
         """The step for batches of these examples, replayed where that is possible.
 
-        On a CPU that is after `plain` of them, and not with a user's own code or a library's model,
-        which may change from step to step.
+        On a CPU that is after `warmup_steps` of them. A user's own code and a library's model may
+        change from step to step, and are never recorded.
         """
         step: Step = partial(self.step, examples)
         if self.device.type == "cuda":
-            step = Captured(step)
+            step = GraphedStep(step)
         elif self.device.type == "cpu" and not self.foreign:
-            step = Recorded(step, plain)
-        return partial(self._seeded, step) if self.foreign and not self.networks.stacked else step
+            step = RecordedStep(step, warmup_steps)
+        if self.foreign and not self.networks.stacked:
+            return partial(self._seeded, step)
+        return step
 
     def _seeded(self, step: Step, *inputs: Tensor) -> None:
-        """A step of code that may draw from torch's global generator: what it draws is the cell's.
+        """Take a step of code that may draw from torch's global generator, by the cell's stream.
 
-        It has no vectorised pass where it does.
+        Code that draws there has no vectorised pass.
         """
-        number = int(torch.randint(2**62, (), generator=self.drawn[0]))
-        with layers.drawing_after(number, self.device):
+        number = torch.randint(2**62, (), generator=self.global_streams[0])
+        with layers.drawing_after(int(number), self.device):
             step(*inputs)
 
     def learn(self, part: Part, take: Step) -> None:
-        """An epoch: `take` a step for every batch, then add to the curves."""
-        examples, weights = part.examples, part.examples.weights()
-        orders = [
-            torch.randperm(n, generator=stream)
-            for n, stream in zip(examples.sizes, self.orders, strict=True)
-        ]
-        rows = examples.rows(orders).to(self.device)
-        draws = self.augment.draw(examples.sizes).to(self.device)
-        keys = self.noise.draw([steps(n, self.recipe) for n in examples.sizes]).to(self.device)
-        self.losses.zero_(), self.hits.zero_()
-        for begin in range(0, rows.shape[1], self.recipe.batch_size):
-            learning = [n for n in examples.sizes if n > begin]
+        """Learn for an epoch: `take` a step for every batch, then add to the curves."""
+        examples = part.examples
+        weights = examples.weights()
+        # Drawn for the epoch at once: steps that draw could be neither recorded nor captured.
+        rows, draws, keys = self._draws(examples)
+        self.losses.zero_()
+        self.hits.zero_()
+        for number, begin in enumerate(range(0, rows.shape[1], self.recipe.batch_size)):
             end = begin + self.recipe.batch_size
+            learning = [size for size in examples.sizes if size > begin]  # the first cells
             batch = slice(len(learning)), slice(begin, end)
-            padded = [] if weights is None or end <= min(learning) else [weights[batch]]
-            step = begin // self.recipe.batch_size
-            take(rows[batch], draws[batch], keys[: len(learning), step], *padded)
+            # Whole batches go without weights: a product with ones costs time in every step.
+            padded = weights is not None and end > min(learning)
+            batch_weights = [weights[batch]] if weights is not None and padded else []
+            take(rows[batch], draws[batch], keys[: len(learning), number], *batch_weights)
         self._extend(examples.sizes, self._accuracies(part.held_out))
 
+    def _draws(self, examples: Examples) -> tuple[Tensor, Tensor, Tensor]:
+        """Everything random of an epoch, on the device: rows, augmentations, keys of noise."""
+        # On the CPU, each from its cell's stream: the same order on every device, in any company.
+        orders = []
+        for size, stream in zip(examples.sizes, self.order_streams, strict=True):
+            orders.append(torch.randperm(size, generator=stream))
+        n_steps = [steps(size, self.recipe) for size in examples.sizes]
+        return (
+            examples.rows(orders).to(self.device),
+            self.augment.draw(examples.sizes).to(self.device),
+            self.noise.draw(n_steps).to(self.device),
+        )
+
     def step(
-        self, examples: Examples, rows: Tensor, draws: Tensor, keys: Tensor, *weights: Tensor
+        self,
+        examples: Examples,
+        rows: Tensor,
+        draws: Tensor,
+        keys: Tensor,
+        *weights: Tensor,
     ) -> None:
         """Learn from one batch: rows of `examples`, what is drawn for it, weights if padded.
 
@@ -163,90 +223,108 @@ class Learner:
         draws          (cells, batch, augmentations, 2)
         keys           (cells, noisy layers, 2)
         """
+        cells = len(rows)
+        networks = self.step_groups.leading[cells]
         x, y = examples.at(rows)  # (cells, batch, …)
-        leading = self.paces.leading[len(rows)]
-        log_p = self.head(leading(self.augment(x, draws), keys))  # (cells, batch, classes)
-        each = nn.functional.nll_loss(log_p.flatten(0, 1), y.flatten(), reduction="none")
-        loss = each.view_as(y)  # (cells, batch)
+        log_p = self.head(networks(self.augment(x, draws), keys))  # (cells, batch, classes)
+        losses = nn.functional.nll_loss(log_p.flatten(0, 1), y.flatten(), reduction="none")
+        loss = losses.view_as(y)  # (cells, batch)
         hit = log_p.detach().argmax(dim=-1) == y
-        count: Any = y.shape[1]
+        count: int | Tensor = y.shape[1]
         for weight in weights:
             loss, hit, count = loss * weight, hit * weight, weight.sum(dim=1)
         sums = loss.sum(dim=1)
-        for parameter in leading.parameters.values():
+        for parameter in networks.parameters.values():
             parameter.grad = None  # optimizer.zero_grad costs 30 µs more
-        sums.backward(torch.ones_like(sums) / count)  # that is, of every cell's mean
-        self.paces.graded(len(rows))
+        # That is, of every cell's mean; no loss depends on another cell's weights.
+        sums.backward(torch.ones_like(sums) / count)
+        self.step_groups.assign_gradients(cells)
         self.optimizer.step()
-        self.paces.stepped(len(rows))
-        self.losses[: len(rows)].add_(sums.detach())
-        self.hits[: len(rows)].add_(hit.sum(dim=1))
+        self.step_groups.copy_back(cells)
+        self.losses[:cells].add_(sums.detach())
+        self.hits[:cells].add_(hit.sum(dim=1))
 
     def _accuracies(self, examples: Examples | None) -> Sequence[float | None]:
-        """Every cell's accuracy on examples that it is not learning from; it goes on learning."""
+        """Accuracies on examples that the cells do not learn from; they go on learning."""
         if examples is None:
             return [None] * len(self.curves)
         prediction = predict(self.networks, self.head, examples, [])
         self.networks.train(True)
-        found: list[float] = METRICS["accuracy"].function(prediction).tolist()
-        return found
+        accuracies: list[float] = METRICS["accuracy"].function(prediction).tolist()
+        return accuracies
 
     def _extend(self, sizes: Sequence[int], held_out: Sequence[float | None]) -> None:
         """Add an epoch to the curve of every cell that has not diverged."""
-        figures = zip(self.losses.tolist(), self.hits.tolist(), sizes, held_out, strict=True)
-        for curve, (loss, hit, n, held) in zip(self.curves, figures, strict=True):
-            if not diverged(curve):
-                epoch = Epoch(loss=loss / n, accuracy=hit / n, held_out=held)
-                curve.append(epoch if math.isfinite(loss) else Epoch())
+        figures = zip(
+            self.curves,
+            self.losses.tolist(),
+            self.hits.tolist(),
+            sizes,
+            held_out,
+            strict=True,
+        )
+        for curve, loss, hits, size, accuracy in figures:
+            if diverged(curve):
+                continue
+            if math.isfinite(loss):
+                curve.append(Epoch(loss=loss / size, accuracy=hits / size, held_out=accuracy))
+            else:
+                curve.append(Epoch())
 
 
-class Keys:
-    """What noise follows from, step by step; each cell draws from streams of its own.
+class NoiseKeys:
+    """Keys of the noise of every step; each cell draws them from streams of its own.
 
-    They are two, so that a noisy activation gets the same dropout as another.
+    The streams are two, so that a noisy activation gets the same dropout as another.
+
+    counts  noisy activations, and dropouts
+    place   of a layer, among all activations and then all dropouts
     """
 
     def __init__(self, cells: Sequence[Cell], noisy: Sequence[nn.Module]) -> None:
-        self.dropouts = [isinstance(layer, layers.Dropout) for layer in noisy]
-        units = [number for number, dropout in enumerate(self.dropouts) if not dropout]
-        dropouts = [number for number, dropout in enumerate(self.dropouts) if dropout]
-        order = torch.tensor([*units, *dropouts], dtype=torch.int64)
-        self.place = order.argsort()  # of a layer, among all units and then all dropouts
-        self.counts = len(units), len(dropouts)
-        self.streams = [
-            seeds.stream(cell, purpose) for cell in cells for purpose in ("noise", "dropout")
-        ]
+        acts: list[int] = []
+        dropouts: list[int] = []
+        for number, layer in enumerate(noisy):
+            kind = dropouts if isinstance(layer, layers.Dropout) else acts
+            kind.append(number)
+        self.counts = len(acts), len(dropouts)
+        self.place = torch.tensor([*acts, *dropouts], dtype=torch.int64).argsort()
+        self.streams: list[torch.Generator] = []
+        for cell in cells:
+            self.streams += [seeds.stream(cell, "noise"), seeds.stream(cell, "dropout")]
 
-    def draw(self, steps: Sequence[int]) -> Tensor:
-        """(cells, steps, noisy layers, 2) for an epoch of so many steps; a short cell is padded."""
-        if not self.dropouts:
-            return torch.empty(len(steps), max(steps), 0, 2)
-        found = []
-        for which, number in enumerate(self.counts):
-            if not number:
-                continue
-            streams = self.streams[which::2]
-            drawn = [
-                noise.drawn((count, number, 2), stream)
-                for count, stream in zip(steps, streams, strict=True)
-            ]
-            found.append(torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True))
-        return noise.keys(torch.cat(found, dim=2)[:, :, self.place])
+    def draw(self, n_steps: Sequence[int]) -> Tensor:
+        """(cells, steps, noisy layers, 2): the keys of an epoch; a short cell is padded."""
+        if not any(self.counts):
+            return torch.empty(len(n_steps), max(n_steps), 0, 2)
+        drawn = []
+        for kind, count in enumerate(self.counts):
+            if count:
+                drawn.append(self._drawn(n_steps, count, self.streams[kind::2]))
+        return noise.keys(torch.cat(drawn, dim=2)[:, :, self.place])
+
+    @staticmethod
+    def _drawn(n_steps: Sequence[int], count: int, streams: Sequence[torch.Generator]) -> Tensor:
+        by_cell = []
+        for steps_of_cell, stream in zip(n_steps, streams, strict=True):
+            by_cell.append(noise.drawn((steps_of_cell, count, 2), stream))
+        return nn.utils.rnn.pad_sequence(by_cell, batch_first=True)
 
 
-def foreign(cell: Cell) -> bool:
-    """Whether code that is not relubench's takes part in a cell: its unit, or its model."""
-    unit, model = ACTIVATIONS.choose(cell.activation), MODELS.choose(cell.model)
-    return bool(unit.entry.sha256 or model.entry.code)
+def uses_foreign_code(cell: Cell) -> bool:
+    """Whether code that is not relubench's takes part in a cell: its activation, or its model."""
+    activation = ACTIVATIONS.choose(cell.activation).entry
+    model = MODELS.choose(cell.model).entry
+    return bool(activation.sha256 or model.code)
 
 
 def steps(examples: int, recipe: Recipe) -> int:
-    """How many steps an epoch takes."""
+    """Steps per epoch."""
     return math.ceil(examples / recipe.batch_size)
 
 
 def diverged(curve: Sequence[Epoch]) -> str | None:
-    """Why a cell with this learning curve failed, or None."""
+    """The reason why a cell with this learning curve failed, or None."""
     if curve and curve[-1].loss is None:
         return f"diverged: the loss is not finite in epoch {len(curve)}"
     return None

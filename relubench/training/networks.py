@@ -1,6 +1,6 @@
 """The networks of a stack's cells, called as one.
 
-One network is called as it is; several are one vectorised pass over stacked parameters (vmap).
+One network is called directly; several are one vectorised pass over stacked parameters (vmap).
 Every tensor that goes in or comes out has the cells in its first dimension.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp
 from torch.utils import _pytree as pytree
 
+from relubench.errors import out_of_memory
 from relubench.models.layers import (
-    LOOK,
+    ACTIVATION_OBSERVER,
     Act,
     Dropout,
     Noisy,
@@ -31,10 +33,15 @@ from relubench.models.layers import (
 )
 from relubench.plan import Cell
 
-# A layer, its parameters by its own name and the network's, and which of the noisy it holds.
-Layer = tuple[nn.Module, dict[str, str], list[int]]
+Call = Callable[[Tensor], Tensor]
 Keys = Sequence[Tensor]  # two for each layer that draws, the cells in their first dimension
-Pulled = Callable[[Callable[[Tensor], Tensor], Tensor], Any]  # as torch.func.vjp
+Pullback = Callable[[Call, Tensor], Any]  # as torch.func.vjp
+
+OWN_PACKAGES = {"torch", "relubench"}  # whose modules keep nothing between calls
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+BATCHED = 400  # multiplications from which torch gives a batched product to the BLAS library
+PROBING = Lock()  # the filters of warnings are those of all threads
+SLOW = "There is a performance drop"  # how torch says that an op has no batching rule
 
 
 class CannotStack(Exception):
@@ -48,10 +55,17 @@ class CannotStack(Exception):
         self.parts = parts
 
 
-KNOWN = {"torch", "relubench"}  # where modules come from that keep nothing between calls
-BATCHED = 400  # multiplications from which torch gives a batched product to the BLAS library
-PROBING = Lock()  # warnings' filters are those of all threads
-SLOW = "There is a performance drop"  # how torch says that an op has no batching rule
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer of a network that is called layer by layer.
+
+    names  its parameters: its own name of each, and the network's
+    noisy  the places of its noisy modules among the network's
+    """
+
+    module: nn.Module
+    names: Mapping[str, str]
+    noisy: Sequence[int]
 
 
 class Networks:
@@ -62,104 +76,129 @@ class Networks:
                 not do: a vectorised pass heeds it in some ops only)
     seed        of what code that is not relubench's may draw in evaluation from torch's global
                 generator; None: nothing draws from it
+    foreign     whether such code takes part
+    layers      to be called one by one; empty: the networks are called as a whole
+    places      what noise follows from, by shape: kept from pass to pass
     """
 
     def __init__(
-        self, modules: Sequence[nn.Module], bf16: bool = False, seed: int | None = None
+        self,
+        modules: Sequence[nn.Module],
+        bf16: bool = False,
+        seed: int | None = None,
+        foreign: bool = False,
     ) -> None:
-        self.modules, self.bf16, self.seed = list(modules), bf16, seed
+        self.modules = list(modules)
+        self.bf16 = bf16
+        self.seed = seed
+        network = self.modules[0]
         self.stacked = len(self.modules) > 1
+        self.foreign = foreign or not _is_own(network)
         self.layers: list[Layer] = []
-        self.noisy = noisy(self.modules[0])
-        self.dense = _least(self.modules[0])
+        self.noisy = noisy(network)
+        self.least_weights = _least_weights(network)
         self.places: dict[tuple[int, ...], Tensor] = {}
-        self.parameters: dict[str, Any] = dict(self.modules[0].named_parameters())
-        self.buffers = dict(self.modules[0].named_buffers())
+        self.parameters: dict[str, Tensor] = dict(network.named_parameters())
+        self.buffers: dict[str, Tensor] = dict(network.named_buffers())
         if self.stacked:
-            self.parameters = _stacked([dict(module.named_parameters()) for module in modules])
-            self.buffers = _stacked([dict(module.named_buffers()) for module in modules])
-        self.normalising = {  # statistics, scale and shift are never rounded to bfloat16
-            f"{path}.{name}"
-            for path, module in self.modules[0].named_modules()
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
-            for name, _ in module.named_parameters()
-        }
+            self.parameters = _stacked([dict(module.named_parameters()) for module in self.modules])
+            self.buffers = _stacked([dict(module.named_buffers()) for module in self.modules])
+        self.normalising = _normalising(network)
 
     def __call__(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
         """(cells, batch, …) to (cells, batch, classes).
 
         keys  (cells, noisy layers, 2): what noise follows from in this pass
         """
-        apart = () if keys is None or not self.noisy else keys.flatten(1).unbind(1)
+        by_layer: Keys = ()
+        if keys is not None and self.noisy:
+            by_layer = keys.flatten(1).unbind(1)
         parameters, x = self._cast(x)
         if self.layers:
-            outputs = self._layered(parameters, x, apart)
-        elif self._as_stacked(x):
-            first = {name: value.unsqueeze(0) for name, value in parameters.items()}
-            outputs = self._layered(first, x, apart, list(self._leaves(self.modules[0])))
+            outputs = self._layered(self.layers, parameters, x, by_layer)
+        elif self._as_stack_of_one(x):
+            stack_of_one = {name: value.unsqueeze(0) for name, value in parameters.items()}
+            layers = list(self._leaves(self.modules[0]))
+            outputs = self._layered(layers, stack_of_one, x, by_layer)
         else:
-            outputs = self._map(lambda call, x: call(x), parameters, x, apart)
+            outputs = self._map(_forward, parameters, x, by_layer)
         return outputs.float() if self.bf16 else outputs
 
-    def _cast(self, x: Tensor) -> tuple[dict[str, Any], Tensor]:
-        """Parameters and inputs as they are computed with."""
+    def _cast(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Parameters and inputs in the type that is computed in."""
         if not self.bf16:
             return self.parameters, x
-        parameters = {
-            name: value if name in self.normalising else value.bfloat16()
-            for name, value in self.parameters.items()
-        }
+        parameters = {}
+        for name, value in self.parameters.items():
+            parameters[name] = value if name in self.normalising else value.bfloat16()
         return parameters, x.bfloat16()
 
-    def _as_stacked(self, x: Tensor) -> bool:
+    # --- layer by layer
+
+    def _as_stack_of_one(self, x: Tensor) -> bool:
         """Whether one network alone is called as a stack of one, layer by layer.
 
         Of a few examples torch computes a batched product of small matrices in another way than a
         single one, to other last bits; a cell would notice its company.
         """
-        if self.stacked or not self.dense or x.device.type != "cpu":
+        if self.stacked or not self.least_weights or x.device.type != "cpu":
             return False
-        return x.shape[1] == 1 or x.shape[1] * self.dense < BATCHED
+        examples = x.shape[1]
+        return examples == 1 or examples * self.least_weights < BATCHED
 
     def _layered(
         self,
+        layers: Sequence[Layer],
         parameters: Mapping[str, Tensor],
         x: Tensor,
         keys: Keys,
-        layers: Sequence[Layer] = (),
     ) -> Tensor:
-        """All networks, layer by layer."""
-        for layer, names, drawing in layers or self.layers:
-            own = {own: parameters[name] for own, name in names.items()}
-            its = [keys[2 * number + which] for number in drawing if keys for which in (0, 1)]
-            x = self._side_by_side(layer, own, x, its)
+        """Call all networks, layer by layer."""
+        for layer in layers:
+            own = {name: parameters[full] for name, full in layer.names.items()}
+            own_keys: list[Tensor] = []
+            if keys:
+                for place in layer.noisy:
+                    own_keys += keys[2 * place : 2 * place + 2]
+            x = self._side_by_side(layer.module, own, x, own_keys)
         return x
 
     def _side_by_side(
-        self, layer: nn.Module, own: Mapping[str, Tensor], x: Tensor, keys: Keys
+        self,
+        layer: nn.Module,
+        parameters: Mapping[str, Tensor],
+        x: Tensor,
+        keys: Keys,
     ) -> Tensor:
-        """One layer of all networks: with vmap, or without its overhead where that is as good.
+        """Call one layer of all networks: with vmap, or without its overhead where that is as good.
 
-        Dense layers are one batched product; a layer without weights takes the examples of all
-        cells as one batch, and where every number goes its own way, as they come.
+        It is as good where no number of a cell can reach another cell:
         """
-        if type(layer) is nn.Linear and x.ndim == 3 and len(own) == 2:
-            return torch.baddbmm(own["bias"].unsqueeze(1), x, own["weight"].mT)
-        entry = layer.activation.entry if isinstance(layer, Act) and not own else None
-        catalogued = entry is not None and not entry.sha256
+        # - a dense layer with bias on rows is one batched product, to the bits of vmap's;
+        if type(layer) is nn.Linear and x.ndim == 3 and len(parameters) == 2:
+            return torch.baddbmm(parameters["bias"].unsqueeze(1), x, parameters["weight"].mT)
+        # - what has no parameters and draws nothing treats each example by itself, if relubench or
+        #   torch wrote it: a user's own activation may take means over what it believes one batch;
+        treats_examples_alike = isinstance(layer, nn.Flatten | nn.Identity)
+        elementwise = False
+        if isinstance(layer, Act):
+            entry = layer.activation.entry
+            treats_examples_alike = not entry.sha256
+            elementwise = entry.elementwise
         outputs: Tensor
-        if keys or not (catalogued or (isinstance(layer, nn.Flatten | nn.Identity) and not own)):
-            outputs = torch.vmap(partial(self._called, layer))(own, keys, x)
-        elif entry and entry.elementwise:
+        if keys or parameters or not treats_examples_alike:
+            outputs = torch.vmap(partial(self._called, layer))(parameters, keys, x)
+        # - an elementwise activation needs not even know which dimension holds the examples.
+        elif elementwise:
             outputs = layer(x)
         else:
             outputs = layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return outputs
 
-    def _called(self, layer: nn.Module, own: Any, keys: Keys, x: Tensor) -> Any:
-        """A module with other tensors than its own and with these keys."""
+    def _called(self, layer: nn.Module, parameters: Any, keys: Keys, x: Tensor) -> Any:
+        """Call a module with these parameters in the place of its own, and with these keys."""
         with self._drawing(keys, noisy(layer)):
-            return functional_call(layer, own, (x,))
+            return functional_call(layer, parameters, (x,))
 
     def _drawing(self, keys: Keys, layers: Sequence[Noisy]) -> AbstractContextManager[None]:
         return drawing_by(layers, keys, self.places) if keys else nullcontext()
@@ -169,33 +208,26 @@ class Networks:
         if type(module) is nn.Sequential:
             for name, child in module.named_children():
                 yield from self._leaves(child, f"{path}{name}.")
-        else:
-            names = {name: path + name for name, _ in module.named_parameters()}
-            names = {own: name for own, name in names.items() if name in self.parameters}
-            yield module, names, [self.noisy.index(each) for each in noisy(module)]
+            return
+        names = {}
+        for name, _ in module.named_parameters():
+            if path + name in self.parameters:
+                names[name] = path + name
+        places = [self.noisy.index(layer) for layer in noisy(module)]
+        yield Layer(module, names, places)
+
+    # --- as a whole
 
     def observe(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """The outputs, and for every Act its values and slopes, (cells, batch, units, …)."""
-        look = partial(_observe, self.modules[0], pulled=vjp if self.stacked else _pulled)
+        pullback = vjp if self.stacked else _autograd_vjp
+        look = partial(_observe, self.modules[0], pullback=pullback)
         outputs, seen = self._map(look, *self._cast(x))
         return outputs.float() if self.bf16 else outputs, seen
 
-    @property
-    def reentrant(self) -> bool:
-        """Whether threads may call it side by side: one network, whose modules keep nothing."""
-        modules = list(self.modules[0].modules())
-        own = any(isinstance(each, Act) and each.activation.entry.sha256 for each in modules)
-        return self._known and not own and not self.stacked and not self.bf16
-
-    @property
-    def _known(self) -> bool:
-        """Whether all modules are torch's or relubench's, which keep nothing between calls."""
-        kinds = {type(module).__module__.split(".")[0] for module in self.modules[0].modules()}
-        return kinds <= KNOWN
-
     def _map(
         self,
-        function: Callable[[Callable[[Tensor], Tensor], Tensor], Any],
+        function: Callable[[Call, Tensor], Any],
         parameters: Mapping[str, Tensor],
         x: Tensor,
         keys: Keys = (),
@@ -214,60 +246,104 @@ class Networks:
                 if "randomness" in str(error):  # of torch's global generator
                     raise CannotStack(str(error)) from error
                 raise
-        if self.bf16:
-            alone = one(parameters, {}, keys, x[0])
+        if self.bf16:  # the network's own parameters are not those that are computed with
+            result = one(parameters, {}, keys, x[0])
         else:
             with self._drawing(keys, self.noisy):
-                alone = function(network, x[0])
-        return pytree.tree_map(lambda tensor: tensor.unsqueeze(0), alone)
+                result = function(network, x[0])
+        return pytree.tree_map(lambda tensor: tensor.unsqueeze(0), result)
+
+    @property
+    def reentrant(self) -> bool:
+        """Whether threads may call it side by side: one network, whose modules keep nothing."""
+        own = self._own_modules and not _has_user_activation(self.modules[0])
+        return own and not self.stacked and not self.bf16
+
+    @property
+    def _own_modules(self) -> bool:
+        """Whether all modules are torch's or relubench's."""
+        return _is_own(self.modules[0])
 
     def train(self, learning: bool) -> None:
         """Switch to training or to evaluation."""
         self.modules[0].train(learning)
 
+    # --- can they be stacked
+
     def probe(self, x: Tensor) -> None:
         """Raise CannotStack where inputs such as `x` find no vectorised pass, or a slow one.
 
         Where a pass layer by layer gives the same, it is taken from here on. The statistics of
-        batch normalisation stay as they were.
+        batch normalisation stay as they were. Raises what is no matter of stacking: that memory
+        has run out, and faults of relubench's own.
         """
         self.layers = []
         kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        try:
-            if self._replaces_buffers(x):
-                raise CannotStack("it puts other tensors in the place of its buffers")
-            scope = drawing_after(0, x.device)
-            with PROBING, scope as drew, warnings.catch_warnings():
-                warnings.filterwarnings("error", message=SLOW)
-                keys = x.new_ones(len(x), len(self.noisy), 2, dtype=torch.int32)
-                self(x, keys).sum().backward()
-                self.train(False)  # no noise
-                with torch.no_grad():
-                    self.observe(x)
-                if drew():
-                    raise CannotStack("it draws from torch's global generator")
-        except Exception as error:  # a user's own unit may raise any; alone it shows if it is wrong
-            raise CannotStack(str(error)) from error
+        with self._refusing():
+            self._try(x)
         for parameter in self.parameters.values():
             parameter.grad = None
         for name, buffer in self.buffers.items():
             buffer.copy_(kept[name])
-        if self.buffers:
-            return
+        # Layer by layer nobody would update the statistics of batch normalisation.
+        if not self.buffers:
+            self._choose_layered(x)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Raise CannotStack for what says that there is no vectorised pass."""
+        try:
+            yield
+        except CannotStack:
+            raise
+        except Exception as error:
+            # Halving a stack is the remedy where memory ends, not training its cells alone.
+            if out_of_memory(error):
+                raise
+            # A user's own code may raise anything under vmap; alone it shows whether it is wrong.
+            if self.foreign or _is_about_vmap(error):
+                raise CannotStack(str(error)) from error
+            raise
+
+    def _try(self, x: Tensor) -> None:
+        """Take a step and an evaluation with a vectorised pass."""
+        if self._replaces_buffers(x):
+            raise CannotStack("it puts other tensors in the place of its buffers")
+        scope = drawing_after(0, x.device)
+        with PROBING, scope as drew, warnings.catch_warnings():
+            warnings.filterwarnings("error", message=SLOW)
+            keys = x.new_ones(len(x), len(self.noisy), 2, dtype=torch.int32)
+            self(x, keys).sum().backward()
+            self.train(False)  # no noise
+            with torch.no_grad():
+                self.observe(x)
+            if drew():
+                raise CannotStack("it draws from torch's global generator")
+
+    def _choose_layered(self, x: Tensor) -> None:
+        """Go layer by layer from here on if that gives what vmap does.
+
+        A network may call its modules in another order than it lists them, or more than once:
+        nothing but a comparison tells.
+        """
         with torch.no_grad():
-            vectorised = self._map(lambda call, x: call(x), self.parameters, x)
-            self.layers = list(self._leaves(self.modules[0]))
-            layered = self._layered(self.parameters, x, ())
-            if not torch.allclose(layered, vectorised, rtol=1e-4, atol=1e-5, equal_nan=True):
-                self.layers = []
+            vectorised = self._map(_forward, self.parameters, x)
+            layers = list(self._leaves(self.modules[0]))
+            layered = self._layered(layers, self.parameters, x, ())
+        if torch.allclose(layered, vectorised, rtol=1e-4, atol=1e-5, equal_nan=True):
+            self.layers = layers
 
     def _replaces_buffers(self, x: Tensor) -> bool:
         """Whether a training pass assigns buffers: a vectorised pass would lose what it assigns."""
         network = self.modules[0]
-        if not self.buffers or self._known:
+        if not self.buffers or self._own_modules:
             return False
-        homes = [(m, name, b) for m in network.modules() for name, b in m._buffers.items()]
-        before = {id(b): b.clone() for _, _, b in homes if b is not None}
+        # By module, since buffers() would follow the new tensor and not the one that was replaced.
+        homes = []
+        for module in network.modules():
+            for name, buffer in module._buffers.items():
+                homes.append((module, name, buffer))
+        before = {id(buffer): buffer.clone() for _, _, buffer in homes if buffer is not None}
         network.train(True)
         with drawing_after(0, x.device), torch.no_grad():
             network(x[0])
@@ -278,25 +354,28 @@ class Networks:
                 buffer.copy_(before[id(buffer)])
         return replaced
 
+    # --- their tensors
+
     def first(self, count: int) -> Networks:
         """The first networks of a stack, in the same memory."""
         networks = copy(self)
         networks.modules = self.modules[:count]
-        networks.parameters = {
-            name: tensor.detach()[:count].requires_grad_(tensor.requires_grad)
-            for name, tensor in self.parameters.items()
-        }
+        networks.parameters = {}
+        for name, tensor in self.parameters.items():
+            # A leaf of its own: its gradient has the first cells alone.
+            part = tensor.detach()[:count]
+            networks.parameters[name] = part.requires_grad_(tensor.requires_grad)
         networks.buffers = {name: buffer[:count] for name, buffer in self.buffers.items()}
         return networks
 
-    def settle(self) -> None:
-        """Write what was learned back into the single networks."""
-        if self.stacked:
-            with torch.no_grad():
-                for number, module in enumerate(self.modules):
-                    learned = [*module.named_parameters(), *module.named_buffers()]
-                    for name, tensor in learned:
-                        tensor.copy_(self.tensors[name][number])
+    def write_back(self) -> None:
+        """Write what a stack has learned to the single networks."""
+        if not self.stacked:
+            return
+        with torch.no_grad():
+            for number, module in enumerate(self.modules):
+                for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+                    tensor.copy_(self.tensors[name][number])
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -305,17 +384,54 @@ class Networks:
         return self.parameters | buffers
 
 
-def _least(network: nn.Module) -> int:
+def _forward(call: Call, x: Tensor) -> Tensor:
+    return call(x)
+
+
+def _is_own(network: nn.Module) -> bool:
+    """Whether all modules of a network are torch's or relubench's."""
+    packages = {type(module).__module__.split(".")[0] for module in network.modules()}
+    return packages <= OWN_PACKAGES
+
+
+def _has_user_activation(network: nn.Module) -> bool:
+    acts = [module for module in network.modules() if isinstance(module, Act)]
+    return any(act.activation.entry.sha256 for act in acts)
+
+
+def _is_about_vmap(error: Exception) -> bool:
+    """Whether torch says that vmap cannot do an op, or only slowly."""
+    words = str(error)
+    if isinstance(error, Warning):
+        return SLOW in words
+    return isinstance(error, RuntimeError) and ("vmap" in words or "atching rule" in words)
+
+
+def _normalising(network: nn.Module) -> set[str]:
+    """The names of the scales and shifts of batch normalisation, never rounded to bfloat16."""
+    names: set[str] = set()
+    for path, module in network.named_modules():
+        if isinstance(module, NORMS):
+            names.update(f"{path}.{name}" for name, _ in module.named_parameters())
+    return names
+
+
+def _least_weights(network: nn.Module) -> int:
     """The fewest weights of a layer of a network that has dense layers only; else 0."""
-    modules = [each for each in network.modules() if type(each) is not nn.Sequential]
-    acts = [each for each in modules if isinstance(each, Act)]
-    known = nn.Linear | Act | nn.ParameterDict | Dropout | nn.Flatten
-    plain = all(isinstance(each, known) for each in modules)
-    if not plain or any(True for act in acts for _ in act.parameters()):
-        return 0
-    if any(act.activation.entry.sha256 for act in acts):
-        return 0
-    return min((each.weight.numel() for each in modules if isinstance(each, nn.Linear)), default=0)
+    fewest = 0
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            weights = module.weight.numel()
+            fewest = min(fewest, weights) if fewest else weights
+        elif isinstance(module, Act):
+            if module.activation.entry.sha256 or any(True for _ in module.parameters()):
+                return 0
+        elif not (
+            type(module) is nn.Sequential
+            or isinstance(module, nn.ParameterDict | Dropout | nn.Flatten)
+        ):
+            return 0
+    return fewest
 
 
 def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -323,55 +439,65 @@ def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
     torch.func.stack_module_state wants one class of all, and every traced network has its own.
     """
-    return {
-        name: torch.stack([each[name].detach() for each in tensors]).requires_grad_(
-            tensor.requires_grad
-        )
-        for name, tensor in tensors[0].items()
-    }
+    stacked = {}
+    for name, tensor in tensors[0].items():
+        together = torch.stack([by_name[name].detach() for by_name in tensors])
+        stacked[name] = together.requires_grad_(tensor.requires_grad)
+    return stacked
 
 
-def _observe(
-    network: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor, pulled: Pulled
-) -> Any:
+# --- values and slopes ----------------------------------------------------------------------------
+
+
+def _observe(network: nn.Module, call: Call, x: Tensor, pullback: Pullback) -> Any:
+    """The outputs of a network, and the values and slopes of each activation that is counted."""
     seen: dict[Act, tuple[Tensor, Tensor]] = {}
 
     def look(act: Act, x: Tensor) -> Tensor:
-        seen[act] = with_slopes(act, x, pulled)
+        seen[act] = with_slopes(act, x, pullback)
         return seen[act][0]
 
-    token = LOOK.set(look)
+    # A context variable, not hooks on the modules: threads that share the network look each for
+    # themselves.
+    token = ACTIVATION_OBSERVER.set(look)
     try:
         outputs = call(x)
         return outputs, [seen[act] for _, act in activations(network) if act.counted]
     finally:
-        LOOK.reset(token)
+        ACTIVATION_OBSERVER.reset(token)
 
 
-def _pulled(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Any]:
-    """As torch.func.vjp, but for all that autograd can do."""
+def _autograd_vjp(function: Call, x: Tensor) -> tuple[Tensor, Any]:
+    """vjp by autograd, which also has rules for ops that torch.func has none for."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         value = function(x)
-    return value.detach(), lambda chosen: torch.autograd.grad(value, x, chosen, retain_graph=True)
+
+    def pull(chosen: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(value, x, chosen, retain_graph=True)
+
+    return value.detach(), pull
 
 
 def slopes(act: Act, x: Tensor) -> Tensor:
     """|f'(x)| by automatic differentiation: what back-propagation would multiply by at `x`."""
-    return with_slopes(act, x, _pulled)[1].abs()
+    _, slope = with_slopes(act, x, _autograd_vjp)
+    return slope.abs()
 
 
-def with_slopes(act: Act, x: Tensor, pulled: Pulled) -> tuple[Tensor, Tensor]:
+def with_slopes(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, Tensor]:
     """f(x), and f'(x) by automatic differentiation, both (examples, units, …).
 
-    The slope of an output over several pre-activations is the steepest, without its sign; where a
-    unit takes other examples or positions in too, that of its sum over them.
+    The slope of an output over several pre-activations is the steepest, without its sign; where an
+    activation takes other examples or positions in too, that of its sum over them.
     """
-    value, pull = pulled(act.activate, x)
+    value, pull = pullback(act.activate, x)
     entry = act.activation.entry
     if entry.elementwise:
-        return value, pull(value.new_ones(()).expand(value.shape))[0]
-    apart = 1 if entry.mixes else act.units // entry.outputs  # outputs that share no pre-activation
+        ones = value.new_ones(()).expand(value.shape)
+        return value, pull(ones)[0]
+    # Outputs that share no pre-activation are pulled back together, the others one by one.
+    apart = 1 if entry.mixes else act.units // entry.outputs
     steepest = []
     for first in range(0, act.units, apart):
         chosen = torch.zeros_like(value)

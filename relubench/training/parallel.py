@@ -1,4 +1,4 @@
-"""Passes side by side: threads of one process, which wait for each other in Python alone."""
+"""Passes in parallel: threads of one process, which wait for each other in Python alone."""
 
 from __future__ import annotations
 
@@ -10,27 +10,38 @@ from typing import TypeVar
 import torch
 
 Part = TypeVar("Part")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-def abreast(
-    run: Callable[[Part], Found], parts: Sequence[Part], count: int, threads: int
-) -> list[Found]:
-    """`run` of every part, in order, `count` at a time, each on `threads` threads of torch's.
+def in_parallel(
+    run: Callable[[Part], Result],
+    parts: Sequence[Part],
+    n_parallel: int,
+    threads: int,
+) -> list[Result]:
+    """Call `run` on every part, `n_parallel` at a time; the results, in order.
 
-    What one raises is raised here. An interrupt is heard at once; what still runs then ends with
-    its part, or with the process.
+    threads  torch's threads for each call
+
+    Raises what a call raises. An interrupt is heard at once; calls that still run then end with
+    their part, or with the process.
     """
-    if min(count, len(parts)) == 1:
+    if min(n_parallel, len(parts)) == 1:
         return [run(part) for part in parts]
-    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
+    # torch's thread count belongs to the thread that sets it: each worker sets its own.
+    pool = ThreadPoolExecutor(
+        n_parallel,
+        initializer=torch.set_num_threads,
+        initargs=(threads,),
+    )
     try:
         return list(pool.map(run, parts))
     finally:
+        # Waiting would keep Ctrl-C from ending a command until the longest part is through.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def divided(items: Sequence[Part], count: int) -> list[Sequence[Part]]:
-    """At most `count` parts of neighbours, as long as each other or one longer; none is empty."""
+    """Cut into at most `count` runs of neighbours whose lengths differ by at most 1; none empty."""
     ends = [len(items) * number // count for number in range(count + 1)]
-    return [items[a:b] for a, b in pairwise(ends) if b > a]
+    return [items[begin:end] for begin, end in pairwise(ends) if end > begin]

@@ -1,6 +1,6 @@
-"""Perturbations: what is done to test inputs to see what a trained network withstands.
+"""Perturbations: changed test inputs, to see what a trained network withstands.
 
-A perturbation is a function (x, unit, stream) -> x: prepared inputs of any shape, the training
+A perturbation is a function (x, spread, stream) -> x: prepared inputs of any shape, the training
 inputs' standard deviation per feature, channel or component (1 for a constant, as where inputs are
 standardised), a generator of the cell's own.
 """
@@ -25,15 +25,15 @@ PERTURBATIONS: Catalog[Entry] = Catalog("perturbation", Entry)
 
 
 @PERTURBATIONS.add()
-def gaussian(x: Tensor, unit: Tensor, stream: torch.Generator, *, sd: float) -> Tensor:
+def gaussian(x: Tensor, spread: Tensor, stream: torch.Generator, *, sd: float) -> Tensor:
     """Normal noise of `sd` training standard deviations on every input"""
     if sd < 0:
         raise BadValue(f"gaussian: sd must be at least 0, got {sd:g}")
-    return x + sd * unit * torch.randn(x.shape, generator=stream).to(x)
+    return x + sd * spread * torch.randn(x.shape, generator=stream).to(x)
 
 
 @PERTURBATIONS.add()
-def dropout(x: Tensor, unit: Tensor, stream: torch.Generator, *, share: float) -> Tensor:
+def dropout(x: Tensor, spread: Tensor, stream: torch.Generator, *, share: float) -> Tensor:
     """A share of the inputs set to 0, nothing scaled up"""
     if not 0 <= share <= 1:
         raise BadValue(f"dropout: share must be from 0 to 1, got {share:g}")
@@ -41,17 +41,18 @@ def dropout(x: Tensor, unit: Tensor, stream: torch.Generator, *, share: float) -
 
 
 @PERTURBATIONS.add()
-def shift(x: Tensor, unit: Tensor, stream: torch.Generator, *, sd: float) -> Tensor:
+def shift(x: Tensor, spread: Tensor, stream: torch.Generator, *, sd: float) -> Tensor:
     """Every input moved by `sd` training standard deviations"""
-    return x + sd * unit
+    return x + sd * spread
 
 
 def perturbed(cell: Cell, name: str, x_train: Tensor, x_test: Tensor) -> Tensor:
     """The cell's test inputs under one of its perturbations, the same for every activation."""
     prepared = cell.preparation
-    unit = torch.ones(()) if prepared.standardise and not prepared.pca else _spread(x_train)
+    standardised = prepared.standardise and not prepared.pca
+    spread = torch.ones(()) if standardised else _spread(x_train)
     stream = seeds.stream(cell, f"perturb {name}")
-    x: Tensor = PERTURBATIONS.choose(name)(x_test, unit.to(x_test), stream)
+    x: Tensor = PERTURBATIONS.choose(name)(x_test, spread.to(x_test), stream)
     return x
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
@@ -17,38 +17,51 @@ def fit_at_best(stack: Stack, fit: Fit) -> list[RunResult]:
     """Train every cell at the best of its recipe's rates; a result each, in the same order.
 
     Each run chooses for itself, whatever its activation, seed and fold: no example that tests one
-    run takes part in its choice. Of equal rates the smallest is taken.
+    run takes part in its choice. Of equally good rates the smallest is taken.
     """
-    rates = sorted(stack.cells[0].recipe.candidates)
-    tried = [
-        fit(replace(stack, cells=tuple(_trial(c, rate) for c in stack.cells))) for rate in rates
-    ]
-    best = {
-        cell: max(zip(rates, results, strict=True), key=lambda tried: merit(tried[1]))[0]
-        for cell, *results in zip(stack.cells, *tried, strict=True)
-    }
-    found: dict[Cell, RunResult] = {}
+    best = _best_rates(stack, fit)
+    by_cell: dict[Cell, RunResult] = {}
     for rate, cells in grouped(stack.cells, best.__getitem__).items():
-        results = fit(replace(stack, cells=tuple(_at(cell, rate) for cell in cells)))
+        results = fit(_with_cells(stack, [_at(cell, rate) for cell in cells]))
         for cell, result in zip(cells, results, strict=True):
-            found[cell] = replace(result, cell=cell, chosen=rate)
-    return [found[cell] for cell in stack.cells]
+            by_cell[cell] = replace(result, cell=cell, chosen=rate)
+    return [by_cell[cell] for cell in stack.cells]
 
 
-def merit(result: RunResult) -> float:
+def _best_rates(stack: Stack, fit: Fit) -> dict[Cell, float]:
+    """The best rate of every cell, after a trial at each."""
+    best: dict[Cell, float] = {}
+    highest: dict[Cell, float] = {}
+    for rate in sorted(stack.cells[0].recipe.candidates):  # ascending: the first of equals stays
+        trials = fit(_with_cells(stack, [_trial(cell, rate) for cell in stack.cells]))
+        for cell, trial in zip(stack.cells, trials, strict=True):
+            score = validation_score(trial)
+            if cell not in best or score > highest[cell]:
+                best[cell] = rate
+                highest[cell] = score
+    return best
+
+
+def validation_score(result: RunResult) -> float:
     """Accuracy on the validation part, averaged over epochs, so that learning sooner counts.
 
-    Below any accuracy where the loss was not finite, or nothing was learned.
+    -1, below any accuracy, where the loss was not finite or nothing was learned.
     """
-    learned = result.curve and not result.failed
-    return fmean(epoch.held_out or 0.0 for epoch in result.curve) if learned else -1.0
+    if result.failed or not result.curve:
+        return -1.0
+    return fmean(epoch.held_out or 0.0 for epoch in result.curve)
+
+
+def _with_cells(stack: Stack, cells: Sequence[Cell]) -> Stack:
+    return replace(stack, cells=tuple(cells))
 
 
 def _at(cell: Cell, rate: float) -> Cell:
+    """The run at this rate."""
     return replace(cell, recipe=replace(cell.recipe, lr=rate, rates=None))
 
 
 def _trial(cell: Cell, rate: float) -> Cell:
-    """A run at this rate that learns from the training part without its validation part."""
-    alone = replace(_at(cell, rate), perturb=None, until=None)
-    return replace(alone, split=replace(cell.split, validation=True))
+    """The run at this rate, learning from the training part without its validation part."""
+    unperturbed = replace(_at(cell, rate), perturb=None, until=None)
+    return replace(unperturbed, split=replace(cell.split, validation=True))

@@ -15,12 +15,12 @@ from torch import Tensor
 from relubench.results import Epoch
 from relubench.training.networks import Networks
 
-MOST = 2**28  # bytes that a state may have besides its tensors
+LARGEST_REST = 2**28  # bytes that a state may have besides its tensors
 KEYS = {"tensors", "optimizer", "streams", "curves"}
 
 
 class Damaged(Exception):
-    """What is kept is no state of this training; the message says why."""
+    """A file that holds no state of this training; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +38,13 @@ class State:
     epochs: int
 
     def save(self) -> dict[str, Any]:
-        """What torch.load(weights_only=True) reads back."""
+        """The state as torch.load(weights_only=True) reads it back."""
+        tensors = self.networks.tensors
         return {
-            "tensors": {name: tensor.detach() for name, tensor in self.networks.tensors.items()},
+            "tensors": {name: tensor.detach() for name, tensor in tensors.items()},
             "optimizer": self.optimizer.state_dict(),
             "streams": [stream.get_state() for stream in self.streams],
-            "curves": [[vars(epoch) for epoch in curve] for curve in self.curves],
+            "curves": [list(map(vars, curve)) for curve in self.curves],
         }
 
     @property
@@ -52,23 +53,23 @@ class State:
 
         One whose weights are no longer finite diverges in the next epoch.
         """
-        going = [number for number, curve in enumerate(self.curves) if not _over(curve)]
-        optimizer = self.optimizer.state_dict()["state"]
-        return bool(
-            going
-            and _finite(self.networks, self.networks.parameters, going)
-            and (len(going) < len(self.curves) or _numbers(optimizer))
-        )
+        going = _going(self.curves)
+        if not going or not _finite(self.networks, self.networks.parameters, going):
+            return False
+        # What the optimizer keeps of a diverged cell is no number, and does no harm.
+        some_diverged = len(going) < len(self.curves)
+        return some_diverged or _has_no_nan(self.optimizer.state_dict()["state"])
 
     @property
-    def most(self) -> int:
-        """Bytes that what is kept of it can have."""
+    def largest_file(self) -> int:
+        """Bytes that a file of this state has at most: tensors, and an optimizer's of them."""
         sizes = [tensor.nbytes for tensor in self.networks.tensors.values()]
-        return MOST + 16 * sum(sizes)
+        return LARGEST_REST + 16 * sum(sizes)
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take over what was saved; raises Damaged, with nothing changed, where it does not fit."""
-        curves = self._checked(saved)
+        # All checks come first: a state that is taken over in part would be worse than none.
+        curves = self._checked_curves(saved)
         with torch.no_grad():
             for name, tensor in self.networks.tensors.items():
                 tensor.copy_(saved["tensors"][name])
@@ -78,16 +79,15 @@ class State:
         for curve, epochs in zip(self.curves, curves, strict=True):
             curve[:] = epochs
 
-    def _checked(self, saved: Mapping[str, Any]) -> list[list[Epoch]]:
+    def _checked_curves(self, saved: Mapping[str, Any]) -> list[list[Epoch]]:
         """The learning curves of a state that is one of this training."""
         if not saved.keys() >= KEYS:
             raise Damaged(f"it lacks {', '.join(sorted(KEYS - saved.keys()))}")
         curves = self._curves(saved["curves"])
-        going = [number for number, curve in enumerate(curves) if not _over(curve)]
+        going = _going(curves)
         if not going:
             raise Damaged("all its runs have diverged")
-        known = self.networks.tensors
-        if not _alike(saved["tensors"], known):
+        if not _alike(saved["tensors"], self.networks.tensors):
             raise Damaged("its tensors are not those of these networks")
         weights = {name: saved["tensors"][name] for name in self.networks.parameters}
         if not _finite(self.networks, weights, going):
@@ -100,10 +100,10 @@ class State:
         """The learning curves; one of a run that goes on has as many epochs as any."""
         if not isinstance(saved, list) or len(saved) != len(self.curves):
             raise Damaged("it has not a learning curve for each run")
-        curves = [_curve(each) for each in saved]
-        over = max(map(len, curves), default=0)
-        whole = all(len(curve) == over or (curve and _over(curve)) for curve in curves)
-        if not whole or not 1 <= over <= self.epochs:
+        curves = [_curve(epochs) for epochs in saved]
+        finished = max(map(len, curves), default=0)
+        whole = all(len(curve) == finished or _diverged(curve) for curve in curves)
+        if not whole or not 1 <= finished <= self.epochs:
             raise Damaged("its learning curves are not as long as they can be")
         return curves
 
@@ -117,26 +117,30 @@ class State:
             raise Damaged("a random stream of it is none") from error
 
     def _check_optimizer(self, saved: Any, all_go_on: bool) -> None:
-        """That it is what this optimizer has after some step; it keeps nothing of what never has a
-        gradient."""
-        known = self.optimizer.state_dict()
-        if not isinstance(saved, dict) or saved.keys() != known.keys():
+        """Refuse what this optimizer does not have after some step.
+
+        It keeps nothing of what never has a gradient.
+        """
+        own = self.optimizer.state_dict()
+        if not isinstance(saved, dict) or saved.keys() != own.keys():
             raise Damaged("its optimizer is none")
-        if saved["param_groups"] != known["param_groups"]:
+        if saved["param_groups"] != own["param_groups"]:
             raise Damaged("its optimizer has other settings")
-        states, stepped = saved["state"], self._stepped()
+        states = saved["state"]
+        stepped = self._stepped()
         if not isinstance(states, dict) or not states.keys() <= stepped.keys():
             raise Damaged("its optimizer is of other networks")
         if not all(_alike(states[number], stepped[number]) for number in states):
             raise Damaged("its optimizer is of other networks")
-        counts = [each["step"] for each in states.values() if "step" in each]
+        counts = [state["step"] for state in states.values() if "step" in state]
         if not all(0 <= float(count) < math.inf for count in counts):
             raise Damaged("its optimizer has not counted its steps")
-        if all_go_on and not _numbers(states):
+        if all_go_on and not _has_no_nan(states):
             raise Damaged("its optimizer has no numbers")
 
     def _stepped(self) -> dict[Any, Any]:
-        """What the optimizer would keep after a step, by number; the networks stay as they are."""
+        """The optimizer's state after a step, by number; the networks do not change."""
+        # Of what an optimizer keeps only a step tells: torch says nowhere which tensors those are.
         optimizer = copy.deepcopy(self.optimizer)
         for group in optimizer.param_groups:
             for tensor in group["params"]:
@@ -165,8 +169,8 @@ def _add(digest: Any, part: Any) -> None:
             _add(digest, part[key])
     elif isinstance(part, list | tuple):
         digest.update(f"{len(part)} parts ".encode())
-        for each in part:
-            _add(digest, each)
+        for item in part:
+            _add(digest, item)
     else:
         digest.update(f"{part!r} ".encode())
 
@@ -177,9 +181,8 @@ def _curve(saved: Any) -> list[Epoch]:
         curve = [Epoch(**epoch) for epoch in saved]
     except TypeError as error:
         raise Damaged("a learning curve of it is none") from error
-    if not all(_possible(epoch) for epoch in curve) or any(
-        epoch.loss is None for epoch in curve[:-1]
-    ):
+    ended_before = any(epoch.loss is None for epoch in curve[:-1])
+    if ended_before or not all(map(_possible, curve)):
         raise Damaged("a learning curve of it has figures that cannot be")
     return curve
 
@@ -193,9 +196,14 @@ def _possible(epoch: Epoch) -> bool:
     return type(epoch.loss) is float and math.isfinite(epoch.loss) and epoch.accuracy is not None
 
 
-def _over(curve: Sequence[Epoch]) -> bool:
+def _diverged(curve: Sequence[Epoch]) -> bool:
     """Whether a cell with this learning curve has diverged."""
     return bool(curve) and curve[-1].loss is None
+
+
+def _going(curves: Sequence[Sequence[Epoch]]) -> list[int]:
+    """The numbers of the cells that have not diverged."""
+    return [number for number, curve in enumerate(curves) if not _diverged(curve)]
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -204,21 +212,27 @@ def _alike(one: Any, other: Any) -> bool:
         same = isinstance(one, Tensor) and one.layout == other.layout
         return same and one.shape == other.shape and one.dtype == other.dtype
     if isinstance(other, dict):
-        known = isinstance(one, dict) and one.keys() == other.keys()
-        return known and all(_alike(one[key], other[key]) for key in other)
+        same_keys = isinstance(one, dict) and one.keys() == other.keys()
+        return same_keys and all(_alike(one[key], other[key]) for key in other)
     if isinstance(other, list):
-        known = isinstance(one, list) and len(one) == len(other)
-        return known and all(map(_alike, one, other))
+        same_length = isinstance(one, list) and len(one) == len(other)
+        return same_length and all(map(_alike, one, other))
     return type(one) is type(other)
 
 
 def _finite(networks: Networks, weights: Mapping[str, Tensor], cells: Sequence[int]) -> bool:
     """Whether these cells' weights are; each (cells, …) where there are several networks."""
-    each = [tensor[list(cells)] if networks.stacked else tensor for tensor in weights.values()]
-    return all(bool(torch.isfinite(tensor).all()) for tensor in each)
+    for tensor in weights.values():
+        of_cells = tensor[list(cells)] if networks.stacked else tensor
+        if not torch.isfinite(of_cells).all():
+            return False
+    return True
 
 
-def _numbers(states: Mapping[Any, Mapping[str, Any]]) -> bool:
+def _has_no_nan(states: Mapping[Any, Mapping[str, Any]]) -> bool:
     """Whether an optimizer's tensors hold no NaN; squares of large gradients may be infinite."""
-    parts = [part for state in states.values() for part in state.values()]
-    return not any(isinstance(part, Tensor) and bool(part.isnan().any()) for part in parts)
+    for state in states.values():
+        for part in state.values():
+            if isinstance(part, Tensor) and part.isnan().any():
+                return False
+    return True

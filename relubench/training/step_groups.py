@@ -1,10 +1,9 @@
-"""Cells of one pass that take unequally many steps per epoch, each as if it were alone."""
+"""Step groups: the cells of a pass by their steps per epoch, each stepping as if it were alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate, groupby
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, groupby, pairwise
 
 import torch
 from torch import Tensor
@@ -14,85 +13,107 @@ from relubench.training.networks import Networks
 VECTOR = 16  # numbers that a CPU's instruction takes at most
 
 
-class Paces:
-    """The networks of a pass, of which the last take no further step when their batches end.
+class StepGroups:
+    """The parameters of a pass for its optimizer, grouped by steps per epoch.
 
-    An optimizer counts the steps of a tensor. Cells with as many steps therefore have tensors of
-    their own for it, in the memory of the stack's; `steps` are those of an epoch, the most first.
+    The last cells of a pass take no further step once their batches end, and an optimizer counts
+    the steps of a tensor. Cells with equally many steps therefore share tensors of their own for
+    it, views of the stack's memory.
 
-    torch's optimizers compute the numbers that are left over when a CPU's vectors are full in
-    another way, to other last bits. Where there are such, the optimizer has a copy that ends in a
-    full vector; else a cell's numbers would depend on where in the stack it stands.
-
-    leading     the first networks, by how many
+    leading     the first networks of the stack, by their number
+    groups      (first cell, end) of each group
     parameters  by name, for the optimizer
+    padded      by the same name: the stack's tensor and its padded copy, where one is needed
     """
 
     def __init__(self, networks: Networks, steps: Sequence[int]) -> None:
-        ends = list(accumulate(len(list(alike)) for _, alike in groupby(steps)))
-        self.leading = {end: networks.first(end) for end in ends[:-1]} | {ends[-1]: networks}
-        self.parts = list(zip([0, *ends], ends, strict=False))
-        self.parameters: dict[str, Any] = {}
-        self.filled: dict[str, tuple[Tensor, Filled]] = {}  # by name: what has a copy, and that
-        for first, end in self.parts:
+        """Group the networks; `steps` are those of an epoch for each cell, the most first."""
+        sizes = [len(list(cells)) for _, cells in groupby(steps)]
+        ends = list(accumulate(sizes))
+        self.leading = {end: networks.first(end) for end in ends[:-1]}
+        self.leading[ends[-1]] = networks
+        self.groups = list(pairwise([0, *ends]))
+        self.parameters: dict[str, Tensor] = {}
+        self.padded: dict[str, tuple[Tensor, PaddedCopy]] = {}
+        for first, end in self.groups:
             for name, tensor in networks.parameters.items():
-                known, part = self._name(name, first, end), tensor
-                if len(ends) > 1:
-                    part = tensor.detach()[first:end]
-                if part.device.type == "cpu" and part.numel() % VECTOR:
-                    filled = Filled(part)
-                    self.filled[known], part = (part.detach(), filled), filled.numbers
-                self.parameters[known] = part
+                self._add(self._key(name, first, end), self._part(tensor, first, end))
 
-    def _name(self, name: str, first: int, end: int) -> str:
-        return name if len(self.parts) == 1 else f"{name} of {first} to {end}"
+    def _add(self, key: str, part: Tensor) -> None:
+        # torch's optimizers compute the numbers that are left over when a CPU's vectors are full
+        # in another way, to other last bits: a cell's numbers would depend on its place.
+        if part.device.type == "cpu" and part.numel() % VECTOR:
+            copy = PaddedCopy(part)
+            self.padded[key] = part.detach(), copy
+            part = copy.numbers
+        self.parameters[key] = part
 
-    def graded(self, cells: int) -> None:
-        """Hand the gradients of the first cells on to the optimizer's tensors; others have none."""
-        gradients = {name: tensor.grad for name, tensor in self.leading[cells].parameters.items()}
-        for first, end in self.parts:
-            for name, gradient in gradients.items():
-                known = self._name(name, first, end)
-                given = None if gradient is None or end > cells else gradient
-                if given is not None and len(self.parts) > 1:
-                    given = given[first:end]
-                if known in self.filled:
-                    given = self.filled[known][1].graded(given)
-                self.parameters[known].grad = given
+    def _part(self, tensor: Tensor, first: int, end: int) -> Tensor:
+        """The rows of a group; the whole tensor itself where there is one group."""
+        if len(self.groups) == 1:
+            return tensor
+        return tensor.detach()[first:end]
 
-    def stepped(self, cells: int) -> None:
-        """Take over from the copies what the first cells have learned."""
-        for first, end in self.parts if self.filled else ():
-            for name in self.leading[cells].parameters if end <= cells else ():
-                tensor, copy = self.filled.get(self._name(name, first, end), (None, None))
-                if tensor is not None and copy is not None:
-                    tensor.copy_(copy.part)
+    def _key(self, name: str, first: int, end: int) -> str:
+        # It begins with the network's name, by which weight decay knows learned slopes.
+        return name if len(self.groups) == 1 else f"{name} of {first} to {end}"
 
-    def restored(self) -> None:
-        """Let the copies hold what their tensors do."""
-        for tensor, copy in self.filled.values():
+    def assign_gradients(self, cells: int) -> None:
+        """Give the optimizer's tensors the gradients of the first cells; the others get None."""
+        # None, not zeros: an optimizer with momentum or decay moves weights on a gradient of 0.
+        for name, parameter in self.leading[cells].parameters.items():
+            for first, end in self.groups:
+                key = self._key(name, first, end)
+                gradient = None if end > cells else parameter.grad
+                if gradient is not None and len(self.groups) > 1:
+                    gradient = gradient[first:end]
+                if key in self.padded:
+                    _, copy = self.padded[key]
+                    gradient = copy.padded_gradient(gradient)
+                self.parameters[key].grad = gradient
+
+    def copy_back(self, cells: int) -> None:
+        """Copy what the first cells have learned from the padded copies to the stack."""
+        for key in self._stepped(cells):
+            if key in self.padded:
+                tensor, copy = self.padded[key]
+                tensor.copy_(copy.part)
+
+    def _stepped(self, cells: int) -> Iterator[str]:
+        """The keys of the groups that still take steps."""
+        if not self.padded:
+            return
+        for first, end in self.groups:
+            if end <= cells:
+                for name in self.leading[cells].parameters:
+                    yield self._key(name, first, end)
+
+    def refresh_copies(self) -> None:
+        """Copy the stack's tensors to the padded copies, as after a checkpoint was loaded."""
+        for tensor, copy in self.padded.values():
             copy.part.copy_(tensor)
 
 
-class Filled:
-    """The numbers of a tensor and as many zeros as fill a vector, which stay zeros.
+class PaddedCopy:
+    """A copy of a tensor, padded with zeros to full vectors; the zeros stay zeros.
 
-    numbers         one after the other; the optimizer's
-    part, gradient  those of the tensor, and its gradient's, in its shape
+    numbers         the copy, flat: the optimizer's
+    gradients       its gradient, flat
+    part, gradient  views of both in the tensor's shape
     """
 
     def __init__(self, tensor: Tensor) -> None:
         count = tensor.numel()
-        self.numbers = tensor.new_zeros(-(-count // VECTOR) * VECTOR)
-        self.slopes = torch.zeros_like(self.numbers)
-        self.part, self.gradient = (
-            memory[:count].view(tensor.shape) for memory in (self.numbers, self.slopes)
-        )
+        vectors = -(-count // VECTOR)  # rounded up
+        self.numbers = tensor.new_zeros(vectors * VECTOR)
+        self.gradients = torch.zeros_like(self.numbers)
+        self.part = self.numbers[:count].view(tensor.shape)
+        self.gradient = self.gradients[:count].view(tensor.shape)
         self.part.copy_(tensor.detach())
 
-    def graded(self, gradient: Tensor | None) -> Tensor | None:
-        """The gradient with zeros for the zeros, if there is one."""
+    def padded_gradient(self, gradient: Tensor | None) -> Tensor | None:
+        """Copy a gradient and return it padded; None stays None."""
         if gradient is None:
             return None
         self.gradient.copy_(gradient)
-        return self.slopes
+        return self.gradients

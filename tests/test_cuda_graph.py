@@ -11,7 +11,7 @@ from torch import Tensor
 
 from relubench.plan import Cell, Machine, Recipe, Stack
 from relubench.training import engine
-from relubench.training.cuda_graph import WARM_UP, Captured
+from relubench.training.cuda_graph import WARMUP_STEPS, GraphedStep
 
 
 class FakeGraph:
@@ -27,24 +27,24 @@ class FakeGraph:
 
 @pytest.fixture(params=[True, False], ids=["captured", "not captured"])
 def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    def capture(self: Captured) -> FakeGraph | bool:
-        return FakeGraph(self.step, self.inputs) if request.param else False
+    def capture(self: GraphedStep) -> FakeGraph | None:
+        return FakeGraph(self.step, self.inputs) if request.param else None
 
-    monkeypatch.setattr(Captured, "_aside", lambda self, inputs: self.step(*inputs))
-    monkeypatch.setattr(Captured, "_capture", capture)
+    monkeypatch.setattr(GraphedStep, "_run_on_side_stream", lambda self, inputs: self.step(*inputs))
+    monkeypatch.setattr(GraphedStep, "_capture", capture)
     return bool(request.param)
 
 
 def test_every_batch_is_learned_once_and_in_its_order(fake: bool) -> None:
     learned: list[list[int]] = []
-    replayed = Captured(lambda rows: learned.append(rows.tolist()))
+    replayed = GraphedStep(lambda rows: learned.append(rows.tolist()))
     batches = [batch for epoch in range(3) for batch in (torch.arange(11) + 100 * epoch).split(3)]
     for batch in batches:
         replayed(batch)
     assert learned == [batch.tolist() for batch in batches]
     whole = sum(len(batch) == 3 for batch in batches)
     if fake:
-        assert replayed.graph.replays == whole - WARM_UP
+        assert replayed.graph.replays == whole - WARMUP_STEPS
 
 
 @pytest.mark.gpu
@@ -61,7 +61,7 @@ def test_replayed_training_is_training(
     stack = Stack(tuple(dataclasses.replace(cell, seed=seed) for seed in range(3)))
     cuda = dataclasses.replace(machine, device="cuda")
     replayed = engine.fit(stack, cuda)
-    monkeypatch.setattr(Captured, "_capture", lambda self: False)
+    monkeypatch.setattr(GraphedStep, "_capture", lambda self: None)
     plain = engine.fit(stack, cuda)
     for mine, theirs in zip(replayed, plain, strict=True):
         assert mine.failed is theirs.failed is None

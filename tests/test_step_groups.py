@@ -8,7 +8,7 @@ from torch import nn
 
 from relubench.training.networks import Networks
 from relubench.training.optimizers import OPTIMIZERS
-from relubench.training.step_groups import Paces
+from relubench.training.step_groups import StepGroups
 
 CELLS, TIMES = 10, 1000
 
@@ -22,11 +22,11 @@ def layer() -> nn.Module:
     return made
 
 
-def learned(optimizer: str, cells: int, paces: list[int]) -> list[torch.Tensor]:
+def learned(optimizer: str, cells: int, per_epoch: list[int]) -> list[torch.Tensor]:
     """Each parameter of every cell after the same gradients."""
     networks = Networks([layer() for _ in range(cells)])
-    pass_ = Paces(networks, paces)
-    steps = OPTIMIZERS.choose(optimizer)([{"params": [*pass_.parameters.values()]}], 0.01, 0.01)
+    groups = StepGroups(networks, per_epoch)
+    steps = OPTIMIZERS.choose(optimizer)([{"params": [*groups.parameters.values()]}], 0.01, 0.01)
     stream = torch.Generator().manual_seed(1)
     shapes = [parameter.shape for parameter in layer().parameters()]
     for _ in range(TIMES):
@@ -34,19 +34,19 @@ def learned(optimizer: str, cells: int, paces: list[int]) -> list[torch.Tensor]:
         for shape, parameter in zip(shapes, networks.parameters.values(), strict=True):
             gradient = size * torch.randn(shape, generator=stream)
             parameter.grad = gradient.expand(parameter.shape).clone()
-        pass_.graded(cells)
+        groups.assign_gradients(cells)
         steps.step()
-        pass_.stepped(cells)
-    networks.settle()
+        groups.copy_back(cells)
+    networks.write_back()
     return [
         torch.stack(each) for each in zip(*(m.parameters() for m in networks.modules), strict=True)
     ]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("paces", [[2] * CELLS, [3] * 7 + [2] * 3], ids=["even", "uneven"])
-def test_a_step_is_the_same_bits_in_every_place(optimizer: str, paces: list[int]) -> None:
+@pytest.mark.parametrize("per_epoch", [[2] * CELLS, [3] * 7 + [2] * 3], ids=["even", "uneven"])
+def test_a_step_is_the_same_bits_in_every_place(optimizer: str, per_epoch: list[int]) -> None:
     alone = learned(optimizer, 1, [1])
-    together = learned(optimizer, CELLS, paces)
+    together = learned(optimizer, CELLS, per_epoch)
     for found, wanted in zip(together, alone, strict=True):
         assert torch.equal(found, wanted.expand(found.shape))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import types
 import weakref
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +24,7 @@ from relubench.training.heads import HEADS
 from relubench.training.learning import Learner
 from relubench.training.networks import CannotStack, Networks
 from relubench.training.optimizers import OPTIMIZERS
-from relubench.training.recorded_step import Recorded
+from relubench.training.recorded_step import RecordedStep
 
 SHAPE, SIZES = (1, 16, 16), [11, 9, 6]  # batches of 4: a full one, a padded one, one of two cells
 CELL = Cell(
@@ -45,7 +48,7 @@ def learned(cell: Cell, machine: Machine, recorded: bool) -> list[Tensor]:
     part = Part(Examples.of([x[:n] for n in sizes], [y[:n] for n in sizes]))
     learner = Learner(cells, networks, sizes)
     step = partial(learner.step, part.examples)
-    replayed = Recorded(step, plain=2)
+    replayed = RecordedStep(step, warmup_steps=2)
     for _ in range(4):
         learner.learn(part, replayed if recorded else step)
     assert len(replayed.replays) == (min(len(sizes) + 1, 3) if recorded else 0)
@@ -67,7 +70,11 @@ def learned(cell: Cell, machine: Machine, recorded: bool) -> list[Tensor]:
                     CELL.recipe, optimizer=optimizer, weight_decay=0.1, augment="flip,crop"
                 ),
             )
-            for optimizer in [*OPTIMIZERS, "sgd:momentum=0.9:nesterov=true"]
+            for optimizer in [
+                *OPTIMIZERS,
+                "sgd:momentum=0.9:nesterov=true",
+                "rmsprop:momentum=0.9:centered=true",
+            ]
         ),
     ],
     ids=lambda cell: f"{cell.model} {cell.activation} {cell.head} {cell.recipe.optimizer}",
@@ -79,6 +86,48 @@ def test_replayed_steps_are_the_steps(cell: Cell, machine: Machine) -> None:
 @pytest.mark.parametrize("dtype", ["bf16", "float64"])
 def test_replayed_steps_are_the_steps_in_other_types(dtype: str, machine: Machine) -> None:
     assert_replayed(CELL, dataclasses.replace(machine, dtype=dtype))
+
+
+@pytest.fixture(autouse=True)
+def own_functions_are_called(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every op that torch has a function for is called by it, in whatever is recorded here."""
+    met = set()
+    callable_of = recorded_step.callable_of
+
+    def seen(op: Any) -> Callable[..., Any]:
+        met.add(op)
+        return callable_of(op)
+
+    monkeypatch.setattr(recorded_step, "callable_of", seen)
+    yield
+    for op in met:
+        name = op.overloadpacket.__name__
+        own = [getattr(torch, name, None), getattr(Tensor, name, None)]
+        builtin = types.BuiltinFunctionType | types.MethodDescriptorType
+        if op.namespace == "aten" and any(isinstance(each, builtin) for each in own):
+            assert callable_of(op) in own, f"{op} belongs in FUNCTIONS or METHODS"
+
+
+@pytest.mark.parametrize("overload", sorted(recorded_step.FUNCTIONS | recorded_step.METHODS))
+def test_a_listed_op_has_a_function_of_torchs(overload: str) -> None:
+    name, _, variant = overload.partition(".")
+    op = getattr(getattr(torch.ops.aten, name), variant)
+    assert recorded_step.callable_of(op) is not op
+
+
+def test_what_an_op_raises_is_raised_once() -> None:
+    """Also a TypeError, which once meant to try another function."""
+    calls: list[int] = []
+
+    @library.custom_op("raising::wrong", mutates_args=())
+    def wrong(x: Tensor) -> Tensor:
+        calls.append(len(x))
+        raise TypeError("a fault of its own")
+
+    recorded = RecordedStep(lambda x: wrong(x), warmup_steps=1)
+    with pytest.raises(TypeError, match="a fault of its own"):
+        recorded(torch.ones(3))
+    assert calls == [3]
 
 
 def assert_replayed(cell: Cell, machine: Machine) -> None:
@@ -93,7 +142,7 @@ def test_a_step_that_reads_numbers_is_taken_as_it_is() -> None:
     def step(x: Tensor) -> None:
         total.add_(x.sum() if x.sum().item() > 0 else 10)
 
-    recorded = Recorded(step, plain=1)
+    recorded = RecordedStep(step, warmup_steps=1)
     for x in (1.0, 2.0, -1.0):
         recorded(torch.tensor([x]))
     assert not recorded.replays
@@ -106,7 +155,7 @@ def test_a_step_whose_tensors_go_other_ways_is_taken_as_it_is() -> None:
     def step(x: Tensor) -> None:
         total.add_(torch.from_numpy((2 * x).numpy()))  # torch sees a tensor that was not made
 
-    recorded = Recorded(step, plain=1)
+    recorded = RecordedStep(step, warmup_steps=1)
     for x in (1.0, 2.0, 3.0):
         recorded(torch.tensor([x]))
     assert not recorded.replays
@@ -116,7 +165,7 @@ def test_a_step_whose_tensors_go_other_ways_is_taken_as_it_is() -> None:
 def test_a_large_step_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_step, "LARGE", 100)
     total = torch.zeros(())
-    recorded = Recorded(lambda x: total.add_((x * x).sum()), plain=1)
+    recorded = RecordedStep(lambda x: total.add_((x * x).sum()), warmup_steps=1)
     for size in (3, 30, 3, 30):
         recorded(torch.ones(size))
     assert len(recorded.replays) == 1  # of 3 numbers
@@ -125,7 +174,7 @@ def test_a_large_step_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_step_whose_shapes_follow_from_numbers_is_taken_as_it_is() -> None:
     total = torch.zeros(())
-    recorded = Recorded(lambda x: total.add_(x[x > 0].mean()), plain=1)
+    recorded = RecordedStep(lambda x: total.add_(x[x > 0].mean()), warmup_steps=1)
     for x in ([0.0, 1.0, 0.0], [2.0, 4.0, 0.0], [1.0, 2.0, 3.0]):
         recorded(torch.tensor(x))
     assert not recorded.replays
@@ -142,7 +191,7 @@ def test_a_replay_lets_go_of_what_it_is_done_with() -> None:
         refs.append(weakref.ref(x))
         return x.clone()
 
-    recorded = Recorded(lambda x: seen(seen(seen(seen(x)))), plain=1)
+    recorded = RecordedStep(lambda x: seen(seen(seen(seen(x)))), warmup_steps=1)
     recorded(torch.ones(3))
     refs.clear(), alive.clear()
     recorded(torch.ones(3))
@@ -150,7 +199,7 @@ def test_a_replay_lets_go_of_what_it_is_done_with() -> None:
 
 
 def test_a_replay_ends_with_its_owner() -> None:
-    recorded = Recorded(lambda x: x.add_(1), plain=1)
+    recorded = RecordedStep(lambda x: x.add_(1), warmup_steps=1)
     recorded(torch.ones(3))
     (replay,) = map(weakref.ref, recorded.replays.values())
     gc.disable()
@@ -172,7 +221,7 @@ def test_code_that_may_change_is_not_recorded(
     cell, shape = dataclasses.replace(CELL, **changes), (3, 32, 32)
     learner = Learner([cell], Networks([engine.build(cell, shape, machine)]), SIZES[:1])
     none = Examples(torch.empty(0, *shape), torch.empty(0), [0], [0])
-    assert not isinstance(learner.step_on(none), Recorded)
+    assert not isinstance(learner.step_on(none), RecordedStep)
     known = dataclasses.replace(CELL, model="cnn:filters=3x4")
     learner = Learner([known], Networks([engine.build(known, shape, machine)]), SIZES[:1])
-    assert isinstance(learner.step_on(none), Recorded)
+    assert isinstance(learner.step_on(none), RecordedStep)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relubench.training.parallel import abreast, divided
+from relubench.training.parallel import divided, in_parallel
 
 
 @given(st.lists(st.integers()), st.integers(1, 9))
@@ -28,10 +28,10 @@ def test_parts_run_at_once_on_their_threads_and_come_back_in_order() -> None:
         together.wait()
         return part, torch.get_num_threads()
 
-    assert abreast(run, [5, 3, 4], 3, 1) == [(5, 1), (3, 1), (4, 1)]
+    assert in_parallel(run, [5, 3, 4], 3, 1) == [(5, 1), (3, 1), (4, 1)]
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_what_a_part_raises_is_raised(count: int) -> None:
     with pytest.raises(ZeroDivisionError):
-        abreast(lambda part: 1 // part, [1, 0, 1], count, 1)
+        in_parallel(lambda part: 1 // part, [1, 0, 1], count, 1)

@@ -22,7 +22,7 @@ from relubench.plan import Cell, Machine, Recipe, Stack
 from relubench.results import RunResult
 from relubench.training import engine
 from relubench.training.networks import slopes
-from relubench.user_code import OwnCodeError
+from relubench.user_code import UserCodeError
 
 UNITS = """
 import torch
@@ -348,7 +348,7 @@ def test_a_file_is_run_again_only_when_it_has_changed(here: Path) -> None:
     assert user_code.load("./counted.py", "thing") is first
     path.write_text("thing = object() ", encoding="utf-8")
     assert user_code.load("./counted.py", "thing").thing is not first.thing
-    with pytest.raises(OwnCodeError):
+    with pytest.raises(UserCodeError):
         user_code.load("./counted.py", "other")
 
 
@@ -377,6 +377,6 @@ def test_installed_packages_below_the_file_are_not_its_source(
     Path("mine.py").write_text("", encoding="utf-8")
     Path("with_library.py").write_text(source, encoding="utf-8")
     own = user_code.load("./with_library.py", "unit")
-    files = user_imports.FINDER.of[own.thing.__module__.split(".")[0]].read
+    files = user_imports.FINDER.owners[own.thing.__module__.split(".")[0]].read
     assert {Path(file).name for file in files} == {"with_library.py", "mine.py"}
     assert user_code.load("library", "scale").sha256  # one of theirs has its own

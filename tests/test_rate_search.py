@@ -13,7 +13,7 @@ from relubench import datasets
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 from relubench.training import engine
-from relubench.training.checkpoints import Unfinished
+from relubench.training.checkpoints import CheckpointStore
 from relubench.training.examples import split
 
 RATES = (0.0001, 0.01, 0.3)
@@ -88,8 +88,8 @@ def test_a_rate_that_diverges_is_not_taken(machine: Machine) -> None:
 
 
 def test_nothing_stays_of_what_was_tried(tmp_path: Path, machine: Machine) -> None:
-    unfinished, stack = Unfinished(tmp_path, 0.0), Stack((CELL,))
-    engine.fit(stack, machine, unfinished=unfinished)
+    unfinished, stack = CheckpointStore(tmp_path, 0.0), Stack((CELL,))
+    engine.fit(stack, machine, checkpoints=unfinished)
     assert [*tmp_path.rglob("*.pt")]
-    unfinished.forget(stack)
+    unfinished.discard(stack)
     assert not [*tmp_path.rglob("*")]

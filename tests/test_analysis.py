@@ -12,16 +12,16 @@ from scipy import integrate, stats
 
 from relubench.activations import ACTIVATIONS, Activation
 from relubench.cli import main
-from relubench.profiling.analysis import Portrait, arity, portray, window
+from relubench.profiling.analysis import ActivationProfile, analyse, arity, window
 
 every_activation = pytest.mark.parametrize(
     "activation", list(ACTIVATIONS.values()), ids=lambda entry: entry.name
 )
 
 
-def portrait(name: str) -> Portrait:
+def portrait(name: str) -> ActivationProfile:
     choice = ACTIVATIONS.choose(name)
-    return portray(choice, window([choice]))
+    return analyse(choice, window([choice]))
 
 
 @pytest.mark.parametrize(

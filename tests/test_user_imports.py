@@ -22,8 +22,8 @@ from relubench.cli import main
 from relubench.models import MODELS
 from relubench.plan import Cell, Machine, Recipe, Stack
 from relubench.training import engine
-from relubench.training.checkpoints import Unfinished
-from relubench.user_code import Own, OwnCodeError
+from relubench.training.checkpoints import CheckpointStore
+from relubench.user_code import UserCode, UserCodeError
 
 IRIS = ["-d", "iris", "--epochs", "1"]
 WIDTHS = {"one": 8, "two": 16}  # by folder: each has files of the same names
@@ -111,9 +111,9 @@ def hidden(name: str) -> int:
     return next(iter(network.parameters())).shape[0]
 
 
-def read(own: Own) -> set[str]:
+def read(own: UserCode) -> set[str]:
     """The files that a digest covers."""
-    covered = user_imports.FINDER.of[own.thing.__module__.partition(".")[0]].read
+    covered = user_imports.FINDER.owners[own.thing.__module__.partition(".")[0]].read
     return {Path(file).relative_to(Path.cwd()).as_posix() for file in covered}
 
 
@@ -143,9 +143,9 @@ def test_a_helper_of_another_file_is_not_found() -> None:
     write("one/nets.py", "import only_here")
     write("one/only_here.py", "")
     write("two/nets.py", "import only_here")
-    with pytest.raises(OwnCodeError, match="has no attribute"):
+    with pytest.raises(UserCodeError, match="has no attribute"):
         user_code.load("one/nets.py", "net")
-    with pytest.raises(OwnCodeError, match="ModuleNotFoundError: No module named 'only_here'"):
+    with pytest.raises(UserCodeError, match="ModuleNotFoundError: No module named 'only_here'"):
         user_code.load("two/nets.py", "net")
 
 
@@ -259,7 +259,7 @@ def test_a_command_and_its_workers_keep_to_one_version() -> None:
         digests = user_code.held_digests()
     assert user_code.as_held(digests, user_code.load, "one/lazy.py", "net") is first
     forget()
-    with pytest.raises(OwnCodeError, match=r"one/lazy\.py has changed since this command began"):
+    with pytest.raises(UserCodeError, match=r"one/lazy\.py has changed since this command began"):
         user_code.as_held(digests, user_code.load, "one/lazy.py", "net")
 
 
@@ -268,11 +268,11 @@ def test_an_unfinished_training_is_gone_on_with_by_the_same_code(
 ) -> None:
     write_all("plain")
     stack = Stack((cell("one/plain.py:net"),))
-    unfinished = Unfinished(tmp_path / "unfinished", 0.0)
-    engine.fit(stack, machine, unfinished=unfinished)
+    unfinished = CheckpointStore(tmp_path / "unfinished", 0.0)
+    engine.fit(stack, machine, checkpoints=unfinished)
     write("one/utils.py", "WIDTH = 8  # edited")
-    engine.fit(stack, machine, unfinished=unfinished)
-    assert len(list(unfinished.of(stack).iterdir())) == 2
+    engine.fit(stack, machine, checkpoints=unfinished)
+    assert len(list(unfinished.path(stack).iterdir())) == 2
 
 
 def test_a_module_that_the_digest_cannot_cover_is_refused() -> None:
@@ -309,7 +309,7 @@ def test_its_classes_can_be_looked_up_by_their_modules() -> None:
 def test_errors_tell_the_names_that_the_user_wrote() -> None:
     write("nets.py", "import package.none")
     write("package/__init__.py", "")
-    with pytest.raises(OwnCodeError, match=r"No module named 'package\.none'"):
+    with pytest.raises(UserCodeError, match=r"No module named 'package\.none'"):
         user_code.load("nets.py", "net")
 
 
