@@ -12,16 +12,17 @@ from scipy import integrate, stats
 
 from relubench.activations import ACTIVATIONS, Activation
 from relubench.cli import main
-from relubench.profiling.analysis import Portrait, arity, portray, window
+from relubench.profiling.analysis import arity, profile, window
+from relubench.rows import ActivationProfileRow
 
 every_activation = pytest.mark.parametrize(
     "activation", list(ACTIVATIONS.values()), ids=lambda entry: entry.name
 )
 
 
-def portrait(name: str) -> Portrait:
+def portrait(name: str) -> ActivationProfileRow:
     choice = ACTIVATIONS.choose(name)
-    return portray(choice, window([choice]))
+    return profile(choice, window([choice]))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import typer
 from typer import Argument, Option
 
 from relubench import __version__, commands, files
-from relubench.baselines.options import Asked
+from relubench.baselines.options import BaselineOptions
 from relubench.cli.artefacts import deliver, distinct, keeping, remedy
 from relubench.cli.flags import (
     BENCHMARKS,
@@ -156,7 +156,9 @@ def compare(
     flags |= {"protocol": protocol}
     flags |= {"margin": margin, "rope": rope, "pairs": pairs, "family": family}
     flags |= {"until_decided": until_decided, "max_seeds": max_seeds}
-    asked = Asked(baseline, bool(save_baseline), strict, require_baseline, remedy(context.obj))
+    asked = BaselineOptions(
+        baseline, bool(save_baseline), strict, require_baseline, remedy(context.obj)
+    )
 
     def work(request: Request, console: Console) -> Outcome:
         return deliver(commands.compare(request, console, explain, asked), parts)

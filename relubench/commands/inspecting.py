@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from relubench.errors import BadValue, UnknownName, suggestion
 from relubench.execution.progress import Console
 from relubench.formats.pictures import MOST
 from relubench.plan import Machine
-from relubench.table import Table
+from relubench.table import AnyTable
 from relubench.wording import counted
 
 QUICK_ELEMENTS = 2**12
@@ -41,7 +40,9 @@ def list_kind(
     table = _listed(singular, config_file, console)
     if family is not None:
         _check_family(singular, family)
-        table = report.listing.only(table, lambda row, _: row["family"] == family, f"in {family}")
+        table = report.listing.only(
+            table, lambda row, _: row.get("family") == family, f"in {family}"
+        )
     if search is not None:
         found = search.casefold()
         table = report.listing.only(
@@ -50,7 +51,7 @@ def list_kind(
     return Outcome([table])
 
 
-def _listed(singular: str, config_file: Path | None, console: Console) -> Table:
+def _listed(singular: str, config_file: Path | None, console: Console) -> AnyTable:
     if singular == "benchmark":
         found = config.read(config_file, CATALOGS)
         if found.note:
@@ -84,8 +85,8 @@ def show_activation(names: Sequence[str]) -> Outcome:
     if len(choices) > MOST:
         raise BadValue(f"got {len(choices)} activations: a picture holds at most {MOST}")
     x = profiling.analysis.window(choices.values())
-    profiles = [asdict(profiling.analysis.portray(choice, x)) for choice in choices.values()]
-    return Outcome([report.listing.units(profiles)])
+    profiles = [profiling.analysis.profile(choice, x) for choice in choices.values()]
+    return Outcome([report.listing.activation_profiles(profiles)])
 
 
 def cost(
