@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from relubench import __version__
 from relubench.plan import Cell
@@ -70,9 +70,19 @@ class LayerCount:
 def total(layers: Sequence[LayerCount]) -> LayerCount:
     """All hidden units of a network together; sparsity, mean and sd weigh each unit alike."""
     units = sum(layer.units for layer in layers)
-    counts = {name: sum(getattr(layer, name) for layer in layers) for name in COUNTS}
-    means: dict[str, Any] = {name: _weighed(layers, name) for name in MOMENTS}
-    return LayerCount(layer="total", units=units, examples=layers[0].examples, **counts, **means)
+    return LayerCount(
+        layer="total",
+        units=units,
+        dead=sum(layer.dead for layer in layers),
+        inactive=sum(layer.inactive for layer in layers),
+        rare=sum(layer.rare for layer in layers),
+        dormant=sum(layer.dormant for layer in layers),
+        saturated=sum(layer.saturated for layer in layers),
+        sparsity=sum(layer.sparsity * layer.units for layer in layers) / units,
+        mean_activation=_weighed(layers, "mean_activation"),
+        sd_activation=_weighed(layers, "sd_activation"),
+        examples=layers[0].examples,
+    )
 
 
 def _weighed(layers: Sequence[LayerCount], name: str) -> float | None:

@@ -96,6 +96,10 @@ def _plain_value(value: object) -> object:
     return value
 
 
+def _chosen(record: dict[str, object], keys: Sequence[str]) -> dict[str, object]:
+    return {key: record[key] for key in keys if key in record}
+
+
 R = TypeVar("R", bound=Row)
 Shown = TypeVar("Shown", bound=Row, contravariant=True)
 
@@ -149,12 +153,15 @@ class Table(Generic[R]):
         records = [row.record() for row in self.rows]
         if not self.keys:
             return records
-        return [{key: row[key] for key in self.keys if key in row} for row in records]
+        return [_chosen(record, self.keys) for record in records]
 
     @property
     def texts(self) -> list[list[str]]:
         """The cells as people read them."""
-        return [[column.text(row) for column in self.columns] for row in self.rows]
+        texts = []
+        for row in self.rows:
+            texts.append([column.text(row) for column in self.columns])
+        return texts
 
     @property
     def heads(self) -> list[str]:

@@ -170,7 +170,8 @@ def _is_about(gate: GateRow, row: CompareRow) -> bool:
 
 def table(rows: Sequence[GateRow], base: Record, new: Record, path: str) -> Table[GateRow]:
     """The gate for people: a row per metric, what it means below."""
-    varying = [key for key in rows[0].setup if len({row.setup[key] for row in rows}) > 1]
+    first = rows[0].setup
+    varying = [key for key in first if any(row.setup[key] != first[key] for row in rows)]
     columns: list[Column[GateRow]] = [
         *(_column(key) for key in varying or ["activation"]),
         Column("metric", _metric, left=True),

@@ -48,8 +48,8 @@ def compare(request: Request, console: Console, explain: bool, asked: BaselineOp
     check = baselines.workflow.hold(asked, base, new, results, work.plan)
     check.report_notes(console)
     if carried := settings.protocol == "published":
-        results, told = leak(settings, request, console, results)
-        compared.append(told)
+        results, protocols = leak(settings, request, console, results)
+        compared.append(protocols)
     if settings.published:
         why_not = config.changed(request.flags, request.quick)
         entries = [e for e in settings.published if e.metric != "cv_accuracy" or not carried]

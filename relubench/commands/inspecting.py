@@ -44,27 +44,27 @@ def list_kind(
             table, lambda row, _: row.get("family") == family, f"in {family}"
         )
     if search is not None:
-        found = search.casefold()
+        sought = search.casefold()
         table = report.listing.only(
-            table, lambda _, texts: found in "\n".join(texts).casefold(), f"with {search!r}"
+            table, lambda _, texts: sought in "\n".join(texts).casefold(), f"with {search!r}"
         )
     return Outcome([table])
 
 
 def _listed(singular: str, config_file: Path | None, console: Console) -> AnyTable:
     if singular == "benchmark":
-        found = config.read(config_file, CATALOGS)
-        if found.note:
-            console.note(found.note)
+        benchmarks = config.read(config_file, CATALOGS)
+        if benchmarks.note:
+            console.note(benchmarks.note)
         names = config.unread(CATALOGS)
-        settings = {name: config.resolve(found, name, {}, names) for name in found.tables}
+        settings = {name: config.resolve(benchmarks, name, {}, names) for name in benchmarks.tables}
         runs = {
             name: len(config.plan(each, "compare", False, names["model"]).cells)
             for name, each in settings.items()
         }
         tables = {
             name: {**table, "published": config.figures(table.get("published", ()))}
-            for name, table in found.tables.items()
+            for name, table in benchmarks.tables.items()
         }
         return report.listing.benchmarks(tables, runs)
     described = "formula" if singular in FORMULAS else "description"

@@ -66,8 +66,8 @@ def cv(request: Request, console: Console) -> Outcome:
     results = work.run(console)
     tables: list[AnyTable] = [report.runs(results, work.plan), report.folds(results, work.plan)]
     if settings.protocol == "published":
-        results, told = leak(settings, request, console, results)
-        tables.append(told)
+        results, protocols = leak(settings, request, console, results)
+        tables.append(protocols)
     return Outcome(tables, exit_code(results))
 
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from relubench.catalog import Catalog, Entry
 from relubench.formats.latex import escape
@@ -75,7 +75,7 @@ def turn(table: AnyTable, width: int) -> list[Table[_TextRow]]:
     parts = []
     for start in range(0, len(table.rows), most):
         rows, last = table.rows[start : start + most], start + most >= len(table.rows)
-        texts = [[fact.head, *(fact.text(row) for row in rows)] for fact in facts]
+        texts = [[fact.head, *map(fact.text, rows)] for fact in facts]
         heads = ["", *(names.text(row) for row in rows)]
         parts.append(
             Table(
@@ -108,7 +108,7 @@ def text(table: AnyTable, width: int = UNFOLDED, colour: bool = False) -> str:
     from rich.padding import Padding
     from rich.text import Text
 
-    system: Any = "standard" if colour else None
+    system: Literal["standard"] | None = "standard" if colour else None
     out = io.StringIO()
     folds = any(column.wrap for column in table.columns)
     console = Console(
@@ -152,7 +152,10 @@ def _blocks(table: AnyTable) -> list[tuple[str, list[list[str]]]]:
     """The texts of rows that stand together, with their heading; one block where there is none."""
     pairs = zip(table.rows, table.texts, strict=True)
     groups = groupby(pairs, key=lambda pair: (table.heading(pair[0]), table.group(pair[0])))
-    return [(key[0], [texts for _, texts in block]) for key, block in groups] or [("", [])]
+    blocks = []
+    for (heading, _), block in groups:
+        blocks.append((heading, [texts for _, texts in block]))
+    return blocks or [("", [])]
 
 
 def _lines(
@@ -241,9 +244,8 @@ def latex(table: AnyTable) -> str:
     notes = [table.caption, *table.remarks]
     if any(column.mark(row) for column in table.columns for row in table.rows):
         notes.append("bold: the best mean; underlined: no test tells it from the best (Holm)")
-    split = [
-        any(PLUS_MINUS in texts[i] for texts in table.texts) for i in range(len(table.columns))
-    ]
+    by_column = list(zip(*table.texts, strict=True)) or [()] * len(table.columns)
+    split = [PLUS_MINUS in "\n".join(texts) for texts in by_column]
     kinds = zip(table.columns, split, strict=True)
     spec = [r"r@{${}\pm{}$}l" if two else "l" if c.left else "r" for c, two in kinds]
     heads = [
@@ -287,7 +289,7 @@ def _tabulate(table: AnyTable, style: str, escape: Callable[[str], str] = str) -
     from tabulate import tabulate
 
     return tabulate(
-        [[escape(text) for text in texts] for texts in table.texts],
+        [list(map(escape, texts)) for texts in table.texts],
         headers=[escape(head) for head in table.heads],
         tablefmt=style,
         colalign=["left" if column.left else "right" for column in table.columns],

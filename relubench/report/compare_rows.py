@@ -30,7 +30,7 @@ from relubench.report.figures import mean_of
 from relubench.report.naming import by_setup, setup_row
 from relubench.report.run_table import SCORES, run_row
 from relubench.results import COUNTS, MOMENTS, RunResult
-from relubench.rows import AgainstRow, Claim, CompareRow, Correction, Procedure, Test
+from relubench.rows import AgainstRow, Claim, CompareRow, Correction, Procedure, RunRow, Test
 from relubench.stats import Verdict
 
 TURNED = {"better": "worse", "worse": "better"}
@@ -207,19 +207,26 @@ def _negated(figure: float | None) -> float | None:
     return None if figure is None else -figure
 
 
+def _average(rows: Sequence[RunRow], key: str) -> float | None:
+    return mean_of([row.get(key) for row in rows])
+
+
+def _perturbed(rows: Sequence[RunRow], name: str) -> list[float]:
+    return [row.perturbed[name] or 0.0 for row in rows]  # a finished run has an accuracy
+
+
 def _summary(runs: Sequence[RunResult], own: Scores, measure: Measure) -> dict[str, Any]:
     """Means over the finished runs of one activation; a mean of undefined figures is undefined."""
     finished = [run_row(result) for result in runs if not result.failed]
     averaged = [*SCORES, *COUNTS, *MOMENTS]
-    means = {name: mean_of([row.get(name) for row in finished]) for name in averaged}
+    means = {name: _average(finished, name) for name in averaged}
     accuracies = scores(runs, MEASURES["accuracy"]).known.values()
     means["accuracy"], means["accuracy_sd"] = stats.mean_sd(list(accuracies))
     means["mean"], means["mean_sd"] = stats.mean_sd(
         [] if own.undefined else list(own.known.values())
     )
     perturbed = {
-        name: stats.mean_sd([row.perturbed[name] or 0.0 for row in finished])
-        for name in runs[0].cell.perturbations
+        name: stats.mean_sd(_perturbed(finished, name)) for name in runs[0].cell.perturbations
     }
     split = runs[0].cell.split
     return {

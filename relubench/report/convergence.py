@@ -75,7 +75,7 @@ def _by_repetition(
 ) -> dict[Repetition, float | None]:
     """A figure of each repetition; the seeds of a split are averaged."""
     repetitions = grouped(runs, lambda run: repetition(run.cell))
-    return {key: mean_of([show(run) for run in same]) for key, same in repetitions.items()}
+    return {key: mean_of(list(map(show, same))) for key, same in repetitions.items()}
 
 
 def columns(rows: Sequence[CompareRow], reference: str, measured: str) -> list[Column[CompareRow]]:

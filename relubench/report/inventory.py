@@ -109,7 +109,15 @@ def _layers(result: RunResult) -> Table[LayerCountRow]:
     """The hidden units of one run's layers, as they were counted."""
     names = ("units", *COUNTS)
     rows = [
-        LayerCountRow(layer=layer.layer, **{name: getattr(layer, name) for name in names})
+        LayerCountRow(
+            layer=layer.layer,
+            units=layer.units,
+            dead=layer.dead,
+            inactive=layer.inactive,
+            rare=layer.rare,
+            dormant=layer.dormant,
+            saturated=layer.saturated,
+        )
         for layer in result.layers
     ]
     columns: list[Column[LayerCountRow]] = [

@@ -103,8 +103,8 @@ def _means(rows: Sequence[LayerRow]) -> Table[DeadByRateRow]:
     means = []
     for members in grouped(totals, lambda row: tuple(row.get(key) for key in setup)).values():
         by_rate = grouped(members, lambda row: row.lr)
-        dead = {rate: _mean([row.dead for row in by_rate.get(rate, ())]) for rate in rates}
-        born_dead = _mean([row.born_dead for row in members])
+        dead = {rate: _mean(by_rate.get(rate, ()), "dead") for rate in rates}
+        born_dead = _mean(members, "born_dead")
         identity = {field.name: members[0].get(field.name) for field in fields(SetupRow)}
         means.append(DeadByRateRow(**identity, born_dead=born_dead, dead=dead))
     columns: list[Column[DeadByRateRow]] = [
@@ -121,6 +121,6 @@ def _rate_column(rate: float, several: bool) -> Column[DeadByRateRow]:
     return Column(f"lr {rate:g}" if several else "dead", lambda row: percent(row.dead[rate]))
 
 
-def _mean(figures: Sequence[float | None]) -> float | None:
+def _mean(rows: Sequence[LayerRow], key: str) -> float | None:
     """The mean of what is defined."""
-    return stats.mean_sd([figure for figure in figures if figure is not None])[0]
+    return stats.mean_sd([row.get(key) for row in rows if row.get(key) is not None])[0]

@@ -101,7 +101,7 @@ def catalog(entries: Catalog[Entry], described: str) -> Table[CatalogRow]:
     """What a user may name, of one kind; `described` is the word for an entry's docstring."""
     rows = sorted((_row(entry, described) for entry in entries.values()), key=_family)
     plain = ("init", "activation", "source", "examples", "better", "unit", "suffix")
-    shown = [key for key in plain if any(row.get(key) for row in rows)]
+    shown = [key for key in plain if any(map(value_of(key), rows))]
     columns: list[Column[CatalogRow]] = [
         Column("name", lambda row: row.name, left=True),
         Column(described, lambda row: row.description, left=True, wrap=True),

@@ -51,7 +51,11 @@ def by_activation(results: Sequence[RunResult]) -> dict[SetupRow, list[RunResult
 
 def varying(rows: Sequence[Row], *keys: str) -> list[str]:
     """The keys that differ between rows."""
-    return [key for key in keys if len({row.get(key) for row in rows}) > 1]
+    return [key for key in keys if _differ(rows, key)]
+
+
+def _differ(rows: Sequence[Row], key: str) -> bool:
+    return len({row.get(key) for row in rows}) > 1
 
 
 def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) -> str:
@@ -134,10 +138,14 @@ def name_column(name: str) -> Column[Row]:
     return Column(name.replace("_", " "), lambda row: str(row.get(name)), left=not number, key=name)
 
 
+def _is_one_size(rows: Sequence[RunRow | CompareRow]) -> bool:
+    counts = [row.parameters for row in rows]
+    return max(counts) <= ONE_SIZE * min(counts)
+
+
 def sizes(rows: Sequence[RunRow | CompareRow]) -> list[Column[RunRow | CompareRow]]:
     """A column of parameters, where the activations of a set-up have different numbers of them."""
     setups = grouped(rows, lambda row: row.setup).values()
-    counts = [[row.parameters for row in members] for members in setups]
-    if all(max(members) <= ONE_SIZE * min(members) for members in counts):
+    if all(map(_is_one_size, setups)):
         return []
     return [Column("parameters", lambda row: str(row.parameters))]

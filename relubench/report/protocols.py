@@ -79,10 +79,11 @@ def _row(
 def _over_folds(runs: Sequence[RunResult]) -> Spread:
     """Mean and sd over folds, the seeds of a fold averaged first."""
     folds = [run for run in runs if run.cell.split.fold is not None]
-    return _spread(
-        mean_of([run.scores.get("accuracy") for run in same])
-        for same in grouped(folds, lambda run: run.cell.split).values()
-    )
+    return _spread(map(_mean_accuracy, grouped(folds, lambda run: run.cell.split).values()))
+
+
+def _mean_accuracy(runs: Sequence[RunResult]) -> float | None:
+    return mean_of([run.scores.get("accuracy") for run in runs])
 
 
 def _over_carried(runs: Sequence[RunResult]) -> Spread:

@@ -69,7 +69,9 @@ def rank(rows: Sequence[CompareRow], options: ComparisonOptions) -> Ranking | No
         (row.dataset, row.activation): None if row.diverged or row.mean is None else sign * row.mean
         for row in rows
     }
-    scores = [[means[dataset, name] for name in names] for dataset in by_dataset]
+    scores = []
+    for dataset in by_dataset:
+        scores.append([means[dataset, name] for name in names])
     reference = names.index(rows[0].reference)
     others = [number for number in range(len(names)) if number != reference]
     compared = [(number, reference) for number in others]

@@ -139,12 +139,20 @@ def folds(results: Sequence[RunResult], plan: Plan) -> Table[FoldRow]:
 
 def _fold_row(setup: SetupRow, results: Sequence[RunResult], scores: Sequence[str]) -> FoldRow:
     by_fold = grouped(results, lambda result: result.cell.split)
-    finished = [runs for runs in by_fold.values() if not any(run.failed for run in runs)]
+    finished = [runs for runs in by_fold.values() if not any(map(_failed, runs))]
     means, spreads = {}, {}
     for name in scores:
-        figures = [mean_of([run.scores.get(name) for run in runs]) for runs in finished]
+        figures = [_mean_score(runs, name) for runs in finished]
         means[name], spreads[name] = stats.mean_sd(all_or_none(figures))
     return FoldRow(**vars(setup), folds=len(finished), means=means, spreads=spreads)
+
+
+def _failed(result: RunResult) -> bool:
+    return result.status != "ok"
+
+
+def _mean_score(runs: Sequence[RunResult], name: str) -> float | None:
+    return mean_of([run.scores.get(name) for run in runs])
 
 
 def _fold_column(name: str, rows: Sequence[FoldRow]) -> Column[FoldRow]:
