@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
 from relubench import __version__
 from relubench.plan import Cell
@@ -70,9 +70,19 @@ class LayerCount:
 def total(layers: Sequence[LayerCount]) -> LayerCount:
     """All hidden units of a network together; sparsity, mean and sd weigh each unit alike."""
     units = sum(layer.units for layer in layers)
-    counts = {name: sum(getattr(layer, name) for layer in layers) for name in COUNTS}
-    means: dict[str, Any] = {name: _weighed(layers, name) for name in MOMENTS}
-    return LayerCount(layer="total", units=units, examples=layers[0].examples, **counts, **means)
+    return LayerCount(
+        layer="total",
+        units=units,
+        dead=sum(layer.dead for layer in layers),
+        inactive=sum(layer.inactive for layer in layers),
+        rare=sum(layer.rare for layer in layers),
+        dormant=sum(layer.dormant for layer in layers),
+        saturated=sum(layer.saturated for layer in layers),
+        sparsity=sum(layer.sparsity * layer.units for layer in layers) / units,
+        mean_activation=_weighed(layers, "mean_activation"),
+        sd_activation=_weighed(layers, "sd_activation"),
+        examples=layers[0].examples,
+    )
 
 
 def _weighed(layers: Sequence[LayerCount], name: str) -> float | None:
@@ -82,6 +92,30 @@ def _weighed(layers: Sequence[LayerCount], name: str) -> float | None:
     ]
     units = sum(layer.units for layer in layers)
     return sum(weighed) / units if len(weighed) == len(layers) else None
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a training is to come to: train_error or train_loss, at most `limit`."""
+
+    name: str
+    limit: float
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """From 'train_error=0.25', as cells and rows carry it."""
+        name, _, limit = text.partition("=")
+        return cls(name, float(limit))
+
+
+Status = Literal["ok", "diverged", "lost"]
+
+
+def status(failed: str | None) -> Status:
+    """What a reason of failure, as ledgers and baselines keep it, says of its run."""
+    if failed is None:
+        return "ok"
+    return "lost" if failed.startswith(LOST) else "diverged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,15 +169,17 @@ class RunResult:
         """Epochs until its cell's `until` was reached; None where it was not."""
         if self.cell.until is None or self.failed:
             return None
-        name, _, limit = self.cell.until.partition("=")
-        reached = (n for n, epoch in enumerate(self.curve, 1) if epoch.of(name) <= float(limit))
-        return next(reached, None)
+        target = Target.parse(self.cell.until)
+        for number, epoch in enumerate(self.curve, start=1):
+            if epoch.of(target.name) <= target.limit:
+                return number
+        return None
 
     @property
     def seconds_until(self) -> float | None:
         """The same in seconds, of which every epoch takes as many."""
         epochs = self.epochs_until
-        return epochs and self.seconds * epochs / len(self.curve)
+        return None if epochs is None else self.seconds * epochs / len(self.curve)
 
     @property
     def folds(self) -> tuple[float | None, ...]:
@@ -156,7 +192,12 @@ class RunResult:
     @property
     def finished(self) -> bool:
         """Whether it was trained to an end, be it divergence."""
-        return not (self.failed or "").startswith(LOST)
+        return self.status != "lost"
+
+    @property
+    def status(self) -> Status:
+        """How it ended."""
+        return status(self.failed)
 
 
 def lost(cell: Cell, why: str) -> RunResult:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar, get_type_hints
 
 from relubench.printable import plain
 
@@ -50,11 +50,62 @@ class Picture:
     panels: Sequence[Panel]
 
 
-Row = Mapping[str, Any]
+class Worded:
+    """A structure that rows carry, and that machines get as its text, str()."""
 
 
 @dataclass(frozen=True)
-class Column:
+class Row:
+    """One row: a frozen dataclass whose fields are the keys of machine formats, in their order.
+
+    A field's type is Annotated with what the key means.
+    """
+
+    @property
+    def keys(self) -> list[str]:
+        """What machine formats print of this row."""
+        return [field.name for field in fields(self)]
+
+    def get(self, key: str) -> Any:
+        """What stands under a key; None where the row has no such key."""
+        return getattr(self, key, None)
+
+    def record(self) -> dict[str, object]:
+        """The row as machines get it."""
+        return {key: self.machine_value(key) for key in self.keys}
+
+    def machine_value(self, key: str) -> object:
+        """What machines get under a key: no rows and no structures."""
+        return _plain_value(self.get(key))
+
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        """What each key means, for the manual and for help."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {field.name: hints[field.name].__metadata__[0] for field in fields(cls)}
+
+
+def _plain_value(value: object) -> object:
+    """The value without rows and structures in it."""
+    if isinstance(value, Row):
+        return value.record()
+    if isinstance(value, Worded):
+        return str(value)
+    if isinstance(value, list) and value and isinstance(value[0], Row):
+        return [row.record() for row in value]
+    return value
+
+
+def _chosen(record: dict[str, object], keys: Sequence[str]) -> dict[str, object]:
+    return {key: record[key] for key in keys if key in record}
+
+
+R = TypeVar("R", bound=Row)
+Shown = TypeVar("Shown", bound=Row, contravariant=True)
+
+
+@dataclass(frozen=True)
+class Column(Generic[Shown]):
     """What people see of a row: a head and a function from the row to text.
 
     key   by which it is chosen, as in machine rows; '': that of its head
@@ -62,19 +113,19 @@ class Column:
     """
 
     head: str
-    show: Callable[[Row], str]
+    show: Callable[[Shown], str]
     left: bool = False
     wrap: bool = False
     key: str = ""
-    mark: Callable[[Row], str] = lambda row: ""
+    mark: Callable[[Shown], str] = lambda row: ""
 
-    def text(self, row: Row) -> str:
+    def text(self, row: Shown) -> str:
         """What people see of a row, on one line: it may hold anybody's text."""
         return plain(self.show(row))
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Generic[R]):
     """Rows for machines, columns for people, a title above and notes below.
 
     group    a blank line goes between rows where this key changes
@@ -85,28 +136,32 @@ class Table:
     picture  the text format draws it between table and notes
     """
 
-    rows: Sequence[Row]
-    columns: Sequence[Column]
+    rows: Sequence[R]
+    columns: Sequence[Column[R]]
     title: str = ""
     notes: Sequence[str] = ()
-    group: Callable[[Row], object] = lambda row: None
+    group: Callable[[R], object] = lambda row: None
     keys: Sequence[str] = ()
-    heading: Callable[[Row], str] = lambda row: ""
+    heading: Callable[[R], str] = lambda row: ""
     stacks: bool = False
     turned: bool = False
     picture: Picture | None = None
 
     @property
-    def records(self) -> list[Row]:
+    def records(self) -> list[dict[str, object]]:
         """The rows as machines get them."""
+        records = [row.record() for row in self.rows]
         if not self.keys:
-            return list(self.rows)
-        return [{key: row[key] for key in self.keys if key in row} for row in self.rows]
+            return records
+        return [_chosen(record, self.keys) for record in records]
 
     @property
     def texts(self) -> list[list[str]]:
         """The cells as people read them."""
-        return [[column.text(row) for column in self.columns] for row in self.rows]
+        texts = []
+        for row in self.rows:
+            texts.append([column.text(row) for column in self.columns])
+        return texts
 
     @property
     def heads(self) -> list[str]:
@@ -122,3 +177,7 @@ class Table:
     def remarks(self) -> list[str]:
         """The notes as people read them."""
         return [plain(note) for note in self.notes]
+
+
+AnyTable = Table[Any]  # of any kind of rows
+AnyColumn = Column[Any]

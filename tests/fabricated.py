@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from relubench.metrics import METRICS
 from relubench.plan import Cell, Plan, Recipe, Split
-from relubench.report import Terms
+from relubench.report import ComparisonOptions, compare
 from relubench.results import Environment, Epoch, LayerCount, RunResult
+from relubench.rows import CompareRow
+from relubench.table import Row
 
-FIXED = Terms(published=frozenset({"iris"}))  # as if its test set were published
+FIXED = ComparisonOptions(published=frozenset({"iris"}))  # as if its test set were published
 HERE = Environment(relubench="1", torch="2", device="cpu", threads=2, dtype="float32", stack=1)
 LAYERS = (
     LayerCount(
@@ -21,6 +25,36 @@ LAYERS = (
         sparsity=1.0, mean_activation=0.0, examples=100,
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FactsRow(Row):
+    """A row with any keys."""
+
+    facts: Mapping[str, Any]
+
+    @property
+    def keys(self) -> list[str]:
+        return list(self.facts)
+
+    def get(self, key: str) -> Any:
+        return self.facts.get(key)
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self.facts[key]
+        except KeyError:
+            raise AttributeError(key) from None
+
+
+def facts_rows(*facts: Mapping[str, Any]) -> list[FactsRow]:
+    return [FactsRow(each) for each in facts]
+
+
+def compare_row(activation: str = "relu", /, **figures: Any) -> CompareRow:
+    """A row of compare with these figures."""
+    runs = [result("relu", 0, 0.9)]
+    return replace(compare(runs, plan(runs)).rows[0], **{"activation": activation} | figures)
 
 
 def result(

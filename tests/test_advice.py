@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from fabricated import compare_row
+
 from relubench.report.advice import advise
+from relubench.rows import CompareRow
 
 
-def row(activation: str, **figures: Any) -> dict[str, Any]:
+def row(activation: str, **figures: Any) -> CompareRow:
     sound = {"n": 10, "diverged": 0, "dead": 0.0, "mean_activation": 0.1, "sd_activation": 1.0}
-    return {"activation": activation, "lr": 0.1, "accuracy": 0.9} | sound | figures
+    return compare_row(activation, **({"lr": 0.1, "accuracy": 0.9} | sound | figures))
 
 
 def test_nothing_is_said_of_sound_units() -> None:
@@ -68,7 +72,7 @@ def test_the_gravest_two_are_said_of_each_set_up() -> None:
         row("relu", dead=0.5, diverged=1, n=9),
         row("sigmoid", mean_activation=1.0, sd_activation=0.5),
     ]
-    said = advise([each | {"lr": lr} for lr in (0.1, 0.3) for each in bad], ["lr"])
+    said = advise([replace(each, lr=lr) for lr in (0.1, 0.3) for each in bad], ["lr"])
     assert [line.split()[2] for line in said] == ["diverged", "50.0", "diverged", "50.0"]
     assert [line.split(":")[0] for line in said] == ["0.1", "0.1", "0.3", "0.3"]
 

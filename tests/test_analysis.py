@@ -12,14 +12,15 @@ from scipy import integrate, stats
 
 from relubench.activations import ACTIVATIONS, Activation
 from relubench.cli import main
-from relubench.profiling.analysis import ActivationProfile, analyse, arity, window
+from relubench.profiling.analysis import analyse, arity, window
+from relubench.rows import ActivationProfileRow
 
 every_activation = pytest.mark.parametrize(
     "activation", list(ACTIVATIONS.values()), ids=lambda entry: entry.name
 )
 
 
-def portrait(name: str) -> ActivationProfile:
+def portrait(name: str) -> ActivationProfileRow:
     choice = ACTIVATIONS.choose(name)
     return analyse(choice, window([choice]))
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from fabricated import facts_rows
 
 from relubench.errors import BadValue
 from relubench.report import Arrangement
-from relubench.table import Column, Table
+from relubench.table import AnyTable, Column, Table
 
-ROWS = [
+ROWS = facts_rows(
     {"name": "b", "half": 1, "score": 0.5, "dead": 0.25},
     {"name": "a", "half": 1, "score": None, "dead": 0.5},
     {"name": "d", "half": 2, "score": 0.1, "dead": None},
     {"name": "c", "half": 1, "score": 0.9, "dead": 0.0},
-]
-TABLE = Table(ROWS, [Column("name", lambda row: row["name"])], group=lambda row: row["half"])
+)
+NAME = Column("name", lambda row: row.get("name"))
+TABLE = Table(ROWS, [NAME], group=lambda row: row.get("half"))
 
 
-def names(table: Table) -> str:
-    return "".join(row["name"] for row in table.rows)
+def names(table: AnyTable) -> str:
+    return "".join(row.get("name") for row in table.rows)
 
 
 def test_nothing_asked_changes_nothing() -> None:
@@ -46,7 +48,7 @@ def test_rows_are_sorted_inside_their_groups(
 
 
 def test_rows_under_one_heading_stay_under_it_until_they_are_grouped_anew() -> None:
-    headed = replace(TABLE, group=lambda row: None, heading=lambda row: f"half {row['half']}")
+    headed = replace(TABLE, group=lambda row: None, heading=lambda row: f"half {row.get('half')}")
     assert names(Arrangement(sort="-score").apply(headed)) == "cbad"
     again = Arrangement(sort="name", group=("none",)).apply(headed)
     assert names(again) == "abcd"

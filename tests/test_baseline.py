@@ -16,9 +16,8 @@ from relubench.baselines.record import Record, Row
 from relubench.errors import NotComparable
 from relubench.metrics.measures import MEASURES
 from relubench.plan import Cell
-from relubench.report import setup_row
 
-SETUP = setup_row(Cell(dataset="iris", model="ffnn", activation="relu"))
+SETUP = record.setup(Cell(dataset="iris", model="ffnn", activation="relu"))
 
 
 def row(activation: str = "relu", figure: float | None = 0.9, n: int = 3, **facts: Any) -> Row:

@@ -7,26 +7,27 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from fabricated import compare_row, facts_rows
 from test_baseline import SETUP
 
 from relubench.baselines import ci
-from relubench.baselines.gate import GateRow
+from relubench.rows import GateRow
 from relubench.table import Column, Table
 
 AWKWARD = '<a> & "b" \x00\x1b 50 %, c: d\n| ü'
 
 
 def gate_row(word: Any, **facts: Any) -> GateRow:
-    return GateRow(setup=SETUP, metric="accuracy", word=word, **facts)
+    return GateRow(setup=SETUP, metric="accuracy", gate=word, **facts)
 
 
 def test_junit_has_a_case_per_row_and_a_word_for_each() -> None:
     rows = [
         gate_row("pass"),
         gate_row("fail", n=10, baseline=0.9, value=0.8, margin=0.01),
-        gate_row("undecided", n=4, baseline=0.9, value=0.89, margin=0.01, why=AWKWARD),
-        gate_row("not compared", why="machine: M in the baseline, N here"),
-        gate_row("incomplete", why="1 run lost"),
+        gate_row("undecided", n=4, baseline=0.9, value=0.89, margin=0.01, reason=AWKWARD),
+        gate_row("not compared", reason="machine: M in the baseline, N here"),
+        gate_row("incomplete", reason="1 run lost"),
     ]
     (suite,) = ElementTree.fromstring(ci.junit(rows))
     kinds = [[each.tag for each in case] for case in suite]
@@ -43,7 +44,7 @@ def test_junit_of_a_refusal_is_an_error_each() -> None:
 
 
 def test_junit_without_a_baseline_fails_where_a_run_diverged() -> None:
-    rows = [SETUP | {"n": 3, "diverged": 0}, SETUP | {"n": 1, "diverged": 2}]
+    rows = [compare_row("relu", n=3, diverged=0), compare_row("relu", n=1, diverged=2)]
     (suite,) = ElementTree.fromstring(ci.junit_of_runs(rows, list(SETUP)))
     assert [[each.tag for each in case] for case in suite] == [[], ["failure"]]
     assert suite[1][0].get("message") == "2 of 3 runs diverged"
@@ -51,7 +52,7 @@ def test_junit_without_a_baseline_fails_where_a_run_diverged() -> None:
 
 @pytest.mark.parametrize("room", [0, 10, 100, 1000, 2**20])
 def test_a_summary_fits_and_says_when_it_is_cut(room: int) -> None:
-    table = Table([{"x": "ü" * 50}] * 20_000, [Column("x", lambda row: row["x"])])
+    table = Table(facts_rows({"x": "ü" * 50}) * 20_000, [Column("x", lambda row: row.get("x"))])
     text = ci.summary([table], "compare", room)
     assert len(text.encode()) <= room
     assert "\ufffd" not in text
@@ -60,7 +61,7 @@ def test_a_summary_fits_and_says_when_it_is_cut(room: int) -> None:
 
 
 def test_annotations_are_one_line_and_only_for_failures() -> None:
-    failed = gate_row("fail", n=10, baseline=0.9, value=0.8, margin=0.01, why=AWKWARD)
+    failed = gate_row("fail", n=10, baseline=0.9, value=0.8, margin=0.01, reason=AWKWARD)
     (line,) = ci.errors([gate_row("pass"), gate_row("undecided"), failed])
     assert line.startswith("::error title=relubench gate::iris · ffnn · softmax · relu")
     assert "\n" not in line
@@ -69,9 +70,8 @@ def test_annotations_are_one_line_and_only_for_failures() -> None:
 
 
 def test_a_history_has_numbers_of_which_less_is_better() -> None:
-    facts = {"n": 3, "relubench": "1", "torch": "2", "dead": 0.25, "seconds": 0.5}
-    scored = SETUP | facts | {"accuracy": 0.75, "accuracy_sd": 0.01}
-    ruined = SETUP | facts | {"accuracy": None, "accuracy_sd": None, "dead": None, "seconds": None}
+    scored = compare_row("relu", accuracy=0.75, accuracy_sd=0.01, dead=0.25, seconds=0.5)
+    ruined = compare_row("relu", accuracy=None, accuracy_sd=None, dead=None, seconds=None)
     found = json.loads(ci.history([scored, ruined], list(SETUP)))
     assert [each["value"] for each in found] == [25.0, 25.0, 0.5]
     assert [each["unit"] for each in found] == ["%", "%", "s"]

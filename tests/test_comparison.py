@@ -16,13 +16,13 @@ from relubench import report
 from relubench.formats import render
 from relubench.metrics.measures import MEASURES
 from relubench.plan import Margin, Split
-from relubench.report import Terms
+from relubench.report import ComparisonOptions
 from relubench.results import RunResult
 from relubench.table import Table
 
 
 def rows(table: Table) -> dict[str, dict[str, Any]]:
-    return {str(row["activation"]): dict(row) for row in table.rows}
+    return {str(row["activation"]): dict(row) for row in table.records}
 
 
 def compared(results: list[RunResult], **terms: Any) -> dict[str, dict[str, Any]]:
@@ -63,13 +63,13 @@ def test_every_design_reads_as_it_should(golden: Callable[[str, str], None]) -> 
         *(r for d in "abcdefg" for r in shifted("gelu", [0.01, 0.02, 0.01] * 2, d)),
         *(r for d in "abcdefg" for r in shifted("elu", [-0.01, 0.02, 0.01] * 2, d)),
     ]
-    drawn = Terms(explain=True)
-    rope = Terms(rope=Margin(0.005), every_pair=True)
+    drawn = ComparisonOptions(explain=True)
+    rope = ComparisonOptions(rope=Margin(0.005), every_pair=True)
     tables = [
         *report.comparisons(seeds, plan(seeds), dataclasses.replace(FIXED, explain=True)),
         *report.comparisons(seeds, plan(seeds), drawn),
         *report.comparisons(folds, plan(folds), rope),
-        *report.comparisons(several, plan(several), Terms())[1:],
+        *report.comparisons(several, plan(several), ComparisonOptions())[1:],
     ]
     golden("compared.txt", render(tables, "text"))
 
@@ -138,7 +138,7 @@ def test_undecided_says_how_many_more() -> None:
 
 def test_over_folds_undecided_asks_for_repeats() -> None:
     splits = [*over_folds("relu", 0, repeats=1), *over_folds("gelu", 0.0014, repeats=1)]
-    table = report.compare(splits, plan(splits), Terms(margin=Margin(0.0001)))
+    table = report.compare(splits, plan(splits), ComparisonOptions(margin=Margin(0.0001)))
     found = rows(table)["gelu"]
     assert (found["verdict"], found["more_seeds"]) == ("undecided", None)
     assert found["more_repeats"] >= 1
@@ -231,7 +231,7 @@ def test_all_pairs_are_corrected_together_and_mirror_each_other() -> None:
     assert of_tanh["gelu"]["difference"] == pytest.approx(-of_gelu["tanh"]["difference"])
     assert (of_tanh["gelu"]["verdict"], of_gelu["tanh"]["verdict"]) == ("worse", "better")
     assert of_tanh["gelu"]["difference_low"] == pytest.approx(-of_gelu["tanh"]["difference_high"])
-    assert len(every.rows) == 3
+    assert len(every.records) == 3
 
 
 SHIFTS = {  # of each activation on each dataset, in points of accuracy
@@ -249,7 +249,9 @@ def over_setups(family: str, every_pair: bool = False) -> Table:
         for name, shift in named.items()
         for run in shifted(name, list(0.01 * shift + 0.003 * draws.normal(size=10)), dataset)
     ]
-    return report.compare(results, plan(results), Terms(family=family, every_pair=every_pair))
+    return report.compare(
+        results, plan(results), ComparisonOptions(family=family, every_pair=every_pair)
+    )
 
 
 def alone(row: dict[str, Any]) -> tuple[float, float]:
@@ -263,7 +265,7 @@ def alone(row: dict[str, Any]) -> tuple[float, float]:
 def test_a_family_is_corrected_as_one(family: str) -> None:
     """Verdicts and both p-values against statsmodels' Holm over a set-up, or over everything."""
     table = over_setups(family)
-    tested = [dict(row) for row in table.rows if row["verdict"] != "reference"]
+    tested = [dict(row) for row in table.records if row["verdict"] != "reference"]
     parts = [tested] if family == "all" else [tested[:3], tested[3:]]
     for part in parts:
         raw = np.array([alone(row) for row in part])
@@ -281,22 +283,25 @@ def test_a_family_is_corrected_as_one(family: str) -> None:
 
 def test_a_larger_family_shows_less() -> None:
     small, large = over_setups("setup"), over_setups("all")
-    assert [r["p_unadjusted"] for r in small.rows] == [r["p_unadjusted"] for r in large.rows]
-    pairs = [(a["p"], b["p"]) for a, b in zip(small.rows, large.rows, strict=True) if a["p"]]
+    assert [r["p_unadjusted"] for r in small.records] == [r["p_unadjusted"] for r in large.records]
+    pairs = [(a["p"], b["p"]) for a, b in zip(small.records, large.records, strict=True) if a["p"]]
     assert all(a <= b for a, b in pairs)
     assert any(a < 0.05 <= b for a, b in pairs)
 
 
 def test_one_set_up_is_a_family_of_its_own_and_all_pairs_belong_to_it() -> None:
     results = [*runs("relu", 0.0), *runs("gelu", 0.02)]
-    one = [report.compare(results, plan(results), Terms(family=f)) for f in ("setup", "all")]
+    one = [
+        report.compare(results, plan(results), ComparisonOptions(family=f))
+        for f in ("setup", "all")
+    ]
     assert one[0].notes == one[1].notes
-    assert {row["comparisons"] for row in over_setups("all", every_pair=True).rows} == {12}
+    assert {row["comparisons"] for row in over_setups("all", every_pair=True).records} == {12}
 
 
 def test_what_a_family_can_show_is_known_before() -> None:
     results = [r for d in "ab" for n in ("relu", "gelu", "elu") for r in shifted(n, [0.0] * 10, d)]
-    terms = Terms(family="all", published=frozenset("ab"))
+    terms = ComparisonOptions(family="all", published=frozenset("ab"))
     (line,) = report.outlook(plan(results), terms)
     assert "after Holm over all 4 comparisons of 2 set-ups none below 0.00781" in line
 
@@ -308,9 +313,9 @@ def test_the_dataset_is_the_unit_of_ranks() -> None:
         *(r for n, d in enumerate(names) for r in shifted("gelu", [0.01 + 0.001 * n] * 6, d)),
         *(r for n, d in enumerate(names) for r in shifted("elu", [-0.01 - 0.001 * n] * 6, d)),
     ]
-    table, ranks = report.comparisons(results, plan(results), Terms())
-    found = {row["activation"]: row for row in table.rows}
-    assert [row["activation"] for row in ranks.rows] == ["gelu", "relu", "elu"]
+    table, ranks = report.comparisons(results, plan(results), ComparisonOptions())
+    found = {row["activation"]: row for row in table.records}
+    assert [row["activation"] for row in ranks.records] == ["gelu", "relu", "elu"]
     assert found["gelu"]["mean_rank"] == 1
     assert [found["gelu"][f"datasets_{what}"] for what in ("won", "tied", "lost")] == [8, 0, 0]
     assert found["gelu"]["datasets_p"] == pytest.approx(2 * 2 / 2**8)  # Holm over two
@@ -324,8 +329,8 @@ def test_few_datasets_show_nothing_and_a_diverged_one_is_lost() -> None:
     ]
     last = results[-1].cell
     results[-1] = result("gelu", last.seed, None, dataset=last.dataset)
-    table, ranks = report.comparisons(results, plan(results), Terms())
-    found = {row["activation"]: row for row in table.rows}
+    table, ranks = report.comparisons(results, plan(results), ComparisonOptions())
+    found = {row["activation"]: row for row in table.records}
     assert (found["gelu"]["datasets_won"], found["gelu"]["datasets_lost"]) == (2, 1)
     assert any("3 datasets can show nothing here" in note for note in ranks.notes)
 
@@ -333,7 +338,7 @@ def test_few_datasets_show_nothing_and_a_diverged_one_is_lost() -> None:
 def test_one_dataset_has_no_ranks() -> None:
     results = [*runs("relu", 0.0), *runs("gelu", 0.02)]
     (table,) = report.comparisons(results, plan(results), FIXED)
-    assert all(row["mean_rank"] is None for row in table.rows)
+    assert all(row["mean_rank"] is None for row in table.records)
 
 
 @pytest.mark.parametrize(
@@ -341,13 +346,13 @@ def test_one_dataset_has_no_ranks() -> None:
     [
         (2, 5, FIXED, "5 paired seeds: no two-sided p below 0.0625"),
         (4, 10, FIXED, "below 0.00195, after Holm over 3 comparisons none below 0.00586"),
-        (2, 10, Terms(), "10 drawn hold-outs: no mean difference under 1.6 spreads"),
-        (2, 1, Terms(), "1 drawn hold-out: no test"),
+        (2, 10, ComparisonOptions(), "10 drawn hold-outs: no mean difference under 1.6 spreads"),
+        (2, 1, ComparisonOptions(), "1 drawn hold-out: no test"),
         (1, 5, FIXED, "nothing is compared"),
     ],
 )
 def test_what_a_design_can_show_is_known_before(
-    activations: int, seeds: int, terms: Terms, says: str
+    activations: int, seeds: int, terms: ComparisonOptions, says: str
 ) -> None:
     names = ["relu", "gelu", "tanh", "elu"][:activations]
     (line,) = report.outlook(plan([r for n in names for r in runs(n, 0.0, seeds)]), terms)

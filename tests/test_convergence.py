@@ -12,7 +12,7 @@ from relubench import config, report
 from relubench.cli import main
 from relubench.commands import CATALOGS
 from relubench.metrics.measures import MEASURES
-from relubench.report import Terms
+from relubench.report import ComparisonOptions
 from relubench.results import Epoch, RunResult
 
 
@@ -53,19 +53,19 @@ def test_the_ratio_is_the_mean_of_the_seeds_ratios() -> None:
     """Epochs 1 and 2 of relu, 4 and 3 of tanh: 4 / 1 and 3 / 2."""
     runs = [run([0.2, 0.1, 0.1, 0.1]), run([0.5, 0.2, 0.1, 0.1], seed=1)]
     runs += [run([0.9, 0.8, 0.7, 0.2], "tanh"), run([0.9, 0.8, 0.2, 0.2], "tanh", 1)]
-    table = report.compare(runs, plan(runs), Terms(measure=MEASURES["epochs_until"]))
-    rows = {row["activation"]: row for row in table.rows}
+    table = report.compare(runs, plan(runs), ComparisonOptions(measure=MEASURES["epochs_until"]))
+    rows = {row["activation"]: row for row in table.records}
     assert rows["tanh"]["epochs_until"] == rows["tanh"]["mean"] == 3.5
     assert rows["tanh"]["epochs_until_ratio"] == 2.75
     assert rows["relu"]["epochs_until_ratio"] == 1.0
-    assert [row["activation"] for row in table.rows] == ["relu", "tanh"]  # the fewest first
+    assert [row["activation"] for row in table.records] == ["relu", "tanh"]  # the fewest first
 
 
 def test_where_a_run_does_not_come_so_far_no_mean_is_defined() -> None:
     runs = [run([0.2, 0.1]), run([0.5, 0.2], seed=1), run([0.9, 0.1], "tanh")]
     runs.append(run([0.9, 0.8], "tanh", 1))
-    table = report.compare(runs, plan(runs), Terms(measure=MEASURES["epochs_until"]))
-    tanh = next(row for row in table.rows if row["activation"] == "tanh")
+    table = report.compare(runs, plan(runs), ComparisonOptions(measure=MEASURES["epochs_until"]))
+    tanh = next(row for row in table.records if row["activation"] == "tanh")
     assert (tanh["epochs_until"], tanh["epochs_until_ratio"], tanh["reached"]) == (None, None, 1)
     assert (
         "tanh: 1 of 2 runs did not come so far in 2 epochs, so no mean is defined." in table.notes

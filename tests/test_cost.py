@@ -111,12 +111,13 @@ FOUND = [
 
 
 def test_ratios_are_taken_round_by_round() -> None:
-    rows = {row["activation"]: row for row in table.rows(FOUND, HERE, "2.0")}
+    rows = {row.activation: row for row in table.rows(FOUND, HERE, "2.0")}
+    tanh = rows["tanh"]
     assert list(rows) == ["identity", "relu", "gelu", "tanh"]  # by the time of training
-    assert [rows["tanh"][f"relative{end}"] for end in ("_low", "", "_high")] == [3, 3, 3]
-    assert rows["relu"]["relative"] == 1
-    assert rows["relu"]["share_of_copy"] == 1  # half a nanosecond of forward, as a copy
-    assert rows["identity"]["forward_backward_ns"] == 0.5
+    assert (tanh.relative_low, tanh.relative, tanh.relative_high) == (3, 3, 3)
+    assert rows["relu"].relative == 1
+    assert rows["relu"].share_of_copy == 1  # half a nanosecond of forward, as a copy
+    assert rows["identity"].forward_backward_ns == 0.5
 
 
 def test_the_question_is_answered_with_figures() -> None:

@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from fabricated import facts_rows
 
 from relubench.formats import FORMATS, by_suffix, render
 from relubench.formats.latex import escape
@@ -25,15 +26,15 @@ ROWS = [
     {"name": "[bold]plain[/bold]", "score": 5.0, "none": 3, "lists": [[0]], "ok": True},
 ]
 AWKWARD = Table(
-    rows=ROWS,
+    rows=facts_rows(*ROWS),
     columns=[
-        Column("name %", lambda row: row["name"], left=True),
-        Column("score ↑", lambda row: f"{row['score']:.2f}"),
-        Column("none", lambda row: "–" if row["none"] is None else str(row["none"])),
+        Column("name %", lambda row: row.get("name"), left=True),
+        Column("score ↑", lambda row: f"{row.get('score'):.2f}"),
+        Column("none", lambda row: "–" if row.get("none") is None else str(row.get("none"))),
     ],
     title="awkward · 50 % & more_or_less",
     notes=["a note with 5 % & an_underscore"],
-    group=lambda row: row["ok"],
+    group=lambda row: row.get("ok"),
 )
 EMPTY = Table(rows=[], columns=AWKWARD.columns)
 
@@ -83,10 +84,10 @@ def test_latex_escapes_what_it_would_read_as_a_command() -> None:
 
 
 def test_latex_aligns_the_signs_and_marks_the_best() -> None:
-    column = Column("score %", lambda row: row["text"], mark=lambda row: row["mark"])
-    name = Column("a_b", lambda row: row["mark"], left=True)
+    column = Column("score %", lambda row: row.get("text"), mark=lambda row: row.get("mark"))
+    name = Column("a_b", lambda row: row.get("mark"), left=True)
     texts = {"bold": "97.6 ± 0.3", "underline": "8 ± 10", "": "–"}
-    rows = [{"text": text, "mark": mark} for mark, text in texts.items()]
+    rows = facts_rows(*({"text": text, "mark": mark} for mark, text in texts.items()))
     printed = render([Table(rows, [name, column])], "latex")
     assert r"\begin{tabular}{lr@{${}\pm{}$}l}" in printed
     assert r"a\_b & \multicolumn{2}{c}{score \%} \\" in printed
@@ -100,7 +101,7 @@ def test_latex_aligns_the_signs_and_marks_the_best() -> None:
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex here")
 def test_latex_compiles(tmp_path: Path) -> None:
     head = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs}"
-    signs = Table([{"a": SIGNS}], [Column(SIGNS, lambda row: row["a"])])
+    signs = Table(facts_rows({"a": SIGNS}), [Column(SIGNS, lambda row: row.get("a"))])
     text = f"{head}\\begin{{document}}\n{render([AWKWARD, signs], 'latex')}\n\\end{{document}}\n"
     (tmp_path / "t.tex").write_text(text, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
@@ -141,7 +142,9 @@ def test_machine_formats_print_the_first_table_only() -> None:
 def test_figures_are_never_folded_but_prose_is() -> None:
     narrow = render([AWKWARD], "text", width=20)
     assert all(row["name"] in narrow for row in ROWS)
-    prose = Table([{"a": "word " * 30}], [Column("a", lambda row: row["a"], wrap=True)])
+    prose = Table(
+        facts_rows({"a": "word " * 30}), [Column("a", lambda row: row.get("a"), wrap=True)]
+    )
     assert max(map(len, render([prose], "text", width=40).splitlines())) <= 40
 
 
@@ -159,5 +162,5 @@ def test_a_suffix_means_its_format(name: str) -> None:
 @pytest.mark.parametrize("name", ["json", "jsonl"])
 def test_what_is_no_number_is_null(name: str) -> None:
     row = {"a": float("inf"), "b": [1.0, float("nan")], "c": {"d": float("-inf")}, "e": 2.5}
-    (found,) = json.loads(f"[{render([Table([row], [])], name).strip('[]' + chr(10))}]")
+    (found,) = json.loads(f"[{render([Table(facts_rows(row), [])], name).strip('[]' + chr(10))}]")
     assert found == {"a": None, "b": [1.0, None], "c": {"d": None}, "e": 2.5}

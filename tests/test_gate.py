@@ -8,15 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from fabricated import compare_row
 from scipy import stats as scipy_stats
 from test_baseline import SETUP, recorded, row
 
 from relubench.baselines import gate
-from relubench.baselines.gate import GateRow
 from relubench.baselines.record import Record
 from relubench.formats import render
 from relubench.metrics.measures import MEASURES
 from relubench.plan import Margin
+from relubench.rows import GateRow
 from relubench.table import Table
 
 SPREAD = (0.001, -0.002, 0.0, 0.002, -0.001, 0.0015, -0.0015, 0.0005, -0.0005, 0.0)
@@ -40,7 +41,7 @@ def one(base: Record, new: Record, metric: str = "accuracy", **margins: Margin) 
 
 
 def word(base: Record, new: Record, metric: str = "accuracy", **margins: Margin) -> str:
-    return one(base, new, metric, **margins).word
+    return one(base, new, metric, **margins).gate
 
 
 @pytest.mark.parametrize("metric", MEASURES)
@@ -55,7 +56,7 @@ def test_twice_the_margin_in_the_worse_direction_fails_in_every_metric(metric: s
 
 def test_accuracy_is_always_in_the_gate() -> None:
     rows = gate.judge(run(), run(-0.1), {"dead": Margin(0.01)})
-    assert [(each.metric, each.word) for each in rows] == [("accuracy", "fail"), ("dead", "pass")]
+    assert [(each.metric, each.gate) for each in rows] == [("accuracy", "fail"), ("dead", "pass")]
     assert one(run(), run()).margin == gate.DEFAULT["accuracy"].size == 0.01
     assert word(run(), run(-0.1), accuracy=Margin(0.2)) == "pass"
 
@@ -64,7 +65,7 @@ def test_a_relative_margin_is_of_the_baselines_mean() -> None:
     found = one(run(metric="loss"), run(0.2, metric="loss"), "loss", loss=Margin(0.1, True))
     assert (found.margin, found.baseline, found.value) == pytest.approx((0.05, 0.5, 0.7))
     assert found.difference == pytest.approx(0.2)
-    assert found.word == "fail"
+    assert found.gate == "fail"
 
 
 def test_p_is_that_of_all_sign_patterns() -> None:
@@ -89,8 +90,8 @@ def test_what_repeats_its_baseline_passes_at_any_size(n: int) -> None:
 @pytest.mark.parametrize("shift", [-0.4, -0.001, 0.4])
 def test_fewer_than_five_seeds_decide_nothing(n: int, shift: float) -> None:
     found = one(run(n=n), run(shift, n))
-    assert found.word == "undecided"
-    assert "5 can" in found.why
+    assert found.gate == "undecided"
+    assert "5 can" in found.reason
 
 
 @pytest.mark.parametrize("noise", [0, 1])
@@ -108,7 +109,7 @@ def test_failures_are_corrected_over_the_rows() -> None:
 
     for count, expected in ((3, "fail"), (4, "undecided")):
         rows = gate.judge(many(count, 0.0), many(count, -0.1), {})
-        assert {each.word for each in rows} == {expected}
+        assert {each.gate for each in rows} == {expected}
         assert rows[0].p_fail == pytest.approx(count / 64)
     said = gate.notes(rows, many(4, 0.0), many(4, -0.1))
     assert any("6 paired seeds over 4 rows cannot fail" in note for note in said)
@@ -118,8 +119,8 @@ def test_failures_are_corrected_over_the_rows() -> None:
 def test_diverged_runs_are_losses() -> None:
     some = run(failed=(DIVERGED,) * 6 + (None,) * 4)
     found = one(run(), some)
-    assert (found.word, found.value) == ("fail", pytest.approx(0.2))
-    assert "6 of 10 runs diverged" in found.why
+    assert (found.gate, found.value) == ("fail", pytest.approx(0.2))
+    assert "6 of 10 runs diverged" in found.reason
     assert word(run(), run(failed=(DIVERGED,) + (None,) * 9)) == "undecided"
     assert word(some, some) == "pass"  # no more than before
     assert word(some, run()) == "pass"
@@ -129,14 +130,14 @@ def test_diverged_runs_are_losses() -> None:
 def test_where_all_runs_diverged_few_seeds_are_enough() -> None:
     ruined = run(n=2, failed=(DIVERGED,) * 2)
     rows = gate.judge(run(n=2), ruined, {"seconds": Margin(0.2, True)})
-    assert [each.word for each in rows] == ["fail", "not compared"]
+    assert [each.gate for each in rows] == ["fail", "not compared"]
     assert gate.exit_code(rows, strict=False) == 3
 
 
 def test_a_run_that_measured_nothing_never_passes() -> None:
     ruined = run(failed=(DIVERGED,) * 10)
     rows = gate.judge(ruined, ruined, {})
-    assert [each.word for each in rows] == ["not compared"]
+    assert [each.gate for each in rows] == ["not compared"]
     assert gate.exit_code(rows, strict=False) == 4
     assert gate.exit_code([], strict=False) == 4
     silent = recorded(row(n=10, figure=None))
@@ -145,7 +146,7 @@ def test_a_run_that_measured_nothing_never_passes() -> None:
 
 def test_lost_runs_are_not_losses_but_no_pass_either() -> None:
     rows = gate.judge(run(), run(failed=(LOST,) + (None,) * 9), {})
-    assert [each.word for each in rows] == ["incomplete"]
+    assert [each.gate for each in rows] == ["incomplete"]
     assert gate.exit_code(rows, strict=False) == 4
 
 
@@ -155,7 +156,7 @@ def test_a_figure_that_is_no_longer_defined_does_not_drop_out_of_the_mean() -> N
     values = partly.rows[0].values | {"dead": (None, None, *partly.rows[0].values["dead"][2:])}
     partly = replace(partly, rows=(replace(partly.rows[0], values=values),))
     found = one(run(metric="dead"), partly, "dead", **margin)
-    assert (found.word, found.why) == ("incomplete", "not defined in 2 of 10 runs here")
+    assert (found.gate, found.reason) == ("incomplete", "not defined in 2 of 10 runs here")
     assert word(partly, run(metric="dead"), "dead", **margin) == "pass"
     assert word(partly, partly, "dead", **margin) == "pass"
     never = recorded(row(n=10, values={**values, "dead": (None,) * 10}))
@@ -169,16 +170,16 @@ def test_seconds_of_another_machine_are_not_compared() -> None:
     assert word(fast, slow, "seconds", **margin) == "fail"
     elsewhere = replace(slow, machine="another")
     found = one(fast, elsewhere, "seconds", **margin)
-    assert found.word == "not compared"
-    assert found.why == "machine: M, 2 cores in the baseline, another here"
+    assert found.gate == "not compared"
+    assert found.reason == "machine: M, 2 cores in the baseline, another here"
     assert gate.exit_code(gate.judge(fast, elsewhere, margin), strict=True) == 0
 
 
 def test_other_seeds_are_compared_unpaired() -> None:
     other = run(-0.1, noise=1, seeds=tuple(range(100, 110)))
     found = one(run(noise=1), other)
-    assert found.word == "fail"
-    assert "Mann-Whitney" in found.why
+    assert found.gate == "fail"
+    assert "Mann-Whitney" in found.reason
     shifted = [0.5 - 0.1 + each + 0.01 for each in SPREAD]
     known = scipy_stats.mannwhitneyu(
         [0.5 + each for each in SPREAD], shifted, alternative="greater", method="exact"
@@ -188,13 +189,13 @@ def test_other_seeds_are_compared_unpaired() -> None:
 
 def test_common_seeds_are_paired_and_the_rest_is_told() -> None:
     found = one(run(), run(n=6))
-    assert (found.n, found.word) == (6, "pass")
+    assert (found.n, found.gate) == (6, "pass")
     said = gate.notes([found], run(), run(n=6))
     assert any(note.endswith("6, 7, 8, 9.") for note in said)
 
 
 def words(*found: str) -> list[GateRow]:
-    return [GateRow(setup=SETUP, metric="accuracy", word=each) for each in found]  # type: ignore[arg-type]
+    return [GateRow(setup=SETUP, metric="accuracy", gate=each) for each in found]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -215,20 +216,13 @@ def test_exit_codes(found: Sequence[str], code: int, strict: int) -> None:
 
 def test_rows_for_machines_have_the_gravest_word() -> None:
     rows = gate.judge(run(), run(-0.1), {"dead": Margin(0.01)})
-    (found,) = gate.with_gate(
-        Table(
-            [
-                SETUP | {"n": 3},
-            ],
-            [],
-        ),
-        rows,
-    ).rows
+    own = compare_row(**SETUP)
+    (found,) = gate.with_gate(Table([own], []), rows).records
     assert found["gate"] == "fail"
     assert [each["gate"] for each in found["gates"]] == ["fail", "pass"]
     assert found["gates"][0]["margin"] == 0.01
-    (unknown,) = gate.with_gate(Table([SETUP], []), []).rows
-    assert (unknown["gate"], unknown["gates"]) == (None, [])
+    (unknown,) = gate.with_gate(Table([own], []), []).rows
+    assert (unknown.gate, unknown.gates) == (None, [])
 
 
 def test_the_table_reads_as_it_should(golden: Any) -> None:

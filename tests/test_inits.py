@@ -197,10 +197,10 @@ def test_the_last_digits_of_a_sum_change_no_weight() -> None:
 
 def test_a_run_is_named_whether_or_not_its_own_activation_is_still_there() -> None:
     cell = Cell(dataset="iris", model="ffnn", activation="./gone.py:unit:a=2")
-    assert report.setup_row(cell)["init"] == "gain"
-    assert report.setup_row(dataclasses.replace(cell, init="family"))["init"] == "he"
+    assert report.setup_row(cell).init == "gain"
+    assert report.setup_row(dataclasses.replace(cell, init="family")).init == "he"
     listed = dataclasses.replace(cell, activation="sine:omega=2.0")
-    assert report.setup_row(listed)["init"] == "siren"
+    assert report.setup_row(listed).init == "siren"
 
 
 def test_a_power_grows_as_its_exponent() -> None:

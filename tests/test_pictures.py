@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from fabricated import facts_rows
 
 from relubench.formats import render
 from relubench.formats.pictures import MARKS, ROWS, WIDE, draw, ticks
@@ -71,7 +72,7 @@ def test_ticks_are_round(low: float, high: float, most: int, expected: list[floa
 
 
 def test_a_table_shows_its_picture_between_rows_and_notes() -> None:
-    table = Table([{"n": "u"}], [Column("n", lambda row: row["n"])], "t", ["a note"])
+    table = Table(facts_rows({"n": "u"}), [Column("n", lambda row: row.get("n"))], "t", ["a note"])
     plain = render([table], "text")
     shown = render(
         [Table(table.rows, table.columns, "t", ["a note"], picture=picture("a"))], "text"
@@ -85,13 +86,13 @@ def test_a_table_shows_its_picture_between_rows_and_notes() -> None:
 
 @pytest.mark.parametrize(("width", "tables"), [(40, 3), (80, 2), (1000, 1)])
 def test_a_turned_table_is_read_downwards(width: int, tables: int) -> None:
-    columns = [Column(key, lambda row, key=key: row[key]) for key in ("name", "fact", "empty")]
-    facts = [{"name": f"unit{i}", "fact": f"says {i}", "empty": ""} for i in range(3)]
+    columns = [Column(key, lambda row, key=key: row.get(key)) for key in ("name", "fact", "empty")]
+    facts = facts_rows(*({"name": f"unit{i}", "fact": f"says {i}", "empty": ""} for i in range(3)))
     lines = render([Table(facts, columns, turned=True)], "text", width).splitlines()
     assert sum(line.split()[:1] == ["fact"] for line in lines) == tables
     assert not any("empty" in line for line in lines)
     assert [word for line in lines for word in line.split() if "unit" in word] == [
-        row["name"] for row in facts
+        row.get("name") for row in facts
     ]
 
 

@@ -11,18 +11,19 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from fabricated import compare_row, facts_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from test_baseline import SETUP
 
 from relubench.baselines import ci
-from relubench.baselines.gate import GateRow
 from relubench.cli import main
 from relubench.cli.terminal import say
 from relubench.commands.comparing import refused
 from relubench.errors import BadValue, UnknownName
 from relubench.formats import FORMATS, render
 from relubench.printable import for_json, hidden, plain
+from relubench.rows import GateRow
 from relubench.table import Column, Table
 
 NAMES = {
@@ -57,15 +58,17 @@ NAMES = {
 def table(name: str) -> Table:
     """A table that has the name wherever a name can stand."""
     return Table(
-        rows=[{"name": name, "list": [name], name: 1.5}, {"name": name, "list": [], name: -1.5}],
+        rows=facts_rows(
+            {"name": name, "list": [name], name: 1.5}, {"name": name, "list": [], name: -1.5}
+        ),
         columns=[
-            Column(name, lambda row: row["name"], left=True),
-            Column("prose", lambda row: f"of {row['name']}", left=True, wrap=True),
+            Column(name, lambda row: row.get("name"), left=True),
+            Column("prose", lambda row: f"of {row.get('name')}", left=True, wrap=True),
             Column("n", lambda row: "1"),
         ],
         title=f"{name} of all",
         notes=[name, f"note: {name}"],
-        heading=lambda row: row["name"],
+        heading=lambda row: row.get("name"),
     )
 
 
@@ -90,7 +93,7 @@ def test_every_format_with_every_kind_of_name(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_machines_read_back_what_was_there(name: str) -> None:
-    rows = table(NAMES[name]).rows
+    rows = table(NAMES[name]).records
     assert json.loads(render([table(NAMES[name])], "json")) == rows
     found = list(csv.reader(io.StringIO(render([table(NAMES[name])], "csv"))))
     assert [len(line) for line in found] == [len(found[0])] * 3
@@ -105,7 +108,7 @@ def test_ci_with_every_kind_of_name(name: str) -> None:
     word = NAMES[name]
     setup = SETUP | {"dataset": word, "activation": word}
     rows = [
-        GateRow(setup=setup, metric="accuracy", word=w, why=word, margin=0.01, n=3)
+        GateRow(setup=setup, metric="accuracy", gate=w, reason=word, margin=0.01, n=3)
         for w in ("fail", "incomplete", "pass", "undecided")
     ]
     for line in [*ci.errors(rows), *refused([word]).annotations]:
@@ -117,9 +120,7 @@ def test_ci_with_every_kind_of_name(name: str) -> None:
     check(ci.junit_of_refusal([word]))
     check(ci.summary([table(word)], word))
     check(str(refused([word]).summary))
-    facts = {"accuracy": 0.5, "dead": None, "accuracy_sd": None, "seconds": 1.0, "n": 3}
-    facts |= {"relubench": "1", "torch": "2"}
-    check(ci.history([setup | facts], list(setup)))
+    check(ci.history([compare_row(**setup)], list(setup)))
 
 
 @pytest.mark.parametrize("name", NAMES)

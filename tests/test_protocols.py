@@ -125,7 +125,7 @@ def made_up(published: float | None) -> list[str]:
     ]
     entry = Published(activation="relu", value=published, source="a paper", confirmed=True)
     table = protocols.table([*runs, through], Plan(cells=()), [entry])
-    assert [row["metric"] for row in table.rows] == ["cv_accuracy", "accuracy"]
+    assert [row["metric"] for row in table.records] == ["cv_accuracy", "accuracy"]
     return list(table.notes)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from fabricated import facts_rows
 from scipy import stats as scipy_stats
 
 from relubench import config
@@ -44,8 +46,8 @@ def test_the_margin_of_one_run_is_the_textbooks() -> None:
 
 
 def test_a_figure_agrees_differs_or_has_a_reason() -> None:
-    assert published.verdict(ENTRY, 0.89, 0.01, 5) == "agrees"
-    assert published.verdict(ENTRY, 0.85, 0.01, 5) == "differs"
+    assert str(published.verdict(ENTRY, 0.89, 0.01, 5)) == "agrees"
+    assert str(published.verdict(ENTRY, 0.85, 0.01, 5)) == "differs"
     reasons = {
         published.verdict(ENTRY, 0.9, None, 1),
         published.verdict(ENTRY, None, None, 0),
@@ -54,12 +56,12 @@ def test_a_figure_agrees_differs_or_has_a_reason() -> None:
         published.verdict(ENTRY.model_copy(update={"incomparable": "no net"}), 0.9, 0.01, 5),
     }
     assert len(reasons) == 5
-    assert all(reason.startswith("cannot be compared: ") for reason in reasons)
+    assert all(str(reason).startswith("cannot be compared: ") for reason in reasons)
 
 
 def test_what_all_figures_share_stands_below_them() -> None:
     other = ENTRY.model_copy(update={"source": "another", "metric": "seconds", "confirmed": False})
-    rows = [ROW | {"seconds": 2.5, "seconds_sd": 0.1}]
+    rows: Any = facts_rows(ROW | {"seconds": 2.5, "seconds_sd": 0.1})
     alone, apart = (published.table(entries, rows, "") for entries in ([other], [ENTRY, other]))
     assert [column.head for column in alone.columns][-2:] == ["within ±", "verdict"]
     assert alone.texts[0][:2] == ["2.50 ± 0.10", "0.90"]  # no per cent
@@ -73,15 +75,15 @@ def test_what_all_figures_share_stands_below_them() -> None:
 
 
 def test_a_figure_stands_beside_the_rows_that_it_is_about() -> None:
-    rows = [ROW, ROW | {"activation": "elu"}, ROW | {"lr": 0.2}]
+    rows: Any = facts_rows(ROW, ROW | {"activation": "elu"}, ROW | {"lr": 0.2})
     unsure = ENTRY.model_copy(update={"confirmed": False, "metric": "dead", "lr": 0.2})
     table = published.table([ENTRY, unsure], rows, "")
-    assert [(row["lr"], row["metric"]) for row in table.rows] == [
+    assert [(row["lr"], row["metric"]) for row in table.records] == [
         (0.1, "accuracy"),
         (0.2, "accuracy"),
         (0.2, "dead"),
     ]
-    assert table.rows[0]["difference"] == pytest.approx(-0.01)
+    assert table.records[0]["difference"] == pytest.approx(-0.01)
     assert [texts[-1] for texts in table.texts] == ["yes", "yes", "no"]
     assert "published: a paper" in table.notes
 

@@ -25,7 +25,7 @@ COMPARED = [
 
 
 def rows(table: Table) -> dict[str, dict[str, object]]:
-    return {str(row["activation"]): dict(row) for row in table.rows}
+    return {str(row["activation"]): dict(row) for row in table.records}
 
 
 def test_tables_read_as_they_should(golden: Callable[[str, str], None]) -> None:
@@ -93,7 +93,7 @@ def test_survivors_prove_nothing() -> None:
 def test_a_mean_of_undefined_figures_is_undefined() -> None:
     results = runs("relu", 0.0)
     results[3] = dataclasses.replace(results[3], scores={**results[3].scores, "precision": None})
-    (row,) = report.compare(results, plan(results), FIXED).rows
+    (row,) = report.compare(results, plan(results), FIXED).records
     assert row["precision"] is None
     assert row["accuracy"] is not None
 
@@ -114,7 +114,7 @@ def test_quick_runs_are_marked() -> None:
         report.deadcount(few, plan(few, quick=True))[0],
     ):
         assert report.QUICK_NOTE in table.notes
-        assert all(row["quick"] for row in table.rows)
+        assert all(row["quick"] for row in table.records)
 
 
 def test_seeds_of_a_fold_are_averaged_before_the_spread() -> None:
@@ -124,16 +124,16 @@ def test_seeds_of_a_fold_are_averaged_before_the_spread() -> None:
         for (fold, seed), accuracy in accuracies.items()
     ]
     (row,) = report.folds(results, plan(results)).rows
-    assert row["folds"] == 2
-    assert row["accuracy"] == pytest.approx(0.85)
-    assert row["accuracy_sd"] == pytest.approx(0.1 / 2**0.5)  # of the fold means 0.9 and 0.8
+    assert row.folds == 2
+    assert row.means["accuracy"] == pytest.approx(0.85)
+    assert row.spreads["accuracy"] == pytest.approx(0.1 / 2**0.5)  # of the fold means 0.9 and 0.8
 
 
 def test_deadcount_weighs_units_in_the_total() -> None:
     (table,) = report.deadcount([COMPARED[0]], plan(COMPARED))
-    assert [row["layer"] for row in table.rows] == ["dense1", "dense2", "total"]
-    assert [row["dead"] for row in table.rows] == [1 / 8, 1.0, 5 / 12]
-    assert "slope exactly 0 on every example" in str(table.rows[0]["definition"])
+    assert [row["layer"] for row in table.records] == ["dense1", "dense2", "total"]
+    assert [row["dead"] for row in table.records] == [1 / 8, 1.0, 5 / 12]
+    assert "slope exactly 0 on every example" in str(table.records[0]["definition"])
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_deadcount_weighs_units_in_the_total() -> None:
     [(0.0003, 2), (0.003, 1), (0.007, 1), (0.011, 1), (0.019, 1), (0.023, 0), (0.2, 0), (None, 1)],
 )
 def test_no_more_decimals_than_the_spread_deserves(spread: float | None, decimals: int) -> None:
-    assert report.deserved([spread]) == decimals
+    assert report.meaningful_decimals([spread]) == decimals
 
 
 # --- training that had not come to its end --------------------------------------------------------

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 from xml.etree import ElementTree
 
-from relubench.baselines.gate import GateRow
+from relubench.baselines.gate import figure_text
 from relubench.formats import github, markdown
 from relubench.printable import for_json, plain
-from relubench.table import Row, Table
+from relubench.rows import CompareRow, GateRow
+from relubench.table import AnyTable
 from relubench.wording import counted
 
 SUMMARY_BYTES = 2**20  # of a step's summary; GitHub drops one that is longer
@@ -19,7 +19,7 @@ CUT = "\n\nThe rest is left out: a summary has at most 1 MiB.\n"
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def summary(tables: Sequence[Table], heading: str, room: int = SUMMARY_BYTES) -> str:
+def summary(tables: Sequence[AnyTable], heading: str, room: int = SUMMARY_BYTES) -> str:
     """Tables as Markdown under a heading, in at most `room` bytes of UTF-8."""
     text = "\n".join([f"### relubench: {markdown(heading)}", "", *map(github, tables), ""])
     return cut(text, room)
@@ -48,11 +48,11 @@ def errors(rows: Sequence[GateRow]) -> list[str]:
     return [
         annotation("relubench gate", f"{name(row.setup)}: {loss(row)}")
         for row in rows
-        if row.word == "fail"
+        if row.gate == "fail"
     ]
 
 
-def name(setup: Mapping[str, Any]) -> str:
+def name(setup: Mapping[str, object]) -> str:
     """What names a row, in one line: dataset, model, head, activation, then the recipe."""
     first = ("dataset", "model", "head", "activation")
     rest = [f"{key} {value}" for key, value in setup.items() if key not in first and value]
@@ -61,9 +61,10 @@ def name(setup: Mapping[str, Any]) -> str:
 
 def loss(row: GateRow) -> str:
     """What was measured of a gate's row."""
-    figures = f"{row.text(row.baseline)} in the baseline, {row.text(row.value)} here"
-    said = f"{row.metric}: {figures}, margin {row.text(row.margin)}, {counted(row.n, 'seed')}"
-    return f"{said} ({row.why})" if row.why else said
+    before, now = figure_text(row, row.baseline), figure_text(row, row.value)
+    margin, seeds = figure_text(row, row.margin), counted(row.n, "seed")
+    text = f"{row.metric}: {before} in the baseline, {now} here, margin {margin}, {seeds}"
+    return f"{text} ({row.reason})" if row.reason else text
 
 
 def junit(rows: Sequence[GateRow]) -> str:
@@ -71,24 +72,24 @@ def junit(rows: Sequence[GateRow]) -> str:
     cases = []
     for row in rows:
         case = _case(row.metric, name(row.setup))
-        if row.word == "fail":
+        if row.gate == "fail":
             _verdict(case, "failure", loss(row))
-        elif row.word == "incomplete":
-            _verdict(case, "error", row.why)
-        elif row.word != "pass":
-            _verdict(case, "skipped", f"{row.word}: {loss(row) if row.n else row.why}")
+        elif row.gate == "incomplete":
+            _verdict(case, "error", row.reason or "")
+        elif row.gate != "pass":
+            _verdict(case, "skipped", f"{row.gate}: {loss(row) if row.n else row.reason}")
         cases.append(case)
     return _suite(cases)
 
 
-def junit_of_runs(rows: Sequence[Row], setup: Sequence[str]) -> str:
+def junit_of_runs(rows: Sequence[CompareRow], setup: Sequence[str]) -> str:
     """A test case per row of compare, where there is no baseline: it fails if a run diverged."""
     cases = []
     for row in rows:
-        case = _case("finished", name({key: row[key] for key in setup}))
-        if row["diverged"]:
-            runs = counted(row["n"] + row["diverged"], "run")
-            _verdict(case, "failure", f"{row['diverged']} of {runs} diverged")
+        case = _case("finished", name({key: row.get(key) for key in setup}))
+        if row.diverged:
+            runs = counted(row.runs, "run")
+            _verdict(case, "failure", f"{row.diverged} of {runs} diverged")
         cases.append(case)
     return _suite(cases)
 
@@ -132,23 +133,23 @@ def _suite(cases: Sequence[ElementTree.Element]) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n"
 
 
-def history(rows: Sequence[Row], setup: Sequence[str]) -> str:
+def history(rows: Sequence[CompareRow], setup: Sequence[str]) -> str:
     """compare's rows for github-action-benchmark, tool customSmallerIsBetter.
 
     Error and dead share in per cent, seconds per run. What is not defined is left out.
     """
-    found = []
+    entries = []
     for row in rows:
-        where = name({key: row[key] for key in setup})
-        error = None if row["accuracy"] is None else 100 * (1 - row["accuracy"])
-        dead = None if row["dead"] is None else 100 * row["dead"]
-        spread = row["accuracy_sd"]
+        where = name({key: row.get(key) for key in setup})
+        error = None if row.accuracy is None else 100 * (1 - row.accuracy)
+        dead = None if row.dead is None else 100 * row.dead
+        spread = row.accuracy_sd
         ranges = {"error": None if spread is None else f"± {100 * spread:.2g}"}
-        figures = {"error": ("%", error), "dead": ("%", dead), "seconds": ("s", row["seconds"])}
-        extra = f"{counted(row['n'], 'seed')}, relubench {row['relubench']}, torch {row['torch']}"
+        figures = {"error": ("%", error), "dead": ("%", dead), "seconds": ("s", row.seconds)}
+        extra = f"{counted(row.n, 'seed')}, relubench {row.relubench}, torch {row.torch}"
         for metric, (unit, value) in figures.items():
             if value is not None:
                 entry = {"name": plain(f"{where}: {metric}"), "unit": unit, "value": value}
                 spread_of = {"range": ranges[metric]} if ranges.get(metric) else {}
-                found.append({**entry, **spread_of, "extra": extra})
-    return for_json(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
+                entries.append({**entry, **spread_of, "extra": extra})
+    return for_json(json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"

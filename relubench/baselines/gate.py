@@ -6,17 +6,17 @@ What a row of a gate is: one metric of one activation in one set-up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import mean
-from typing import Any, Literal
 
 import numpy as np
 
 from relubench import stats
-from relubench.baselines.record import Record, Row, Setup, clock, surroundings
+from relubench.baselines.record import Record, Row, clock, surroundings
 from relubench.metrics.measures import MEASURES
 from relubench.plan import Margin
 from relubench.report import UNDEFINED, p_value, significant
+from relubench.rows import CompareRow, GatedCompareRow, GateRow, GateWord
 from relubench.table import Column, Table
 from relubench.wording import counted
 
@@ -24,41 +24,16 @@ ALPHA = 0.05
 DEFAULT = {"accuracy": MEASURES["accuracy"].margin}
 SEEDS = stats.Design()
 FEWEST = stats.pairs_needed(1, ALPHA, sides=1)  # paired seeds that can decide anything
-Word = Literal["pass", "fail", "undecided", "not compared", "incomplete"]
-GRAVEST: tuple[Word, ...] = ("fail", "incomplete", "undecided", "pass", "not compared")
+GRAVEST: tuple[GateWord, ...] = ("fail", "incomplete", "undecided", "pass", "not compared")
 
 
-@dataclass(frozen=True, kw_only=True)
-class GateRow:
-    """What a gate says of one metric of one activation in one set-up.
-
-    why              what the word alone does not say
-    margin           in the metric's unit, as the figures are
-    baseline, value  means over the n seeds that are compared, a diverged run at its worst
-    difference       value - baseline
-    p_pass, p_fail   one-sided, of having lost less than the margin, and of more; the latter
-                     Holm-adjusted over the gate's rows
-    """
-
-    setup: Setup
-    metric: str
-    word: Word = "not compared"
-    why: str = ""
-    margin: float | None = None
-    n: int = 0
-    baseline: float | None = None
-    value: float | None = None
-    difference: float | None = None
-    p_pass: float | None = None
-    p_fail: float | None = None
-
-    def text(self, figure: float | None, sign: str = "") -> str:
-        """A figure of this metric as people read it: shares in per cent."""
-        if figure is None:
-            return UNDEFINED
-        if MEASURES[self.metric].unit == "fraction":
-            return f"{100 * figure:{sign}.2f}"
-        return f"{sign if figure > 0 else ''}{significant(figure, 3)}"
+def figure_text(row: GateRow, figure: float | None, sign: str = "") -> str:
+    """A figure of the row's metric as people read it: fractions in per cent."""
+    if figure is None:
+        return UNDEFINED
+    if MEASURES[row.metric].unit == "fraction":
+        return f"{100 * figure:{sign}.2f}"
+    return f"{sign if figure > 0 else ''}{significant(figure, 3)}"
 
 
 def judge(base: Record, new: Record, margins: Mapping[str, Margin]) -> list[GateRow]:
@@ -73,7 +48,7 @@ def judge(base: Record, new: Record, margins: Mapping[str, Margin]) -> list[Gate
     words = iter(stats.outcomes(tested, ALPHA))
     corrected = iter(stats.holm([gated.p_fail for gated in tested]))
     return [
-        replace(row, word=next(words), p_fail=next(corrected)) if gated else row
+        replace(row, gate=next(words), p_fail=next(corrected)) if gated else row
         for row, gated in weighed
     ]
 
@@ -87,16 +62,16 @@ def weigh(
     """
     name, there, here = blank.metric, figures(base, blank.metric), figures(new, blank.metric)
     if new.lost:
-        return replace(blank, word="incomplete", why=f"{counted(new.lost, 'run')} lost"), None
+        return replace(blank, gate="incomplete", reason=f"{counted(new.lost, 'run')} lost"), None
     if name == "seconds" and untimed:
-        return replace(blank, why=untimed), None
+        return replace(blank, reason=untimed), None
     if not base.finished and not new.finished:
-        return replace(blank, why="no run was finished, nor was one in the baseline"), None
+        return replace(blank, reason="no run was finished, nor was one in the baseline"), None
     if not here and not (there and new.finished):
         where = "here" if there else "here, nor in the baseline"
-        return replace(blank, why=f"not defined {where}"), None
-    if why := _undefined(there, here, base, new):
-        return replace(blank, word="incomplete", why=why), None
+        return replace(blank, reason=f"not defined {where}"), None
+    if reason := _undefined(there, here, base, new):
+        return replace(blank, gate="incomplete", reason=reason), None
     return _tested(blank, there, here, margin, new)
 
 
@@ -117,11 +92,11 @@ def _undefined(there: Mapping[int, float], here: Mapping[int, float], base: Row,
 def figures(row: Row, name: str) -> dict[int, float]:
     """A metric's figures by seed: a share of a diverged run is its worst; others have none."""
     worst, values = MEASURES[name].worst, row.values.get(name, ())
-    found = {
+    by_seed = {
         seed: worst if failed else value
         for seed, failed, value in zip(row.seeds, row.failed, values, strict=False)
     }
-    return {seed: value for seed, value in found.items() if value is not None}
+    return {seed: value for seed, value in by_seed.items() if value is not None}
 
 
 def _tested(
@@ -140,7 +115,7 @@ def _tested(
         gated = replace(gated, p_pass=1.0, p_fail=0.0)
     row = replace(
         blank,
-        why=_why(gated, bool(common), new, size),
+        reason=_reason(gated, bool(common), new) or None,
         margin=size,
         n=gated.n,
         baseline=mean(before),
@@ -151,89 +126,94 @@ def _tested(
     return row, gated
 
 
-def _why(gated: stats.Gated, paired: bool, new: Row, margin: float) -> str:
+def _reason(gated: stats.Gated, paired: bool, new: Row) -> str:
     diverged = sum(why is not None for why in new.failed)
-    said = [f"{diverged} of {counted(len(new.seeds), 'run')} diverged"] if diverged else []
+    reasons = [f"{diverged} of {counted(len(new.seeds), 'run')} diverged"] if diverged else []
     if not paired:
-        said.append("no seed is the baseline's: Mann-Whitney")
+        reasons.append("no seed is the baseline's: Mann-Whitney")
     if not gated.identical and gated.smallest is not None and gated.smallest >= ALPHA:
-        said.append(f"{counted(gated.n, 'paired seed')} decide nothing, {FEWEST} can")
-    return ", ".join(said)
+        reasons.append(f"{counted(gated.n, 'paired seed')} decide nothing, {FEWEST} can")
+    return ", ".join(reasons)
 
 
 def exit_code(rows: Sequence[GateRow], strict: bool) -> int:
     """3: a row failed; 4: runs were lost, nothing was compared or, `strict`, undecided."""
-    words = {row.word for row in rows}
+    words = {row.gate for row in rows}
     if "fail" in words:
         return 3
     nothing = not words & {"pass", "undecided"}
     return 4 if nothing or "incomplete" in words or (strict and "undecided" in words) else 0
 
 
-def with_gate(table: Table, rows: Sequence[GateRow]) -> Table:
+def with_gate(table: Table[CompareRow], rows: Sequence[GateRow]) -> Table[GatedCompareRow]:
     """compare's table whose rows also have `gate`, the gravest word, and `gates`, the metrics'."""
-
-    def keys(row: Mapping[str, Any]) -> dict[str, Any]:
-        own = [g for g in rows if all(row[key] == value for key, value in g.setup.items())]
-        word = next((word for word in GRAVEST if word in {g.word for g in own}), None)
-        return {"gate": word, "gates": [machine_row(g) for g in own]}
-
-    return replace(table, rows=[{**row, **keys(row)} for row in table.rows])
-
-
-def machine_row(row: GateRow) -> dict[str, Any]:
-    """A gate's row for machines, without the set-up, which its compare row names."""
-    names = ("metric", "n", "baseline", "value", "difference", "margin", "p_pass", "p_fail")
-    found = {name: getattr(row, name) for name in names}
-    return {"gate": row.word, **found, "reason": row.why or None}
+    return Table(
+        [_gated(row, rows) for row in table.rows],
+        [Column(c.head, c.show, c.left, c.wrap, c.key, c.mark) for c in table.columns],
+        table.title,
+        table.notes,
+        group=table.group,
+        heading=table.heading,
+    )
 
 
-def table(rows: Sequence[GateRow], base: Record, new: Record, path: str) -> Table:
+def _gated(row: CompareRow, rows: Sequence[GateRow]) -> GatedCompareRow:
+    own = [gate for gate in rows if _is_about(gate, row)]
+    words = {gate.gate for gate in own}
+    gravest = next((word for word in GRAVEST if word in words), None)
+    return GatedCompareRow(**vars(row), gate=gravest, gates=own)
+
+
+def _is_about(gate: GateRow, row: CompareRow) -> bool:
+    return all(row.get(key) == value for key, value in gate.setup.items())
+
+
+def table(rows: Sequence[GateRow], base: Record, new: Record, path: str) -> Table[GateRow]:
     """The gate for people: a row per metric, what it means below."""
-    shown = [{**row.setup, "metric": row.metric, "row": row} for row in rows]
-    varying = [key for key in rows[0].setup if len({row.setup[key] for row in rows}) > 1]
-    columns = [
+    first = rows[0].setup
+    varying = [key for key in first if any(row.setup[key] != first[key] for row in rows)]
+    columns: list[Column[GateRow]] = [
         *(_column(key) for key in varying or ["activation"]),
-        Column("metric", lambda row: _head(row["row"]), left=True),
-        Column("baseline", lambda row: row["row"].text(row["row"].baseline)),
-        Column("now", lambda row: row["row"].text(row["row"].value)),
-        Column("change", lambda row: row["row"].text(row["row"].difference, "+")),
-        Column("margin", lambda row: row["row"].text(row["row"].margin)),
-        Column("n", lambda row: str(row["row"].n)),
-        Column("p pass", lambda row: p_value(row["row"].p_pass)),
-        Column("p fail", lambda row: p_value(row["row"].p_fail)),
-        Column("gate", lambda row: _word(row["row"]), left=True, wrap=True),
+        Column("metric", _metric, left=True),
+        Column("baseline", lambda row: figure_text(row, row.baseline)),
+        Column("now", lambda row: figure_text(row, row.value)),
+        Column("change", lambda row: figure_text(row, row.difference, "+")),
+        Column("margin", lambda row: figure_text(row, row.margin)),
+        Column("n", lambda row: str(row.n)),
+        Column("p pass", lambda row: p_value(row.p_pass)),
+        Column("p fail", lambda row: p_value(row.p_fail)),
+        Column("gate", _word, left=True, wrap=True),
     ]
     title = f"gate: {path}, {summary(rows)}"
-    return Table(shown, columns, title, notes(rows, base, new))
+    return Table(rows, columns, title, notes(rows, base, new))
 
 
-def _column(key: str) -> Column:
-    return Column(key.replace("_", " "), lambda row: str(row[key]), left=True)
+def _column(key: str) -> Column[GateRow]:
+    return Column(key.replace("_", " "), lambda row: str(row.setup[key]), left=True)
 
 
-def _head(row: GateRow) -> str:
+def _metric(row: GateRow) -> str:
     measure = MEASURES[row.metric]
     unit = "%" if measure.unit == "fraction" else measure.unit
     return f"{row.metric} {unit} {'↑' if measure.better == 'higher' else '↓'}"
 
 
 def _word(row: GateRow) -> str:
-    return f"{row.word}: {row.why}" if row.why else row.word
+    return f"{row.gate}: {row.reason}" if row.reason else row.gate
 
 
 def summary(rows: Iterable[GateRow]) -> str:
     """'1 fail, 3 pass'."""
-    words = [row.word for row in rows]
+    words = [row.gate for row in rows]
     return ", ".join(f"{words.count(word)} {word}" for word in GRAVEST if word in words)
 
 
 def notes(rows: Sequence[GateRow], base: Record, new: Record) -> list[str]:
     """What the words mean, what the design cannot show, and what is not as in the baseline."""
     tested = [row for row in rows if row.margin is not None]
-    said = []
+    sentences = []
     if tested:
-        said.append(
+        sentences.append(
             "pass: less than the margin is lost, or nothing has changed at all; fail: more than "
             "the margin is lost. One-sided, exact sign-flip over the paired seeds, at "
             f"{ALPHA}: pass in each row, fail over {counted(len(tested), 'row')} (Holm)."
@@ -241,18 +221,18 @@ def notes(rows: Sequence[GateRow], base: Record, new: Record) -> list[str]:
     most = max((row.n for row in tested), default=0)
     needed = stats.pairs_needed(max(1, len(tested)), ALPHA, sides=1)
     if tested and most < needed:
-        said.append(
+        sentences.append(
             f"{counted(most, 'paired seed')} over {counted(len(tested), 'row')} cannot fail, "
             f"whatever is lost: --seeds {needed} can, in the baseline too."
         )
     for row in new.rows:
         there = base.row(row.setup).seeds
         if left := set(row.seeds) ^ set(there) if set(row.seeds) & set(there) else set():
-            said.append(f"seeds in one of the two only, left out: {_listed(left)}.")
+            sentences.append(f"seeds in one of the two only, left out: {_listed(left)}.")
             break
     if differ := surroundings(base, new):
-        said.append(f"Compared all the same: {'; '.join(differ)}.")
-    return said
+        sentences.append(f"Compared all the same: {'; '.join(differ)}.")
+    return sentences
 
 
 def _listed(seeds: Iterable[int]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Asked:
+class BaselineOptions:
     """What compare is to do about baselines.
 
     baseline  what the run is held against

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -18,13 +17,15 @@ from relubench import __version__, files
 from relubench.errors import BadValue, NotComparable
 from relubench.grouping import grouped
 from relubench.metrics.measures import MEASURES
+from relubench.plan import Cell
 from relubench.report import run_row, setup_row
-from relubench.results import LOST, Context, RunResult
+from relubench.results import Context, RunResult, status
+from relubench.rows import RunRow, SetupValue
 from relubench.wording import counted
 
 FORMAT = 2
 # What names a row: dataset, model, activation, head, recipe, preparation.
-Setup = dict[str, str | int | float | bool | None]
+Setup = dict[str, SetupValue]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class Row:
     @property
     def lost(self) -> int:
         """How many runs nobody could train: they say nothing of the activation."""
-        return sum((why or "").startswith(LOST) for why in self.failed)
+        return sum(status(failed) == "lost" for failed in self.failed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +88,17 @@ class Record:
         if any(setups.count(setup) > 1 for setup in setups):
             raise ValueError("a row stands twice")
 
-    def row(self, setup: Mapping[str, Any]) -> Row:
+    def row(self, setup: Mapping[str, SetupValue]) -> Row:
         """The row of a set-up, which must be there."""
         return next(row for row in self.rows if row.setup == setup)
 
 
 RECORD: TypeAdapter[Record] = TypeAdapter(Record)
+
+
+def setup(cell: Cell) -> Setup:
+    """What names the row of a cell."""
+    return dict(vars(setup_row(cell)))
 
 
 def planned(setups: Iterable[tuple[Setup, Context]], machine: str | None) -> Record:
@@ -116,7 +122,7 @@ def planned(setups: Iterable[tuple[Setup, Context]], machine: str | None) -> Rec
 
 def measured(plan: Record, results: Sequence[RunResult]) -> Record:
     """The planned record with what came out."""
-    runs = grouped(results, lambda result: _key(setup_row(result.cell)))
+    runs = grouped(results, lambda result: _key(setup(result.cell)))
     return replace(plan, rows=tuple(_filled(row, runs[_key(row.setup)]) for row in plan.rows))
 
 
@@ -124,11 +130,15 @@ def _filled(row: Row, results: Sequence[RunResult]) -> Row:
     runs = [run_row(result) for result in results]
     return replace(
         row,
-        stack=max((run["stack"] for run in runs), default=0),
-        seeds=tuple(run["seed"] for run in runs),
-        failed=tuple(run["failed"] for run in runs),
-        values={name: tuple(run[name] for run in runs) for name in MEASURES},
+        stack=max((run.stack for run in runs), default=0),
+        seeds=tuple(run.seed for run in runs),
+        failed=tuple(run.failed for run in runs),
+        values={name: _values(runs, name) for name in MEASURES},
     )
+
+
+def _values(runs: Sequence[RunRow], name: str) -> tuple[float | None, ...]:
+    return tuple(run.get(name) for run in runs)
 
 
 def _key(setup: Setup) -> str:
@@ -140,19 +150,19 @@ def write(record: Record) -> str:
 
     `sha256` is the digest of all the rest, whatever its blanks and line ends.
     """
-    found = json.loads(json.dumps(asdict(record), allow_nan=False))
-    text = json.dumps(found | {"sha256": digest(found)}, indent=1, sort_keys=True)
+    content = json.loads(json.dumps(asdict(record), allow_nan=False))
+    text = json.dumps(content | {"sha256": digest(content)}, indent=1, sort_keys=True)
     return re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", _on_one_line, text) + "\n"
 
 
-def digest(found: Mapping[str, Any]) -> str:
+def digest(content: Mapping[str, object]) -> str:
     """What tells whether a figure of a baseline was altered, its own place left out."""
-    rest = {key: value for key, value in found.items() if key != "sha256"}
+    rest = {key: value for key, value in content.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _on_one_line(found: re.Match[str]) -> str:
-    return f"[{' '.join(line.strip() for line in found[1].splitlines())}]"
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{' '.join(line.strip() for line in numbers[1].splitlines())}]"
 
 
 def read(path: Path) -> Record | None:
@@ -167,31 +177,32 @@ def read(path: Path) -> Record | None:
     except BadValue as error:
         raise NotComparable(f"{path}: cannot be read: {error}") from None
     try:
-        found = json.loads(text, object_pairs_hook=_once)
+        content = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise NotComparable(f"{path}: cannot be read: it is not JSON") from None
-    version = found.get("format") if isinstance(found, dict) else None
+    version = content.get("format") if isinstance(content, dict) else None
     if version != FORMAT:
-        differs = f"format: {_said([version])} in the baseline, {FORMAT} here"
+        differs = f"format: {_listed([version])} in the baseline, {FORMAT} here"
         raise NotComparable(f"{path}: {differs} (--save-baseline makes it anew)")
-    sealed = found.pop("sha256", None)
+    sealed = content.pop("sha256", None)
     try:
-        record = RECORD.validate_json(json.dumps(found), strict=True)
+        record = RECORD.validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "rows"
         raise NotComparable(f"{path}: damaged: {where}: {first['msg']}") from None
-    if sealed != digest(found):
+    if sealed != digest(content):
         altered = "sha256: it is not as it was saved (--save-baseline makes it anew)"
         raise NotComparable(f"{path}: damaged: {altered}")
     return record
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """An object of JSON whose keys stand once."""
-    if len(found := dict(pairs)) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         raise ValueError("a key stands twice")
-    return found
+    return content
 
 
 def unfit(record: Record) -> str | None:
@@ -206,11 +217,11 @@ def unfit(record: Record) -> str | None:
 def lacking(record: Record, metrics: Iterable[str]) -> list[str]:
     """What a baseline needs for a gate over these metrics and has not; a line for each row."""
     metrics = list(metrics)
-    said = []
+    lines = []
     for row in record.rows:
         if reason := _lacks(row, metrics):
-            said.append(f"row: {_said(row.setup.values())}: {reason} in the baseline")
-    return said
+            lines.append(f"row: {_listed(row.setup.values())}: {reason} in the baseline")
+    return lines
 
 
 def _lacks(row: Row, metrics: Sequence[str]) -> str:
@@ -236,21 +247,23 @@ def _lacks(row: Row, metrics: Sequence[str]) -> str:
 
 def differences(base: Record, new: Record) -> list[str]:
     """Each field in which two records cannot be compared, with both values."""
-    said = []
+    lines = []
     if base.precision != new.precision:
-        said.append(_differs("precision", [base.precision], [new.precision]))
+        lines.append(_differs("precision", [base.precision], [new.precision]))
     for key in dict.fromkeys(key for row in (*base.rows, *new.rows) for key in row.setup):
-        there, here = ([row.setup.get(key) for row in each.rows] for each in (base, new))
+        there = [row.setup.get(key) for row in base.rows]
+        here = [row.setup.get(key) for row in new.rows]
         if set(there) != set(here):
-            said.append(_differs(key, there, here))
-    digests = [_digests(each) for each in (base, new)]
-    for dataset, known in digests[0].items():
-        if known != (found := digests[1].get(dataset, known)):
-            said.append(_differs(f"data of {dataset}", sorted(known), sorted(found)))
-    return said or _missing(base, new)
+            lines.append(_differs(key, there, here))
+    digests = _digests(new)
+    for dataset, before in _digests(base).items():
+        now = digests.get(dataset, before)
+        if before != now:
+            lines.append(_differs(f"data of {dataset}", sorted(before), sorted(now)))
+    return lines or _missing(base, new)
 
 
-def _digests(record: Record) -> dict[Any, set[str]]:
+def _digests(record: Record) -> dict[SetupValue, set[str]]:
     """The digests of the data by dataset: one each, where nothing is wrong."""
     rows = grouped(record.rows, lambda row: row.setup.get("dataset"))
     return {dataset: {row.data for row in alike} for dataset, alike in rows.items()}
@@ -258,13 +271,13 @@ def _digests(record: Record) -> dict[Any, set[str]]:
 
 def _missing(base: Record, new: Record) -> list[str]:
     """Rows that only one of two records has, where each of their fields stands in both."""
-    said = []
+    lines = []
     for name, one, other in (("the baseline", base, new), ("this run", new, base)):
-        known = [row.setup for row in other.rows]
+        setups = [row.setup for row in other.rows]
         for row in one.rows:
-            if row.setup not in known:
-                said.append(f"row: {_said(row.setup.values())}: only in {name}")
-    return said
+            if row.setup not in setups:
+                lines.append(f"row: {_listed(row.setup.values())}: only in {name}")
+    return lines
 
 
 def surroundings(base: Record, new: Record) -> list[str]:
@@ -288,11 +301,11 @@ def clock(base: Record, new: Record, setup: Setup) -> str | None:
     return None
 
 
-def _differs(name: str, there: Iterable[Any], here: Iterable[Any]) -> str:
-    return f"{name}: {_said(there)} in the baseline, {_said(here)} here"
+def _differs(name: str, there: Iterable[object], here: Iterable[object]) -> str:
+    return f"{name}: {_listed(there)} in the baseline, {_listed(here)} here"
 
 
-def _said(values: Iterable[Any]) -> str:
+def _listed(values: Iterable[object]) -> str:
     return ", ".join(dict.fromkeys("none" if value is None else str(value) for value in values))
 
 
@@ -309,8 +322,8 @@ def machine_class(device: str) -> str:
 
 def _cpu() -> str:
     try:
-        known = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        known = ""
-    found = re.search(r"^model name\s*: (.+)$", known, re.MULTILINE)
-    return found[1] if found else platform.processor() or platform.machine()
+        facts = ""
+    model = re.search(r"^model name\s*: (.+)$", facts, re.MULTILINE)
+    return model[1] if model else platform.processor() or platform.machine()

@@ -9,56 +9,56 @@ from typing import TYPE_CHECKING
 
 from relubench import report
 from relubench.baselines import ci, gate, record
-from relubench.baselines.gate import GateRow
-from relubench.baselines.options import Asked
+from relubench.baselines.options import BaselineOptions
 from relubench.baselines.record import Record
 from relubench.errors import BadValue, NotComparable
 from relubench.execution.progress import Console
 from relubench.execution.work import Work
 from relubench.plan import Plan, Stack
 from relubench.results import RunResult
-from relubench.table import Table
+from relubench.rows import GateRow
+from relubench.table import AnyTable
 
 if TYPE_CHECKING:
     from relubench.config import Settings
-    from relubench.report import Terms
+    from relubench.report import ComparisonOptions
 
 PRECEDENCE = (3, 4, 1)  # of exit codes; else 0
 
 
-def check(asked: Asked, settings: Settings, quick: bool) -> None:
+def check(options: BaselineOptions, settings: Settings, quick: bool) -> None:
     """Refuse what is no baseline and cannot be held against one: it is figures of known seeds."""
-    if asked.save and quick:
+    if options.save and quick:
         raise BadValue("--save-baseline: a --quick run is a smoke run and never a baseline")
-    flag = "--baseline" if asked.baseline else "--save-baseline"
-    if asked.records:
+    flag = "--baseline" if options.baseline else "--save-baseline"
+    if options.records:
         if settings.until_decided:
             raise BadValue(f"{flag}: the seeds are fixed beforehand, so not with --until-decided")
         if settings.folds:
             raise BadValue(f"{flag}: a baseline is paired by seed, so not with --folds")
 
 
-def known(asked: Asked, console: Console) -> Record | None:
+def load(options: BaselineOptions, console: Console) -> Record | None:
     """The baseline that was asked for; None, with the command that makes one, if there is none.
 
     Raises NotComparable where it is damaged, or must be there and is not.
     """
-    base = record.read(asked.baseline) if asked.baseline else None
-    if asked.baseline and base is None:
-        missing = f"{asked.baseline}: there is no baseline yet; this makes one: {asked.remedy}"
-        if asked.require:
+    base = record.read(options.baseline) if options.baseline else None
+    if options.baseline and base is None:
+        missing = f"{options.baseline}: there is no baseline yet; this makes one: {options.remedy}"
+        if options.require:
             raise NotComparable(missing)
         console.note(missing)
     return base
 
 
-def planned(work: Work, asked: Asked, base: Record | None) -> Record:
+def planned(work: Work, options: BaselineOptions, base: Record | None) -> Record:
     """The record that the work is to fill; its machine is unknown if part of it was filled before.
 
     Raises NotComparable, with a line for each field, where the baseline is of something else.
     """
     stacks = [Stack(tuple(cells), tuned.threads) for cells, tuned in work.tuned]
-    setups = [(report.setup_row(stack.cells[0]), work.context(stack)) for stack in stacks]
+    setups = [(record.setup(stack.cells[0]), work.context(stack)) for stack in stacks]
     before = any(work.finished(stack) for stack in stacks)
     machine = None if before else record.machine_class(work.machine.device)
     new = record.planned(setups, machine)
@@ -66,21 +66,26 @@ def planned(work: Work, asked: Asked, base: Record | None) -> Record:
         return new
     metrics = (*gate.DEFAULT, *work.plan.margins)
     if differ := record.differences(base, new) or record.lacking(base, metrics):
-        raise NotComparable(*(f"{asked.baseline}: {each}" for each in differ))
+        raise NotComparable(*(f"{options.baseline}: {line}" for line in differ))
     return new
 
 
-def shown(asked: Asked, results: Sequence[RunResult], plan: Plan, terms: Terms) -> Table:
+def preview(
+    options: BaselineOptions,
+    results: Sequence[RunResult],
+    plan: Plan,
+    comparison: ComparisonOptions,
+) -> AnyTable:
     """compare's table with the keys that its rows will have."""
-    table = report.compare(results, plan, terms)
-    return gate.with_gate(table, []) if asked.baseline else table
+    table = report.compare(results, plan, comparison)
+    return gate.with_gate(table, []) if options.baseline else table
 
 
 @dataclass(frozen=True)
-class Held:
+class BaselineCheck:
     """A run beside its baseline, if it has one: what compare adds to its table."""
 
-    asked: Asked
+    options: BaselineOptions
     base: Record | None
     new: Record
     plan: Plan
@@ -98,29 +103,29 @@ class Held:
     @property
     def unsaved(self) -> str | None:
         """Why this is not the baseline that it was to be."""
-        return record.unfit(self.new) if self.asked.save else None
+        return record.unfit(self.new) if self.options.save else None
 
     @property
     def gate_code(self) -> int:
         """0, 3 or 4: what the gate says."""
-        return gate.exit_code(self.rows, self.asked.strict) if self.base else 0
+        return gate.exit_code(self.rows, self.options.strict) if self.base else 0
 
     def exit_code(self, runs: int) -> int:
         """The code of the whole, `runs` being that of the runs alone."""
         codes = (self.gate_code, 4 if self.unsaved else 0, runs)
         return next((code for code in PRECEDENCE if code in codes), 0)
 
-    def tables(self, compared: Sequence[Table]) -> list[Table]:
+    def tables(self, compared: Sequence[AnyTable]) -> list[AnyTable]:
         """compare's tables, the rows of the first with the gate's words; then the gate's."""
-        if not self.asked.baseline:
+        if not self.options.baseline:
             return list(compared)
         first, *others = compared
         tables = [gate.with_gate(first, self.rows), *others]
         if self.base:
-            tables.append(gate.table(self.rows, self.base, self.new, str(self.asked.baseline)))
+            tables.append(gate.table(self.rows, self.base, self.new, str(self.options.baseline)))
         return tables
 
-    def files(self, table: Table) -> dict[str, str]:
+    def files(self, table: AnyTable) -> dict[str, str]:
         """Texts by the flag that asks for them."""
         setup = list(self.new.rows[0].setup)
         return {
@@ -131,21 +136,27 @@ class Held:
 
     def problems(self) -> list[str]:
         """What must be heard even under --quiet."""
-        said = [self.heading] if self.gate_code else []
+        problems = [self.heading] if self.gate_code else []
         if self.unsaved:
-            said.append(f"--save-baseline: nothing written: {self.unsaved}")
-        return said
+            problems.append(f"--save-baseline: nothing written: {self.unsaved}")
+        return problems
 
-    def tell(self, console: Console) -> None:
+    def report_notes(self, console: Console) -> None:
         """What may be left unheard."""
         if self.base and not self.gate_code:
             console.note(self.heading)
-        if self.asked.save and self.new.machine is None:
+        if self.options.save and self.new.machine is None:
             console.note("--save-baseline: no seconds to compare, some runs were finished before")
 
 
-def held(
-    asked: Asked, base: Record | None, new: Record, results: Sequence[RunResult], plan: Plan
-) -> Held:
+def hold(
+    options: BaselineOptions,
+    base: Record | None,
+    new: Record,
+    results: Sequence[RunResult],
+    plan: Plan,
+) -> BaselineCheck:
     """The planned record filled with results, where one is wanted, beside its baseline."""
-    return Held(asked, base, record.measured(new, results) if asked.records else new, plan)
+    return BaselineCheck(
+        options, base, record.measured(new, results) if options.records else new, plan
+    )

@@ -13,7 +13,7 @@ import typer
 from typer import Argument, Option
 
 from relubench import __version__, commands, files
-from relubench.baselines.options import Asked
+from relubench.baselines.options import BaselineOptions
 from relubench.cli import manual
 from relubench.cli.artefacts import deliver, distinct, keeping, remedy
 from relubench.cli.completion import completed
@@ -149,7 +149,9 @@ def compare(
     }
     outputs = [("-o", path) for path in flags["output"] or ()]
     distinct([("--baseline", baseline), *outputs, *written.items()])
-    asked = Asked(baseline, bool(save_baseline), strict, require_baseline, remedy(context.obj))
+    asked = BaselineOptions(
+        baseline, bool(save_baseline), strict, require_baseline, remedy(context.obj)
+    )
 
     def work(request: Request, console: Console) -> Outcome:
         return deliver(commands.compare(request, console, explain, asked), parts)

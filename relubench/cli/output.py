@@ -19,7 +19,7 @@ from relubench.formats import pictures
 if TYPE_CHECKING:
     from relubench.commands import Outcome
     from relubench.formats import plots
-    from relubench.table import Table
+    from relubench.table import AnyTable
 else:
     plots = Deferred("relubench.formats.plots")
 
@@ -97,7 +97,7 @@ def _format(given: str | None, output: Path | None, pictured: bool) -> str:
     return name
 
 
-def _write(tables: Sequence[Table], name: str, path: Path) -> None:
+def _write(tables: Sequence[AnyTable], name: str, path: Path) -> None:
     """To a file: the tables, or the picture where `name` is a picture's suffix."""
     if name in formats.FORMATS:
         path.write_text(formats.render(tables, name), encoding="utf-8")
@@ -105,7 +105,7 @@ def _write(tables: Sequence[Table], name: str, path: Path) -> None:
         plots.save(picture, path, name.removeprefix("."))
 
 
-def _print(tables: Sequence[Table], name: str) -> None:
+def _print(tables: Sequence[AnyTable], name: str) -> None:
     """The tables to stdout; what its encoding cannot say is escaped for machines, else a ?."""
     text = formats.render(tables, name, *width_and_colour())
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -115,11 +115,11 @@ def _print(tables: Sequence[Table], name: str) -> None:
     sys.stdout.flush()
 
 
-def _arranged(table: Table, columns: Names, sort: str | None, group: Names) -> Table:
+def _arranged(table: AnyTable, columns: Names, sort: str | None, group: Names) -> AnyTable:
     """The table as --columns, --sort and --group want it."""
     if not (columns or sort or group):
         return table
-    arranged: Table = arrangement(columns, sort, group).apply(table)
+    arranged: AnyTable = arrangement(columns, sort, group).apply(table)
     return arranged
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from relubench import baselines, config, datasets, report, stats
-from relubench.baselines.options import Asked
+from relubench.baselines.options import BaselineOptions
 from relubench.commands.assembly import assemble, read
 from relubench.commands.request import Outcome, Request, exit_code
 from relubench.commands.training import leak
@@ -15,16 +15,16 @@ from relubench.errors import NotComparable
 from relubench.execution.progress import Console
 from relubench.formats import markdown
 from relubench.results import RunResult
-from relubench.table import Table
+from relubench.table import AnyTable
 from relubench.wording import counted
 
 if TYPE_CHECKING:
     from relubench.config import Settings
     from relubench.execution.work import Work
-    from relubench.report import Terms
+    from relubench.report import ComparisonOptions
 
 
-def compare(request: Request, console: Console, explain: bool, asked: Asked) -> Outcome:
+def compare(request: Request, console: Console, explain: bool, asked: BaselineOptions) -> Outcome:
     """Train every activation on the same seeds or folds and say what the differences allow.
 
     A benchmark's published figures stand beside the measured ones in a table of their own. Raises
@@ -32,44 +32,44 @@ def compare(request: Request, console: Console, explain: bool, asked: Asked) -> 
     """
     settings = read(request, console)
     baselines.workflow.check(asked, settings, request.quick)
-    base = baselines.workflow.known(asked, console)
+    base = baselines.workflow.load(asked, console)
     work = assemble(settings, request, console)
     if base:  # what was finished before says nothing of the code that is under test now
         work = replace(work, rerun=True)
-    terms = _terms(settings, work, explain)
+    options = _comparison_options(settings, work, explain)
     request.check(
-        work.plan, lambda results: baselines.workflow.shown(asked, results, work.plan, terms)
+        work.plan, lambda results: baselines.workflow.preview(asked, results, work.plan, options)
     )
     new = baselines.workflow.planned(work, asked, base)
     if settings.until_decided and not request.quick:
-        results, compared = until_decided(work, terms, settings.first_seeds("compare"), console)
+        results, compared = until_decided(work, options, settings.first_seeds("compare"), console)
     else:
-        results, compared = at_once(work, terms, console)
-    held = baselines.workflow.held(asked, base, new, results, work.plan)
-    held.tell(console)
+        results, compared = at_once(work, options, console)
+    check = baselines.workflow.hold(asked, base, new, results, work.plan)
+    check.report_notes(console)
     if carried := settings.protocol == "published":
-        results, told = leak(settings, request, console, results)
-        compared.append(told)
+        results, protocols = leak(settings, request, console, results)
+        compared.append(protocols)
     if settings.published:
         why_not = config.changed(request.flags, request.quick)
         entries = [e for e in settings.published if e.metric != "cv_accuracy" or not carried]
         compared.append(report.published.table(entries, compared[0].rows, why_not))
-    tables = held.tables(compared)
+    tables = check.tables(compared)
     return Outcome(
         tables,
-        held.exit_code(exit_code(results)),
-        held.files(compared[0]),
-        held.problems(),
-        baselines.ci.errors(held.rows),
-        baselines.ci.summary(tables, held.heading),
+        check.exit_code(exit_code(results)),
+        check.files(compared[0]),
+        check.problems(),
+        baselines.ci.errors(check.rows),
+        baselines.ci.summary(tables, check.heading),
     )
 
 
-def _terms(settings: Settings, work: Work, explain: bool) -> Terms:
+def _comparison_options(settings: Settings, work: Work, explain: bool) -> ComparisonOptions:
     """What the comparison is asked."""
     names = {cell.dataset for cell in work.plan.cells}
     published = {name for name in names if datasets.load(name, work.machine.data_dir).n_test}
-    return report.Terms(
+    return report.ComparisonOptions(
         measure=settings.measure,
         margin=settings.margin.get(settings.measure.name),
         rope=settings.region,
@@ -80,30 +80,32 @@ def _terms(settings: Settings, work: Work, explain: bool) -> Terms:
     )
 
 
-def at_once(work: Work, terms: Terms, console: Console) -> tuple[list[RunResult], list[Table]]:
+def at_once(
+    work: Work, options: ComparisonOptions, console: Console
+) -> tuple[list[RunResult], list[AnyTable]]:
     """Train the whole plan and compare; what its design can show at best is said before."""
-    for line in report.outlook(work.plan, terms):
+    for line in report.outlook(work.plan, options):
         console.note(line)
     results = work.run(console)
-    return results, report.comparisons(results, work.plan, terms)
+    return results, report.comparisons(results, work.plan, options)
 
 
 def until_decided(
-    work: Work, terms: Terms, first: int, console: Console
-) -> tuple[list[RunResult], list[Table]]:
+    work: Work, options: ComparisonOptions, first: int, console: Console
+) -> tuple[list[RunResult], list[AnyTable]]:
     """Look after so many seeds, and after more, each look at its level of alpha, until all is said.
 
     What an earlier look trained is not trained again.
     """
     last = 1 + max(cell.seed for cell in work.plan.cells)
-    looks = stats.looks(first, last, terms.alpha)
+    looks = stats.looks(first, last, options.alpha)
     levels = ", ".join(f"{look.seeds} seeds at {look.alpha:.2g}" for look in looks)
     console.note(f"{counted(len(looks), 'look')}: {levels}")
     results: list[RunResult] = []
     for number, look in enumerate(looks, start=1):
         plan = work.seeds(range(look.seeds)).plan
         seen = 1 + max((result.cell.seed for result in results), default=-1)
-        at_look = replace(terms, alpha=look.alpha, look=number)
+        at_look = replace(options, alpha=look.alpha, look=number)
         for line in report.outlook(plan, at_look):
             console.note(f"look {number}: {line}")
         results += work.seeds(range(seen, look.seeds)).run(console)

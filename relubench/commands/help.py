@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import resources
+from typing import Annotated
 
 from relubench.commands.request import Outcome
 from relubench.errors import BadValue, suggestion
-from relubench.table import Column, Table
+from relubench.table import Column, Row, Table
 
 # In the order in which a newcomer reads them; a page that is not named here follows.
 READING_ORDER = (
@@ -14,6 +16,14 @@ READING_ORDER = (
     *("ledger-and-clusters", "rows", "studies", "performance", "design", "own-code", "glossary"),
     "stability",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicRow(Row):
+    """help: a page of the manual."""
+
+    topic: Annotated[str, "by which it is asked for"]
+    description: Annotated[str, "what it is about"]
 
 
 def pages() -> dict[str, str]:
@@ -31,12 +41,12 @@ def pages() -> dict[str, str]:
 def topics() -> Outcome:
     """A row per topic: its name and the line below its page's heading."""
     rows = [
-        {"topic": topic, "description": text.split("\n\n")[1].replace("\n", " ")}
+        TopicRow(topic=topic, description=text.split("\n\n")[1].replace("\n", " "))
         for topic, text in pages().items()
     ]
-    columns = [
-        Column("topic", lambda row: row["topic"], left=True),
-        Column("description", lambda row: row["description"], left=True, wrap=True),
+    columns: list[Column[TopicRow]] = [
+        Column("topic", lambda row: row.topic, left=True),
+        Column("description", lambda row: row.description, left=True, wrap=True),
     ]
     notes = ["relubench help TOPIC shows a page; relubench help COMMAND shows a command's flags."]
     return Outcome([Table(rows, columns, "topics of the manual", notes)])

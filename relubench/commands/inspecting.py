@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from relubench.errors import BadValue, UnknownName, suggestion
 from relubench.execution.progress import Console
 from relubench.formats.pictures import MOST
 from relubench.plan import Machine
-from relubench.table import Table
+from relubench.table import AnyTable
 from relubench.wording import counted
 
 QUICK_ELEMENTS = 2**12
@@ -42,29 +42,31 @@ def list_kind(
     table = _listed(singular, config_file, console)
     if family is not None:
         _check_family(singular, family)
-        table = report.listing.only(table, lambda row, _: row["family"] == family, f"in {family}")
-    if search is not None:
-        found = search.casefold()
         table = report.listing.only(
-            table, lambda _, texts: found in "\n".join(texts).casefold(), f"with {search!r}"
+            table, lambda row, _: row.get("family") == family, f"in {family}"
+        )
+    if search is not None:
+        sought = search.casefold()
+        table = report.listing.only(
+            table, lambda _, texts: sought in "\n".join(texts).casefold(), f"with {search!r}"
         )
     return Outcome([table])
 
 
-def _listed(singular: str, config_file: Path | None, console: Console) -> Table:
+def _listed(singular: str, config_file: Path | None, console: Console) -> AnyTable:
     if singular == "benchmark":
-        found = config.read(config_file, CATALOGS)
-        if found.note:
-            console.note(found.note)
+        benchmarks = config.read(config_file, CATALOGS)
+        if benchmarks.note:
+            console.note(benchmarks.note)
         names = config.unread(CATALOGS)
-        settings = {name: config.resolve(found, name, {}, names) for name in found.tables}
+        settings = {name: config.resolve(benchmarks, name, {}, names) for name in benchmarks.tables}
         runs = {
             name: len(config.plan(each, "compare", False, names["model"]).cells)
             for name, each in settings.items()
         }
         tables = {
             name: {**table, "published": config.figures(table.get("published", ()))}
-            for name, table in found.tables.items()
+            for name, table in benchmarks.tables.items()
         }
         return report.listing.benchmarks(tables, runs)
     described = "formula" if singular in FORMULAS else "description"
@@ -85,8 +87,8 @@ def show_activation(names: Sequence[str]) -> Outcome:
     if len(choices) > MOST:
         raise BadValue(f"got {len(choices)} activations: a picture holds at most {MOST}")
     x = profiling.analysis.window(choices.values())
-    profiles = [asdict(profiling.analysis.analyse(choice, x)) for choice in choices.values()]
-    return Outcome([report.listing.units(profiles)])
+    profiles = [profiling.analysis.analyse(choice, x) for choice in choices.values()]
+    return Outcome([report.listing.activation_profiles(profiles)])
 
 
 def kind_and_names(words: Sequence[str]) -> tuple[str, list[str]]:
@@ -122,22 +124,26 @@ def _kind_of(name: str) -> str:
 def show_entry(kind: str, names: Sequence[str], console: Console) -> Outcome:
     """Facts of entries that are not activations, from top to bottom."""
     if kind == "benchmark":
-        table = _listed(kind, None, console)
-        benchmarks = [row["name"] for row in table.rows]
+        listed = _listed(kind, None, console)
+        benchmarks = [row.get("name") for row in listed.rows]
         for name in names:
             if name not in benchmarks:
                 raise UnknownName(kind, name, benchmarks)
-    else:
-        chosen = copy.copy(CATALOGS[kind])
-        chosen.clear()
-        for name in names:
-            entry = CATALOGS[kind].choose(name).entry
-            chosen[entry.name] = entry
-        names = list(chosen)
-        table = report.listing.catalog(chosen, "formula" if kind in FORMULAS else "description")
-    rows = [row for row in table.rows if row["name"] in names]
+        return Outcome([_turned(listed, kind, names)])
+    chosen = copy.copy(CATALOGS[kind])
+    chosen.clear()
+    for name in names:
+        entry = CATALOGS[kind].choose(name).entry
+        chosen[entry.name] = entry
+    table = report.listing.catalog(chosen, "formula" if kind in FORMULAS else "description")
+    return Outcome([_turned(table, kind, list(chosen))])
+
+
+def _turned(table: AnyTable, kind: str, names: Sequence[str]) -> AnyTable:
+    """The rows of these names, from top to bottom."""
+    rows = [row for row in table.rows if row.get("name") in names]
     shown = replace(table, rows=rows, title=f"{kind}: {', '.join(names)}", heading=lambda row: "")
-    return Outcome([replace(shown, turned=True, stacks=False)])
+    return replace(shown, turned=True, stacks=False)
 
 
 def cost(

@@ -80,16 +80,18 @@ def ledger_show(path: Path, chosen: Chosen, key: str | None, console: Console) -
 
 def one_run(path: Path, key: str, console: Console) -> Outcome:
     """All that a ledger has of one cell, by the beginning of its key; a row per context."""
-    found = [
-        each for each in _runs(path, Chosen(), console) if each[2].cell.key.startswith(key.lower())
+    runs = [
+        (context, when, result)
+        for context, when, result in _runs(path, Chosen(), console)
+        if result.cell.key.startswith(key.lower())
     ]
-    keys = list(dict.fromkeys(result.cell.key for _, _, result in found))
+    keys = list(dict.fromkeys(result.cell.key for _, _, result in runs))
     if not key or not keys:
         raise BadValue(f"{path} has no run {key!r}: relubench ledger export shows every key")
     if len(keys) > 1:
         few = f"{', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}"
         raise BadValue(f"{path} has {len(keys)} runs {key!r}: {few}")
-    return Outcome(report.one_run(found))
+    return Outcome(report.one_run(runs))
 
 
 def ledger_export(path: Path, chosen: Chosen, console: Console) -> Outcome:
@@ -130,7 +132,7 @@ def ledger_rm(path: Path, names: Sequence[str], console: Console) -> Outcome:
 def _runs(path: Path, chosen: Chosen, console: Console) -> list[tuple[str, str, RunResult]]:
     """Context, time and result of what is meant."""
     ledger = open_ledger(path, existing=True, reading=True)
-    runs = [each for each in ledger if (each[1], each[2].cell) in chosen]
+    runs = [run for run in ledger if (run[1], run[2].cell) in chosen]
     tell_of_unread(ledger, console)
     ledger.close()
     return runs

@@ -17,7 +17,7 @@ from relubench.models import MODELS
 from relubench.models.initialisation import INITS
 from relubench.plan import Plan
 from relubench.results import RunResult, lost
-from relubench.table import Table
+from relubench.table import AnyTable
 from relubench.training.augmentations import AUGMENTATIONS
 from relubench.training.heads import HEADS
 from relubench.training.optimizers import OPTIMIZERS
@@ -53,7 +53,7 @@ class Outcome:
     summary   Markdown for a CI step's page; None: this command has none
     """
 
-    tables: Sequence[Table]
+    tables: Sequence[AnyTable]
     exit_code: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
     problems: Sequence[str] = ()
@@ -75,7 +75,7 @@ class Request:
     rerun: bool = False
     arranged: Arrangement | None = None
 
-    def check(self, plan: Plan, table: Callable[[Sequence[RunResult]], Table]) -> None:
+    def check(self, plan: Plan, table: Callable[[Sequence[RunResult]], AnyTable]) -> None:
         """Refuse keys that the command's rows will not have, before anything is trained."""
         if self.arranged:
             self.arranged.apply(table([lost(cell, "") for cell in plan.cells]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from relubench.execution.progress import Console
 from relubench.models import MODELS
 from relubench.plan import Stack
 from relubench.results import RunResult
-from relubench.table import Table
+from relubench.rows import PlanRow
+from relubench.table import AnyTable
 
 if TYPE_CHECKING:
     from relubench.config import Settings
@@ -46,7 +48,7 @@ def train(
     except training.engine.Unsaved as unsaved:
         results, code = unsaved.results, 2
         problems.append(f"--save {called or save}: cannot be written: {unsaved.why}")
-    tables = [report.runs(results, work.plan)]
+    tables: list[AnyTable] = [report.runs(results, work.plan)]
     for result in results:
         if confusion and result.confusion:
             names = datasets.load(result.cell.dataset, work.machine.data_dir).classes
@@ -62,16 +64,16 @@ def cv(request: Request, console: Console) -> Outcome:
     work = assemble(settings, request, console)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
     results = work.run(console)
-    tables = [report.runs(results, work.plan), report.folds(results, work.plan)]
+    tables: list[AnyTable] = [report.runs(results, work.plan), report.folds(results, work.plan)]
     if settings.protocol == "published":
-        results, told = leak(settings, request, console, results)
-        tables.append(told)
+        results, protocols = leak(settings, request, console, results)
+        tables.append(protocols)
     return Outcome(tables, exit_code(results))
 
 
 def leak(
     settings: Settings, request: Request, console: Console, known: Sequence[RunResult]
-) -> tuple[list[RunResult], Table]:
+) -> tuple[list[RunResult], AnyTable]:
     """Cross-validation as it should be beside one whose weights are carried from fold to fold.
 
     known  results of this command that are not to be trained again
@@ -105,21 +107,21 @@ def dry_run(request: Request, console: Console) -> Outcome:
     if request.command == "deadcount":
         work = work.with_untrained()
     for cells, tuned in work.tuned:
-        known = work.finished(Stack(tuple(cells), tuned.threads))
-        left = len(cells) - len(known)
+        finished = work.finished(Stack(tuple(cells), tuned.threads))
+        left = len(cells) - len(finished)
         steps = execution.tuning.steps(
             cells[0], datasets.load(cells[0].dataset, work.machine.data_dir)
         )
         rows.append(
-            report.setup_row(cells[0])
-            | {
-                "weights": "carried" if cells[0].split.carried else "fresh",
-                "runs": len(cells),
-                "finished": len(known),
-                "stacks": -(-left // tuned.stack),
-                "stack": tuned.stack,
-                "threads": tuned.threads,
-                "seconds_left": None if tuned.seconds is None else tuned.seconds * steps * left,
-            }
+            PlanRow(
+                **vars(report.setup_row(cells[0])),
+                weights="carried" if cells[0].split.carried else "fresh",
+                runs=len(cells),
+                finished=len(finished),
+                stacks=math.ceil(left / tuned.stack),
+                stack=tuned.stack,
+                threads=tuned.threads,
+                seconds_left=None if tuned.seconds is None else tuned.seconds * steps * left,
+            )
         )
     return Outcome([report.dry_run(rows)])

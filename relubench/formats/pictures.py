@@ -87,13 +87,10 @@ def _grid(panel: Panel, columns: int) -> list[list[Cell]]:
     """ROWS rows of cells: the axes, braille dots over them, the curves' marks on top."""
     (left, right), (bottom, top) = panel.x_range, panel.y_range
     across, down = _index(0, top, bottom, ROWS), _index(0, left, right, columns)
-    grid: list[list[Cell]] = [
-        [
-            (AXES, "dim") if across == row or column == down else (" ", "")
-            for column in range(columns)
-        ]
-        for row in range(ROWS)
-    ]
+    grid: list[list[Cell]] = []
+    for row in range(ROWS):
+        grid.append([(" ", "")] * columns if row != across else [(AXES, "dim")] * columns)
+        grid[row][down] = (AXES, "dim")
     bits: dict[tuple[int, int], int] = {}
     marks: dict[tuple[int, int], Cell] = {}
     several = len(panel.curves) > 1

@@ -15,14 +15,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from relubench.catalog import Catalog, Entry
 from relubench.formats.latex import escape
 from relubench.formats.pictures import PIPED, draw
 from relubench.printable import for_json, plain
-from relubench.table import Column, Row, Table
+from relubench.table import AnyColumn, AnyTable, Column, Row, Table
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -52,17 +51,21 @@ def by_suffix(name: str) -> str | None:
     return next((f.name for f in FORMATS.values() if name.lower().endswith(f.suffix)), None)
 
 
-def render(tables: Sequence[Table], name: str, width: int = UNFOLDED, colour: bool = False) -> str:
+def render(
+    tables: Sequence[AnyTable], name: str, width: int = UNFOLDED, colour: bool = False
+) -> str:
     """The text of a command's tables; a machine format prints the rows of the first one."""
     entry = FORMATS[name]
     if entry.machine:
         return str(entry.function(tables[0]))
     options = {"width": width, "colour": colour} if name == "text" else {}
-    shown = [part for table in tables for part in (turn(table, width) if table.turned else [table])]
+    shown: list[AnyTable] = []
+    for table in tables:
+        shown += turn(table, width) if table.turned else [table]
     return "\n".join(entry.function(table, **options) for table in shown)
 
 
-def turn(table: Table, width: int) -> list[Table]:
+def turn(table: AnyTable, width: int) -> list[Table[_TextRow]]:
     """The columns as rows and the rows as columns, as many to a table as the width holds.
 
     The title goes to the first of these tables, picture and notes to the last.
@@ -72,16 +75,12 @@ def turn(table: Table, width: int) -> list[Table]:
     parts = []
     for start in range(0, len(table.rows), most):
         rows, last = table.rows[start : start + most], start + most >= len(table.rows)
-        texts = [[fact.head, *(fact.text(row) for row in rows)] for fact in facts]
+        texts = [[fact.head, *map(fact.text, rows)] for fact in facts]
         heads = ["", *(names.text(row) for row in rows)]
-        keys = [str(number) for number in range(len(heads))]
         parts.append(
             Table(
-                rows=[dict(zip(keys, line, strict=True)) for line in texts if any(line[1:])],
-                columns=[
-                    Column(head, itemgetter(key), left=True, wrap=key != "0")
-                    for key, head in zip(keys, heads, strict=True)
-                ],
+                rows=[_TextRow(tuple(line)) for line in texts if any(line[1:])],
+                columns=[_text_column(number, head) for number, head in enumerate(heads)],
                 title="" if start else table.title,
                 notes=table.notes if last else (),
                 picture=table.picture if last else None,
@@ -90,15 +89,26 @@ def turn(table: Table, width: int) -> list[Table]:
     return parts
 
 
+@dataclass(frozen=True)
+class _TextRow(Row):
+    """A line of a turned table."""
+
+    texts: tuple[str, ...]
+
+
+def _text_column(number: int, head: str) -> Column[_TextRow]:
+    return Column(head, lambda row: row.texts[number], left=True, wrap=number > 0)
+
+
 @FORMATS.add(suffix=".txt")
-def text(table: Table, width: int = UNFOLDED, colour: bool = False) -> str:
+def text(table: AnyTable, width: int = UNFOLDED, colour: bool = False) -> str:
     """Aligned columns, for a terminal"""
     from rich.cells import cell_len
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
-    system: Any = "standard" if colour else None
+    system: Literal["standard"] | None = "standard" if colour else None
     out = io.StringIO()
     folds = any(column.wrap for column in table.columns)
     console = Console(
@@ -138,15 +148,18 @@ def text(table: Table, width: int = UNFOLDED, colour: bool = False) -> str:
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 
-def _blocks(table: Table) -> list[tuple[str, list[list[str]]]]:
+def _blocks(table: AnyTable) -> list[tuple[str, list[list[str]]]]:
     """The texts of rows that stand together, with their heading; one block where there is none."""
     pairs = zip(table.rows, table.texts, strict=True)
     groups = groupby(pairs, key=lambda pair: (table.heading(pair[0]), table.group(pair[0])))
-    return [(key[0], [texts for _, texts in block]) for key, block in groups] or [("", [])]
+    blocks = []
+    for (heading, _), block in groups:
+        blocks.append((heading, [texts for _, texts in block]))
+    return blocks or [("", [])]
 
 
 def _lines(
-    table: Table,
+    table: AnyTable,
     rows: Sequence[Sequence[str]],
     widths: Sequence[int],
     fits: bool,
@@ -172,7 +185,7 @@ def _lines(
 
 
 def _aligned(
-    table: Table, rows: Sequence[Sequence[str]], widths: Sequence[int], fits: bool, header: bool
+    table: AnyTable, rows: Sequence[Sequence[str]], widths: Sequence[int], fits: bool, header: bool
 ) -> RichTable:
     from rich.table import Table as Grid
     from rich.text import Text
@@ -194,7 +207,7 @@ def _aligned(
     return grid
 
 
-def _stacked(table: Table, rows: Sequence[Sequence[str]], width: int) -> RichTable:
+def _stacked(table: AnyTable, rows: Sequence[Sequence[str]], width: int) -> RichTable:
     """For a narrow terminal: the name, and beside it what it is and, below, all the rest."""
     from rich.table import Table as Grid
     from rich.text import Text
@@ -212,7 +225,7 @@ def _stacked(table: Table, rows: Sequence[Sequence[str]], width: int) -> RichTab
 
 
 @FORMATS.add(suffix=".md")
-def github(table: Table) -> str:
+def github(table: AnyTable) -> str:
     """A Markdown table"""
     title = [f"**{markdown(table.caption)}**", ""] if table.title else []
     notes = ["", *(f"{markdown(note)}  " for note in table.remarks)] if table.notes else []
@@ -226,14 +239,13 @@ def markdown(text: str) -> str:
 
 
 @FORMATS.add(suffix=".tex")
-def latex(table: Table) -> str:
+def latex(table: AnyTable) -> str:
     """A booktabs table: the best in bold, what no test tells from it underlined, ± aligned"""
     notes = [table.caption, *table.remarks]
     if any(column.mark(row) for column in table.columns for row in table.rows):
         notes.append("bold: the best mean; underlined: no test tells it from the best (Holm)")
-    split = [
-        any(PLUS_MINUS in texts[i] for texts in table.texts) for i in range(len(table.columns))
-    ]
+    by_column = list(zip(*table.texts, strict=True)) or [()] * len(table.columns)
+    split = [PLUS_MINUS in "\n".join(texts) for texts in by_column]
     kinds = zip(table.columns, split, strict=True)
     spec = [r"r@{${}\pm{}$}l" if two else "l" if c.left else "r" for c, two in kinds]
     heads = [
@@ -254,7 +266,7 @@ def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _latex_cell(column: Column, two: bool, row: Row) -> str:
+def _latex_cell(column: AnyColumn, two: bool, row: Row) -> str:
     """One cell, marked; a figure with ± stands in two columns, so that the signs are aligned."""
     center, sign, spread = column.text(row).partition(PLUS_MINUS)
     mark = MARKS.get(column.mark(row), "{}")
@@ -265,7 +277,7 @@ def _latex_cell(column: Column, two: bool, row: Row) -> str:
 
 
 @FORMATS.add(suffix=".html")
-def html(table: Table) -> str:
+def html(table: AnyTable) -> str:
     """An HTML table with its title and notes as paragraphs"""
     title, *notes = (
         f"<p>{html_escapes.escape(line)}</p>" for line in (table.caption, *table.remarks)
@@ -273,11 +285,11 @@ def html(table: Table) -> str:
     return "\n".join([title, _tabulate(table, "html"), *notes, ""])
 
 
-def _tabulate(table: Table, style: str, escape: Callable[[str], str] = str) -> str:
+def _tabulate(table: AnyTable, style: str, escape: Callable[[str], str] = str) -> str:
     from tabulate import tabulate
 
     return tabulate(
-        [[escape(text) for text in texts] for texts in table.texts],
+        [list(map(escape, texts)) for texts in table.texts],
         headers=[escape(head) for head in table.heads],
         tablefmt=style,
         colalign=["left" if column.left else "right" for column in table.columns],
@@ -286,20 +298,24 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str] = str) -> s
 
 
 @FORMATS.add(suffix=".csv", machine=True)
-def csv(table: Table) -> str:
+def csv(table: AnyTable) -> str:
     """Comma-separated values with a header; an empty field is not defined, lists are JSON
 
     Words that a spreadsheet would compute, such as =1+1, begin with an apostrophe.
     """
     out = io.StringIO()
-    header = list(dict.fromkeys(key for row in table.records for key in row))
+    records = table.records
+    header: dict[str, None] = {}
+    for record in records:
+        header.update(dict.fromkeys(record))
     writer = csv_writer.writer(out, lineterminator="\n")
     writer.writerow(map(_field, header))
-    writer.writerows([_field(row.get(key)) for key in header] for row in table.records)
+    for record in records:
+        writer.writerow([_field(record.get(key)) for key in header])
     return out.getvalue()
 
 
-def _field(value: Any) -> Any:
+def _field(value: object) -> object:
     if isinstance(value, str):
         text = plain(value)
         return f"'{text}" if text.startswith(FORMULAS) else text
@@ -307,18 +323,18 @@ def _field(value: Any) -> Any:
 
 
 @FORMATS.add(suffix=".json", machine=True)
-def json(table: Table) -> str:
+def json(table: AnyTable) -> str:
     """One array of rows"""
     return "[\n" + ",\n".join(_json(row) for row in table.records) + "\n]\n"
 
 
 @FORMATS.add(suffix=".jsonl", machine=True)
-def jsonl(table: Table) -> str:
+def jsonl(table: AnyTable) -> str:
     """A row a line"""
     return "".join(_json(row) + "\n" for row in table.records)
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     try:
         text = json_writer.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:  # no number: a row may hold what is too large for one
@@ -326,10 +342,10 @@ def _json(value: Any) -> str:
     return for_json(text)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """The same with null for what is no finite number."""
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

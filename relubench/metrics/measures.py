@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from relubench.errors import BadValue, UnknownName
 from relubench.metrics import METRICS
+from relubench.metrics.classification import Metric
 from relubench.plan import Margin
 from relubench.results import COUNTS, RunResult, total
 
@@ -66,21 +66,23 @@ class Measure:
 UNTIL = {"epochs_until": "epochs", "seconds_until": "s"}  # units of what a run took to a target
 POINT = Margin(0.01)
 TENTH = Margin(0.1, relative=True)
-MEASURES = {
-    measure.name: measure
-    for measure in (
-        *(
-            Measure(name, metric.better, metric.unit, POINT if metric.unit == "fraction" else TENTH)
-            for name, metric in METRICS.items()
-        ),
-        Measure("train_accuracy", "higher", "fraction", POINT),
-        Measure("train_loss", "lower", "nats", TENTH),
-        *(Measure(name, "lower", "fraction", POINT) for name in COUNTS),
-        Measure("seconds", "lower", "s", TENTH),
-        Measure("parameters", "lower", "parameters", TENTH),
-        *(Measure(name, "lower", unit, TENTH) for name, unit in UNTIL.items()),
-    )
-}
+
+
+def _of_metric(metric: Metric) -> Measure:
+    margin = POINT if metric.unit == "fraction" else TENTH
+    return Measure(metric.name, metric.better, metric.unit, margin)
+
+
+_ALL = [
+    *map(_of_metric, METRICS.values()),
+    Measure("train_accuracy", "higher", "fraction", POINT),
+    Measure("train_loss", "lower", "nats", TENTH),
+    *(Measure(name, "lower", "fraction", POINT) for name in COUNTS),
+    Measure("seconds", "lower", "s", TENTH),
+    Measure("parameters", "lower", "parameters", TENTH),
+    *(Measure(name, "lower", unit, TENTH) for name, unit in UNTIL.items()),
+]
+MEASURES = {measure.name: measure for measure in _ALL}
 
 
 def measure(name: str) -> Measure:
@@ -90,22 +92,22 @@ def measure(name: str) -> Measure:
     return MEASURES[name]
 
 
-def margins(value: Any) -> dict[str, Margin]:
+def margins(value: object) -> dict[str, Margin]:
     """Margins from 'accuracy=0.5%,dead=1%', from a list of such texts, or from a table.
 
     Raises BadValue or UnknownName.
     """
     pairs = value.items() if isinstance(value, Mapping) else map(_pair, _items(value))
-    found: dict[str, Margin] = {}
+    margins: dict[str, Margin] = {}
     for name, size in pairs:
-        if name in found:
+        if name in margins:
             raise BadValue(f"{name} is given twice")
-        known = measure(name)
-        found[name] = size if isinstance(size, Margin) else margin(str(size), known)
-    return found
+        of = measure(name)
+        margins[name] = size if isinstance(size, Margin) else margin(str(size), of)
+    return margins
 
 
-def _items(value: Any) -> list[str]:
+def _items(value: object) -> list[str]:
     items = value if isinstance(value, list | tuple) else [value]
     return [part.strip() for item in items for part in str(item).split(",")]
 
@@ -122,12 +124,12 @@ def margin(text: str, of: Measure) -> Margin:
 
     A share takes points only: 0.5 could be either. Raises BadValue.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
-    if not found or not math.isfinite(float(found[1])):
+    number = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
+    if not number or not math.isfinite(float(number[1])):
         raise BadValue(f"got {text}: must be a number from 0, such as 1%")
-    size, share = float(found[1]), of.unit == "fraction"
-    if share and not found[2]:
+    size, share = float(number[1]), of.unit == "fraction"
+    if share and not number[2]:
         raise BadValue(f"got {text}: {of.name} is a share, say how many points: 1%")
     if share and size > 100:
         raise BadValue(f"got {text}: {of.name} has 100 points in all")
-    return Margin(size / 100, relative=not share) if found[2] else Margin(size)
+    return Margin(size / 100, relative=not share) if number[2] else Margin(size)

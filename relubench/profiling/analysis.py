@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,59 +17,13 @@ from relubench.models.layers import Act
 from relubench.models.layers import pieces as pieces_of
 from relubench.models.weights import holding
 from relubench.results import FLAT
-
-Interval = tuple[float | None, float | None]  # None: without end
+from relubench.rows import ActivationProfileRow, Interval
 
 STEP = 1 / 64  # between the points of a curve: kinks at such multiples are hit
 WINDOW = 5.0  # a curve reaches this far on both sides of 0, and past every kink under FARTHEST
 FARTHEST = 10.0
 SEARCHED = 16.0  # slopes are looked for up to here: beyond, float64 makes 0 of a small one
 FAR = (1e4, 1e6)  # a value that still grows between these has no bound
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActivationProfile:
-    """One activation, its facts and figures; what is not finite is None.
-
-    pieces, outputs      pre-activations that it takes, and outputs that it gives, per neuron
-    mean, second_moment  of f(z), z standard normal
-    gain                 1 / sqrt(second_moment): what keeps the second moment of its layer at 1;
-                         of a noisy one with its noise, as it trains
-    growth               how many times as large a small deviation from that is a layer later
-    steady               whether deviations stay small through several layers
-    low, high            of its values; None: no bound
-    flat                 where its slope is exactly 0
-    faint                where its slope is under FLAT, but not 0
-    x, value, slope      its curve, in evaluation mode; of several pieces the first, the rest at 0
-    """
-
-    name: str
-    family: str
-    formula: str
-    remarks: str
-    paper: str
-    year: int | None
-    parameters: Mapping[str, Any]
-    learned: Sequence[str]
-    kinks: Mapping[float, float]
-    noisy: bool
-    pieces: int
-    outputs: int
-    init: str
-    init_std: str
-    mean: float
-    second_moment: float
-    gain: float | None
-    growth: float | None
-    steady: bool
-    low: float | None
-    high: float | None
-    can_die: bool
-    flat: Sequence[Interval]
-    faint: Sequence[Interval]
-    x: Sequence[float]
-    value: Sequence[float | None]
-    slope: Sequence[float | None]
 
 
 def window(choices: Iterable[Choice[Activation]]) -> Tensor:
@@ -87,7 +39,7 @@ def window(choices: Iterable[Choice[Activation]]) -> Tensor:
     return torch.arange(first, last + 1).double() * STEP
 
 
-def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfile:
+def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfileRow:
     """Profile one activation, its curve at `x`."""
     entry = choice.entry
     pieces, outputs = arity(choice)
@@ -98,7 +50,7 @@ def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfile:
     held = holding(choice)
     low, high = _bounds(choice, pieces)
     curve, curve_slopes = _evaluate(choice, F.pad(x.unsqueeze(1), (0, pieces - 1)))
-    return ActivationProfile(
+    return ActivationProfileRow(
         name=str(choice),
         family=entry.family,
         formula=entry.description,

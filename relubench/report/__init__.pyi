@@ -7,9 +7,9 @@ from .comparison import compare as compare
 from .comparison import comparisons as comparisons
 from .comparison import decided as decided
 from .evidence import ALPHA as ALPHA
-from .evidence import Terms as Terms
+from .evidence import ComparisonOptions as ComparisonOptions
 from .figures import UNDEFINED as UNDEFINED
-from .figures import deserved as deserved
+from .figures import meaningful_decimals as meaningful_decimals
 from .figures import p_value as p_value
 from .figures import significant as significant
 from .inventory import dry_run as dry_run

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
 from relubench.errors import BadValue, suggestion
 from relubench.grouping import grouped
 from relubench.metrics.measures import MEASURES
 from relubench.report.columns import percent_column
 from relubench.report.figures import UNDEFINED, significant
-from relubench.table import Column, Row, Table
+from relubench.report.naming import texts_of
+from relubench.table import AnyTable, Column, Row
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Arrangement:
     sort: str | None = None
     group: tuple[str, ...] = ()
 
-    def apply(self, table: Table) -> Table:
+    def apply(self, table: AnyTable) -> AnyTable:
         """The table in this arrangement; raises BadValue for a key that no row has."""
         if self == Arrangement() or not table.rows:
             return table
         shown = {column.key or column.head.replace(" ", "_"): column for column in table.columns}
-        keys = dict.fromkeys([*table.rows[0], *shown])
+        keys = dict.fromkeys([*table.rows[0].keys, *shown])
         table = self._grouped(table, keys)
         if self.sort:
             table = replace(table, rows=self._sorted(table, keys))
@@ -44,52 +44,49 @@ class Arrangement:
             columns = [table.columns[0], *(c for c in columns if c is not table.columns[0])]
         return replace(table, columns=columns, keys=self.columns)
 
-    def _grouped(self, table: Table, keys: Collection[str]) -> Table:
+    def _grouped(self, table: AnyTable, keys: Collection[str]) -> AnyTable:
         if not self.group:
             return table
-        wanted = () if self.group == ("none",) else self.group
-        for key in wanted:
+        shared = () if self.group == ("none",) else self.group
+        for key in shared:
             _check("--group", key, keys)
-
-        def group(row: Row) -> tuple[str, ...]:
-            return tuple(str(row.get(key)) for key in wanted)
-
+        group = texts_of(shared)
         together = [row for rows in grouped(table.rows, group).values() for row in rows]
         return replace(table, rows=together, group=group, heading=lambda row: "")
 
-    def _sorted(self, table: Table, keys: Collection[str]) -> list[Row]:
+    def _sorted(self, table: AnyTable, keys: Collection[str]) -> list[Row]:
         """The rows by one key inside each group; those without a value last."""
         down, key = (self.sort or "").startswith("-"), (self.sort or "").removeprefix("-")
         _check("--sort", key, keys)
         ordered: list[Row] = []
         blocks = grouped(table.rows, lambda row: (table.heading(row), table.group(row)))
         for rows in blocks.values():
-            known = [row for row in rows if row.get(key) is not None]
-            ordered += sorted(known, key=lambda row: _order(row[key]), reverse=down)
+            defined = [row for row in rows if row.get(key) is not None]
+            ordered += sorted(defined, key=lambda row: _order(row.get(key)), reverse=down)
             ordered += [row for row in rows if row.get(key) is None]
         return ordered
 
 
-def _check(flag: str, key: str, known: Collection[str]) -> None:
-    if key not in known:
-        near = suggestion(key, known)
+def _check(flag: str, key: str, keys: Collection[str]) -> None:
+    if key not in keys:
+        near = suggestion(key, keys)
         hint = f"{near} " if near else ""
-        raise BadValue(f"{flag}: unknown key {key!r}: {hint}known: {', '.join(known)}")
+        raise BadValue(f"{flag}: unknown key {key!r}: {hint}known: {', '.join(keys)}")
 
 
-def _order(value: Any) -> tuple[float, str]:
+def _order(value: object) -> tuple[float, str]:
     """Numbers by size, words by letter."""
     return (value, "") if isinstance(value, int | float) else (0.0, str(value))
 
 
-def _plain(key: str) -> Column:
+def _plain(key: str) -> Column[Row]:
     """A column for a key that the table for people leaves out."""
     if key in MEASURES and MEASURES[key].unit == "fraction":
         return percent_column(key)
-    return Column(key.replace("_", " "), lambda row: _text(row[key]), key=key)
+    return Column(key.replace("_", " "), lambda row: _text(row.machine_value(key)), key=key)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return UNDEFINED
     return significant(value, 3) if isinstance(value, float) else str(value)

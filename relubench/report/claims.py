@@ -9,11 +9,11 @@ from relubench.grouping import grouped
 from relubench.metrics.measures import Measure
 from relubench.plan import Cell, Plan
 from relubench.report import advice
-from relubench.report.evidence import Terms, pairs, unit
-from relubench.report.figures import deserved, p_value, signed
-from relubench.report.naming import SETUP, repeated, setup_row
+from relubench.report.evidence import ComparisonOptions, pairs, repetition
+from relubench.report.figures import meaningful_decimals, p_value, signed
+from relubench.report.naming import more_repetitions, repeated, setup_row, texts_of
+from relubench.rows import CompareRow, Correction
 from relubench.stats import Design
-from relubench.table import Row
 from relubench.wording import counted
 
 HOLDOUT = 3 / 7  # n_test / n_train of a drawn hold-out
@@ -26,207 +26,190 @@ SPEAKS = {
 NOUNS = {"paired seeds": "paired seed", "drawn hold-outs": "drawn hold-out", "folds": "split"}
 
 
-def said(rows: Sequence[Row], names: Sequence[str], terms: Terms) -> list[str]:
+def sentences(
+    rows: Sequence[CompareRow], names: Sequence[str], options: ComparisonOptions
+) -> list[str]:
     """A sentence per set-up, the tests, their limits; how each verdict came about, on request."""
-    tested = [row for row in rows if row["p"] is not None]
-    by_design = list(grouped(tested, lambda row: (row["design"], row["test"])).values())
-    lines = [terms.stopped] if terms.stopped else []
-    lines += [*_sentences(rows, names, terms.measure), *advice.advise(rows, names)]
-    lines += [line for members in by_design for line in _method(members, terms)]
-    lines += _shared(rows, terms.measure)
-    if terms.explain:
-        lines += [_methods_section(members, terms) for members in by_design]
-        lines += [_reason(row, names, terms) for row in tested]
+    tested = [row for row in rows if row.p is not None]
+    by_design = list(grouped(tested, lambda row: (row.design, row.test)).values())
+    lines = [options.stopped] if options.stopped else []
+    lines += [*_verdicts(rows, names, options.measure), *advice.advise(rows, names)]
+    lines += [line for members in by_design for line in _method(members, options)]
+    lines += _shared(rows, options.measure)
+    if options.explain:
+        lines += [_methods_section(members, options) for members in by_design]
+        lines += [_reason(row, names, options) for row in tested]
     return lines
 
 
-def corrected_over(comparisons: int, setups: int, terms: Terms) -> str:
-    """The family that p is corrected over, in a few words."""
-    count = counted(comparisons, "comparison")
-    if not comparisons:
-        return "nothing compared"
-    if setups < 2:
-        return f"Holm over {count}"
-    if terms.family == "all":
-        return f"Holm over all {count} of {setups} set-ups"
-    return f"Holm over the {count} of each set-up"
-
-
-def tested_by(design: Design, units: int, correction: str) -> str:
-    """The test and its correction in a few words."""
+def test_name(design: Design, repetitions: int) -> str:
+    """The test that a design allows."""
     if design.ratio is not None:
-        name = f"corrected resampled t (n_test/n_train {design.ratio:.2g})"
-    elif units > stats.EXACT_LIMIT:
-        name = f"sign-flip, {stats.DRAWN} drawn patterns"
-    else:
-        name = "exact sign-flip"
-    return f"{name}, {correction}"
+        return f"corrected resampled t (n_test/n_train {design.ratio:.2g})"
+    if repetitions > stats.EXACT_LIMIT:
+        return f"sign-flip, {stats.DRAWN} drawn patterns"
+    return "exact sign-flip"
 
 
-def outlook(plan: Plan, terms: Terms) -> list[str]:
+def outlook(plan: Plan, options: ComparisonOptions) -> list[str]:
     """What the designs of a plan can show at best, to be said before it is trained."""
-    designs = grouped(plan.cells, lambda cell: _design(cell, terms)).items()
-    setups = grouped(plan.cells, lambda cell: tuple(map(setup_row(cell).get, SETUP))).values()
-    counts = [_count(cells, plan, terms) for cells in setups]
+    designs = grouped(plan.cells, lambda cell: _design(cell, options)).items()
+    setups = grouped(plan.cells, lambda cell: setup_row(cell).setup).values()
+    counts = [_count(cells, plan, options) for cells in setups]
     lines = []
     for (name, ratio), cells in designs:
-        count = sum(counts) if terms.family == "all" else _count(cells, plan, terms)
-        over = corrected_over(count, len(counts), terms)
-        units = len({unit(cell) for cell in cells})
-        if not _count(cells, plan, terms):
-            what = counted(units, NOUNS[name])
+        count = sum(counts) if options.family == "all" else _count(cells, plan, options)
+        over = Correction(count, len(counts), options.family == "all")
+        repetitions = len({repetition(cell) for cell in cells})
+        if not _count(cells, plan, options):
+            what = counted(repetitions, NOUNS[name])
             lines.append(f"{what}: nothing is compared with {plan.reference}")
         else:
-            lines.append(_at_best(name, ratio, units, count, over, terms.alpha))
+            lines.append(_at_best(name, ratio, repetitions, over, options.alpha))
     return lines
 
 
-def _count(cells: Sequence[Cell], plan: Plan, terms: Terms) -> int:
+def _count(cells: Sequence[Cell], plan: Plan, options: ComparisonOptions) -> int:
     """How many comparisons a set-up with the activations of these cells has."""
     activations = list(dict.fromkeys(cell.activation for cell in cells))
-    return len(pairs(activations, plan.reference, terms.every_pair))
+    return len(pairs(activations, plan.reference, options.every_pair))
 
 
-def _design(cell: Cell, terms: Terms) -> tuple[str, float | None]:
+def _design(cell: Cell, options: ComparisonOptions) -> tuple[str, float | None]:
     if folds := cell.split.folds:
         return "folds", 1 / (folds - 1)
-    fixed = cell.dataset in terms.published
+    fixed = cell.dataset in options.published
     return ("paired seeds", None) if fixed else ("drawn hold-outs", HOLDOUT)
 
 
 def _at_best(
-    name: str, ratio: float | None, units: int, count: int, over: str, alpha: float
+    name: str, ratio: float | None, repetitions: int, over: Correction, alpha: float
 ) -> str:
-    what = counted(units, NOUNS[name])
+    what, count = counted(repetitions, NOUNS[name]), over.comparisons
     if ratio is None:
-        least = stats.smallest_p(units)
+        least = stats.smallest_p(repetitions)
         corrected = f", after {over} none below {min(1.0, count * least):.3g}" if count > 1 else ""
         return f"{what}: no two-sided p below {least:.3g}{corrected}"
-    if units < 2:
+    if repetitions < 2:
         return f"{what}: no test; it has no spread"
-    least = stats.smallest_difference(units, ratio, alpha / count)
+    least = stats.smallest_difference(repetitions, ratio, alpha / count)
     folds = stats.smallest_difference(30, 1 / 9, alpha / count)
     advice = f"; with --folds 10 --repeats 3 {folds:.2g}" if name == "drawn hold-outs" else ""
     return f"{what}: no mean difference under {least:.2g} spreads can be shown ({over}){advice}"
 
 
-def _sentences(rows: Sequence[Row], names: Sequence[str], measure: Measure) -> list[str]:
+def _verdicts(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure) -> list[str]:
     """What the figures allow to say, a sentence per set-up and word."""
     lines = []
-    decimals = deserved([_width(row) for row in rows], measure.scale)
-    for setup, members in grouped(rows, lambda row: tuple(str(row[n]) for n in names)).items():
+    decimals = meaningful_decimals([_width(row) for row in rows], measure.scale)
+    for setup, members in grouped(rows, texts_of(names)).items():
         where = f"{', '.join(setup)}: " if setup else ""
-        reference = members[0]["reference"]
+        reference = members[0].reference
         for verdict in ("better", "worse"):
-            found = [
-                f"{r['activation']} ({signed(r['difference'], measure, decimals)} {measure.noun})"
-                for r in members
-                if r["verdict"] == verdict
+            differences = [
+                f"{row.activation} ({signed(row.difference, measure, decimals)} {measure.noun})"
+                for row in members
+                if row.verdict == verdict
             ]
-            if found:
-                lines.append(f"{where}{verdict} than {reference}: {', '.join(found)}.")
-        alike = [row["activation"] for row in members if row["verdict"] == "equivalent"]
+            if differences:
+                lines.append(f"{where}{verdict} than {reference}: {', '.join(differences)}.")
+        alike = [row.activation for row in members if row.verdict == "equivalent"]
         if alike:
             margin = _margin(members, measure)
             lines.append(f"{where}equivalent to {reference} (inside {margin}): {', '.join(alike)}.")
-        verdicts = {row["verdict"] for row in members}
+        verdicts = {row.verdict for row in members}
         if "undecided" in verdicts and not verdicts & {"better", "worse", "equivalent"}:
             lines.append(f"{where}undecided: nothing here tells an activation from {reference}.")
     return lines
 
 
-def _width(row: Row) -> float | None:
-    low, high = row["difference_low"], row["difference_high"]
+def _width(row: CompareRow) -> float | None:
+    low, high = row.difference_low, row.difference_high
     return None if low is None or high is None else (high - low) / 2
 
 
-def _margin(rows: Sequence[Row], measure: Measure) -> str:
+def _margin(rows: Sequence[CompareRow], measure: Measure) -> str:
     """The margin as people read it; where it differs from row to row, from … to."""
-    margins = sorted({row["margin"] * measure.scale for row in rows if row["margin"] is not None})
+    margins = sorted({row.margin * measure.scale for row in rows if row.margin is not None})
     ends = dict.fromkeys(f"{margin:.3g}" for margin in (margins[0], margins[-1]))
     noun = "point" if list(ends) == ["1"] and measure.unit == "fraction" else measure.noun
     return f"±{' to '.join(ends)} {noun}"
 
 
-def _method(rows: Sequence[Row], terms: Terms) -> list[str]:
+def _method(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[str]:
     """How p was found, of what it speaks, and what so few repeats can never show."""
-    first, most = rows[0], max(row["pairs"] for row in rows)
-    fewest = min(row["pairs"] for row in rows)
+    first, most = rows[0], max(row.pairs for row in rows)
+    fewest = min(row.pairs for row in rows)
     count = str(most) if fewest == most else f"{fewest} to {most}"
-    overlap = "" if first["ratio"] is None else "for the overlap of the splits but "
+    overlap = "" if first.ratio is None else "for the overlap of the splits but "
     not_for = f"corrected {overlap}not for" if overlap else "not corrected for"
-    methods = " or ".join(dict.fromkeys(row["interval"] for row in rows))
+    methods = " or ".join(dict.fromkeys(str(row.interval) for row in rows))
     lines = [
-        f"p: {first['test']}, over {count} {NOUNS[first['design']]}s; interval: 95 % {methods} of "
-        f"the mean paired difference, {not_for} the comparisons. {SPEAKS[first['design']]}"
+        f"p: {first.test}, over {count} {NOUNS[first.design]}s; interval: 95 % {methods} of "
+        f"the mean paired difference, {not_for} the comparisons. {SPEAKS[first.design]}"
     ]
-    if first["folds"] and (warning := stats.caveat(first["folds"], first["repeats"])):
+    if first.folds and (warning := stats.caveat(first.folds, first.repeats or 1)):
         lines.append(warning)
-    least = min(1.0, stats.smallest_p(most) * first["comparisons"])
-    if first["ratio"] is None and least >= terms.alpha:
+    least = min(1.0, stats.smallest_p(most) * first.comparisons)
+    if first.ratio is None and least >= options.alpha:
         lines.append(
             f"{counted(most, 'paired seed')} can show no difference here: over "
-            f"{counted(first['comparisons'], 'comparison')} no corrected p is below {least:.3g}; "
-            f"--seeds {stats.pairs_needed(first['comparisons'], terms.alpha)} could."
+            f"{counted(first.comparisons, 'comparison')} no corrected p is below {least:.3g}; "
+            f"--seeds {stats.pairs_needed(first.comparisons, options.alpha)} could."
         )
     return lines
 
 
-def _shared(rows: Sequence[Row], measure: Measure) -> list[str]:
+def _shared(rows: Sequence[CompareRow], measure: Measure) -> list[str]:
     """Why seconds may decide nothing."""
-    if measure.name == "seconds" and any(row["stack"] > 1 for row in rows):
+    if measure.name == "seconds" and any(row.stack > 1 for row in rows):
         return [
             "Runs of one pass share its seconds, which is one measurement: --stack 1 times each."
         ]
     return []
 
 
-def _methods_section(rows: Sequence[Row], terms: Terms) -> str:
+def _methods_section(rows: Sequence[CompareRow], options: ComparisonOptions) -> str:
     """The sentence that a paper's methods section would use."""
-    first, measure = rows[0], terms.measure
-    test, correction = first["test"].split(", Holm ")
-    source = "Nadeau & Bengio 2003" if first["ratio"] is not None else "Fisher 1935"
+    first, measure = rows[0], options.measure
+    source = "Nadeau & Bengio 2003" if first.ratio is not None else "Fisher 1935"
     bayes = ""
-    if terms.rope and first["ratio"] is not None:
+    if options.rope and first.ratio is not None:
         bayes = (
             " Posterior probabilities are those of the Bayesian correlated t test (Corani & "
-            f"Benavoli 2015) with a region of practical equivalence of ±{first['rope_limit']:.3g}."
+            f"Benavoli 2015) with a region of practical equivalence of ±{first.rope_limit:.3g}."
         )
-    drawn = (
-        ", each with its own stratified hold-out" if first["design"] == "drawn hold-outs" else ""
-    )
-    pair = "All pairs of activations" if terms.every_pair else "Activations"
-    beside = "" if terms.every_pair else f" with {first['reference']}"
+    drawn = ", each with its own stratified hold-out" if first.design == "drawn hold-outs" else ""
+    pair = "All pairs of activations" if options.every_pair else "Activations"
+    beside = "" if options.every_pair else f" with {first.reference}"
     return (
-        f"Methods: {pair} were compared{beside} on {measure.name} by the {test} test ({source}), "
-        f"two-sided, over {repeated(first)}{drawn}, with Holm's correction {correction} "
-        f"at alpha = {terms.alpha:.3g}; equivalence was tested inside {_margin(rows, measure)} by "
+        f"Methods: {pair} were compared{beside} on {measure.name} by the {first.test.name} test "
+        f"({source}), two-sided, over {repeated(first)}{drawn}, with Holm's correction "
+        f"{first.test.correction.scope} at alpha = {options.alpha:.3g}; equivalence was tested "
+        f"inside {_margin(rows, measure)} by "
         "two one-sided tests (Schuirmann 1987), corrected likewise; intervals are 95 % intervals "
         f"of the mean paired difference, uncorrected.{bayes} relubench {__version__}, "
-        f"torch {first['torch']}."
+        f"torch {first.torch}."
     )
 
 
-def _reason(row: Row, names: Sequence[str], terms: Terms) -> str:
+def _reason(row: CompareRow, names: Sequence[str], options: ComparisonOptions) -> str:
     """How one verdict came about."""
-    who = ", ".join(str(row[name]) for name in (*names, "activation"))
-    alone = f"p {p_value(row['p'])} ({p_value(row['p_unadjusted'])} alone)"
-    inside = f"of equivalence {p_value(row['p_equivalent'])}"
+    who = ", ".join(texts_of((*names, "activation"))(row))
+    alone = f"p {p_value(row.p)} ({p_value(row.p_unadjusted)} alone)"
+    inside = f"of equivalence {p_value(row.p_equivalent)}"
     chance = ""
-    if row["probability"] is not None:
-        low, high = row["probability_low"], row["probability_high"]
-        chance = f"; P(better) {row['probability']:.2f} [{low:.2f}, {high:.2f}]"
-    return f"{who}: {alone}, {inside}, level {terms.alpha:.3g}{chance}: {_because(row)}."
+    low, high = row.probability_low, row.probability_high
+    if row.probability is not None:
+        chance = f"; P(better) {row.probability:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{who}: {alone}, {inside}, level {options.alpha:.3g}{chance}: {_because(row)}."
 
 
-def _because(row: Row) -> str:
-    verdict: str = row["verdict"]
-    if verdict == "diverged":
+def _because(row: CompareRow) -> str:
+    if row.verdict == "diverged":
         return "diverged runs leave nothing to decide"
-    if verdict != "undecided":
-        return verdict
-    for noun in ("seed", "repeat"):
-        if more := row[f"more_{noun}s"]:
-            about = counted(more, f"more {noun}")
-            return f"undecided; about {about} would decide if what was seen is the truth"
+    if row.verdict != "undecided":
+        return row.verdict
+    if more := more_repetitions(row):
+        return f"undecided; about {more} would decide if what was seen is the truth"
     return "undecided, and no number of further runs is foreseen to change that"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from relubench.metrics import METRICS
 from relubench.metrics.measures import MEASURES, Measure
 from relubench.report.figures import percent, plus_minus, significant
+from relubench.rows import CompareRow, RunRow
 from relubench.table import Column, Row
 
 ARROWS = {"higher": "↑", "lower": "↓"}
@@ -15,17 +16,17 @@ UNITS = {"fraction": "%", "parameters": "", "epochs": ""}
 
 def text_of(key: str) -> Callable[[Row], str]:
     """How a row's value reads as it is."""
-    return lambda row: str(row[key])
+    return lambda row: str(row.get(key))
 
 
 def percent_of(key: str, decimals: int = 1) -> Callable[[Row], str]:
     """How a row's fraction reads in per cent."""
-    return lambda row: percent(row[key], decimals)
+    return lambda row: percent(row.get(key), decimals)
 
 
 def figure_of(key: str) -> Callable[[Row], str]:
     """How a row's number reads with two significant digits."""
-    return lambda row: significant(row[key])
+    return lambda row: significant(row.get(key))
 
 
 def head(name: str) -> str:
@@ -36,31 +37,31 @@ def head(name: str) -> str:
     return f"{name.replace('_', ' ')} {UNITS.get(unit, unit)} {arrow}".rstrip()
 
 
-def percent_column(name: str, decimals: int = 1) -> Column:
+def percent_column(name: str, decimals: int = 1) -> Column[Row]:
     """A column of fractions, in per cent."""
     return Column(head(name), percent_of(name, decimals), key=name)
 
 
-def perturbations(rows: Sequence[Row]) -> list[str]:
+def perturbations(rows: Sequence[RunRow | CompareRow]) -> list[str]:
     """Every perturbation of some row, in order of appearance."""
-    return list(dict.fromkeys(name for row in rows for name in row["perturbed"]))
+    return list(dict.fromkeys(name for row in rows for name in row.perturbed))
 
 
-def withstood(name: str, decimals: int) -> Callable[[Row], str]:
+def perturbed_accuracy(name: str, decimals: int) -> Callable[[RunRow | CompareRow], str]:
     """The accuracy under a perturbation, ± its spread where the row is a mean."""
 
-    def show(row: Row) -> str:
-        spread = row.get("perturbed_sd", {}).get(name)
-        return plus_minus(row["perturbed"].get(name), spread, decimals)
+    def show(row: RunRow | CompareRow) -> str:
+        spread = row.perturbed_sd.get(name) if isinstance(row, CompareRow) else None
+        return plus_minus(row.perturbed.get(name), spread, decimals)
 
     return show
 
 
-def spread_column(name: str, decimals: int, measure: Measure | None = None) -> Column:
+def spread_column(name: str, decimals: int, measure: Measure | None = None) -> Column[Row]:
     """A column of means ± their `_sd`; fractions in per cent."""
     scale = measure.scale if measure else 100
 
     def show(row: Row) -> str:
-        return plus_minus(row[name], row[f"{name}_sd"], decimals, scale)
+        return plus_minus(row.get(name), row.get(f"{name}_sd"), decimals, scale)
 
     return Column(head(measure.name if measure else name), show, key=name)

@@ -3,18 +3,19 @@ training had not come to its end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from relubench import stats
 from relubench.grouping import grouped
 from relubench.metrics.measures import UNTIL
 from relubench.report.columns import figure_of, head
-from relubench.report.evidence import unit
-from relubench.report.figures import UNDEFINED, mean_of
-from relubench.report.naming import SETUP, by_setup, run_count
-from relubench.results import RunResult
-from relubench.table import Column, Row
+from relubench.report.evidence import Repetition, repetition
+from relubench.report.figures import UNDEFINED, all_or_none, mean_of
+from relubench.report.naming import by_activation
+from relubench.results import RunResult, Target
+from relubench.rows import CompareRow, TimeToTarget
+from relubench.table import Column
 from relubench.wording import counted
 
 # A loss that falls by so much from a tenth of the epochs to the next falls about like t^-0.2: as
@@ -24,77 +25,100 @@ LEARNED = 0.99  # accuracy in training from which on a loss falls for ever and l
 NAMED = 4  # activations in a list
 
 
-def arrival(runs: Sequence[RunResult], reference: Sequence[RunResult]) -> dict[str, Any]:
-    """Mean epochs and seconds until the target, as they are and over the reference's, unit by unit.
+def time_to_target(runs: Sequence[RunResult], reference: Sequence[RunResult]) -> TimeToTarget:
+    """Mean epochs and seconds until the target, and their ratios to the reference's by repetition.
 
     Undefined where a run does not come so far; `reached` is how many do.
     """
-    found: dict[str, Any] = {
-        "chosen_lr": sorted({run.lr for run in runs}) if runs[0].cell.recipe.rates else None,
-        "reached": sum(run.epochs_until is not None for run in runs),
-    }
-    if runs[0].cell.until is None:
-        found["reached"] = None
-    for name in UNTIL:
-        own, theirs = _by_unit(runs, name), _by_unit(reference, name)
-        ratios = [
-            None if own[key] is None or not theirs.get(key) else own[key] / theirs[key]
-            for key in own
-        ]
-        found[name] = mean_of(list(own.values()))
-        known = [ratio for ratio in ratios if ratio is not None]
-        center, spread = stats.mean_sd(known if len(known) == len(ratios) else [])
-        found |= {f"{name}_ratio": center, f"{name}_ratio_sd": spread}
-    return found
+    cell = runs[0].cell
+    reached = sum(run.epochs_until is not None for run in runs)
+    epochs = _Figure.of(runs, reference, lambda run: run.epochs_until)
+    seconds = _Figure.of(runs, reference, lambda run: run.seconds_until)
+    return TimeToTarget(
+        chosen_lr=sorted({run.lr for run in runs}) if cell.recipe.rates else None,
+        reached=None if cell.until is None else reached,
+        epochs_until=epochs.mean,
+        epochs_until_ratio=epochs.ratio,
+        epochs_until_ratio_sd=epochs.ratio_sd,
+        seconds_until=seconds.mean,
+        seconds_until_ratio=seconds.ratio,
+        seconds_until_ratio_sd=seconds.ratio_sd,
+    )
 
 
-def _by_unit(runs: Sequence[RunResult], name: str) -> dict[Any, Any]:
-    """A figure of each unit; the seeds of a split are averaged."""
-    units = grouped(runs, lambda run: unit(run.cell))
-    return {key: mean_of([getattr(run, name) for run in same]) for key, same in units.items()}
+@dataclass(frozen=True)
+class _Figure:
+    """The mean of a figure, and its ratio to the reference's, repetition by repetition."""
+
+    mean: float | None
+    ratio: float | None
+    ratio_sd: float | None
+
+    @classmethod
+    def of(
+        cls,
+        runs: Sequence[RunResult],
+        reference: Sequence[RunResult],
+        show: Callable[[RunResult], float | None],
+    ) -> _Figure:
+        own, theirs = _by_repetition(runs, show), _by_repetition(reference, show)
+        ratios = [_ratio(figure, theirs.get(repetition)) for repetition, figure in own.items()]
+        return cls(mean_of(list(own.values())), *stats.mean_sd(all_or_none(ratios)))
 
 
-def columns(rows: Sequence[Row], reference: str, measured: str) -> list[Column]:
+def _ratio(figure: float | None, reference: float | None) -> float | None:
+    return None if figure is None or not reference else figure / reference
+
+
+def _by_repetition(
+    runs: Sequence[RunResult], show: Callable[[RunResult], float | None]
+) -> dict[Repetition, float | None]:
+    """A figure of each repetition; the seeds of a split are averaged."""
+    repetitions = grouped(runs, lambda run: repetition(run.cell))
+    return {key: mean_of(list(map(show, same))) for key, same in repetitions.items()}
+
+
+def columns(rows: Sequence[CompareRow], reference: str, measured: str) -> list[Column[CompareRow]]:
     """Those of a comparison that asked for a target or for the best rates."""
-    found = []
-    if any(row["chosen_lr"] for row in rows):
-        found.append(Column("best lr", _rates, key="chosen_lr"))
-    if any(row["until"] for row in rows):
+    columns: list[Column[CompareRow]] = []
+    if any(row.chosen_lr for row in rows):
+        columns.append(Column("best lr", _rates, key="chosen_lr"))
+    if any(row.until for row in rows):
         for name in UNTIL:
             if name != measured:
-                found.append(Column(head(name), figure_of(name), key=name))
+                columns.append(Column(head(name), figure_of(name), key=name))
             ratio = f"{name}_ratio"
-            found.append(Column(f"× {reference}", figure_of(ratio), key=ratio))
-    return found
+            columns.append(Column(f"× {reference}", figure_of(ratio), key=ratio))
+    return columns
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
+def notes(rows: Sequence[CompareRow]) -> list[str]:
     """What the columns mean, and which runs did not come so far."""
-    said = []
-    if target := next((row["until"] for row in rows if row["until"]), None):
-        said.append(f"until: passes over the training part until {_meaning(target)}.")
+    sentences = []
+    if target := next((row.until for row in rows if row.until), None):
+        sentences.append(f"until: passes over the training part until {_meaning(target)}.")
     for row in rows:
-        if row["reached"] is not None and (short := run_count(row) - row["reached"]):
-            said.append(
-                f"{row['activation']}: {short} of {counted(run_count(row), 'run')} did not come so "
-                f"far in {counted(row['epochs'], 'epoch')}, so no mean is defined."
+        if row.reached is not None and (short := row.runs - row.reached):
+            sentences.append(
+                f"{row.activation}: {short} of {counted(row.runs, 'run')} did not come so "
+                f"far in {counted(row.epochs, 'epoch')}, so no mean is defined."
             )
-    if any(row["chosen_lr"] for row in rows):
-        said.append(
+    if any(row.chosen_lr for row in rows):
+        sentences.append(
             "best lr: of the rates above, each run's own: the highest accuracy on a tenth of its "
             "training part, averaged over the epochs of runs that learned from the rest."
         )
-    return said
+    return sentences
 
 
 def _meaning(target: str) -> str:
-    name, _, limit = target.partition("=")
-    size = f"{100 * float(limit):g} %" if name == "train_error" else f"{float(limit):g}"
-    return f"its {name.removeprefix('train_')}, as the pass itself saw it, is at most {size}"
+    aim = Target.parse(target)
+    size = f"{100 * aim.limit:g} %" if aim.name == "train_error" else f"{aim.limit:g}"
+    return f"its {aim.name.removeprefix('train_')}, as the pass itself saw it, is at most {size}"
 
 
-def _rates(row: Row) -> str:
-    return ", ".join(f"{rate:g}" for rate in row["chosen_lr"] or ()) or UNDEFINED
+def _rates(row: CompareRow) -> str:
+    return ", ".join(f"{rate:g}" for rate in row.chosen_lr or ()) or UNDEFINED
 
 
 def unconverged(results: Sequence[RunResult]) -> list[str]:
@@ -123,16 +147,17 @@ def majority(results: Sequence[RunResult]) -> list[str]:
 
 def falling(results: Sequence[RunResult]) -> list[str]:
     """Whose training loss still fell at the end, in one line; FALLING and LEARNED say from when."""
-    groups = by_setup(results, "activation", *SETUP)
-    falls = {setup: fall for setup, runs in groups.items() if (fall := _fall(runs)) is not None}
+    groups = by_activation(results)
+    falls = {row: fall for row, runs in groups.items() if (fall := _fall(runs)) is not None}
     if not falls:
         return []
-    names = list(dict.fromkeys(dict(setup)["activation"] for setup in falls))
+    names = list(dict.fromkeys(row.activation for row in falls))
     others = f" and {counted(len(names) - NAMED, 'other')}" if len(names) > NAMED else ""
-    setups, concerned = ({setup[1:] for setup in part} for part in (groups, falls))
+    setups, concerned = {row.setup for row in groups}, {row.setup for row in falls}
     part = f" in {len(concerned)} of {len(setups)} set-ups" if len(setups) > 1 else ""
     ends = dict.fromkeys(f"{100 * end:.0f}" for end in (min(falls.values()), max(falls.values())))
-    last = {(len(run.curve), _tenth(run)) for setup in falls for run in groups[setup] if run.curve}
+    trained = [run for row in falls for run in groups[row] if run.curve]
+    last = {(len(run.curve), _tenth(run)) for run in trained}
     epochs = "last tenth of the epochs"
     if len(last) == 1:
         ((whole, tenth),) = last

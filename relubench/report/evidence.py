@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from relubench.results import RunResult
 from relubench.stats import Chance, Design, Evidence, Interval, Posterior, Verdict
 
 ALPHA = 0.05
-Unit = Any  # what is repeated: a seed, or (repeat, fold)
+Repetition = tuple[int, ...]  # what is repeated: (seed,), or (repeat, fold)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class ComparisonOptions:
     """What a comparison is asked.
 
     margin      within which two means are alike; None: the measure's own
@@ -47,29 +47,29 @@ class Terms:
 
 @dataclass(frozen=True)
 class Scores:
-    """One activation's figures by unit; those that diverged, and how many units have no figure.
+    """One activation's figures by repetition; those that diverged, and how many have no figure.
 
     shared  seconds of runs that were trained in one pass: one measurement, not several
     """
 
-    known: Mapping[Unit, float]
-    diverged: frozenset[Unit]
+    known: Mapping[Repetition, float]
+    diverged: frozenset[Repetition]
     undefined: int
     shared: bool
 
     @property
     def whole(self) -> bool:
-        """Whether every unit has a figure of its own: survivors say nothing of the others."""
+        """Whether every repetition has a figure of its own: survivors say nothing of the others."""
         return not (self.diverged or self.undefined or self.shared)
 
     @property
     def mean(self) -> float | None:
-        """The mean over the units that have a figure."""
+        """The mean over the repetitions that have a figure."""
         return stats.mean_sd(list(self.known.values()))[0]
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedDesign:
     """What the runs of a set-up repeat, and the test that this allows."""
 
     name: Literal["paired seeds", "drawn hold-outs", "folds"]
@@ -80,7 +80,7 @@ class Recorded:
 class Comparison:
     """One activation against another, before the correction over several.
 
-    difference  mean of first - second, in the measure's unit
+    difference  mean of first - second, on the measure's scale
     evidence    on differences turned so that more is better
     chance      that the first is better in a pair, a diverged run losing; None over folds
     posterior   below, inside and above ±rope; None where nothing overlaps
@@ -100,16 +100,18 @@ class Comparison:
     tested: bool
 
 
-def unit(cell: Cell) -> Unit:
+def repetition(cell: Cell) -> Repetition:
     """What a run repeats: its split where there are folds, else its seed."""
     split = cell.split
-    return cell.seed if split.folds is None else (split.repeat, split.fold)
+    if split.folds is None:
+        return (cell.seed,)
+    return (split.repeat,) if split.fold is None else (split.repeat, split.fold)
 
 
 def scores(runs: Sequence[RunResult], measure: Measure) -> Scores:
     """An activation's figures; the seeds of a split are averaged first."""
     known, diverged, undefined = {}, set(), 0
-    for repeated, same in grouped(runs, lambda result: unit(result.cell)).items():
+    for repeated, same in grouped(runs, lambda result: repetition(result.cell)).items():
         figures = [figure for run in same if (figure := measure.of(run)) is not None]
         if any(run.failed for run in same):
             diverged.add(repeated)
@@ -123,13 +125,13 @@ def scores(runs: Sequence[RunResult], measure: Measure) -> Scores:
     return Scores(known, frozenset(diverged), undefined, shared)
 
 
-def recorded(runs: Sequence[RunResult], published: frozenset[str]) -> Recorded:
+def recorded_design(runs: Sequence[RunResult], published: frozenset[str]) -> RecordedDesign:
     """The design of one set-up's runs; what shares rows has the ratio n_test / n_train."""
     cell = runs[0].cell
     if cell.split.folds is None and cell.dataset in published:
-        return Recorded("paired seeds", Design())
+        return RecordedDesign("paired seeds", Design())
     ratio = max((run.n_test / run.n_train for run in runs if run.n_train), default=1.0)
-    return Recorded("folds" if cell.split.folds else "drawn hold-outs", Design(ratio))
+    return RecordedDesign("folds" if cell.split.folds else "drawn hold-outs", Design(ratio))
 
 
 def pairs(activations: Sequence[str], reference: str, every: bool) -> list[tuple[str, str]]:
@@ -140,18 +142,22 @@ def pairs(activations: Sequence[str], reference: str, every: bool) -> list[tuple
 
 
 def comparison(
-    first: str, second: str, found: Mapping[str, Scores], over: Recorded, terms: Terms
+    first: str,
+    second: str,
+    by_activation: Mapping[str, Scores],
+    over: RecordedDesign,
+    options: ComparisonOptions,
 ) -> Comparison:
-    """What the units that both activations have say of their difference."""
-    a, b, measure = found[first], found[second], terms.measure
+    """What the repetitions that both activations have say of their difference."""
+    a, b, measure = by_activation[first], by_activation[second], options.measure
     common = sorted(a.known.keys() & b.known.keys())
-    difference = np.array([a.known[u] - b.known[u] for u in common], dtype=float)
+    difference = np.array([a.known[key] - b.known[key] for key in common], dtype=float)
     ratio = over.design.ratio
     limits = (
         stats.interval(difference) if ratio is None else stats.t_interval(difference, ratio=ratio)
     )
-    margin = _size(terms.margin or measure.margin, b.mean)
-    rope = _size(terms.rope, b.mean) if terms.rope else margin
+    margin = _size(options.margin or measure.margin, b.mean)
+    rope = _size(options.rope, b.mean) if options.rope else margin
     posterior = None
     if ratio is not None and rope is not None:
         posterior = stats.correlated_t(difference, ratio, rope)
@@ -170,7 +176,7 @@ def comparison(
 
 
 def _size(margin: Margin, mean: float | None) -> float | None:
-    """The margin in the measure's unit; None where it is relative and there is no mean."""
+    """The margin on the measure's scale; None where it is relative and there is no mean."""
     if mean is None:
         return None if margin.relative else margin.size
     return margin.of(mean)
@@ -178,46 +184,53 @@ def _size(margin: Margin, mean: float | None) -> float | None:
 
 def _with_losses(a: Scores, b: Scores, measure: Measure) -> stats.Floats:
     """Differences by pair, more being better; a run that diverged loses its pair."""
-    held = sorted((a.known.keys() | a.diverged) & (b.known.keys() | b.diverged))
-    first, second = (
-        [None if u in s.diverged else measure.sign * s.known[u] for u in held] for s in (a, b)
-    )
-    return stats.differences(first, second)
+    paired = sorted((a.known.keys() | a.diverged) & (b.known.keys() | b.diverged))
+    return stats.differences(_turned(a, paired, measure), _turned(b, paired, measure))
 
 
-def judge(found: Sequence[Comparison], alpha: float) -> list[Verdict]:
+def _turned(own: Scores, paired: Sequence[Repetition], measure: Measure) -> list[float | None]:
+    """The figures so that more is better; None for a run that diverged."""
+    return [None if key in own.diverged else measure.sign * own.known[key] for key in paired]
+
+
+def judge(compared: Sequence[Comparison], alpha: float) -> list[Verdict]:
     """Their verdicts, corrected over all of them; one that is not decidable still counts."""
-    judged = stats.verdicts([each.evidence for each in found], alpha)
+    judged = stats.verdicts([comparison.evidence for comparison in compared], alpha)
     return [
-        verdict if each.decidable else Verdict("undecided", verdict.p, verdict.p_inside)
-        for each, verdict in zip(found, judged, strict=True)
+        verdict if comparison.decidable else Verdict("undecided", verdict.p, verdict.p_inside)
+        for comparison, verdict in zip(compared, judged, strict=True)
     ]
 
 
 def standings(
-    family: Sequence[tuple[Mapping[str, Scores], Recorded]], terms: Terms
+    family: Sequence[tuple[Mapping[str, Scores], RecordedDesign]], options: ComparisonOptions
 ) -> list[dict[str, str]]:
     """'best' for the best mean of each set-up, 'not worse' for those that no test tells from it.
 
     Corrected (Holm) over these set-ups.
     """
-    rivals = [_beside_best(found, over, terms) for found, over in family]
-    adjusted = iter(stats.holm([each.evidence.p for _, others in rivals for each in others]))
-    return [
-        best | {each.first: "not worse" for each in others if next(adjusted) >= terms.alpha}
-        for best, others in rivals
-    ]
+    rivals = [_beside_best(scores, over, options) for scores, over in family]
+    compared = [rival for _, others in rivals for rival in others]
+    adjusted = iter(stats.holm([rival.evidence.p for rival in compared]))
+    standings = []
+    for best, others in rivals:
+        standing = dict(best)
+        for rival in others:
+            if next(adjusted) >= options.alpha:
+                standing[rival.first] = "not worse"
+        standings.append(standing)
+    return standings
 
 
 def _beside_best(
-    found: Mapping[str, Scores], over: Recorded, terms: Terms
+    scores: Mapping[str, Scores], over: RecordedDesign, options: ComparisonOptions
 ) -> tuple[dict[str, str], list[Comparison]]:
     """A set-up's best mean, and each other beside it; nothing where no mean is whole."""
-    sign = terms.measure.sign
-    means = {name: sign * each.mean for name, each in found.items() if each.mean is not None}
-    steady = [name for name in means if found[name].whole]
+    sign = options.measure.sign
+    means = {name: sign * own.mean for name, own in scores.items() if own.mean is not None}
+    steady = [name for name in means if scores[name].whole]
     if not steady:
         return {}, []
     best = max(steady, key=lambda name: means[name])
-    others = [comparison(name, best, found, over, terms) for name in steady if name != best]
+    others = [comparison(name, best, scores, over, options) for name in steady if name != best]
     return {best: "best"}, others

@@ -35,14 +35,16 @@ def significant(value: float | None, digits: int = 2) -> str:
     return f"{value:.{max(0, places)}f}"
 
 
-def deserved(spreads: Iterable[float | None], scale: int = 100) -> int:
+def meaningful_decimals(spreads: Iterable[float | None], scale: int = 100) -> int:
     """How many decimals of a figure × scale these spreads leave meaning to, of per cent at most 2.
 
     One significant digit of the median spread, two where the first is a 1.
     """
-    known = [spread for spread in spreads if spread]
+    positive = [spread for spread in spreads if spread]
+    if not positive:
+        return 1
     most = 2 if scale == 100 else 6
-    return min(most, max(0, -math.floor(math.log10(scale / 2 * median(known))))) if known else 1
+    return min(most, max(0, -math.floor(math.log10(scale / 2 * median(positive)))))
 
 
 def signed(difference: float | None, measure: Measure, decimals: int) -> str:
@@ -64,5 +66,11 @@ def count_text(count: int | None) -> str:
 
 def mean_of(figures: Sequence[float | None]) -> float | None:
     """The mean, which is undefined where a figure is."""
-    known = [figure for figure in figures if figure is not None]
-    return mean(known) if known and len(known) == len(figures) else None
+    defined = all_or_none(figures)
+    return mean(defined) if defined else None
+
+
+def all_or_none(figures: Sequence[float | None]) -> list[float]:
+    """The figures, or nothing where one of them is not defined: a mean of the rest is another."""
+    defined = [figure for figure in figures if figure is not None]
+    return defined if len(defined) == len(figures) else []

@@ -5,105 +5,138 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from relubench import stats
 from relubench.report.columns import spread_column, text_of
-from relubench.report.figures import UNDEFINED, deserved, significant
-from relubench.report.naming import SETUP, by_setup, name_column, run_name, varying
+from relubench.report.figures import UNDEFINED, meaningful_decimals, significant
+from relubench.report.naming import by_activation, name_column, run_name, varying
 from relubench.report.run_table import curve, run_row
 from relubench.results import COUNTS, RunResult
-from relubench.table import Column, Row, Table
+from relubench.rows import SETUP, LayerCountRow, LedgerRow, LedgerRunRow, PlanRow, UnreadRow
+from relubench.table import AnyTable, Column, Row, Table
 from relubench.wording import counted
 
 
-def dry_run(setups: Sequence[Mapping[str, Any]]) -> Table:
-    """A row per set-up of a plan: runs, finished ones, units of work, estimated seconds."""
+def dry_run(setups: Sequence[PlanRow]) -> Table[PlanRow]:
+    """A row per set-up of a plan: runs, finished ones, stacks, estimated seconds."""
     names = ["dataset", "model", "activation", *varying(setups, *SETUP[2:], "weights")]
-    columns = [*map(name_column, names)]
-    columns += [Column(n, text_of(n)) for n in ("runs", "finished", "stacks", "stack", "threads")]
-    columns.append(Column("s left", lambda row: significant(row["seconds_left"])))
-    runs, finished, stacks = (
-        sum(row[key] for row in setups) for key in ("runs", "finished", "stacks")
-    )
-    known = [row["seconds_left"] for row in setups if row["seconds_left"] is not None]
-    about = f", about {significant(sum(known))} s" if known else ""
-    title = (
-        f"{counted(runs, 'run')}, {finished} finished; {counted(stacks, 'stack')} to train{about}"
-    )
-    notes = [f"{UNDEFINED}: too little work to be measured"] if len(known) < len(setups) else []
-    return Table(list(setups), columns, title, notes)
+    counts = ("runs", "finished", "stacks", "stack", "threads")
+    columns: list[Column[PlanRow]] = [
+        *map(name_column, names),
+        *(Column(name, text_of(name)) for name in counts),
+        Column("s left", lambda row: significant(row.seconds_left)),
+    ]
+    runs = counted(sum(row.runs for row in setups), "run")
+    finished = sum(row.finished for row in setups)
+    stacks = counted(sum(row.stacks for row in setups), "stack")
+    estimates = [row.seconds_left for row in setups if row.seconds_left is not None]
+    about = f", about {significant(sum(estimates))} s" if estimates else ""
+    title = f"{runs}, {finished} finished; {stacks} to train{about}"
+    all_estimated = len(estimates) == len(setups)
+    notes = [] if all_estimated else [f"{UNDEFINED}: too little work to be measured"]
+    return Table(setups, columns, title, notes)
 
 
-def ledger(finished: Sequence[tuple[str, RunResult]]) -> Table:
+def ledger(finished: Sequence[tuple[str, RunResult]]) -> Table[LedgerRow]:
     """A row per set-up and activation of finished runs, with when the last one was finished."""
     rows = []
     when = {id(result): time for time, result in finished}
     results = [result for _, result in finished]
-    for setup, runs in by_setup(results, "activation", *SETUP).items():
-        failed = sum(1 for run in runs if run.failed)
-        last = max(when[id(run)] for run in runs)
-        known = [run.scores.get("accuracy") for run in runs if not run.failed]
-        mean, sd = stats.mean_sd([share for share in known if share is not None])
-        row = {"runs": len(runs), "failed": failed, "finished": last}
-        rows.append(dict(setup) | {"accuracy": mean, "accuracy_sd": sd} | row)
+    for setup, runs in by_activation(results).items():
+        accuracies = [run.scores.get("accuracy") for run in runs if not run.failed]
+        mean, sd = stats.mean_sd([figure for figure in accuracies if figure is not None])
+        rows.append(
+            LedgerRow(
+                **vars(setup),
+                accuracy=mean,
+                accuracy_sd=sd,
+                runs=len(runs),
+                failed=sum(run.failed is not None for run in runs),
+                finished=max(when[id(run)] for run in runs),
+            )
+        )
     names = ["dataset", "model", "activation", *varying(rows, *SETUP[2:])]
-    columns = [*map(name_column, names)]
-    columns.append(spread_column("accuracy", deserved(row["accuracy_sd"] for row in rows)))
-    columns += [Column(name, text_of(name)) for name in ("runs", "failed", "finished")]
+    decimals = meaningful_decimals(row.accuracy_sd for row in rows)
+    columns: list[Column[LedgerRow]] = [
+        *map(name_column, names),
+        spread_column("accuracy", decimals),
+        *(Column(name, text_of(name)) for name in ("runs", "failed", "finished")),
+    ]
     notes = ["accuracy: mean ± sd over the runs that did not fail"] if rows else []
     return Table(rows, columns, counted(len(results), "finished run"), notes)
 
 
-def one_run(found: Sequence[tuple[str, str, RunResult]]) -> list[Table]:
-    """All of one cell, a row per context in which it is known: facts, units by layer, curve.
+def one_run(finished: Sequence[tuple[str, str, RunResult]]) -> list[AnyTable]:
+    """All of one cell, a row per context in which it is known: facts, hidden units, curve.
 
-    found  context, time and result of each
+    finished  context, time and result of each
     """
-    rows = [
-        run_row(result)
-        | {"finished": when, "context": json.loads(context)}
-        | {"layers": [asdict(layer) for layer in result.layers]}
-        for context, when, result in found
+    rows = [_ledger_run_row(result, when, context) for context, when, result in finished]
+    others = ("curve", "layers", "context", "confusion", "perturbed", "finished")
+    facts = [key for key in rows[0].keys if key not in others]
+    columns: list[Column[LedgerRunRow]] = [
+        Column("finished", lambda row: row.finished),
+        *(Column(key, _fact(key), key=key) for key in facts),
+        *(Column(key, _context(key)) for key in ("data", "code", "engine")),
     ]
-    lists = ("curve", "layers", "context", "confusion", "perturbed")
-    facts = [key for key in rows[0] if key not in lists]
-    columns = [Column("finished", text_of("finished"))]
-    columns += [Column(key, _fact(key), key=key) for key in facts if key != "finished"]
-    columns += [Column(key, _fact_of("context", key)) for key in ("data", "code", "engine")]
-    tables = [Table(rows, columns, run_name(found[0][2]), turned=True)]
-    for _, _, result in found:
+    tables: list[AnyTable] = [Table(rows, columns, run_name(finished[0][2]), turned=True)]
+    for _, _, result in finished:
         if result.layers:
             tables.append(_layers(result))
         tables.append(curve(result))
     return tables
 
 
+def _ledger_run_row(result: RunResult, when: str, context: str) -> LedgerRunRow:
+    return LedgerRunRow(
+        **vars(run_row(result)),
+        finished=when,
+        context=json.loads(context),
+        layers=[asdict(layer) for layer in result.layers],
+    )
+
+
 def _fact(key: str) -> Callable[[Row], str]:
     """How a value reads as it is; nothing where there is none."""
-    return lambda row: "" if row[key] is None else str(row[key])
+    return lambda row: "" if row.get(key) is None else str(row.get(key))
 
 
-def _fact_of(part: str, key: str) -> Callable[[Row], str]:
-    return lambda row: str(row[part].get(key, ""))
+def _context(key: str) -> Callable[[LedgerRunRow], str]:
+    return lambda row: str(row.context.get(key, ""))
 
 
-def _layers(result: RunResult) -> Table:
-    """The units of one run's layers, as they were counted."""
-    rows = [asdict(layer) for layer in result.layers]
+def _layers(result: RunResult) -> Table[LayerCountRow]:
+    """The hidden units of one run's layers, as they were counted."""
     names = ("units", *COUNTS)
-    columns = [Column("layer", text_of("layer"), left=True)]
-    columns += [Column(name, text_of(name)) for name in names]
+    rows = [
+        LayerCountRow(
+            layer=layer.layer,
+            units=layer.units,
+            dead=layer.dead,
+            inactive=layer.inactive,
+            rare=layer.rare,
+            dormant=layer.dormant,
+            saturated=layer.saturated,
+        )
+        for layer in result.layers
+    ]
+    columns: list[Column[LayerCountRow]] = [
+        Column("layer", text_of("layer"), left=True),
+        *(Column(name, text_of(name)) for name in names),
+    ]
     return Table(rows, columns, "units by layer")
 
 
-def unread(rows: Mapping[str, str], count: int) -> Table:
+def unread(reasons: Mapping[str, str], count: int) -> Table[UnreadRow]:
     """The rows of a ledger that cannot be read, by name, with the reason.
 
     count  rows in all
     """
-    columns = [Column("row", text_of("row"), left=True), Column("why", text_of("why"), left=True)]
-    bad = [{"row": name, "why": why} for name, why in rows.items()]
-    title = f"{counted(count, 'row')}, {len(bad) or 'none'} that cannot be read"
+    columns: list[Column[UnreadRow]] = [
+        Column("row", lambda row: row.row, left=True),
+        Column("why", lambda row: row.why, left=True),
+    ]
+    rows = [UnreadRow(row=name, why=why) for name, why in reasons.items()]
+    title = f"{counted(count, 'row')}, {len(rows) or 'none'} that cannot be read"
     notes = ["Such rows are left out and trained again; relubench ledger rm ROW… drops them."]
-    return Table(bad, columns, title, notes if bad else [])
+    return Table(rows, columns, title, notes if rows else [])

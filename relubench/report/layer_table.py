@@ -1,84 +1,91 @@
-"""deadcount: units by run and layer."""
+"""deadcount: hidden units by run and layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 from relubench import stats
 from relubench.grouping import grouped
 from relubench.plan import Plan
 from relubench.report.columns import percent_column, percent_of
-from relubench.report.figures import count_text, significant
-from relubench.report.naming import SETUP, name_column, setup_row, title, varying
+from relubench.report.figures import count_text, percent, significant
+from relubench.report.naming import name_column, setup_row, title, varying
 from relubench.report.notes import failures, quick
 from relubench.report.run_table import shares
 from relubench.results import COUNTED_ON, COUNTS, DEFINITIONS, LayerCount, RunResult, total
-from relubench.table import Column, Row, Table
+from relubench.rows import SETUP, DeadByRateRow, LayerRow, SetupRow
+from relubench.table import AnyTable, Column, Table
+
+DEFINITION = "; ".join([*(f"{key}: {text}" for key, text in DEFINITIONS.items()), COUNTED_ON])
 
 
 def deadcount(
     results: Sequence[RunResult], plan: Plan, untrained: Sequence[RunResult] = ()
-) -> list[Table]:
+) -> list[AnyTable]:
     """A row per run and layer, then the run's total; of several runs also the means.
 
     untrained  the same networks as they begin, as far as they are known
     """
     born = {result.cell: result for result in untrained}
-    rows = [row for r in results for row in _layer_rows(r, born.get(r.cell.untrained), plan)]
+    rows: list[LayerRow] = []
+    for result in results:
+        rows += _layer_rows(result, born.get(result.cell.untrained), plan)
     names = varying(rows, "activation", *SETUP, "seed") or ["activation"]
-    columns = [
+    columns: list[Column[LayerRow]] = [
         *map(name_column, names),
-        Column("layer", lambda row: row["layer"], left=True),
-        Column("units", lambda row: count_text(row["units"])),
+        Column("layer", lambda row: row.layer, left=True),
+        Column("units", lambda row: count_text(row.units)),
         *(percent_column(name) for name in ("born_dead", *COUNTS, "sparsity")),
-        Column("mean", lambda row: significant(row["mean_activation"]), key="mean_activation"),
+        Column("mean", lambda row: significant(row.mean_activation), key="mean_activation"),
     ]
-    examples = next((f" ({row['examples']} examples here)" for row in rows if row["examples"]), "")
+    examples = next((f" ({row.examples} examples here)" for row in rows if row.examples), "")
     notes = [
         *failures(results),
         *(f"{name}: {meaning}" for name, meaning in DEFINITIONS.items()),
         f"{COUNTED_ON}{examples}",
         *quick(plan),
     ]
-    identity = ("activation", *SETUP, "seed")
     detail = Table(
         rows,
         columns,
         title(rows, names),
         notes,
-        group=lambda row: tuple(row[key] for key in identity),
+        group=lambda row: (row.activation, row.setup, row.seed),
     )
     return [detail, _means(rows)] if len(results) > 1 else [detail]
 
 
-def _layer_rows(result: RunResult, born: RunResult | None, plan: Plan) -> list[dict[str, Any]]:
-    identity = setup_row(result.cell) | {"seed": result.cell.seed}
+def _layer_rows(result: RunResult, born: RunResult | None, plan: Plan) -> list[LayerRow]:
+    """A row per layer and their total; of a run without counts the total alone, undefined."""
     begun = _dead(born.layers) if born else {}
-    layers: list[LayerCount | None] = (
-        [*result.layers, total(result.layers)] if result.layers else [None]
+    layers: list[LayerCount | None] = [None]
+    if result.layers:
+        layers = [*result.layers, total(result.layers)]
+    return [_layer_row(result, layer, begun, plan) for layer in layers]
+
+
+def _layer_row(
+    result: RunResult, layer: LayerCount | None, begun: Mapping[str, float], plan: Plan
+) -> LayerRow:
+    name = layer.layer if layer else "total"
+    return LayerRow(
+        **vars(setup_row(result.cell)),
+        seed=result.cell.seed,
+        layer=name,
+        units=layer.units if layer else None,
+        born_dead=begun.get(name),
+        **vars(shares(layer)),
+        examples=layer.examples if layer else None,
+        definition=DEFINITION,
+        accuracy=result.scores.get("accuracy"),
+        parameters=result.parameters,
+        seconds=result.seconds,
+        **vars(result.environment),
+        key=result.cell.key,
+        quick=plan.quick,
+        failed=result.failed,
     )
-    return [
-        identity
-        | {
-            "layer": layer.layer if layer else "total",
-            "units": layer and layer.units,
-            "born_dead": begun.get(layer.layer if layer else "total"),
-            **shares(layer),
-            "examples": layer and layer.examples,
-            "definition": "; ".join(f"{k}: {v}" for k, v in DEFINITIONS.items())
-            + f"; {COUNTED_ON}",
-            "accuracy": result.scores.get("accuracy"),
-            "parameters": result.parameters,
-            "seconds": result.seconds,
-            **asdict(result.environment),
-            "key": result.cell.key,
-            "quick": plan.quick,
-            "failed": result.failed,
-        }
-        for layer in layers
-    ]
 
 
 def _dead(layers: Sequence[LayerCount]) -> dict[str, float]:
@@ -87,29 +94,33 @@ def _dead(layers: Sequence[LayerCount]) -> dict[str, float]:
     return {count.layer: count.dead / count.units for count in counts}
 
 
-def _means(rows: Sequence[Row]) -> Table:
+def _means(rows: Sequence[LayerRow]) -> Table[DeadByRateRow]:
     """Dead share of the whole network by set-up, a column per learning rate: means over seeds."""
-    totals = [row for row in rows if row["layer"] == "total"]
+    totals = [row for row in rows if row.layer == "total"]
     setup = [key for key in ("activation", *SETUP) if key != "lr"]
     names = [name for name in varying(totals, *setup) if name != "activation"]
-    rates = sorted({row["lr"] for row in totals})
+    rates = sorted({row.lr for row in totals if row.lr is not None})
     means = []
-    for members in grouped(totals, lambda row: tuple(row[key] for key in setup)).values():
-        row: dict[str, Any] = {key: members[0][key] for key in setup}
-        row["born dead"] = _mean(members, "born_dead")
-        for rate in rates:
-            row[f"dead at {rate}"] = _mean([r for r in members if r["lr"] == rate], "dead")
-        means.append(row)
-    columns = [name_column(name) for name in (*names, "activation")]
-    columns.append(Column("born dead", percent_of("born dead")))
-    for rate in rates:
-        head = f"lr {rate:g}" if len(rates) > 1 else "dead"
-        columns.append(Column(head, percent_of(f"dead at {rate}")))
-    by_rate = ", by learning rate" if len(rates) > 1 else ""
+    for members in grouped(totals, lambda row: tuple(row.get(key) for key in setup)).values():
+        by_rate = grouped(members, lambda row: row.lr)
+        dead = {rate: _mean(by_rate.get(rate, ()), "dead") for rate in rates}
+        born_dead = _mean(members, "born_dead")
+        identity = {field.name: members[0].get(field.name) for field in fields(SetupRow)}
+        means.append(DeadByRateRow(**identity, born_dead=born_dead, dead=dead))
+    columns: list[Column[DeadByRateRow]] = [
+        *map(name_column, (*names, "activation")),
+        Column("born dead", percent_of("born_dead")),
+        *(_rate_column(rate, len(rates) > 1) for rate in rates),
+    ]
+    varied = ", by learning rate" if len(rates) > 1 else ""
     what = "dead units, % of all hidden units, before training (born dead) and after it"
-    return Table(means, columns, f"{what}{by_rate} (mean over runs that finished)")
+    return Table(means, columns, f"{what}{varied} (mean over runs that finished)")
 
 
-def _mean(rows: Sequence[Row], key: str) -> float | None:
+def _rate_column(rate: float, several: bool) -> Column[DeadByRateRow]:
+    return Column(f"lr {rate:g}" if several else "dead", lambda row: percent(row.dead[rate]))
+
+
+def _mean(rows: Sequence[LayerRow], key: str) -> float | None:
     """The mean of what is defined."""
-    return stats.mean_sd([row[key] for row in rows if row[key] is not None])[0]
+    return stats.mean_sd([row.get(key) for row in rows if row.get(key) is not None])[0]

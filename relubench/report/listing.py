@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
-from operator import itemgetter
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from relubench.activations import Activation
@@ -12,7 +11,8 @@ from relubench.activations.activation import FAMILIES
 from relubench.catalog import Catalog, Entry, spell
 from relubench.printable import plain
 from relubench.results import FLAT
-from relubench.table import Column, Curve, Panel, Picture, Row, Table
+from relubench.rows import ActivationProfileRow
+from relubench.table import AnyTable, Column, Curve, Panel, Picture, Row, Table
 from relubench.wording import counted
 
 UNDEFINED = "–"
@@ -27,18 +27,92 @@ HIDDEN = (
 )
 
 
-def catalog(entries: Catalog[Entry], described: str) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class CatalogRow(Row):
+    """list KIND: what a user may name; its facts are keys of their own.
+
+    described  the key of the description, such as formula
+    """
+
+    name: str
+    described: str
+    description: str
+    parameters: Mapping[str, object]
+    facts: Mapping[str, object]
+
+    @property
+    def keys(self) -> list[str]:
+        """Name, description, parameters; then the facts of the kind."""
+        return ["name", self.described, "parameters", *self.facts]
+
+    def get(self, key: str) -> Any:
+        """What stands under a key."""
+        if key == self.described:
+            return self.description
+        return self.facts[key] if key in self.facts else super().get(key)
+
+    @property
+    def kinks(self) -> Mapping[float, float]:
+        """Of an activation: its slope at each kink."""
+        kinks: Mapping[float, float] = self.get("kinks")
+        return kinks
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindRow(Row):
+    """list: what can be listed."""
+
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkRow(Row):
+    """list benchmarks: a benchmark's settings are keys of their own."""
+
+    name: str
+    settings: Mapping[str, Any]
+    runs: int
+
+    @property
+    def minutes(self) -> float | None:
+        """About how long it takes."""
+        about: float | None = self.settings.get("minutes")
+        return about
+
+    @property
+    def quick_minutes(self) -> float | None:
+        """About how long its quick form takes."""
+        about: float | None = self.settings.get("quick", {}).get("minutes")
+        return about
+
+    @property
+    def keys(self) -> list[str]:
+        """Name, settings, and what is counted."""
+        return list(dict.fromkeys(["name", *self.settings, "runs", "minutes", "quick_minutes"]))
+
+    def get(self, key: str) -> Any:
+        """What stands under a key."""
+        if key in ("name", "runs", "minutes", "quick_minutes"):
+            return getattr(self, key)
+        return self.settings.get(key)
+
+
+def catalog(entries: Catalog[Entry], described: str) -> Table[CatalogRow]:
     """What a user may name, of one kind; `described` is the word for an entry's docstring."""
     rows = sorted((_row(entry, described) for entry in entries.values()), key=_family)
     plain = ("init", "activation", "source", "examples", "better", "unit", "suffix")
-    shown = [key for key in plain if any(row.get(key) for row in rows)]
-    columns = [Column("name", lambda row: row["name"], left=True)]
-    columns.append(Column(described, lambda row: row[described], left=True, wrap=True))
-    if any(row["parameters"] for row in rows):
+    shown = [key for key in plain if any(map(value_of(key), rows))]
+    columns: list[Column[CatalogRow]] = [
+        Column("name", lambda row: row.name, left=True),
+        Column(described, lambda row: row.description, left=True, wrap=True),
+    ]
+    if any(row.parameters for row in rows):
         columns.append(Column("parameters", _parameters_text, left=True, wrap=True))
-    columns += [Column(key, itemgetter(key), left=True, wrap=True) for key in shown]
-    if any("kinks" in row for row in rows):
-        columns.append(Column("slope at kink", _kinks_text, left=True, wrap=True))
+    columns += [Column(key, value_of(key), left=True, wrap=True) for key in shown]
+    if any("kinks" in row.facts for row in rows):
+        columns.append(
+            Column("slope at kink", lambda row: _kinks_text(row.kinks), left=True, wrap=True)
+        )
     if any(row.get("paper") for row in rows):
         columns.append(Column("paper", _paper_text, left=True, wrap=True))
     notes = [entries.beside] if entries.beside else []
@@ -47,109 +121,126 @@ def catalog(entries: Catalog[Entry], described: str) -> Table:
     )
 
 
-def _row(entry: Entry, described: str) -> dict[str, Any]:
+def _row(entry: Entry, described: str) -> CatalogRow:
     facts = {f.name: getattr(entry, f.name) for f in fields(entry) if f.name not in HIDDEN}
     parameters = dict.fromkeys(entry.first) | entry.parameters
-    row = {"name": entry.name, described: entry.description, "parameters": parameters}
     if isinstance(entry, Activation):
         facts |= {"learned": list(entry.learns), "can_die": entry.can_die}
         facts["elementwise"] = entry.elementwise
-    return row | facts
+    return CatalogRow(
+        name=entry.name,
+        described=described,
+        description=entry.description,
+        parameters=parameters,
+        facts=facts,
+    )
 
 
-def _family(row: Row) -> int:
-    return [*FAMILIES].index(row["family"]) if "family" in row else 0
+def value_of(key: str) -> Callable[[CatalogRow], str]:
+    """How a fact that is text reads."""
+    return lambda row: row.get(key)
 
 
-def _heading(row: Row) -> str:
-    return f"{row['family']}: {FAMILIES[row['family']]}" if "family" in row else ""
+def _family(row: CatalogRow) -> int:
+    return [*FAMILIES].index(row.get("family")) if "family" in row.facts else 0
 
 
-def only(table: Table, keep: Callable[[Row, Sequence[str]], bool], why: str) -> Table:
+def _heading(row: CatalogRow) -> str:
+    family = row.get("family")
+    return f"{family}: {FAMILIES[family]}" if "family" in row.facts else ""
+
+
+def of_family(table: AnyTable, family: str) -> AnyTable:
+    """The activations of one family."""
+    return only(table, lambda row, _: row.get("family") == family, f"in {family}")
+
+
+def only(table: AnyTable, keep: Callable[[Row, Sequence[str]], bool], why: str) -> AnyTable:
     """The rows that `keep` wants, of the row and its texts; `why` ends the title."""
     pairs = zip(table.rows, table.texts, strict=True)
     rows = [row for row, texts in pairs if keep(row, texts)]
     return replace(table, rows=rows, title=f"{len(rows)} of {table.title} {why}")
 
 
-def _parameters_text(row: Row) -> str:
-    return " ".join(_parameter_text(*item) for item in row["parameters"].items())
+def _parameters_text(row: CatalogRow) -> str:
+    return " ".join(_parameter_text(*item) for item in row.parameters.items())
 
 
-def _parameter_text(name: str, value: Any) -> str:
+def _parameter_text(name: str, value: object) -> str:
     if value is None:  # must be given
         return name.upper()
     return f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={spell(value)}"
 
 
-def _kinks_text(row: Row) -> str:
-    return ", ".join(f"{slope:.4g} at {x:g}" for x, slope in row["kinks"].items())
+def _kinks_text(kinks: Mapping[float, float]) -> str:
+    return ", ".join(f"{slope:.4g} at {x:g}" for x, slope in kinks.items())
 
 
 def _paper_text(row: Row) -> str:
-    return ", ".join(str(row[key]) for key in ("paper", "year") if row.get(key))
+    return ", ".join(str(row.get(key)) for key in ("paper", "year") if row.get(key))
 
 
-def units(rows: Sequence[Row]) -> Table:
+Show = Callable[[ActivationProfileRow], str]
+
+
+def activation_profiles(rows: Sequence[ActivationProfileRow]) -> Table[ActivationProfileRow]:
     """What there is to say of activations, and their curves."""
-    columns = [Column("activation", itemgetter("name"), left=True)]
-    for head, show in (
-        ("formula", itemgetter("formula")),
-        ("remarks", itemgetter("remarks")),
-        ("family", itemgetter("family")),
+    facts: list[tuple[str, Show]] = [
+        ("formula", lambda row: row.formula),
+        ("remarks", lambda row: row.remarks),
+        ("family", lambda row: row.family),
         ("paper", _paper_text),
         ("parameters", _settings_text),
         ("takes, gives", _arity_text),
-        ("noise", lambda row: "in training only" if row["noisy"] else ""),
-        ("slope at kink", _kinks_text),
+        ("noise", lambda row: "in training only" if row.noisy else ""),
+        ("slope at kink", lambda row: _kinks_text(row.kinks)),
         ("can die", _death_text),
-        ("values", lambda row: f"{_end(row['low'], '-∞')} to {_end(row['high'], '∞')}"),
-        ("E f(z)", lambda row: f"{row['mean']:.3g}"),
-        ("E f(z)²", lambda row: f"{row['second_moment']:.3g}"),
+        ("values", lambda row: f"{_end(row.low, '-∞')} to {_end(row.high, '∞')}"),
+        ("E f(z)", lambda row: f"{row.mean:.3g}"),
+        ("E f(z)²", lambda row: f"{row.second_moment:.3g}"),
         ("gain", _gain_text),
-        ("initial weights", lambda row: f"{row['init']}: normal, sd {row['init_std']}"),
-    ):
-        columns.append(Column(head, show, left=True, wrap=True))
+        ("initial weights", lambda row: f"{row.init}: normal, sd {row.init_std}"),
+    ]
+    columns = [Column[ActivationProfileRow]("activation", lambda row: row.name, left=True)]
+    columns += [Column(head, show, left=True, wrap=True) for head, show in facts]
     return Table(rows, columns, notes=[MOMENTS], turned=True, picture=_curves(rows))
 
 
-def _curves(rows: Sequence[Row]) -> Picture:
+def _curves(rows: Sequence[ActivationProfileRow]) -> Picture:
     """Values and slopes side by side, as far up and down as x reaches."""
-    reach = max(max(map(abs, row["x"])) for row in rows)
-    return Picture(
-        [
-            Panel(title, [Curve(plain(r["name"]), r["x"], r[key]) for r in rows], -reach, reach)
-            for title, key in (("value", "value"), ("slope", "slope"))
-        ]
-    )
+    reach = max(max(map(abs, row.x)) for row in rows)
+    values = [Curve(plain(row.name), row.x, row.value) for row in rows]
+    slopes = [Curve(plain(row.name), row.x, row.slope) for row in rows]
+    return Picture([Panel("value", values, -reach, reach), Panel("slope", slopes, -reach, reach)])
 
 
-def _settings_text(row: Row) -> str:
-    return ", ".join(
-        f"{name}={spell(value)}" + " (initially; learned)" * (name in row["learned"])
-        for name, value in row["parameters"].items()
-    )
+def _settings_text(row: ActivationProfileRow) -> str:
+    texts = []
+    for name, value in row.parameters.items():
+        learned = " (initially; learned)" if name in row.learned else ""
+        texts.append(f"{name}={spell(value)}{learned}")
+    return ", ".join(texts)
 
 
-def _gain_text(row: Row) -> str:
-    if row["gain"] is None:
+def _gain_text(row: ActivationProfileRow) -> str:
+    if row.gain is None:
         return UNDEFINED
-    drift = f"; holds nothing: a small deviation grows {row['growth']:.1f} times in a layer"
-    return f"{row['gain']:.4g}" + ("" if row["steady"] else drift)
+    drift = f"; holds nothing: a small deviation grows {row.growth:.1f} times in a layer"
+    return f"{row.gain:.4g}" + ("" if row.steady else drift)
 
 
-def _arity_text(row: Row) -> str:
-    if row["pieces"] == row["outputs"] == 1:
+def _arity_text(row: ActivationProfileRow) -> str:
+    if row.pieces == row.outputs == 1:
         return ""
-    return f"{counted(row['pieces'], 'pre-activation')}, {counted(row['outputs'], 'output')}"
+    return f"{counted(row.pieces, 'pre-activation')}, {counted(row.outputs, 'output')}"
 
 
-def _death_text(row: Row) -> str:
-    if row["flat"]:
-        return f"yes: where every x lies in {' or '.join(map(_interval_text, row['flat']))}"
-    if row["can_die"]:
+def _death_text(row: ActivationProfileRow) -> str:
+    if row.flat:
+        return f"yes: where every x lies in {' or '.join(map(_interval_text, row.flat))}"
+    if row.can_die:
         return "yes: at some pre-activations all its slopes are 0"
-    faint = " and ".join(map(_interval_text, row["faint"]))
+    faint = " and ".join(map(_interval_text, row.faint))
     return "no: its slope is 0 nowhere" + (f", but under {FLAT} at {faint}" if faint else "")
 
 
@@ -164,33 +255,33 @@ def _end(bound: float | None, unbounded: str) -> str:
     return unbounded if bound is None else f"{bound:.3g}"
 
 
-def kinds(names: Mapping[str, str]) -> Table:
+def kinds(names: Mapping[str, str]) -> Table[KindRow]:
     """What `list` can list."""
-    rows = [{"kind": plural} for plural in names]
-    column = Column("relubench list …", lambda row: row["kind"], left=True)
+    rows = [KindRow(kind=plural) for plural in names]
+    column: Column[KindRow] = Column("relubench list …", lambda row: row.kind, left=True)
     return Table(rows, [column], "what there is to name")
 
 
-def benchmarks(tables: Mapping[str, Row], runs: Mapping[str, int]) -> Table:
+def benchmarks(
+    tables: Mapping[str, Mapping[str, object]], runs: Mapping[str, int]
+) -> Table[BenchmarkRow]:
     """The benchmarks of a file, how many runs `compare` makes of each, and about how long."""
     rows = [
-        {
-            "name": name,
-            **table,
-            "runs": runs[name],
-            "minutes": table.get("minutes"),
-            "quick_minutes": table.get("quick", {}).get("minutes"),
-        }
-        for name, table in tables.items()
+        BenchmarkRow(name=name, settings=table, runs=runs[name]) for name, table in tables.items()
     ]
-    columns = [
-        Column("name", lambda row: row["name"], left=True),
+    columns: list[Column[BenchmarkRow]] = [
+        Column("name", lambda row: row.name, left=True),
         Column("datasets", lambda row: _joined(row.get("dataset")), left=True, wrap=True),
-        Column("runs", lambda row: str(row["runs"])),
-        Column("minutes", lambda row: _minutes(row["minutes"])),
-        Column("quick", lambda row: _minutes(row["quick_minutes"]), key="quick_minutes"),
-        Column("published", lambda row: str(len(row["published"]) or "")),
-        Column("description", lambda row: str(row.get("description", "")), left=True, wrap=True),
+        Column("runs", lambda row: str(row.runs)),
+        Column("minutes", lambda row: _minutes(row.minutes)),
+        Column("quick", lambda row: _minutes(row.quick_minutes), key="quick_minutes"),
+        Column("published", lambda row: str(len(row.get("published")) or "")),
+        Column(
+            "description",
+            lambda row: str(row.settings.get("description", "")),
+            left=True,
+            wrap=True,
+        ),
     ]
     notes = [
         "runs: of compare NAME. minutes: about, on two CPU cores, and of its quick form (--quick); "
@@ -203,5 +294,5 @@ def _minutes(about: float | None) -> str:
     return UNDEFINED if about is None else f"{about:g}"
 
 
-def _joined(value: Any) -> str:
+def _joined(value: object) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value or "")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from relubench.activations import ACTIVATIONS
 from relubench.grouping import grouped
@@ -11,106 +10,109 @@ from relubench.models.initialisation import scheme
 from relubench.plan import Cell
 from relubench.report.figures import UNDEFINED
 from relubench.results import RunResult
+from relubench.rows import CompareRow, LayerRow, RunRow, SetupRow
 from relubench.table import Column, Row
 from relubench.wording import counted
 
-RECIPE = ("optimizer", "lr", "rates", "epochs", "batch_size", "weight_decay", "augment")
-SETUP = (
-    *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
-    *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
-)
 ONE_SIZE = 1.03  # counts of parameters within a set-up that a table takes for the same
 
 
-def setup_row(cell: Cell) -> dict[str, Any]:
-    """What names a set-up; it has no rate where each run chooses its own.
-
-    A user's own activation need not be there any more.
-    init         the scheme of the initial weights
-    chosen_init  the same where it was chosen for every activation; None: each has its own
-    """
+def setup_row(cell: Cell) -> SetupRow:
+    """What names a set-up; it has no rate where each run chooses its own."""
+    # None where the activation is a user's own, whose file need not be there any more.
     listed = ACTIVATIONS.get(cell.activation.partition(":")[0])
-    return {
-        "dataset": cell.dataset,
-        "model": cell.model,
-        "activation": cell.activation,
-        "head": cell.head,
-        "init": scheme(cell.init, listed),
-        "chosen_init": cell.init,
-        "match_parameters": cell.match_parameters,
-        **vars(cell.recipe),
-        "lr": None if cell.recipe.rates else cell.recipe.lr,
+    recipe = vars(cell.recipe) | {"lr": None if cell.recipe.rates else cell.recipe.lr}
+    return SetupRow(
+        dataset=cell.dataset,
+        model=cell.model,
+        activation=cell.activation,
+        head=cell.head,
+        init=scheme(cell.init, listed),
+        chosen_init=cell.init,
+        match_parameters=cell.match_parameters,
+        **recipe,
         **vars(cell.preparation),
-        "perturb": cell.perturb,
-        "until": cell.until,
-        "fresh_weights": cell.fresh,
-        "unit_axis": cell.unit_axis,
-    }
+        perturb=cell.perturb,
+        until=cell.until,
+        fresh_weights=cell.fresh,
+        unit_axis=cell.unit_axis,
+    )
 
 
-def by_setup(results: Sequence[RunResult], *keys: str) -> dict[Any, list[RunResult]]:
-    """Results by the values of these keys, as (key, value) pairs."""
+def by_setup(results: Sequence[RunResult]) -> list[list[RunResult]]:
+    """The results of each set-up."""
+    return list(grouped(results, lambda result: setup_row(result.cell).setup).values())
 
-    def named(result: RunResult) -> tuple[tuple[str, Any], ...]:
-        row = setup_row(result.cell)
-        return tuple((key, row[key]) for key in keys)
 
-    return grouped(results, named)
+def by_activation(results: Sequence[RunResult]) -> dict[SetupRow, list[RunResult]]:
+    """The results of each activation in each set-up."""
+    return grouped(results, lambda result: setup_row(result.cell))
 
 
 def varying(rows: Sequence[Row], *keys: str) -> list[str]:
     """The keys that differ between rows."""
-    return [key for key in keys if len({row.get(key) for row in rows}) > 1]
+    return [key for key in keys if _differ(rows, key)]
 
 
-def title(rows: Sequence[Row], names: Sequence[str]) -> str:
+def _differ(rows: Sequence[Row], key: str) -> bool:
+    return len({row.get(key) for row in rows}) > 1
+
+
+def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) -> str:
     """Every dimension that is not a column, in one line."""
     if not rows:
         return ""
     row = rows[0]
-    seeds = f"seed {row['seed']}" if "seed" in row else repeated(row)
+    seeds = repeated(row) if isinstance(row, CompareRow) else f"seed {row.seed}"
     one_size = not varying(rows, "parameters")
     parts = {
-        "dataset": row["dataset"],
-        "model": row["model"],
-        "activation": row["activation"],
-        "head": row["head"],
-        "chosen_init": f"init {row['chosen_init']}" if row["chosen_init"] else "",
-        "match_parameters": "parameters as with relu" if row["match_parameters"] else "",
-        "pca": f"pca {row['pca']}" if row["pca"] else "",
-        "standardise": "" if row["standardise"] else "not standardised",
-        "limit": f"limit {row['limit']}" if row["limit"] else "",
-        "augment": f"augment {row['augment']}" if row["augment"] else "",
-        "optimizer": row["optimizer"],
-        "lr": "" if row["rates"] else f"lr {row['lr']:g}",
-        "rates": f"best lr of {row['rates'].replace(',', ', ')}" if row["rates"] else "",
-        "weight_decay": f"weight decay {row['weight_decay']:g}" if row["weight_decay"] else "",
-        "batch_size": f"batch {row['batch_size']}",
-        "epochs": counted(row["epochs"], "epoch"),
-        "until": f"until {row['until'].replace('_', ' ')}" if row["until"] else "",
-        "fresh_weights": "weights drawn anew" if row["fresh_weights"] else "",
-        "unit_axis": "" if row["unit_axis"] is None else f"units in axis {row['unit_axis']}",
+        "dataset": row.dataset,
+        "model": row.model,
+        "activation": row.activation,
+        "head": row.head,
+        "chosen_init": f"init {row.chosen_init}" if row.chosen_init else "",
+        "match_parameters": "parameters as with relu" if row.match_parameters else "",
+        "pca": f"pca {row.pca}" if row.pca else "",
+        "standardise": "" if row.standardise else "not standardised",
+        "limit": f"limit {row.limit}" if row.limit else "",
+        "augment": f"augment {row.augment}" if row.augment else "",
+        "optimizer": row.optimizer,
+        "lr": "" if row.rates else f"lr {row.lr:g}",
+        "rates": f"best lr of {row.rates.replace(',', ', ')}" if row.rates else "",
+        "weight_decay": f"weight decay {row.weight_decay:g}" if row.weight_decay else "",
+        "batch_size": f"batch {row.batch_size}",
+        "epochs": counted(row.epochs, "epoch"),
+        "until": f"until {row.until.replace('_', ' ')}" if row.until else "",
+        "fresh_weights": "weights drawn anew" if row.fresh_weights else "",
+        "unit_axis": "" if row.unit_axis is None else f"units in axis {row.unit_axis}",
         "seed": seeds,
-        "parameters": counted(row["parameters"], "parameter") if one_size else "",
-        "device": f"{row['device']}, {counted(row['threads'], 'thread')}",
-        "dtype": "" if row["dtype"] == "float32" else row["dtype"],
+        "parameters": counted(row.parameters, "parameter") if one_size else "",
+        "device": f"{row.device}, {counted(row.threads, 'thread')}",
+        "dtype": "" if row.dtype == "float32" else row.dtype,
     }
     return " · ".join(text for key, text in parts.items() if text and key not in names)
 
 
-def repeated(row: Row) -> str:
+def repeated(row: CompareRow) -> str:
     """What a comparison repeats: its paired seeds, or folds."""
-    seeds = counted(len(row["seeds"]), "seed" if row["folds"] else "paired seed")
-    if row["seeds"] != list(range(len(row["seeds"]))):
-        seeds += f" ({', '.join(map(str, row['seeds']))})"
-    folds = f"{row['folds']} folds × {counted(row['repeats'], 'repeat')} × " if row["folds"] else ""
-    return folds + seeds
+    seeds = counted(len(row.seeds), "seed" if row.folds else "paired seed")
+    if row.seeds != list(range(len(row.seeds))):
+        seeds += f" ({', '.join(map(str, row.seeds))})"
+    if not row.folds or not row.repeats:
+        return seeds
+    return f"{row.folds} folds × {counted(row.repeats, 'repeat')} × {seeds}"
 
 
-def run_count(row: Row) -> int:
-    """All runs behind a row, those that diverged with them."""
-    count: int = row["n"] + row["diverged"]
-    return count
+def more_repetitions(row: CompareRow) -> str:
+    """'3 more seeds', of an undecided comparison; "" where nothing is foreseen to decide it."""
+    if row.more_seeds:
+        return counted(row.more_seeds, "more seed")
+    return counted(row.more_repeats, "more repeat") if row.more_repeats else ""
+
+
+def texts_of(keys: Sequence[str]) -> Callable[[Row], tuple[str, ...]]:
+    """What stands under these keys, as text."""
+    return lambda row: tuple(str(row.get(key)) for key in keys)
 
 
 def run_name(result: RunResult) -> str:
@@ -122,24 +124,28 @@ def run_name(result: RunResult) -> str:
     return " · ".join(parts)
 
 
-def name_column(name: str) -> Column:
+def name_column(name: str) -> Column[Row]:
     """A column of names, or of what sets runs apart."""
     if name in ("lr", "weight_decay"):
         return Column(
             name.replace("_", " "),
-            lambda row: UNDEFINED if row[name] is None else f"{row[name]:g}",
+            lambda row: UNDEFINED if row.get(name) is None else f"{row.get(name):g}",
             key=name,
         )
     if name == "chosen_init":
-        return Column("init", lambda row: row[name] or UNDEFINED, left=True, key=name)
+        return Column("init", lambda row: row.get(name) or UNDEFINED, left=True, key=name)
     number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "batch_size")
-    return Column(name.replace("_", " "), lambda row: str(row[name]), left=not number, key=name)
+    return Column(name.replace("_", " "), lambda row: str(row.get(name)), left=not number, key=name)
 
 
-def sizes(rows: Sequence[Row]) -> list[Column]:
+def _is_one_size(rows: Sequence[RunRow | CompareRow]) -> bool:
+    counts = [row.parameters for row in rows]
+    return max(counts) <= ONE_SIZE * min(counts)
+
+
+def sizes(rows: Sequence[RunRow | CompareRow]) -> list[Column[RunRow | CompareRow]]:
     """A column of parameters, where the activations of a set-up have different numbers of them."""
-    setups = grouped(rows, lambda row: tuple(row[key] for key in SETUP)).values()
-    counts = [[row["parameters"] for row in members] for members in setups]
-    if all(max(members) <= ONE_SIZE * min(members) for members in counts):
+    setups = grouped(rows, lambda row: row.setup).values()
+    if all(map(_is_one_size, setups)):
         return []
-    return [Column("parameters", lambda row: str(row["parameters"]))]
+    return [Column("parameters", lambda row: str(row.parameters))]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from relubench.plan import Plan
 from relubench.report.figures import UNDEFINED
-from relubench.report.naming import SETUP, by_setup, setup_row, varying
+from relubench.report.naming import by_activation, setup_row, texts_of, varying
 from relubench.results import DEFINITIONS, RunResult
-from relubench.table import Row
+from relubench.rows import SETUP, RunRow
 from relubench.wording import counted
 
 QUICK_NOTE = "quick: a smoke run, not a measurement"
@@ -16,30 +16,30 @@ QUICK_NOTE = "quick: a smoke run, not a measurement"
 
 def failures(results: Sequence[RunResult]) -> list[str]:
     """A line for each activation whose runs diverged or were lost."""
-    failed = by_setup([r for r in results if r.failed], "activation", *SETUP)
+    failed = by_activation([result for result in results if result.failed])
     rows = [setup_row(result.cell) for result in results]
     names = ["activation", *varying(rows, *SETUP)]
-    said = []
-    for setup, runs in failed.items():
-        which = ", ".join(str(dict(setup)[name]) for name in names)
-        said.append(f"{which}: {counted(len(runs), 'run')} in no mean ({runs[0].failed})")
-    return said
+    lines = []
+    for row, runs in failed.items():
+        which = ", ".join(texts_of(names)(row))
+        lines.append(f"{which}: {counted(len(runs), 'run')} in no mean ({runs[0].failed})")
+    return lines
 
 
-def undefined(rows: Sequence[Row]) -> list[str]:
+def undefined(rows: Sequence[RunRow]) -> list[str]:
     """Why a finished run may have no precision."""
-    if any(row["precision"] is None and not row["failed"] for row in rows):
+    if any(row.precision is None and not row.failed for row in rows):
         return [f"precision {UNDEFINED}: a class is never predicted, so its precision is undefined"]
     return []
 
 
 def definitions(names: Iterable[str]) -> list[str]:
     """What some column heads mean."""
-    said = {
+    meanings = {
         "dead": f"dead: share of hidden units with {DEFINITIONS['dead']} of the training part.",
         "silent": "silent: share of test examples to which the head gives every class a 0.",
     }
-    return [said[name] for name in names if name in said]
+    return [meanings[name] for name in names if name in meanings]
 
 
 def withstanding(names: Sequence[str]) -> list[str]:

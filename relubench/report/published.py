@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import Any
 
 import scipy
 
@@ -13,7 +11,8 @@ from relubench.config import Published
 from relubench.report.columns import text_of
 from relubench.report.figures import UNDEFINED
 from relubench.report.naming import varying
-from relubench.table import Column, Row, Table
+from relubench.rows import CompareRow, PublishedRow, PublishedVerdict, SetupRow
+from relubench.table import Column, Table
 from relubench.wording import counted
 
 CONFIDENCE = 0.95
@@ -27,7 +26,9 @@ RULE = (
 )
 
 
-def table(entries: Sequence[Published], measured: Sequence[Row], why_not: str) -> Table:
+def table(
+    entries: Sequence[Published], measured: Sequence[CompareRow], why_not: str
+) -> Table[PublishedRow]:
     """A row for each published figure and each measured row that it is about.
 
     What all rows share, a reason why nothing can be compared or a source, stands below them.
@@ -35,87 +36,93 @@ def table(entries: Sequence[Published], measured: Sequence[Row], why_not: str) -
     why_not   why these runs are not the published ones; "" where they are
     """
     rows = [_row(entry, row, why_not) for entry in entries for row in measured if about(entry, row)]
-    metric = _shared(rows, _unit)
+    metric = _shared(rows, _metric)
     title = counted(len(rows), "published figure") + (f", {metric}" if metric else "")
     return Table(rows, _columns(rows), title, _notes(rows))
 
 
-def _columns(rows: Sequence[Row]) -> list[Column]:
-    verdicts = [
-        Column("within ±", lambda row: figure(row, "margin")),
+def _columns(rows: Sequence[PublishedRow]) -> list[Column[PublishedRow]]:
+    verdicts: list[Column[PublishedRow]] = [
+        Column("within ±", lambda row: figure(row.margin, row.metric)),
         Column("verdict", text_of("verdict"), left=True, wrap=True),
     ]
-    sure = Column("confirmed", lambda row: "yes" if row["confirmed"] else "no", left=True)
+    sure = Column("confirmed", _confirmed, left=True)
     place = Column("source", _source, left=True, wrap=True)
     return [
         *(Column(name, text_of(name), left=True) for name in varying(rows, *NAMES)),
-        *([Column("figure", _unit, left=True)] if varying(rows, "metric") else []),
-        Column("measured", lambda row: figure(row, "measured", "measured_sd")),
-        Column("published", lambda row: figure(row, "published", "published_sd")),
-        Column("difference", lambda row: figure(row, "difference")),
+        *([Column("figure", _metric, left=True)] if varying(rows, "metric") else []),
+        Column("measured", lambda row: figure(row.measured, row.metric, row.measured_sd)),
+        Column("published", lambda row: figure(row.published, row.metric, row.published_sd)),
+        Column("difference", lambda row: change(row.difference, row.metric)),
         *([] if _shared(rows, _reason) else verdicts),
         *([place] if varying(rows, "source") else [sure] if varying(rows, "confirmed") else []),
     ]
 
 
-def _notes(rows: Sequence[Row]) -> list[str]:
+def _notes(rows: Sequence[PublishedRow]) -> list[str]:
     """What stands for a column that would say the same of every row, and what else there is."""
-    source = _shared(rows, _source) or _shared(rows, itemgetter("source"))
+    source = _shared(rows, _source) or _shared(rows, lambda row: row.source)
     return [
         *filter(None, [_shared(rows, _reason)]),
         *([f"published: {source}"] if source else []),
-        *dict.fromkeys(row["note"] for row in rows if row["note"]),
+        *dict.fromkeys(row.note for row in rows if row.note),
         *([] if _shared(rows, _reason) else [RULE]),
     ]
 
 
-def _shared(rows: Sequence[Row], show: Callable[[Row], str]) -> str:
+def _shared(rows: Sequence[PublishedRow], show: Callable[[PublishedRow], str]) -> str:
     """What every row shows; "" where they differ."""
     texts = {show(row) for row in rows}
     return texts.pop() if len(texts) == 1 else ""
 
 
-def _reason(row: Row) -> str:
+def _reason(row: PublishedRow) -> str:
     """Why nothing can be compared; "" where something can."""
-    verdict: str = row["verdict"]
-    return verdict if ":" in verdict else ""
+    return str(row.verdict) if row.verdict.reason else ""
 
 
-def _unit(row: Row) -> str:
-    metric = row["metric"]
-    unit = "%" if metric in SHARES else UNITS.get(metric, "")
-    return f"{metric.replace('_', ' ')} {unit}".rstrip()
+def _metric(row: PublishedRow) -> str:
+    """What was published, and its measure."""
+    sign = "%" if row.metric in SHARES else UNITS.get(row.metric, "")
+    return f"{row.metric.replace('_', ' ')} {sign}".rstrip()
 
 
-def about(entry: Published, row: Row) -> bool:
+def about(entry: Published, row: SetupRow) -> bool:
     """Whether a published figure is about a row with these names."""
-    asked = {name: getattr(entry, name) for name in NAMES}
-    return all(wanted is None or wanted == row[name] for name, wanted in asked.items())
+    names = {name: getattr(entry, name) for name in NAMES}
+    return all(name is None or name == row.get(key) for key, name in names.items())
 
 
-def _row(entry: Published, row: Row, why_not: str) -> dict[str, Any]:
-    mean, sd, n = row.get(entry.metric), row.get(f"{entry.metric}_sd"), row["n"]
+def _row(entry: Published, row: CompareRow, why_not: str) -> PublishedRow:
+    mean, sd, n = row.get(entry.metric), row.get(f"{entry.metric}_sd"), row.n
     difference = less(mean, entry.value)
-    return {
-        **{name: row[name] for name in NAMES},
-        "metric": entry.metric,
-        "n": n,
-        "measured": mean,
-        "measured_sd": sd,
-        "published": entry.value,
-        "published_sd": entry.sd,
-        "difference": difference,
-        "margin": None if difference is None or sd is None else margin(sd, n, entry.runs, entry.sd),
-        "verdict": verdict(entry, mean, sd, n, why_not),
-        "source": entry.source,
-        "confirmed": entry.confirmed,
-        "note": entry.note,
-    }
+    within = None
+    if difference is not None and sd is not None:
+        within = margin(sd, n, entry.runs, entry.sd)
+    return PublishedRow(
+        dataset=row.dataset,
+        model=row.model,
+        activation=row.activation,
+        head=row.head,
+        lr=row.lr,
+        metric=entry.metric,
+        n=n,
+        measured=mean,
+        measured_sd=sd,
+        published=entry.value,
+        published_sd=entry.sd,
+        difference=difference,
+        margin=within,
+        verdict=verdict(entry, mean, sd, n, why_not),
+        source=entry.source,
+        confirmed=entry.confirmed,
+        note=entry.note,
+    )
 
 
 def verdict(
     entry: Published, mean: float | None, sd: float | None, n: int, why_not: str = ""
-) -> str:
+) -> PublishedVerdict:
     """agrees, differs, or why neither can be said; `mean` and `sd` are of n runs."""
     reason = why_not or entry.incomparable
     if entry.value is None:
@@ -123,11 +130,11 @@ def verdict(
     if mean is None:
         reason = reason or "no run was finished"
     if reason or mean is None or entry.value is None:
-        return f"cannot be compared: {reason}"
+        return PublishedVerdict("cannot be compared", reason)
     if sd is None:
-        return f"cannot be compared: {counted(n, 'run')} here, without a spread"
+        return PublishedVerdict("cannot be compared", f"{counted(n, 'run')} here, without a spread")
     within = abs(mean - entry.value) <= margin(sd, n, entry.runs, entry.sd)
-    return "agrees" if within else "differs"
+    return PublishedVerdict("agrees" if within else "differs")
 
 
 def margin(sd: float, n: int, runs: int = 1, published_sd: float | None = None) -> float:
@@ -140,18 +147,28 @@ def margin(sd: float, n: int, runs: int = 1, published_sd: float | None = None) 
     return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error)
 
 
-def figure(row: Row, key: str, spread: str = "") -> str:
-    """A row's figure as people read it, ± its spread where that is named and known."""
-    if row[key] is None:
+def figure(value: float | None, metric: str, spread: float | None = None) -> str:
+    """A figure of a metric as people read it, ± its spread where that is known."""
+    if value is None:
         return UNDEFINED
-    scale = 100 if row["metric"] in SHARES else 1
-    sign = "+z" if key == "difference" else ""
-    text = f"{scale * row[key]:{sign}.2f}"
-    return f"{text} ± {scale * row[spread]:.2f}" if spread and row[spread] is not None else text
+    scale = 100 if metric in SHARES else 1
+    text = f"{scale * value:.2f}"
+    return text if spread is None else f"{text} ± {scale * spread:.2f}"
 
 
-def _source(row: Row) -> str:
-    return f"{row['source']}{'' if row['confirmed'] else ' (not confirmed)'}"
+def change(value: float | None, metric: str) -> str:
+    """A difference between figures of a metric, with its sign."""
+    if value is None:
+        return UNDEFINED
+    return f"{(100 if metric in SHARES else 1) * value:+z.2f}"
+
+
+def _confirmed(row: PublishedRow) -> str:
+    return "yes" if row.confirmed else "no"
+
+
+def _source(row: PublishedRow) -> str:
+    return f"{row.source}{'' if row.confirmed else ' (not confirmed)'}"
 
 
 def less(a: float | None, b: float | None) -> float | None:

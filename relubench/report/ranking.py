@@ -1,23 +1,23 @@
-"""Several datasets: ranks and tests in which the dataset is the unit."""
+"""Several datasets: ranks and tests in which the dataset is what is repeated."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 from relubench import stats
 from relubench.grouping import grouped
-from relubench.report.evidence import Terms
+from relubench.report.columns import text_of
+from relubench.report.evidence import ComparisonOptions
 from relubench.report.figures import UNDEFINED, p_value, significant
-from relubench.report.naming import SETUP, name_column, varying
+from relubench.report.naming import name_column, texts_of, varying
+from relubench.rows import SETUP, CompareRow, RankedPairRow
 from relubench.stats import Friedman, Pair
-from relubench.table import Column, Row, Table
+from relubench.table import AnyTable, Column, Table
 from relubench.wording import counted
 
 BESIDES = [key for key in SETUP if key != "dataset"]
-KEYS = ("mean_rank", "datasets_won", "datasets_tied", "datasets_lost", "datasets_p")
 WIDTH = 25  # characters of the rank picture
 
 
@@ -32,95 +32,104 @@ class Ranking:
     pairs: Sequence[Pair]
 
 
-def over_datasets(rows: Sequence[dict[str, Any]], terms: Terms) -> list[dict[str, Any]]:
+def over_datasets(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[CompareRow]:
     """The rows with their activation's rank and record over datasets; None with one dataset."""
-    added: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for setup, members in grouped(rows, _besides).items():
-        if ranking := rank(members, terms):
-            beside = ranking.names.index(members[0]["reference"])
-            for number, name in enumerate(ranking.names):
-                record = next(
-                    (p for p in ranking.pairs if (p.first, p.second) == (number, beside)), None
-                )
-                found = (
-                    (record.wins, record.ties, record.losses, record.p_holm)
-                    if record
-                    else [None] * 4
-                )
-                values = (ranking.mean_ranks[number], *found)
-                added[*setup, name] = dict(zip(KEYS, values, strict=True))
-    nothing = dict.fromkeys(KEYS)
-    return [row | added.get((*_besides(row), row["activation"]), nothing) for row in rows]
+    rankings = {setup: rank(members, options) for setup, members in grouped(rows, _besides).items()}
+    return [_ranked(row, rankings[_besides(row)]) for row in rows]
 
 
-def rank(rows: Sequence[Row], terms: Terms) -> Ranking | None:
+def _ranked(row: CompareRow, ranking: Ranking | None) -> CompareRow:
+    if ranking is None:
+        return row
+    number, reference = map(ranking.names.index, (row.activation, row.reference))
+    ranked = replace(row, mean_rank=ranking.mean_ranks[number])
+    for pair in ranking.pairs:
+        if (pair.first, pair.second) == (number, reference):
+            return replace(
+                ranked,
+                datasets_won=pair.wins,
+                datasets_tied=pair.ties,
+                datasets_lost=pair.losses,
+                datasets_p=pair.p_holm,
+            )
+    return ranked
+
+
+def rank(rows: Sequence[CompareRow], options: ComparisonOptions) -> Ranking | None:
     """Ranks, Friedman's test and the pairs; None where there is nothing to rank.
 
     A dataset on which a run of an activation diverged is a loss for it.
     """
-    by_dataset = grouped(rows, lambda row: row["dataset"])
-    names = list(dict.fromkeys(row["activation"] for row in rows))
+    by_dataset = grouped(rows, lambda row: row.dataset)
+    names = list(dict.fromkeys(row.activation for row in rows))
     if len(by_dataset) < 2 or len(names) < 2:
         return None
-    sign = terms.measure.sign
+    sign = options.measure.sign
     means = {
-        (row["dataset"], row["activation"]): None
-        if row["diverged"] or row["mean"] is None
-        else sign * row["mean"]
+        (row.dataset, row.activation): None if row.diverged or row.mean is None else sign * row.mean
         for row in rows
     }
-    scores = [[means[dataset, name] for name in names] for dataset in by_dataset]
-    reference = names.index(rows[0]["reference"])
-    wanted = [(i, reference) for i in range(len(names)) if i != reference]
-    if terms.every_pair:
-        others = [i for i in range(len(names)) if i != reference]
-        wanted += list(combinations(others, 2))
+    scores = []
+    for dataset in by_dataset:
+        scores.append([means[dataset, name] for name in names])
+    reference = names.index(rows[0].reference)
+    others = [number for number in range(len(names)) if number != reference]
+    compared = [(number, reference) for number in others]
+    if options.every_pair:
+        compared += list(combinations(others, 2))
     friedman = stats.friedman(scores) if len(names) > 2 else None
     ranks = friedman.mean_ranks if friedman else stats.mean_ranks(scores)
-    return Ranking(names, len(scores), ranks, friedman, stats.matrix(scores, wanted))
+    return Ranking(names, len(scores), ranks, friedman, stats.matrix(scores, compared))
 
 
-def rankings(rows: Sequence[Row], terms: Terms) -> list[Table]:
+def rankings(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[AnyTable]:
     """A table of ranks for each set-up with several datasets, and one of all pairs on request."""
-    tables = []
+    tables: list[AnyTable] = []
     for members in grouped(rows, _besides).values():
-        if ranking := rank(members, terms):
-            where = [str(members[0][key]) for key in varying(rows, *BESIDES)]
-            tables.append(_ranks(ranking, members, where, terms))
-            tables += [_matrix(ranking, where)] if terms.every_pair else []
+        if ranking := rank(members, options):
+            where = texts_of(varying(rows, *BESIDES))(members[0])
+            tables.append(_ranks(ranking, members, where, options))
+            if options.every_pair:
+                tables.append(_matrix(ranking, where))
     return tables
 
 
-def _besides(row: Row) -> tuple[Any, ...]:
-    return tuple(row[key] for key in BESIDES)
+def _besides(row: CompareRow) -> tuple[object, ...]:
+    return tuple(row.get(key) for key in BESIDES)
 
 
-def _ranks(ranking: Ranking, rows: Sequence[Row], where: Sequence[str], terms: Terms) -> Table:
+def _ranks(
+    ranking: Ranking, rows: Sequence[CompareRow], where: Sequence[str], options: ComparisonOptions
+) -> Table[CompareRow]:
     """An activation a row, the best mean rank first, its place drawn between first and last."""
-    of_one = {row["activation"]: row for row in rows}
-    ordered = sorted(of_one.values(), key=lambda row: row["mean_rank"])
+    of_one = {row.activation: row for row in rows}
+    ordered = sorted(of_one.values(), key=_mean_rank)
     count = len(ranking.names)
-    columns = [
+    columns: list[Column[CompareRow]] = [
         name_column("activation"),
-        Column("mean rank", lambda row: f"{row['mean_rank']:.1f}"),
-        Column(f"1 … {count}", lambda row: _dot(row["mean_rank"], count), key="picture"),
-        Column(f"won, tied, lost vs {rows[0]['reference']}", _record, key="datasets_won"),
-        Column("p", lambda row: p_value(row["datasets_p"]), key="datasets_p"),
+        Column("mean rank", lambda row: f"{row.mean_rank:.1f}"),
+        Column(f"1 … {count}", lambda row: _dot(_mean_rank(row), count), key="picture"),
+        Column(f"won, tied, lost vs {rows[0].reference}", _record, key="datasets_won"),
+        Column("p", lambda row: p_value(row.datasets_p), key="datasets_p"),
     ]
-    title = " · ".join([*where, f"ranks of {terms.measure.name} over {ranking.datasets} datasets"])
-    return Table(ordered, columns, title, _notes(ranking, terms))
+    what = f"ranks of {options.measure.name} over {ranking.datasets} datasets"
+    return Table(ordered, columns, " · ".join([*where, what]), _notes(ranking, options))
 
 
-def _notes(ranking: Ranking, terms: Terms) -> list[str]:
+def _mean_rank(row: CompareRow) -> float:
+    return row.mean_rank or 0.0  # of a row in a ranking there is one
+
+
+def _notes(ranking: Ranking, options: ComparisonOptions) -> list[str]:
     """Which tests these are, and what so few datasets cannot show."""
     notes = []
-    if found := ranking.friedman:
+    if friedman := ranking.friedman:
         notes.append(
-            f"Friedman: χ² {significant(found.chi2, 3)}, p {p_value(found.p)}. p: exact Wilcoxon "
-            f"signed-rank, Holm over {counted(len(ranking.pairs), 'comparison')}; "
+            f"Friedman: χ² {significant(friedman.chi2, 3)}, p {p_value(friedman.p)}. p: exact "
+            f"Wilcoxon signed-rank, Holm over {counted(len(ranking.pairs), 'comparison')}; "
             "the dataset is the unit, and a dataset on which a run diverged is lost."
         )
-    needed = stats.pairs_needed(len(ranking.pairs), terms.alpha)
+    needed = stats.pairs_needed(len(ranking.pairs), options.alpha)
     if ranking.datasets < needed:
         least = min(1.0, stats.smallest_p(ranking.datasets) * len(ranking.pairs))
         notes.append(
@@ -136,26 +145,29 @@ def _dot(mean_rank: float, count: int) -> str:
     return "·" * place + "●" + "·" * (WIDTH - 1 - place)
 
 
-def _record(row: Row) -> str:
-    if row["datasets_won"] is None:
-        return "reference" if row["activation"] == row["reference"] else UNDEFINED
-    return ", ".join(str(row[f"datasets_{what}"]) for what in ("won", "tied", "lost"))
+def _record(row: CompareRow) -> str:
+    if row.datasets_won is None:
+        return "reference" if row.activation == row.reference else UNDEFINED
+    return f"{row.datasets_won}, {row.datasets_tied}, {row.datasets_lost}"
 
 
-def _matrix(ranking: Ranking, where: Sequence[str]) -> Table:
+def _matrix(ranking: Ranking, where: Sequence[str]) -> Table[RankedPairRow]:
     """Every pair of activations over datasets."""
     rows = [
-        {
-            "activation": ranking.names[pair.first],
-            "beside": ranking.names[pair.second],
-            "won": pair.wins,
-            "tied": pair.ties,
-            "lost": pair.losses,
-            "p": pair.p_holm,
-        }
+        RankedPairRow(
+            activation=ranking.names[pair.first],
+            beside=ranking.names[pair.second],
+            won=pair.wins,
+            tied=pair.ties,
+            lost=pair.losses,
+            p=pair.p_holm,
+        )
         for pair in ranking.pairs
     ]
-    columns = [name_column("activation"), name_column("beside")]
-    columns += [Column(key, lambda row, key=key: str(row[key])) for key in ("won", "tied", "lost")]  # type: ignore[misc]
-    columns.append(Column("p", lambda row: p_value(row["p"])))
+    columns: list[Column[RankedPairRow]] = [
+        name_column("activation"),
+        name_column("beside"),
+        *(Column(key, text_of(key)) for key in ("won", "tied", "lost")),
+        Column("p", lambda row: p_value(row.p)),
+    ]
     return Table(rows, columns, " · ".join([*where, "every pair over datasets"]))

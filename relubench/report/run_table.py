@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from relubench import stats
 from relubench.grouping import grouped
@@ -17,14 +16,18 @@ from relubench.report.columns import (
     head,
     percent_of,
     perturbations,
-    spread_column,
-    text_of,
-    withstood,
+    perturbed_accuracy,
 )
-from relubench.report.figures import deserved, mean_of, percent, significant
+from relubench.report.figures import (
+    all_or_none,
+    mean_of,
+    meaningful_decimals,
+    percent,
+    plus_minus,
+    significant,
+)
 from relubench.report.naming import (
-    SETUP,
-    by_setup,
+    by_activation,
     name_column,
     run_name,
     setup_row,
@@ -34,62 +37,77 @@ from relubench.report.naming import (
 )
 from relubench.report.notes import definitions, failures, quick, undefined, withstanding
 from relubench.results import COUNTS, MOMENTS, LayerCount, RunResult, total
+from relubench.rows import (
+    SETUP,
+    ConfusionRow,
+    EpochRow,
+    FoldRow,
+    HiddenUnits,
+    RunRow,
+    SetupRow,
+)
 from relubench.table import Column, Table
 
 SCORES = (*METRICS, "train_accuracy", "train_loss")
 
 
-def run_row(result: RunResult, quick: bool = False) -> dict[str, Any]:
+def run_row(result: RunResult, quick: bool = False) -> RunRow:
     """One trained cell for machines; None where a figure is not defined."""
     cell = result.cell
-    return {
-        **setup_row(result.cell),
-        "lr": result.lr,
-        "seed": cell.seed,
-        **{name: getattr(cell.split, name) for name in ("folds", "fold", "repeat")},
-        "n_train": result.n_train,
-        "n_test": result.n_test,
-        "parameters": result.parameters,
-        **{name: result.scores.get(name) for name in SCORES},
-        "perturbed": {n: result.scores.get(f"accuracy {n}") for n in cell.perturbations},
-        **shares(total(result.layers) if result.layers else None),
-        "seconds": result.seconds,
-        **{name: getattr(result, name) for name in UNTIL},
+    names = vars(setup_row(cell)) | {"lr": result.lr}
+    scores = {name: result.scores.get(name) for name in SCORES}
+    confusion = None
+    if result.confusion is not None:
+        confusion = [list(counts) for counts in result.confusion]
+    return RunRow(
+        **(names | scores),
+        seed=cell.seed,
+        folds=cell.split.folds,
+        fold=cell.split.fold,
+        repeat=cell.split.repeat,
+        n_train=result.n_train,
+        n_test=result.n_test,
+        parameters=result.parameters,
+        perturbed={name: result.scores.get(f"accuracy {name}") for name in cell.perturbations},
+        **vars(shares(total(result.layers) if result.layers else None)),
+        seconds=result.seconds,
+        epochs_until=result.epochs_until,
+        seconds_until=result.seconds_until,
         **vars(result.environment),
-        "key": cell.key,
-        "quick": quick,
-        "failed": result.failed,
-        "confusion": result.confusion and [list(row) for row in result.confusion],
-        "curve": [dict(vars(epoch)) for epoch in result.curve],
-    }
+        key=cell.key,
+        quick=quick,
+        failed=result.failed,
+        confusion=confusion,
+        curve=[dict(vars(epoch)) for epoch in result.curve],
+    )
 
 
-def shares(count: LayerCount | None) -> dict[str, float | None]:
+def shares(count: LayerCount | None) -> HiddenUnits:
     """Counts as fractions of the units."""
     if count is None:
-        return dict.fromkeys((*COUNTS, *MOMENTS))
-    shares: dict[str, float | None] = {name: getattr(count, name) / count.units for name in COUNTS}
-    return shares | {name: getattr(count, name) for name in MOMENTS}
+        return HiddenUnits()
+    fractions = {name: getattr(count, name) / count.units for name in COUNTS}
+    return HiddenUnits(**fractions, **{name: getattr(count, name) for name in MOMENTS})
 
 
-def runs(results: Sequence[RunResult], plan: Plan) -> Table:
+def runs(results: Sequence[RunResult], plan: Plan) -> Table[RunRow]:
     """A row per trained cell: its scores on the test part."""
     rows = [run_row(result, plan.quick) for result in results]
-    decimals = 2 if min((row["n_test"] for row in rows), default=0) >= 2000 else 1
+    decimals = 2 if min((row.n_test for row in rows), default=0) >= 2000 else 1
     names = varying(rows, "activation", *SETUP, "seed", "repeat", "fold") or ["activation"]
-    names += ["lr"] if "lr" not in names and any(row["rates"] for row in rows) else []
-    silent = ["silent"] if any(row["silent"] is not None for row in rows) else []
+    names += ["lr"] if "lr" not in names and any(row.rates for row in rows) else []
+    silent = ["silent"] if any(row.silent is not None for row in rows) else []
     shares = ["accuracy", "precision", "recall", "f1", "macro_f1", *silent, "dead"]
-    until = UNTIL if any(row["until"] for row in rows) else ()
-    columns = [
+    until = UNTIL if any(row.until for row in rows) else ()
+    columns: list[Column[RunRow]] = [
         *map(name_column, names),
         *(Column(name.replace("_", " "), percent_of(name, decimals)) for name in shares),
-        *(Column(name, withstood(name, decimals)) for name in perturbations(rows)),
-        Column("loss", lambda row: significant(row["loss"], 3)),
+        *(Column(name, perturbed_accuracy(name, decimals)) for name in perturbations(rows)),
+        Column("loss", lambda row: significant(row.loss, 3)),
         Column("train", percent_of("train_accuracy", decimals), key="train_accuracy"),
         *(Column(head(name), figure_of(name), key=name) for name in until),
         *sizes(rows),
-        Column("s", lambda row: significant(row["seconds"]), key="seconds"),
+        Column("s", lambda row: significant(row.seconds), key="seconds"),
     ]
     notes = [
         *failures(results),
@@ -105,46 +123,68 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table:
     return Table(rows, columns, title(rows, names), notes)
 
 
-def folds(results: Sequence[RunResult], plan: Plan) -> Table:
+def folds(results: Sequence[RunResult], plan: Plan) -> Table[FoldRow]:
     """Mean ± sd over folds per set-up; the seeds of a fold are averaged first."""
-    rows: list[dict[str, Any]] = []
     perturbed = dict.fromkeys(f"accuracy {n}" for r in results for n in r.cell.perturbations)
     scores = ("accuracy", "precision", "recall", "f1", "macro_f1", *perturbed)
-    for setup, members in by_setup(results, "activation", *SETUP).items():
-        by_fold = grouped(members, lambda result: result.cell.split)
-        whole = [runs for runs in by_fold.values() if not any(run.failed for run in runs)]
-        row: dict[str, Any] = dict(setup) | {"folds": len(whole)}
-        for name in scores:
-            figures = [mean_of([run.scores.get(name) for run in runs]) for runs in whole]
-            defined = [figure for figure in figures if figure is not None]
-            whole_or_none = defined if len(defined) == len(figures) else []
-            row[name], row[f"{name}_sd"] = stats.mean_sd(whole_or_none)
-        rows.append(row)
+    rows = [_fold_row(setup, runs, scores) for setup, runs in by_activation(results).items()]
     names = varying(rows, "activation", *SETUP) or ["activation"]
-    columns = [*map(name_column, names), Column("folds", lambda row: str(row["folds"]))]
-    for name in scores:
-        decimals = deserved(row[f"{name}_sd"] for row in rows)
-        columns.append(spread_column(name, decimals))
+    columns: list[Column[FoldRow]] = [
+        *map(name_column, names),
+        Column("folds", lambda row: str(row.folds)),
+        *(_fold_column(name, rows) for name in scores),
+    ]
     return Table(rows, columns, "mean ± sd over finished folds (seeds averaged first)")
 
 
-def confusion(result: RunResult, classes: Sequence[str]) -> Table:
+def _fold_row(setup: SetupRow, results: Sequence[RunResult], scores: Sequence[str]) -> FoldRow:
+    by_fold = grouped(results, lambda result: result.cell.split)
+    finished = [runs for runs in by_fold.values() if not any(map(_failed, runs))]
+    means, spreads = {}, {}
+    for name in scores:
+        figures = [_mean_score(runs, name) for runs in finished]
+        means[name], spreads[name] = stats.mean_sd(all_or_none(figures))
+    return FoldRow(**vars(setup), folds=len(finished), means=means, spreads=spreads)
+
+
+def _failed(result: RunResult) -> bool:
+    return result.status != "ok"
+
+
+def _mean_score(runs: Sequence[RunResult], name: str) -> float | None:
+    return mean_of([run.scores.get(name) for run in runs])
+
+
+def _fold_column(name: str, rows: Sequence[FoldRow]) -> Column[FoldRow]:
+    decimals = meaningful_decimals(row.spreads[name] for row in rows)
+    return Column(
+        head(name), lambda row: plus_minus(row.means[name], row.spreads[name], decimals), key=name
+    )
+
+
+def confusion(result: RunResult, classes: Sequence[str]) -> Table[ConfusionRow]:
     """The confusion matrix of one finished cell: true classes down, predicted ones across."""
     rows = [
-        {"true": name, **dict(zip(classes, counts, strict=True))}
+        ConfusionRow(true=name, predicted=dict(zip(classes, counts, strict=True)))
         for name, counts in zip(classes, result.confusion or (), strict=True)
     ]
-    columns = [Column("true \\ predicted", text_of("true"), left=True)]
-    columns += [Column(name, text_of(name)) for name in classes]
+    columns: list[Column[ConfusionRow]] = [
+        Column("true \\ predicted", lambda row: row.true, left=True)
+    ]
+    columns += [_predicted_column(name) for name in classes]
     return Table(rows, columns, f"confusion matrix, {run_name(result)}")
 
 
-def curve(result: RunResult) -> Table:
+def _predicted_column(name: str) -> Column[ConfusionRow]:
+    return Column(name, lambda row: str(row.predicted[name]))
+
+
+def curve(result: RunResult) -> Table[EpochRow]:
     """The learning curve of one cell, as its training passes saw it."""
-    rows = [{"epoch": i, **asdict(epoch)} for i, epoch in enumerate(result.curve, start=1)]
-    columns = [
-        Column("epoch", lambda row: str(row["epoch"])),
-        Column("train loss", lambda row: significant(row["loss"], 3)),
-        Column("train accuracy %", lambda row: percent(row["accuracy"], 2)),
+    rows = [EpochRow(epoch=i, **asdict(epoch)) for i, epoch in enumerate(result.curve, start=1)]
+    columns: list[Column[EpochRow]] = [
+        Column("epoch", lambda row: str(row.epoch)),
+        Column("train loss", lambda row: significant(row.loss, 3)),
+        Column("train accuracy %", lambda row: percent(row.accuracy, 2)),
     ]
     return Table(rows, columns, f"learning curve, {run_name(result)}")

@@ -1,0 +1,617 @@
+"""The kinds of rows: what machine formats print, key by key, with the meaning of each key.
+
+A row's fields are its keys, in the order in which they are printed. Keys that several kinds of rows
+have stand in a part of their own; dataclasses take the fields of the *last* base first, so that the
+bases of a row are to be read from right to left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from relubench.results import DEFINITIONS
+from relubench.table import Row, Worded
+from relubench.wording import counted
+
+Number = float | None  # None: not defined
+SetupValue = str | int | float | bool | None
+Interval = tuple[Number, Number]  # None: without end
+
+# What tells set-ups apart, in which activations are compared.
+RECIPE = ("optimizer", "lr", "rates", "epochs", "batch_size", "weight_decay", "augment")
+SETUP = (
+    *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
+    *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
+)
+
+
+# --- parts of rows --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetupRow(Row):
+    """What names a set-up and an activation in it."""
+
+    dataset: Annotated[str, "the data"]
+    model: Annotated[str, "the network"]
+    activation: Annotated[str, "the activation of its hidden layers"]
+    head: Annotated[str, "output layer and loss"]
+    init: Annotated[str, "scheme of the initial weights"]
+    chosen_init: Annotated[str | None, "the same, where it was chosen for all activations"]
+    match_parameters: Annotated[bool, "whether widths were chosen to match relu's parameters"]
+    optimizer: Annotated[str, "how the weights are found"]
+    lr: Annotated[Number, "learning rate; null where each run chooses its own"]
+    rates: Annotated[str | None, "the learning rates that a run may choose from"]
+    epochs: Annotated[int, "passes over the training part"]
+    batch_size: Annotated[int, "examples in a step"]
+    weight_decay: Annotated[float, "strength of weight decay"]
+    augment: Annotated[str | None, "augmentations of the training part"]
+    standardise: Annotated[bool, "whether inputs are standardised"]
+    pca: Annotated[int | None, "principal components that are kept"]
+    limit: Annotated[int | None, "examples that the training part is limited to"]
+    perturb: Annotated[str | None, "perturbations of the test part that are scored too"]
+    until: Annotated[str | None, "target of training, such as train_error=0.25"]
+    fresh_weights: Annotated[bool, "whether weights that user code loads are drawn anew"]
+    unit_axis: Annotated[int | None, "axis of the hidden units in a user's network"]
+
+    @property
+    def setup(self) -> tuple[object, ...]:
+        """The values that tell set-ups apart."""
+        return tuple(self.get(key) for key in SETUP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenUnits(Row):
+    """Fractions of hidden units, and moments of their outputs."""
+
+    dead: Annotated[Number, DEFINITIONS["dead"]] = None
+    inactive: Annotated[Number, DEFINITIONS["inactive"]] = None
+    rare: Annotated[Number, DEFINITIONS["rare"]] = None
+    dormant: Annotated[Number, DEFINITIONS["dormant"]] = None
+    saturated: Annotated[Number, DEFINITIONS["saturated"]] = None
+    sparsity: Annotated[Number, DEFINITIONS["sparsity"]] = None
+    mean_activation: Annotated[Number, DEFINITIONS["mean_activation"]] = None
+    sd_activation: Annotated[Number, DEFINITIONS["sd_activation"]] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings(Row):
+    """What else decides a number."""
+
+    relubench: Annotated[str, "version of relubench"]
+    torch: Annotated[str, "version of torch"]
+    device: Annotated[str, "torch device"]
+    threads: Annotated[int, "CPU threads"]
+    dtype: Annotated[str, "float type"]
+    stack: Annotated[int, "runs that were trained in one pass"]
+
+
+# --- train, cv ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunNames(SetupRow):
+    seed: Annotated[int, "seed of split, initial weights and batches"]
+    folds: Annotated[int | None, "folds of a partition; null: one hold-out"]
+    fold: Annotated[int | None, "the fold that tests"]
+    repeat: Annotated[int, "the partition"]
+    n_train: Annotated[int, "training examples"]
+    n_test: Annotated[int, "test examples"]
+    parameters: Annotated[int, "learned numbers of the network"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunScores(Row):
+    accuracy: Annotated[Number, "fraction of the test part that is classified rightly"]
+    precision: Annotated[Number, "mean precision of the classes, weighted by support"]
+    recall: Annotated[Number, "mean recall of the classes, weighted by support"]
+    f1: Annotated[Number, "mean F1 of the classes, weighted by support"]
+    macro_precision: Annotated[Number, "plain mean precision of the classes"]
+    macro_recall: Annotated[Number, "plain mean recall of the classes"]
+    macro_f1: Annotated[Number, "plain mean F1 of the classes"]
+    loss: Annotated[Number, "mean loss of the test part, in nats"]
+    silent: Annotated[Number, "fraction of test examples to which the head gives all classes a 0"]
+    train_accuracy: Annotated[Number, "accuracy on the training part"]
+    train_loss: Annotated[Number, "loss on the training part"]
+    perturbed: Annotated[Mapping[str, Number], "accuracy by perturbation of the test part"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunTime(Row):
+    seconds: Annotated[float, "seconds of training"]
+    epochs_until: Annotated[int | None, "epochs until the target was reached"]
+    seconds_until: Annotated[Number, "seconds until the target was reached"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunEnd(Row):
+    key: Annotated[str, "name of the trained cell"]
+    quick: Annotated[bool, "whether this is a smoke run"]
+    failed: Annotated[str | None, "why the run diverged or was lost"]
+    confusion: Annotated[list[list[int]] | None, "counts: true classes down, predicted across"]
+    curve: Annotated[list[dict[str, Number]], "loss and accuracy by epoch, as the pass saw them"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow(_RunEnd, Surroundings, _RunTime, HiddenUnits, _RunScores, _RunNames):
+    """train, cv, ledger export: one trained cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerRunRow(RunRow):
+    """ledger show KEY: one trained cell whole, in one of its contexts."""
+
+    finished: Annotated[str, "when it was finished, UTC"]
+    context: Annotated[dict[str, object], "what else decides its numbers"]
+    layers: Annotated[list[dict[str, object]], "counts of hidden units by layer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldRow(SetupRow):
+    """cv's second table: one activation over the folds of a set-up."""
+
+    folds: Annotated[int, "folds that were finished"]
+    means: Annotated[Mapping[str, Number], "mean over folds by score"]
+    spreads: Annotated[Mapping[str, Number], "standard deviation over folds by score"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusionRow(Row):
+    """train --confusion: how often a class was taken for each."""
+
+    true: Annotated[str, "the class"]
+    predicted: Annotated[Mapping[str, int], "counts by predicted class"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow(Row):
+    """train --curve: one pass over the training part."""
+
+    epoch: Annotated[int, "its number, from 1"]
+    loss: Annotated[Number, "mean loss as the pass saw it"]
+    accuracy: Annotated[Number, "accuracy as the pass saw it"]
+    held_out: Annotated[Number, "accuracy on a validation part or fold"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolRow(SetupRow):
+    """cv --protocol published: fresh weights in every fold beside carried ones."""
+
+    metric: Annotated[str, "cv_accuracy or accuracy"]
+    fresh: Annotated[Number, "mean with fresh weights"]
+    fresh_sd: Annotated[Number, "its standard deviation"]
+    carried: Annotated[Number, "mean with weights carried from fold to fold"]
+    carried_sd: Annotated[Number, "its standard deviation"]
+    difference: Annotated[Number, "carried - fresh"]
+    published: Annotated[Number, "the published figure"]
+
+
+# --- compare --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Repetitions(SetupRow):
+    seeds: Annotated[list[int], "seeds of the runs"]
+    folds: Annotated[int | None, "folds of a partition"]
+    repeats: Annotated[int | None, "partitions"]
+    n: Annotated[int, "finished runs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MeanScores(Row):
+    accuracy: Annotated[Number, "mean accuracy"]
+    accuracy_sd: Annotated[Number, "its standard deviation over seeds or folds"]
+    precision: Annotated[Number, "mean of the runs' precision"]
+    recall: Annotated[Number, "mean of the runs' recall"]
+    f1: Annotated[Number, "mean of the runs' F1"]
+    macro_precision: Annotated[Number, "mean of the runs' macro precision"]
+    macro_recall: Annotated[Number, "mean of the runs' macro recall"]
+    macro_f1: Annotated[Number, "mean of the runs' macro F1"]
+    loss: Annotated[Number, "mean test loss"]
+    silent: Annotated[Number, "mean fraction of silent test examples"]
+    train_accuracy: Annotated[Number, "mean accuracy on the training part"]
+    train_loss: Annotated[Number, "mean loss on the training part"]
+    perturbed: Annotated[Mapping[str, Number], "mean accuracy by perturbation"]
+    perturbed_sd: Annotated[Mapping[str, Number], "its standard deviation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MeanCost(Row):
+    seconds: Annotated[Number, "median seconds of a run"]
+    parameters: Annotated[int, "learned numbers of the network"]
+    diverged: Annotated[int, "runs that diverged or were lost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compared(Row):
+    metric: Annotated[str, "what is compared"]
+    mean: Annotated[Number, "its mean"]
+    mean_sd: Annotated[Number, "its standard deviation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeToTarget(Row):
+    """How soon training comes to its target, beside the reference."""
+
+    chosen_lr: Annotated[list[float] | None, "learning rates that the runs chose"]
+    reached: Annotated[int | None, "runs that came to the target"]
+    epochs_until: Annotated[Number, "mean epochs until the target"]
+    epochs_until_ratio: Annotated[Number, "mean ratio to the reference's, by repetition"]
+    epochs_until_ratio_sd: Annotated[Number, "its standard deviation"]
+    seconds_until: Annotated[Number, "mean seconds until the target"]
+    seconds_until_ratio: Annotated[Number, "mean ratio to the reference's, by repetition"]
+    seconds_until_ratio_sd: Annotated[Number, "its standard deviation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reference(Row):
+    reference: Annotated[str, "the activation that others are compared with"]
+    quick: Annotated[bool, "whether this is a smoke run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim(Row):
+    """What is said of an activation beside the reference."""
+
+    pairs: Annotated[int, "seeds or folds that both have"]
+    difference: Annotated[Number, "mean paired difference to the reference"] = None
+    difference_low: Annotated[Number, "lower end of its 95 % interval"] = None
+    difference_high: Annotated[Number, "upper end of its 95 % interval"] = None
+    interval: Annotated[str | None, "how the interval was found"] = None
+    p: Annotated[Number, "two-sided, corrected over the family"] = None
+    p_unadjusted: Annotated[Number, "two-sided, of this comparison alone"] = None
+    p_equivalent: Annotated[Number, "of two one-sided tests inside the margin, corrected"] = None
+    margin: Annotated[Number, "within which two means are alike"] = None
+    probability: Annotated[Number, "that the activation is better in a pair"] = None
+    probability_low: Annotated[Number, "lower end of its interval"] = None
+    probability_high: Annotated[Number, "upper end of its interval"] = None
+    rope_limit: Annotated[Number, "half the region of practical equivalence"] = None
+    rope_left: Annotated[Number, "posterior probability below the region"] = None
+    rope: Annotated[Number, "posterior probability inside the region"] = None
+    rope_right: Annotated[Number, "posterior probability above the region"] = None
+    verdict: Annotated[str, "reference, better, worse, equivalent, undecided or diverged"]
+    more_seeds: Annotated[int | None, "further seeds that would decide"] = None
+    more_repeats: Annotated[int | None, "further partitions that would decide"] = None
+
+
+@dataclass(frozen=True)
+class Correction(Worded):
+    """The family of comparisons that p is corrected over by Holm's method."""
+
+    comparisons: int
+    setups: int = 1
+    together: bool = False  # all set-ups are one family
+
+    @property
+    def scope(self) -> str:
+        """Over what, in a few words."""
+        count = counted(self.comparisons, "comparison")
+        if self.setups < 2:
+            return f"over {count}"
+        if self.together:
+            return f"over all {count} of {self.setups} set-ups"
+        return f"over the {count} of each set-up"
+
+    def __str__(self) -> str:
+        return f"Holm {self.scope}" if self.comparisons else "nothing compared"
+
+
+@dataclass(frozen=True)
+class Test(Worded):
+    """A test and its correction."""
+
+    __test__ = False  # pytest is not to collect it
+
+    name: str
+    correction: Correction
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.correction}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Procedure(Row):
+    """How a set-up's activations were compared."""
+
+    comparisons: Annotated[int, "comparisons that p is corrected over"]
+    family: Annotated[str, "whose comparisons they are: setup or all"]
+    design: Annotated[str, "what is repeated: paired seeds, drawn hold-outs or folds"]
+    ratio: Annotated[Number, "n_test / n_train where repetitions share examples"]
+    test: Annotated[Test, "the test and its correction"]
+    alpha: Annotated[float, "error rate over the family"]
+    look: Annotated[int | None, "look at which a growing comparison stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainstRow(Row):
+    """One activation beside another, seen from its side."""
+
+    activation: Annotated[str, "the other"]
+    difference: Annotated[Number, "mean paired difference to it"]
+    difference_low: Annotated[Number, "lower end of its 95 % interval"]
+    difference_high: Annotated[Number, "upper end of its 95 % interval"]
+    p: Annotated[Number, "two-sided, corrected over the family"]
+    verdict: Annotated[str, "better, worse, equivalent or undecided"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Standing(Row):
+    standing: Annotated[str | None, "best; not worse where no test tells it from the best"]
+    against: Annotated[list[AgainstRow] | None, "every pair that the activation is in"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverDatasets(Row):
+    """An activation over the datasets of its set-up; null with one dataset."""
+
+    mean_rank: Annotated[Number, "mean rank over datasets, 1 the best"] = None
+    datasets_won: Annotated[int | None, "datasets on which it is better than the reference"] = None
+    datasets_tied: Annotated[int | None, "datasets on which both are alike"] = None
+    datasets_lost: Annotated[int | None, "datasets on which it is worse"] = None
+    datasets_p: Annotated[Number, "exact Wilcoxon signed-rank over datasets (Holm)"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRow(
+    OverDatasets, _Standing, Procedure, Claim, _Reference, TimeToTarget, _Compared,
+    Surroundings, _MeanCost, HiddenUnits, _MeanScores, _Repetitions,
+):  # fmt: skip
+    """compare: one activation in one set-up, beside the reference."""
+
+    @property
+    def runs(self) -> int:
+        """All runs behind the row, those that diverged with them."""
+        return self.n + self.diverged
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRow(SetupRow):
+    """compare --pairs all, second table: two activations of a set-up."""
+
+    beside: Annotated[str, "the second activation"]
+    difference: Annotated[Number, "mean paired difference, first - second"]
+    difference_low: Annotated[Number, "lower end of its 95 % interval"]
+    difference_high: Annotated[Number, "upper end of its 95 % interval"]
+    p: Annotated[Number, "two-sided, corrected over the family"]
+    verdict: Annotated[str, "better, worse, equivalent or undecided"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedPairRow(Row):
+    """compare --pairs all, last tables: two activations over datasets."""
+
+    activation: Annotated[str, "the first activation"]
+    beside: Annotated[str, "the second"]
+    won: Annotated[int, "datasets on which the first is better"]
+    tied: Annotated[int, "datasets on which both are alike"]
+    lost: Annotated[int, "datasets on which the first is worse"]
+    p: Annotated[Number, "exact Wilcoxon signed-rank over datasets (Holm)"]
+
+
+@dataclass(frozen=True)
+class PublishedVerdict(Worded):
+    """Whether a measured figure agrees with the published one; else why that cannot be said."""
+
+    word: Literal["agrees", "differs", "cannot be compared"]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.reason}" if self.reason else self.word
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRow(Row):
+    """compare, of a benchmark with published figures: one of them beside the measured one."""
+
+    dataset: Annotated[str, "the data"]
+    model: Annotated[str, "the network"]
+    activation: Annotated[str, "the activation of its hidden layers"]
+    head: Annotated[str, "output layer and loss"]
+    lr: Annotated[Number, "learning rate"]
+    metric: Annotated[str, "what was published"]
+    n: Annotated[int, "finished runs"]
+    measured: Annotated[Number, "their mean"]
+    measured_sd: Annotated[Number, "its standard deviation"]
+    published: Annotated[Number, "the published mean"]
+    published_sd: Annotated[Number, "its standard deviation"]
+    difference: Annotated[Number, "measured - published"]
+    margin: Annotated[Number, "half the 95 % prediction interval of the published mean"]
+    verdict: Annotated[PublishedVerdict, "agrees, differs, or why neither can be said"]
+    source: Annotated[str, "where it was published"]
+    confirmed: Annotated[bool, "whether the source was read"]
+    note: Annotated[str, "what else is to be known of it"]
+
+
+GateWord = Literal["pass", "fail", "undecided", "not compared", "incomplete"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRow(Row):
+    """compare --baseline: what a gate says of one metric of one activation in one set-up."""
+
+    setup: Annotated[dict[str, SetupValue], "the set-up, which the row of compare names"]
+    gate: Annotated[GateWord, "what is said"] = "not compared"
+    metric: Annotated[str, "what is compared"]
+    n: Annotated[int, "seeds that are compared"] = 0
+    baseline: Annotated[Number, "mean of the baseline, a diverged run at its worst"] = None
+    value: Annotated[Number, "mean of this run, a diverged run at its worst"] = None
+    difference: Annotated[Number, "value - baseline"] = None
+    margin: Annotated[Number, "loss that is allowed, in the metric's measure"] = None
+    p_pass: Annotated[Number, "one-sided, of having lost less than the margin"] = None
+    p_fail: Annotated[Number, "one-sided, of having lost more, corrected over the gate"] = None
+    reason: Annotated[str | None, "what the word alone does not say"] = None
+
+    @property
+    def keys(self) -> list[str]:
+        """Without the set-up: these rows stand in one that names it."""
+        return [key for key in super().keys if key != "setup"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatedCompareRow(CompareRow):
+    """compare --baseline: a row of compare, and what the gate says of it."""
+
+    gate: Annotated[GateWord | None, "the gravest word; null: no baseline yet"]
+    gates: Annotated[list[GateRow], "the words of all metrics"]
+
+
+# --- deadcount ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LayerNames(SetupRow):
+    seed: Annotated[int, "seed of split, initial weights and batches"]
+    layer: Annotated[str, "the layer; total: all hidden layers"]
+    units: Annotated[int | None, "its hidden units"]
+    born_dead: Annotated[Number, DEFINITIONS["born_dead"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LayerRun(Row):
+    examples: Annotated[int | None, "examples on which was counted"]
+    definition: Annotated[str, "what each count means"]
+    accuracy: Annotated[Number, "fraction of the test part that is classified rightly"]
+    parameters: Annotated[int, "learned numbers of the network"]
+    seconds: Annotated[float, "seconds of training"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LayerEnd(Row):
+    key: Annotated[str, "name of the trained cell"]
+    quick: Annotated[bool, "whether this is a smoke run"]
+    failed: Annotated[str | None, "why the run diverged or was lost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRow(_LayerEnd, Surroundings, _LayerRun, HiddenUnits, _LayerNames):
+    """deadcount: one layer of a run, or all of its hidden layers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadByRateRow(SetupRow):
+    """deadcount, second table: dead units of one activation by learning rate."""
+
+    born_dead: Annotated[Number, "mean fraction that is dead before any training"]
+    dead: Annotated[Mapping[float, Number], "mean fraction by learning rate"]
+
+
+# --- ledger, dry run ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerRow(SetupRow):
+    """ledger show: the finished runs of one activation in one set-up."""
+
+    accuracy: Annotated[Number, "mean accuracy of the runs that did not fail"]
+    accuracy_sd: Annotated[Number, "its standard deviation"]
+    runs: Annotated[int, "finished runs"]
+    failed: Annotated[int, "those that diverged"]
+    finished: Annotated[str, "when the last was finished, UTC"]
+
+    @property
+    def keys(self) -> list[str]:
+        """The activation first; without the scheme of initial weights that follows from it."""
+        others = [key for key in super().keys if key not in ("activation", "init")]
+        return ["activation", *others]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadRow(Row):
+    """ledger check: a row of the file that cannot be read."""
+
+    row: Annotated[str, "its name"]
+    why: Annotated[str, "why it cannot be read"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCountRow(Row):
+    """ledger show KEY: counts of one layer."""
+
+    layer: Annotated[str, "the layer"]
+    units: Annotated[int, "its hidden units"]
+    dead: Annotated[int, DEFINITIONS["dead"]]
+    inactive: Annotated[int, DEFINITIONS["inactive"]]
+    rare: Annotated[int, DEFINITIONS["rare"]]
+    dormant: Annotated[int, DEFINITIONS["dormant"]]
+    saturated: Annotated[int, DEFINITIONS["saturated"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRow(SetupRow):
+    """--dry-run: what is to be trained of one set-up and activation."""
+
+    weights: Annotated[str, "fresh, or carried from fold to fold"]
+    runs: Annotated[int, "runs in all"]
+    finished: Annotated[int, "those in the ledger"]
+    stacks: Annotated[int, "passes that are left"]
+    stack: Annotated[int, "runs in one pass"]
+    threads: Annotated[int, "CPU threads"]
+    seconds_left: Annotated[Number, "estimated seconds"]
+
+
+# --- cost, show -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostRow(Row):
+    """cost: one activation at one size; `_low` and `_high` are quartiles over rounds."""
+
+    activation: Annotated[str, "the activation"]
+    elements: Annotated[int, "outputs"]
+    forward_ns: Annotated[float, "nanoseconds per element of evaluation, median"]
+    forward_ns_low: Annotated[float, "its lower quartile"]
+    forward_ns_high: Annotated[float, "its upper quartile"]
+    forward_backward_ns: Annotated[float, "nanoseconds per element of training, median"]
+    forward_backward_ns_low: Annotated[float, "its lower quartile"]
+    forward_backward_ns_high: Annotated[float, "its upper quartile"]
+    saved_bytes: Annotated[float, "bytes per element kept for the backward pass"]
+    relative: Annotated[float, "forward and backward beside the reference's, median"]
+    relative_low: Annotated[float, "its lower quartile"]
+    relative_high: Annotated[float, "its upper quartile"]
+    forward_relative: Annotated[float, "forward beside the reference's, median"]
+    forward_relative_low: Annotated[float, "its lower quartile"]
+    forward_relative_high: Annotated[float, "its upper quartile"]
+    reference: Annotated[str, "the activation that others are compared with"]
+    copy_ns: Annotated[float, "nanoseconds per element of Tensor.clone"]
+    share_of_copy: Annotated[float, "forward beside Tensor.clone"]
+    device: Annotated[str, "torch device"]
+    threads: Annotated[int, "CPU threads"]
+    dtype: Annotated[str, "float type"]
+    torch: Annotated[str, "version of torch"]
+    rounds: Annotated[int, "interleaved rounds"]
+    quick: Annotated[bool, "whether this is a smoke run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationProfileRow(Row):
+    """show activation: facts, figures and curve; what is not finite is null."""
+
+    name: Annotated[str, "the activation"]
+    family: Annotated[str, "its family"]
+    formula: Annotated[str, "its formula"]
+    remarks: Annotated[str, "what else is to be known"]
+    paper: Annotated[str, "where it was published"]
+    year: Annotated[int | None, "when"]
+    parameters: Annotated[Mapping[str, object], "its parameters"]
+    learned: Annotated[Sequence[str], "those that are learned"]
+    kinks: Annotated[Mapping[float, float], "derivative at each kink"]
+    noisy: Annotated[bool, "whether it draws noise in training"]
+    pieces: Annotated[int, "pre-activations that it takes per hidden unit"]
+    outputs: Annotated[int, "outputs that it gives per hidden unit"]
+    init: Annotated[str, "scheme of the initial weights before it"]
+    init_std: Annotated[str, "their standard deviation"]
+    mean: Annotated[float, "mean of f(z), z standard normal"]
+    second_moment: Annotated[float, "mean of f(z)², z standard normal"]
+    gain: Annotated[Number, "1/√(mean of f(z)²), which keeps the second moment of its layer at 1"]
+    growth: Annotated[Number, "growth of a small deviation from that in a layer"]
+    steady: Annotated[bool, "whether deviations stay small through several layers"]
+    low: Annotated[Number, "least value; null: no bound"]
+    high: Annotated[Number, "largest value; null: no bound"]
+    can_die: Annotated[bool, "whether its derivative is 0 somewhere"]
+    flat: Annotated[Sequence[Interval], "where its derivative is exactly 0"]
+    faint: Annotated[Sequence[Interval], "where it is almost 0"]
+    x: Annotated[Sequence[float], "points of its curve"]
+    value: Annotated[Sequence[Number], "values there, in evaluation mode"]
+    slope: Annotated[Sequence[Number], "derivatives there"]
