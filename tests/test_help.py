@@ -27,8 +27,8 @@ def test_every_page_is_a_topic_with_a_line(capsys: pytest.CaptureFixture[str]) -
     assert main(["help"]) == 0
     out = capsys.readouterr().out
     for row in pages.topics().tables[0].rows:
-        assert row["topic"] in out
-        assert row["description"] in out
+        assert row.get("topic") in out
+        assert row.get("description") in out
 
 
 @pytest.mark.parametrize("topic", pages.READING_ORDER)
