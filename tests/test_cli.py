@@ -119,7 +119,7 @@ def test_compare_says_what_it_can_show_before_it_trains(
     monkeypatch.setattr("relubench.training.engine.fit", refuse)
     assert main(["compare", *TINY, "-a", "relu,gelu", "--seeds", "5"]) == 2
     err = capsys.readouterr().err
-    assert err.index("5 drawn hold-outs: no mean difference under") < err.index("not today")
+    assert err.index("5 random splits: only a mean difference above") < err.index("not today")
 
 
 def test_a_growing_comparison_trains_each_seed_once_and_stops(

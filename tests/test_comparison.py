@@ -346,8 +346,13 @@ def test_one_dataset_has_no_ranks() -> None:
     [
         (2, 5, FIXED, "5 paired seeds: no two-sided p below 0.0625"),
         (4, 10, FIXED, "below 0.00195, after Holm over 3 comparisons none below 0.00586"),
-        (2, 10, ComparisonOptions(), "10 drawn hold-outs: no mean difference under 1.6 spreads"),
-        (2, 1, ComparisonOptions(), "1 drawn hold-out: no test"),
+        (
+            2,
+            10,
+            ComparisonOptions(),
+            "10 random splits: only a mean difference above 1.6 standard deviations",
+        ),
+        (2, 1, ComparisonOptions(), "1 random split: no test"),
         (1, 5, FIXED, "nothing is compared"),
     ],
 )

@@ -126,8 +126,8 @@ def test_the_question_is_answered_with_figures() -> None:
         "At 1 Mi elements, forward and backward, tanh takes 3.00 [3.00, 3.00] times relu's time."
     )
     assert said[1] == (
-        "At 1 Mi elements, relu is cheaper than 1 of 3 other units, dearer than 1: "
-        "identity (0.50); of the rest the quartiles hold 1."
+        "At 1 Mi elements, relu is faster than 1 of 3 other activations and slower than 1: "
+        "identity (0.50); the others' quartiles include its time."
     )
 
 

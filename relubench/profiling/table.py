@@ -118,15 +118,15 @@ def _answers(rows: Sequence[CostRow]) -> list[str]:
     ]
     largest = max(row.elements for row in rows)
     others = [row for row in rows if row.elements == largest and row.activation != REFERENCE]
-    dearer = sum(row.relative_low > 1 for row in others)
-    cheaper = [row for row in others if row.relative_high < 1]
+    slower = sum(row.relative_low > 1 for row in others)
+    faster = [row for row in others if row.relative_high < 1]
     if others:
-        names = ", ".join(f"{row.activation} ({row.relative:.2f})" for row in cheaper)
+        names = ", ".join(f"{row.activation} ({row.relative:.2f})" for row in faster)
         sentences.append(
-            f"At {count_text(largest)} elements, {REFERENCE} is cheaper than {dearer} of "
-            f"{counted(len(others), 'other unit')}, dearer than {len(cheaper)}"
+            f"At {count_text(largest)} elements, {REFERENCE} is faster than {slower} of "
+            f"{counted(len(others), 'other activation')} and slower than {len(faster)}"
             + (f": {names}" if names else "")
-            + "; of the rest the quartiles hold 1."
+            + "; the others' quartiles include its time."
         )
     return sentences
 

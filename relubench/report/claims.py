@@ -23,7 +23,7 @@ SPEAKS = {
     "drawn hold-outs": f"{NEW_DATA}; P(better) speaks of these rows under other seeds.",
     "folds": f"{NEW_DATA}.",
 }
-NOUNS = {"paired seeds": "paired seed", "drawn hold-outs": "drawn hold-out", "folds": "split"}
+NOUNS = {"paired seeds": "paired seed", "drawn hold-outs": "random split", "folds": "split"}
 
 
 def sentences(
@@ -94,8 +94,11 @@ def _at_best(
         return f"{what}: no test; it has no spread"
     least = stats.smallest_difference(repetitions, ratio, alpha / count)
     folds = stats.smallest_difference(30, 1 / 9, alpha / count)
-    advice = f"; with --folds 10 --repeats 3 {folds:.2g}" if name == "drawn hold-outs" else ""
-    return f"{what}: no mean difference under {least:.2g} spreads can be shown ({over}){advice}"
+    advice = f"; with --folds 10 --repeats 3, {folds:.2g}" if name == "drawn hold-outs" else ""
+    return (
+        f"{what}: only a mean difference above {least:.2g} standard deviations can reach "
+        f"p < {alpha:g} ({over}){advice}"
+    )
 
 
 def _verdicts(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure) -> list[str]:
@@ -119,7 +122,7 @@ def _verdicts(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure
             lines.append(f"{where}equivalent to {reference} (inside {margin}): {', '.join(alike)}.")
         verdicts = {row.verdict for row in members}
         if "undecided" in verdicts and not verdicts & {"better", "worse", "equivalent"}:
-            lines.append(f"{where}undecided: nothing here tells an activation from {reference}.")
+            lines.append(f"{where}undecided: no activation is shown to differ from {reference}.")
     return lines
 
 
