@@ -70,7 +70,8 @@ def show(
 
 def _tell(written: Iterable[Path]) -> None:
     for path in written:
-        say(f"written: {path}")
+        if path.is_file():  # and no device, no pipe
+            say(f"written: {path}")
 
 
 def _targets(
