@@ -110,7 +110,7 @@ class Cell:
 
     @property
     def checked_as(self) -> Cell:
-        """The cell that is checked in the place of this one and all that differ in nothing else.
+        """What a check before training finds the same: the cell without what it does not look at.
 
         Its seed, rate, initial weights and number of a fold decide nothing that can be refused
         before training.
@@ -205,8 +205,11 @@ class Plan:
         return list(grouped(self.cells, setup).values())
 
     def shapes(self) -> list[Cell]:
-        """One cell for each kind that is checked before training, in the plan's order."""
-        return list(dict.fromkeys(cell.checked_as for cell in self.cells))
+        """The first cell of each kind that is checked before training, in the plan's order."""
+        first: dict[Cell, Cell] = {}
+        for cell in self.cells:
+            first.setdefault(cell.checked_as, cell)
+        return list(first.values())
 
 
 def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> list[Stack]:

@@ -405,6 +405,15 @@ def test_a_class_that_one_part_lacks_is_said(
     assert says in capsys.readouterr().err
 
 
+def test_the_split_that_is_spoken_of_is_the_one_that_is_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, rows_of(["a"] * 30 + ["b"] * 30 + ["c"]))
+    flags = ["--epochs", "1", "--no-ledger", "-m", "ffnn:hidden=2", "--seed", "7"]
+    assert main(["train", "-d", f"csv:{path}:target=species", *flags]) == 0
+    assert "(seed 7)" in capsys.readouterr().err
+
+
 def patients(folder: Path, count: int, each: int, group: str = "patient") -> Path:
     """Scans that tell the patient, not the class: who is known from training, is recognised."""
     rng = np.random.default_rng(1)

@@ -49,6 +49,8 @@ NAMES = {
     ("help",): "statstics=statistics stats=statistics trian=train getting-start=getting-started",
 }
 LINES = {
+    "list models --no-ledger": "other commands have it",
+    "cost --seeds 3": "other commands have it",
     "train -m ffnn:hidden=64,32": "hidden=64x32",
     "compare -a relu gelu": "-a relu,gelu",
     "compare -a relu, gelu": "-a relu,gelu",

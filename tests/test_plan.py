@@ -91,8 +91,8 @@ def test_cells_are_checked_once_for_all_seeds_folds_and_rates() -> None:
         )
     ]
     shapes = Plan(cells=tuple(cells)).shapes()
-    assert [(cell.activation, cell.split) for cell in shapes] == [
-        (activation, split)
+    assert [(cell.activation, cell.split, cell.seed, cell.recipe.lr) for cell in shapes] == [
+        (activation, split, 2, 0.1)  # the first of each kind, as it is trained
         for activation in ("gelu", "relu")
-        for split in (Split(), Split(folds=3, fold=0))
+        for split in (Split(), Split(folds=3, fold=2))
     ]

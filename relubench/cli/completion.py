@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from relubench import commands, config
+from relubench.config.options import NAMED_KINDS
 from relubench.errors import RelubenchError
-
-KINDS = {"reference": "activation", "augment": "augmentation", "perturb": "perturbation"}
 
 
 def completed(key: str) -> Callable[[str], list[str]]:
@@ -27,4 +26,4 @@ def _names(key: str) -> Iterable[str]:
             return config.read(None, commands.CATALOGS).tables
         except RelubenchError:
             return ()
-    return commands.CATALOGS.get(KINDS.get(key, key), ())
+    return commands.CATALOGS.get(NAMED_KINDS.get(key, key), ())

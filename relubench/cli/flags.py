@@ -37,16 +37,13 @@ def _parameters_of(option: Option) -> list[inspect.Parameter]:
     A switch has two, of which help shows the one that changes the default.
     """
     if option.switch:
-        shown, hidden = option.flag, f"--no-{option.flag[2:]}"
-        if option.default:
-            shown, hidden = hidden, shown
-        return [
-            _keyword(f"{'no_' * (name != option.flag)}{option.key}", bool, made)
-            for name, made in (
-                (shown, flag(option.panel, option.help, "", shown)),
-                (hidden, typer.Option(hidden, hidden=True)),
-            )
-        ]
+        on, off = option.flag, f"--no-{option.flag[2:]}"
+        shown, hidden = (off, on) if option.default else (on, off)
+        made = {
+            shown: flag(option.panel, option.help, "", shown),
+            hidden: typer.Option(hidden, hidden=True),
+        }
+        return [_keyword(option.key, bool, made[on]), _keyword(f"no_{option.key}", bool, made[off])]
     complete = option.key if option.metavar.startswith("NAME") else ""
     names = sorted([option.flag, *option.names], key=lambda name: name.startswith("--"))
     made = flag(option.panel, _help(option), option.metavar, *names, complete=complete)
@@ -64,7 +61,11 @@ def _keyword(name: str, kind: Any, made: Any) -> inspect.Parameter:
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:
     """The options that a command line gives, by key."""
-    values = {key: value for key, value in flags.items() if value not in (None, [], False)}
+    values = {
+        key: value
+        for key, value in flags.items()
+        if value is not None and value is not False and value != []
+    }
     for option in declared():
         if option.switch and values.pop(f"no_{option.key}", False):
             if option.key in values:

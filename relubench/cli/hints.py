@@ -11,6 +11,7 @@ from relubench.errors import suggestion
 NO_OPTION = re.compile(r"No such option:? '?(--?[^\s']+)")
 NO_COMMAND = re.compile(r"No such command '(.*?)'")
 COMMANDS = ("train", "cv", "compare", "deadcount", "list", "cost", "show", "ledger", "help")
+LEDGER_COMMANDS = ("show", "export", "check", "rm", "merge")
 MORE = (  # flags of single commands
     *("save", "explain", "baseline", "save-baseline", "junit", "curve", "confusion", "help"),
     *("search", "sizes", "rounds", "strict", "require-baseline", "version"),
@@ -77,7 +78,10 @@ def _option(name: str) -> str:
     names = [option.key for option in declared()]
     names += [*RunFlags.__annotations__, *OutputFlags.__annotations__, *MORE]
     known = [f"--{each.replace('_', '-')}" for each in names]
-    return suggestion(name.replace("_", "-"), known).replace("'", "")
+    meant = name.replace("_", "-")
+    if meant in known and meant == name:
+        return "other commands have it, and this one has not (--help names all)"
+    return suggestion(meant, known).replace("'", "")
 
 
 def _command(name: str, arguments: list[str]) -> str:
@@ -86,5 +90,5 @@ def _command(name: str, arguments: list[str]) -> str:
         return f"did you mean 'relubench {f'{rest} --help' if rest else '--help'}'?"
     if meant := INSTEAD.get(name.lower()):
         return f"did you mean {meant!r}?"
-    known = ("show", "export", "merge") if arguments[:1] == ["ledger"] else COMMANDS
+    known = LEDGER_COMMANDS if arguments[:1] == ["ledger"] else COMMANDS
     return suggestion(name, known) or f"known: {', '.join(known)}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from relubench import config, execution, profiling, report, user_code
+from relubench import config, execution, profiling, report, training, user_code
 from relubench.activations import ACTIVATIONS
 from relubench.activations.activation import FAMILIES
 from relubench.commands.request import CATALOGS, Outcome
@@ -165,13 +165,13 @@ def cost(
         device=execution.machines.device(settings.device, console),
         threads=settings.threads or 1,
     )
-    execution.machines.use_threads(machine.threads)
 
     def announce(seconds: float) -> None:
         what = f"{counted(len(choices), 'activation')}, {counted(rounds, 'round')}"
         console.note(f"{what}: about {seconds:.0f} s")
 
-    timings = profiling.timing.measure(choices, counts, rounds, machine.device, announce)
+    with training.compute.compute_settings(machine):
+        timings = profiling.timing.measure(choices, counts, rounds, machine.device, announce)
     return Outcome(
         [profiling.table.table(timings, machine, execution.machines.torch_version(), quick)]
     )

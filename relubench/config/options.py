@@ -82,6 +82,8 @@ class Option:
         return self.kind == "bool"
 
 
+# What a key names, where that has another name than the key.
+NAMED_KINDS = {"reference": "activation", "augment": "augmentation", "perturb": "perturbation"}
 LISTS = {"Names", "Rates", "Decays", "Epochs", "BatchSizes", "Margins"}
 
 

@@ -16,7 +16,7 @@ from pydantic import (
 
 from relubench.catalog import Catalog, Catalogs, Entry
 from relubench.config import kinds
-from relubench.config.options import Options, declared
+from relubench.config.options import NAMED_KINDS, Options, declared
 from relubench.config.published import Published, _published
 from relubench.errors import BadValue, UnknownName
 from relubench.metrics import measures
@@ -106,10 +106,7 @@ class Settings(_Fields):
         return self.seeds or (1 if self.folds else SEEDS.get(command, 1))
 
 
-KINDS = {"reference": "activation", "augment": "augmentation", "perturb": "perturbation"}
-
-
 def _catalog(info: ValidationInfo) -> Catalog[Entry]:
-    name = KINDS.get(str(info.field_name), str(info.field_name))
+    name = NAMED_KINDS.get(str(info.field_name), str(info.field_name))
     catalogs: Catalogs = info.context or {}
     return catalogs[name]

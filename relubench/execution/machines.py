@@ -51,11 +51,6 @@ def threads() -> int:
     return torch.get_num_threads()
 
 
-def use_threads(count: int) -> None:
-    """Let torch compute on this many CPU threads, from now on."""
-    torch.set_num_threads(count)
-
-
 def torch_version() -> str:
     """The torch that trains here."""
     return str(torch.__version__)
