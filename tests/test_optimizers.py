@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from relubench.training.optimizers import OPTIMIZERS
-from relubench.training.uncompiled import uncompiled
+from relubench.training.uncompiled import backward, uncompiled
 
 TORCHS = {
     "adam": (torch.optim.Adam, {"fused": True}),
@@ -79,6 +79,15 @@ def test_a_state_that_is_loaded_goes_on_as_it_would_have(name: str) -> None:
         assert torch.equal(one, two)
 
 
+def test_the_backward_pass_is_torchs_bit_for_bit() -> None:
+    ours, theirs, x = network(), network(), torch.randn(4, 5)
+    gradient = torch.randn(4, 3)
+    backward(ours(x), gradient)
+    theirs(x).backward(gradient)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+
+
 def test_an_optimizer_without_marks_is_used_as_it_is() -> None:
     class Plain(torch.optim.Optimizer):
         def step(self, closure: Any = None) -> None:
@@ -91,9 +100,10 @@ def test_a_step_imports_no_compiler() -> None:
     code = (
         "import sys, torch\n"
         "from relubench.training.optimizers import OPTIMIZERS\n"
+        "from relubench.training.uncompiled import backward\n"
         "for name in OPTIMIZERS:\n"
         "    layer = torch.nn.Linear(1, 1)\n"
-        "    layer(torch.ones(1, 1)).sum().backward()\n"
+        "    backward(layer(torch.ones(1, 1)), torch.ones(1, 1))\n"
         "    optimizer = OPTIMIZERS.choose(name)(layer.parameters(), 0.1, 0.0)\n"
         "    optimizer.step()\n"
         "    optimizer.load_state_dict(optimizer.state_dict())\n"

@@ -77,7 +77,8 @@ def with_weights(network: nn.Module, cell: Cell, machine: Machine) -> nn.Module:
 def _with_memory(network: nn.Module, cell: Cell) -> nn.Module:
     try:
         # As `to_empty` does, whose way to the strides of a tensor without memory imports sympy.
-        return network._apply(lambda x: torch.empty(x.shape, dtype=x.dtype, device="cpu"))
+        network._apply(lambda x: torch.empty(x.shape, dtype=x.dtype, device="cpu"))
     except RuntimeError as error:
         count = layers.parameter_count(network)
         raise BadValue(f"--model {cell.model}: no memory for {count} parameters") from error
+    return network
