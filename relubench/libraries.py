@@ -1,13 +1,41 @@
-"""torchvision, or a line that says why it is not to be had."""
+"""What is known of torch without its import; torchvision, or why it is not to be had."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
 import importlib.util
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from relubench.errors import DataError
+
+
+@dataclass(frozen=True)
+class TorchBuild:
+    """The torch that is installed: its version, and the kinds of accelerator it was built for."""
+
+    version: str
+    cuda: bool
+    xpu: bool
+
+
+@lru_cache
+def torch_build() -> TorchBuild:
+    """Read from torch's version file: its import takes seconds, and a ledger needs none."""
+    facts = {"__version__": "", "cuda": "None", "hip": "None", "xpu": "None"}
+    library = importlib.util.find_spec("torch")
+    if library is None or library.origin is None:
+        raise DataError("this needs torch: pip install torch")
+    text = Path(library.origin).with_name("version.py").read_text(encoding="utf-8")
+    for name, value in re.findall(r"^(\w+)(?:: [^=]+)? = (.+)$", text, re.MULTILINE):
+        facts[name] = value.strip("'\"")
+    version = facts["__version__"] or importlib.metadata.version("torch")
+    cuda = (facts["cuda"], facts["hip"]) != ("None", "None")
+    return TorchBuild(version, cuda, facts["xpu"] != "None")
 
 
 def torchvision(module: str) -> Any:

@@ -169,6 +169,15 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class Arrangement:
+    """Cells in a pass, CPU threads of each pass, passes side by side."""
+
+    width: int
+    threads: int
+    n_parallel: int = 1
+
+
+@dataclass(frozen=True)
 class Margin:
     """The margin within which two means are as good: a fraction, or in the metric's unit.
 

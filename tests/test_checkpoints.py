@@ -25,6 +25,8 @@ from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 from relubench.training import engine, examples, states
 from relubench.training.checkpoints import Checkpoint, CheckpointStore
+from relubench.libraries import TorchBuild
+from relubench.training.context import context
 from relubench.training.optimizers import OPTIMIZERS
 
 CELL = Cell(
@@ -123,7 +125,7 @@ def forgotten() -> None:
     """Files are read again, as by a new command."""
     for cached in (datasets.load, examples._tensors):
         cached.cache_clear()
-    datasets.DIGESTS.clear()
+    datasets.FIRST.clear()
 
 
 UNIT = "import torch\n\n\ndef unit(x):\n    return torch.relu(x) * {}\n"
@@ -175,9 +177,10 @@ def test_a_state_is_gone_on_with_in_its_own_context_only(
     elif change == "threads":
         machine = dataclasses.replace(machine, threads=2)
     elif change == "engine":
-        monkeypatch.setattr(engine, "ENGINE", -1)
+        monkeypatch.setattr("relubench.training.context.ENGINE", -1)
     elif change == "torch":
-        monkeypatch.setattr(torch, "__version__", "0.0")
+        other = TorchBuild("0.0", cuda=False, xpu=False)
+        monkeypatch.setattr(libraries, "torch_build", lambda: other)
     undisturbed = engine.fit(stack, machine)
     saved: list[Kept] = []
     save = Checkpoint.save
@@ -198,9 +201,9 @@ def test_what_is_kept_under_another_context_is_not_forgotten(
     kept = interrupted(stack, other, unfinished)
     engine.fit(stack, machine, checkpoints=unfinished)
     assert len(list(kept.parent.iterdir())) == 2
-    unfinished.discard(stack, str(engine.context(CELL, machine)))
+    unfinished.discard(stack, str(context(CELL, machine)))
     assert list(kept.parent.iterdir()) == [kept]
-    unfinished.discard(stack, str(engine.context(CELL, other)))
+    unfinished.discard(stack, str(context(CELL, other)))
     assert list(unfinished.folder.iterdir()) == []
 
 

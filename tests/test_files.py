@@ -187,7 +187,7 @@ NO_MEMORY = [
     [
         (datasets, "load", 2),
         (checks, "check_cell", 2),
-        (tuning, "_measure", 2),
+        (tuning.step_timing, "measure", 2),
         (engine, "build", 1),
         (engine, "tensors", 1),
     ],

@@ -260,7 +260,7 @@ def test_the_ledger_does_not_answer_for_a_changed_file(
     for frame in (FRAME, FRAME, FRAME.assign(age=FRAME.age + 1)):
         saved(tmp_path, frame)
         datasets.load.cache_clear()  # as a new process begins
-        datasets.DIGESTS.clear()
+        datasets.FIRST.clear()
         assert main(arguments) == 0
         said.append("1 of 1 run taken" in capsys.readouterr().err)
     assert said == [False, True, False]

@@ -40,7 +40,9 @@ def pretend(monkeypatch: pytest.MonkeyPatch, seconds: dict[tuple[int, ...], floa
         measured.append(how)
         return seconds.get(how, 1.0)
 
-    monkeypatch.setattr(tuning, "_measure", measure)
+    monkeypatch.setattr(tuning.step_timing, "measure", measure)
+    monkeypatch.setattr(tuning.step_timing, "step_seconds", lambda *arguments: 1.0)
+    monkeypatch.setattr(tuning, "SHARE", 1e9)  # what it may cost, is looked at below
     return measured
 
 
@@ -107,6 +109,56 @@ def test_another_architecture_is_measured_anew(
     assert len(measured) == 2 * count
 
 
+@pytest.mark.parametrize(
+    ("epochs", "step", "measured"),
+    [
+        (30, 1e-4, False),  # 20 cells of 60 steps: 0.12 s, of which 2 % are no measurement
+        (30, 0.01, False),  # 12 s: 0.24 s, and eight cells of 32 steps take 2.6 s
+        (100_000, 1e-4, True),  # 400 s
+    ],
+)
+def test_measuring_takes_a_small_share_of_the_training(
+    epochs: int, step: float, measured: bool, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, {(8, 1): 0.1})
+    monkeypatch.setattr(tuning, "SHARE", 0.02)
+    monkeypatch.setattr(tuning.step_timing, "step_seconds", lambda *arguments: step)
+    cells = [dataclasses.replace(cell, recipe=Recipe(epochs=epochs)) for cell in CELLS]
+    found = tune(cells, machine, [1], None)
+    assert found == (Tuning(8, 1, 0.1) if measured else Tuning(20, 1))
+    assert ("by rule" in str(found)) == (not measured)
+
+
+def test_nothing_is_measured_where_nothing_may(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, fresh_cache: Path
+) -> None:
+    measured = pretend(monkeypatch, {})
+    assert tune(CELLS, machine, [1, 2], None, most=0) == Tuning(20, 2)
+    assert measured == []
+    assert not fresh_cache.exists()
+
+
+def test_convolutions_share_no_pass_by_rule(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, {})
+    cells = [dataclasses.replace(cell, dataset="digits:images=true", model="cnn") for cell in CELLS]
+    assert tune(cells, machine, [1], None, most=0).stack == 1
+
+
+def test_threads_that_a_rule_has_chosen_stay(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or what a short training keeps in the ledger would not be found by a longer one."""
+    pretend(monkeypatch, {(1, 1): 0.1})
+    monkeypatch.setattr(tuning, "SHARE", 0.0)
+    assert tuning.known_threads(CELLS, machine, [1, 2]) is None
+    assert tune(CELLS, machine, [1, 2], None).threads == 2
+    monkeypatch.setattr(tuning, "SHARE", 1e9)
+    assert tune(CELLS, machine, [1, 2], None).threads == 2
+    assert tuning.known_threads(CELLS, machine, [1, 2]) == 2
+
+
 WRONG = ["-1.0", "0.0", "NaN", "Infinity", "-Infinity", "1e999", "null", '"1"', "[]", "{}", "true"]
 WRONG += ["9" * 5000]
 DAMAGE: dict[str, Callable[[Path], Any]] = {
@@ -168,7 +220,9 @@ def test_a_stack_without_memory_is_not_chosen(
             raise MemoryError
         return 1.0 / arrangement.width
 
-    monkeypatch.setattr(tuning, "_measure", measure)
+    monkeypatch.setattr(tuning, "SHARE", 1e9)
+    monkeypatch.setattr(tuning.step_timing, "step_seconds", lambda *arguments: 1.0)
+    monkeypatch.setattr(tuning.step_timing, "measure", measure)
     least = 20
     assert tune(CELLS, machine, [1], None).stack == 8
     least = 1
@@ -177,7 +231,10 @@ def test_a_stack_without_memory_is_not_chosen(
         tune(other, machine, [1], None)
 
 
-def test_a_measurement_is_a_positive_time(machine: Machine) -> None:
+def test_a_measurement_is_a_positive_time(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "SHARE", 1e9)
     found = tune(CELLS, machine, [1], None)
     assert found.seconds is not None
     assert 0 < found.seconds < 1

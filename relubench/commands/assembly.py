@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relubench import config, execution, models
 from relubench.activations import ACTIVATIONS
+from relubench.catalog import Choice, Entry
 from relubench.commands.request import CATALOGS, Request
 from relubench.errors import BadValue
 from relubench.execution import executors
 from relubench.execution.progress import Console
+from relubench.execution.tuning import Tuning
 from relubench.models import MODELS
 from relubench.models.initialisation import INITS, scheme
-from relubench.plan import Cell, Machine, Plan
+from relubench.plan import Cell, Machine, Plan, Stack
 
 if TYPE_CHECKING:
     from relubench.config import Settings
-    from relubench.execution.tuning import Tuning
+
+HURRIED = 2.0  # seconds that measuring for a quick run may take
 
 
 def read(request: Request, console: Console) -> Settings:
@@ -39,34 +45,71 @@ def prepare(request: Request, console: Console) -> execution.work.Work:
 
 
 def assemble(
-    settings: Settings, request: Request, console: Console, plan: Plan | None = None
+    settings: Settings,
+    request: Request,
+    console: Console,
+    plan: Plan | None = None,
+    retrain: bool = False,
 ) -> execution.work.Work:
-    """The work that these settings ask for; `plan` takes the place of theirs."""
+    """The work that these settings ask for; `plan` takes the place of theirs.
+
+    retrain  everything is to be trained, whatever the ledger has
+    Where the ledger has all of it, nothing is checked or measured, and torch is not imported.
+    """
     plan = plan or config.plan(settings, request.command, request.quick, MODELS)
     executor = executors.choose(
         settings.executor, settings.jobs, settings.scheduler, settings.scheduler_file
     )
-    jobs = executor.parameters.get("jobs", 1)
     machine = Machine(
         data_dir=str((request.data_dir or execution.machines.data_dir()).absolute()),
         device=execution.machines.device(settings.device, console),
-        threads=settings.threads or max(1, execution.machines.threads() // jobs),
+        threads=settings.threads or _share(execution.machines.remembered_threads(), executor),
         dtype=settings.precision,
     )
     execution.machines.check_precision(machine)
-    check(plan, machine, console, settings.strict_swap)
-    tell_of_starts(plan, console)
-    width = None if settings.stack == "auto" else int(settings.stack)
-    ledger = _begun(request.ledger, console) if request.ledger else None
-    return execution.work.Work(
+    work = execution.work.Work(
         plan=plan,
         machine=machine,
-        tuned=tune(plan, machine, settings.threads, width, console),
-        ledger=ledger,
-        rerun=request.rerun,
+        tuned=(),
+        ledger=_begun(request.ledger, console) if request.ledger else None,
+        rerun=request.rerun or retrain,
         executor=executor,
         checkpoint=settings.checkpoint,
     )
+    if machine.threads and (finished := _answered(work, settings.threads)):
+        return finished
+    if not settings.threads:
+        machine = replace(machine, threads=_share(execution.machines.threads(), executor))
+    check(plan, machine, console, settings.strict_swap)
+    tell_of_starts(plan, console)
+    width = None if settings.stack == "auto" else int(settings.stack)
+    tuned = tune(plan, machine, settings.threads, width, console, _most(request))
+    return replace(work, machine=machine, tuned=tuned)
+
+
+def _share(threads: int | None, executor: Choice[Entry]) -> int:
+    """Each worker's part of the CPU threads; 0 where it is not known how many there are."""
+    jobs = executor.parameters.get("jobs", 1)
+    return max(1, threads // jobs) if threads else 0
+
+
+def _answered(work: execution.work.Work, pinned: int | None) -> execution.work.Work | None:
+    """The work where its ledger has the results of the whole plan; else None."""
+    if work.ledger is None or work.rerun:
+        return None
+    tuned = []
+    for cells in work.plan.setups():
+        counts = _counts(work.machine, pinned)
+        threads = execution.tuning.known_threads(cells, work.machine, counts)
+        if threads is None or len(work.finished(Stack(tuple(cells), threads))) < len(cells):
+            return None
+        tuned.append((cells, Tuning(len(cells), threads)))
+    return replace(work, tuned=tuned)
+
+
+def _most(request: Request) -> float:
+    """Seconds that measuring may take at most."""
+    return HURRIED if request.quick else math.inf
 
 
 def _begun(path: Path, console: Console) -> execution.ledger.Ledger:
@@ -79,21 +122,35 @@ def _begun(path: Path, console: Console) -> execution.ledger.Ledger:
 
 
 def tune(
-    plan: Plan, machine: Machine, pinned: int | None, width: int | None, console: Console
+    plan: Plan,
+    machine: Machine,
+    pinned: int | None,
+    width: int | None,
+    console: Console,
+    most: float = math.inf,
 ) -> list[tuple[list[Cell], Tuning]]:
-    """How to train each set-up; what `--threads` or `--stack` do not fix is measured."""
-    counts = [pinned] if pinned else sorted({1, machine.threads})
-    if machine.device != "cpu":
-        counts = counts[-1:]
+    """How to train each set-up; what `--threads` or `--stack` do not fix is measured.
+
+    most  seconds that measuring may take in all
+    """
+    counts = _counts(machine, pinned)
     measured: dict[object, Tuning] = {}
     tuned = []
     for cells in plan.setups():
         cell = cells[0]
         if cell.timing_key not in measured:
-            measured[cell.timing_key] = execution.tuning.tune(cells, machine, counts, width)
+            start = time.perf_counter()
+            measured[cell.timing_key] = execution.tuning.tune(cells, machine, counts, width, most)
+            most = max(0.0, most - (time.perf_counter() - start))
             console.detail(f"{cell.dataset}, {cell.model}: {measured[cell.timing_key]}")
         tuned.append((cells, measured[cell.timing_key]))
     return tuned
+
+
+def _counts(machine: Machine, pinned: int | None) -> list[int]:
+    """The numbers of CPU threads that a set-up may be trained on."""
+    counts = [pinned] if pinned else sorted({1, machine.threads})
+    return counts if machine.device == "cpu" else counts[-1:]
 
 
 def open_ledger(

@@ -33,9 +33,8 @@ def compare(request: Request, console: Console, explain: bool, asked: BaselineOp
     settings = read(request, console)
     baselines.workflow.check(asked, settings, request.quick)
     base = baselines.workflow.load(asked, console)
-    work = assemble(settings, request, console)
-    if base:  # what was finished before says nothing of the code that is under test now
-        work = replace(work, rerun=True)
+    # What was finished before says nothing of the code that a baseline is to test now.
+    work = assemble(settings, request, console, retrain=base is not None)
     options = _comparison_options(settings, work, explain)
     request.check(
         work.plan, lambda results: baselines.workflow.preview(asked, results, work.plan, options)
@@ -68,7 +67,7 @@ def compare(request: Request, console: Console, explain: bool, asked: BaselineOp
 def _comparison_options(settings: Settings, work: Work, explain: bool) -> ComparisonOptions:
     """What the comparison is asked."""
     names = {cell.dataset for cell in work.plan.cells}
-    published = {name for name in names if datasets.load(name, work.machine.data_dir).n_test}
+    published = {name for name in names if datasets.facts(name, work.machine.data_dir).n_test}
     return report.ComparisonOptions(
         measure=settings.measure,
         margin=settings.margin.get(settings.measure.name),

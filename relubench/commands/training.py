@@ -35,7 +35,7 @@ def train(
 
     save, called  where the weights are written, and what the user calls it
     """
-    work = prepare(request, console)
+    work = assemble(read(request, console), request, console, retrain=save is not None)
     if save and len(work.plan.cells) > 1:
         count = len(work.plan.cells)
         raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")
@@ -51,7 +51,7 @@ def train(
     tables: list[AnyTable] = [report.runs(results, work.plan)]
     for result in results:
         if confusion and result.confusion:
-            names = datasets.load(result.cell.dataset, work.machine.data_dir).classes
+            names = datasets.facts(result.cell.dataset, work.machine.data_dir).classes
             tables.append(report.confusion(result, names))
         if curve:
             tables.append(report.curve(result))
@@ -110,7 +110,7 @@ def dry_run(request: Request, console: Console) -> Outcome:
         finished = work.finished(Stack(tuple(cells), tuned.threads))
         left = len(cells) - len(finished)
         steps = execution.tuning.steps(
-            cells[0], datasets.load(cells[0].dataset, work.machine.data_dir)
+            cells[0], datasets.facts(cells[0].dataset, work.machine.data_dir)
         )
         rows.append(
             PlanRow(

@@ -7,15 +7,16 @@ pinned is checked on every load.
 from functools import lru_cache
 from pathlib import Path
 
-from relubench.datasets import shipped, synthetic, tables, text, user_files, vision
+from relubench.datasets import remembered, shipped, synthetic, tables, text, user_files, vision
 from relubench.datasets.dataset import DATASETS, Dataset, Source, digest
+from relubench.datasets.remembered import Facts
 from relubench.errors import DataError
 
-__all__ = ["DATASETS", "Dataset", "Source", "digest", "fingerprint", "load"]
-__all__ += ["shipped", "synthetic", "tables", "text", "user_files", "vision"]
+__all__ = ["DATASETS", "Dataset", "Facts", "Source", "digest", "facts", "load"]
+__all__ += ["remembered", "shipped", "synthetic", "tables", "text", "user_files", "vision"]
 
 
-DIGESTS: dict[tuple[str, str], str] = {}  # of what was loaded first
+FIRST: dict[tuple[str, str], Facts] = {}  # of what this process has met first
 
 
 @lru_cache(maxsize=4)
@@ -25,13 +26,21 @@ def load(name: str, folder: str) -> Dataset:
     It may be loaded anew, and must then be what it was.
     """
     dataset: Dataset = DATASETS.choose(name)(Path(folder))
-    if DIGESTS.setdefault((name, folder), dataset.digest) != dataset.digest:
+    remembered.keep(name, folder, dataset)
+    if FIRST.setdefault((name, folder), Facts.of(dataset)).digest != dataset.digest:
         raise DataError(f"{name} has changed since this command began: run it again")
     return dataset
 
 
-def fingerprint(name: str, folder: str) -> str:
-    """The digest of what `load` loads: other examples, another digest."""
-    if (name, folder) not in DIGESTS:
-        load(name, folder)
-    return DIGESTS[name, folder]
+def facts(name: str, folder: str) -> Facts:
+    """What is known of the dataset that `load` loads; where its files are unchanged, without that.
+
+    Raises DataError where it must be loaded and cannot be had.
+    """
+    if (name, folder) not in FIRST:
+        kept = remembered.kept(name, folder)
+        if kept is None:
+            load(name, folder)
+        else:
+            FIRST[name, folder] = kept
+    return FIRST[name, folder]

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relubench.catalog import Catalog, Deferred, Entry
@@ -43,6 +44,7 @@ class Dataset:
     width    features after `encode`
     groups   (examples,) whose example it is, where a split must not part the examples of one
     notes    what a user should know of how it was read, a line each
+    files    what it was read from, where that may change: files, and folders that were searched
     """
 
     x: NDArray[Any]
@@ -53,6 +55,7 @@ class Dataset:
     width: int = 0
     groups: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,7 +154,7 @@ def _file(kind: str, file: str, asked: Asked, read: Callable[[Path], Read]) -> D
         raise DataError(f"{label}: cannot be read as {kind}: {reason.splitlines()[0]}") from error
     names = list(map(str, found.frame.columns))
     found.frame.columns = pd.RangeIndex(len(names))  # a column is its number: names may be strange
-    return _columns(label, found, names, asked)
+    return replace(_columns(label, found, names, asked), files=(path,))
 
 
 def _columns(label: str, found: Read, names: list[str], asked: Asked) -> Dataset:

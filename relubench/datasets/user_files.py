@@ -68,7 +68,7 @@ def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") 
         notes.append("y is one-hot: its columns are the classes")
     if left_out := [name for name in names if name in ("x_val", "val_images")]:
         notes.append(f"{left_out[0]}, a validation part, is left out")
-    return Dataset(whole, y, classes, n_test, notes=tuple(notes))
+    return Dataset(whole, y, classes, n_test, notes=tuple(notes), files=(path,))
 
 
 def _arrays(path: Path) -> tuple[list[NDArray[Any]], list[str]]:
@@ -170,7 +170,9 @@ def folder(
         notes.append(f"{seen_through} images have transparency, shown on white (alpha=keep)")
     if empty := _without_images(root, set(names)):
         notes.append(f"no class, since without images: {', '.join(empty[:5])}")
-    return Dataset(np.ascontiguousarray(x), y, classes, notes=tuple(notes))
+    searched = (Path(place) for place, _, _ in _walk(root))
+    read = (*searched, *paths)
+    return Dataset(np.ascontiguousarray(x), y, classes, notes=tuple(notes), files=read)
 
 
 def _image_paths(root: Path) -> list[Path]:

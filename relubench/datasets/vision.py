@@ -122,7 +122,8 @@ def emnist(folder: Path, *, split: str = "balanced") -> Dataset:
     lying = _idx("emnist", "EMNIST", folder, names, [{"split": split}])
     classes = tuple(family.classes_split_dict[split])
     first = classes.index("a") if split == "letters" else 0  # the letters are numbered from 1
-    return Dataset(lying.x.swapaxes(2, 3), lying.y - first, classes[first:], lying.n_test)
+    x, y = lying.x.swapaxes(2, 3), lying.y - first
+    return Dataset(x, y, classes[first:], lying.n_test, files=lying.files)
 
 
 @DATASETS.add(
@@ -161,7 +162,7 @@ def svhn(folder: Path) -> Dataset:
     files = {folder / family.split_list[part][1]: family.split_list[part][2] for part in parts}
     train, test = _checked("svhn", family, folder, files, [{"split": part} for part in parts])
     x, y = np.concatenate([train.data, test.data]), np.concatenate([train.labels, test.labels])
-    return Dataset(x, y, tuple("0123456789"), n_test=len(test.labels))
+    return Dataset(x, y, tuple("0123456789"), len(test.labels), files=tuple(files))
 
 
 def _cifar(name: str, kind: str, folder: Path) -> Dataset:
@@ -174,7 +175,8 @@ def _cifar(name: str, kind: str, folder: Path) -> Dataset:
     for part, array in (("images", x), ("labels", y)):
         if DATASETS[name].sha256.get(part, digest(array)) != digest(array):
             raise _corrupted(name, folder / family.base_folder)
-    return Dataset(np.ascontiguousarray(x), y, tuple(train.classes), n_test=len(test.targets))
+    x = np.ascontiguousarray(x)
+    return Dataset(x, y, tuple(train.classes), len(test.targets), files=tuple(files))
 
 
 def _checked(
@@ -210,7 +212,8 @@ def _idx(
     if (len(x_train), len(x_test)) != (len(y_train), len(y_test)):
         raise _corrupted(name, *(raw / file for file in names))
     x = np.concatenate([x_train, x_test])[:, np.newaxis]
-    return Dataset(x, np.concatenate([y_train, y_test]), tuple(family.classes), len(y_test))
+    y, read = np.concatenate([y_train, y_test]), tuple(raw / file for file in names)
+    return Dataset(x, y, tuple(family.classes), len(y_test), files=read)
 
 
 def _read(name: str, path: Path) -> NDArray[Any]:

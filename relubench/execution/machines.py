@@ -1,16 +1,37 @@
-"""The machine that a command trains on: its device, threads and folders."""
+"""The machine that a command trains on: its device, threads and folders.
+
+What a ledger's rows are found by is learned without torch where that can be had for certain.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
-import torch
 
+from relubench import files, libraries
+from relubench.catalog import Deferred
 from relubench.errors import BadValue
 from relubench.execution.progress import Console
 from relubench.plan import Machine
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Deferred("torch")
+
+# Where Linux shows an accelerator's driver: NVIDIA's, AMD's, Intel's, and Windows' below Linux.
+DRIVERS = (
+    *("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia"),
+    *("/dev/kfd", "/dev/dri", "/dev/dxg"),
+)
+LARGEST = 10**5  # bytes of what is remembered of machines
+MOST_THREADS = 1024
 
 
 def device(name: str, console: Console) -> str:
@@ -27,6 +48,8 @@ def device(name: str, console: Console) -> str:
 
 def _devices() -> list[str]:
     """Every device of this machine, accelerators first."""
+    if not _may_have_accelerator():
+        return ["cpu"]
     devices = []
     if torch.cuda.is_available():
         devices += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
@@ -35,6 +58,14 @@ def _devices() -> list[str]:
     if torch.xpu.is_available():
         devices.append("xpu")
     return [*devices, "cpu"]
+
+
+def _may_have_accelerator() -> bool:
+    """False where it is certain, without torch, that there is none."""
+    if not sys.platform.startswith("linux"):
+        return True
+    build = libraries.torch_build()
+    return (build.cuda or build.xpu) and any(map(os.path.exists, DRIVERS))
 
 
 def check_precision(machine: Machine) -> None:
@@ -47,13 +78,54 @@ def check_precision(machine: Machine) -> None:
 
 
 def threads() -> int:
-    """CPU threads that torch would use."""
-    return torch.get_num_threads()
+    """CPU threads that torch would use; remembered for when it is not to be imported."""
+    count = int(torch.get_num_threads())
+    remembered = _remembered()
+    if remembered.get(_circumstances()) != count:
+        path = _memory()
+        with suppress(OSError):  # it is found out again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            known = {**remembered, _circumstances(): count}
+            files.write(path, json.dumps(known, indent=0).encode())
+    return count
+
+
+def remembered_threads() -> int | None:
+    """What `threads` found under the same circumstances, without torch; None: not known."""
+    return _remembered().get(_circumstances())
+
+
+def _circumstances() -> str:
+    """What torch's number of threads follows from."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    names = sorted(name for name in os.environ if name.startswith(("OMP_", "MKL_", "KMP_")))
+    settings = [f"{name}={os.environ[name]}" for name in names]
+    return json.dumps([files.HOST, libraries.torch_build().version, cores, *settings])
+
+
+def _memory() -> Path:
+    return Path(platformdirs.user_cache_dir("relubench")) / "threads.json"
+
+
+def _remembered() -> dict[str, int]:
+    """What has been found out; what cannot be a number of threads is left out."""
+    try:
+        with files.regular(_memory(), LARGEST) as file:
+            kept = json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(kept, dict):
+        return {}
+    return {key: count for key, count in kept.items() if _is_count(count)}
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MOST_THREADS
 
 
 def torch_version() -> str:
     """The torch that trains here."""
-    return str(torch.__version__)
+    return libraries.torch_build().version
 
 
 def data_dir() -> Path:

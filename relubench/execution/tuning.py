@@ -2,7 +2,8 @@
 
 It is measured here, once, and kept. Stacking wins for small networks on a CPU and loses for
 convolutions; nothing but a measurement tells where the border lies. The few timed steps of an
-architecture are kept in the user's cache.
+architecture are kept in the user's cache. A measurement costs a small share of the training that
+it is for: where it would cost more, a rule chooses.
 """
 
 from __future__ import annotations
@@ -11,33 +12,36 @@ import json
 import math
 import os
 import platform
-import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
-import torch
 
-from relubench import __version__, datasets, files
+from relubench import __version__, files, libraries
+from relubench.catalog import Deferred
+from relubench.datasets import Facts, facts
 from relubench.errors import out_of_memory
-from relubench.plan import Cell, Machine, Split
-from relubench.training.building import build
-from relubench.training.compute import compute_settings
-from relubench.training.engine import warm_up
-from relubench.training.examples import Examples, Part
-from relubench.training.learning import Learner, uses_foreign_code
-from relubench.training.networks import CannotStack, Networks
-from relubench.training.parallel import in_parallel
+from relubench.models import MODELS
+from relubench.plan import Arrangement, Cell, Machine
 from relubench.wording import counted
 
+if TYPE_CHECKING:
+    from relubench.execution import step_timing
+else:
+    step_timing = Deferred("relubench.execution.step_timing")
+
 WIDTHS = (1, 8, 32, 128)
-STEPS = 8  # of a timed epoch
-TIMED, ENOUGH = 3, 0.15  # epochs at least, and seconds after which there are no more
 ALIKE = 1.1  # times the least seconds of a single cell
 WORTH_MEASURING = 500  # steps of a set-up: fewer are trained before stacks are measured
+SHARE = 0.02  # of a training's seconds that measuring for it may take
+LEAST = 0.2  # seconds that a measurement takes
+STEPS_TIMED = 32  # about as many steps of each cell as a measurement takes
+BY_RULE, SMALL = 32, 256  # cells in a pass where nothing is measured, of inputs up to this size
 BYTES = 2**31  # of training inputs that a stack may copy
 LARGEST = 10**6  # bytes of a cache that is read
 
@@ -58,13 +62,17 @@ class Tuning:
         words = f"{counted(self.stack, 'cell')} in a pass on {counted(self.threads, 'thread')}"
         if self.n_parallel > 1:
             words += f", {self.n_parallel} passes side by side"
-        if self.seconds:
-            words += f", {1e6 * self.seconds:.0f} µs per step and cell"
-        return words
+        if self.seconds is None:
+            return f"{words}, by rule"
+        return f"{words}, {1e6 * self.seconds:.0f} µs per step and cell"
 
 
 def tune(
-    cells: Sequence[Cell], machine: Machine, threads: Sequence[int], stack: int | None
+    cells: Sequence[Cell],
+    machine: Machine,
+    threads: Sequence[int],
+    stack: int | None,
+    most: float = math.inf,
 ) -> Tuning:
     """Choose how to train cells of one set-up; `stack` fixes the width, one pass at a time.
 
@@ -72,114 +80,203 @@ def tune(
              fast, since a stack makes use of them. So the choice, which decides the last bits of
              a result, does not depend on the number of cells. Threads that a stack leaves idle
              train a part of it, where that pays
+    most     seconds that measuring may take, if it is not to take less; 0: nothing is measured
 
     What is measured is always relu: a costly activation gets the width that is best for relu, and
     activations that are compared train alike.
     """
-    cell = cells[0]
-    dataset = datasets.load(cell.dataset, machine.data_dir)
-
-    def seconds(width: int, threads: int, n_parallel: int = 1) -> float:
-        return _seconds(cell, dataset, Arrangement(width, threads, n_parallel), machine)
-
-    n_threads = threads[0]
-    if len(threads) > 1:
-        # By a single cell: a choice by stacks would change with the number of cells, and with it
-        # the ledger's context, which has the threads.
-        alone = {count: seconds(1, count) for count in threads}
-        fastest = min(alone.values())
-        n_threads = max(count for count in threads if alone[count] <= ALIKE * fastest)
-    widths = [stack] if stack else _widths(cells, len(dataset.y) * math.prod(dataset.shape))
-    if len(widths) > 1 and len(cells) * steps(cell, dataset) < WORTH_MEASURING:
+    watch = Stopwatch(cells, machine, max(threads), most)
+    n_threads = _threads(watch, threads)
+    widths = [stack] if stack else _widths(cells, watch.facts)
+    if len(widths) > 1 and len(cells) * steps(cells[0], watch.facts) < WORTH_MEASURING:
         widths = [1]
-    if len(widths) == len(threads) == 1:
-        return Tuning(widths[0], n_threads)
-    width = min(widths, key=lambda width: seconds(width, n_threads))
-    tuned = Tuning(width, n_threads, seconds(width, n_threads))
-    if stack:
-        return tuned
-    most = min(max(threads) // n_threads, width // 2)
-    n_parallel = 2
-    while n_parallel <= most:
-        narrower = min(width, math.ceil(len(cells) / n_parallel))
-        taken = seconds(narrower, n_threads, n_parallel)
-        if tuned.seconds is not None and taken >= tuned.seconds:
+    if len(widths) == 1:
+        measured = watch.seconds(widths[0], n_threads) if len(threads) > 1 else None
+        return Tuning(widths[0], n_threads, measured)
+    timed = {width: watch.seconds(width, n_threads) for width in widths}
+    finished = {width: seconds for width, seconds in timed.items() if seconds is not None}
+    if len(finished) < len(timed):
+        return Tuning(_width_by_rule(cells[0], watch.facts, widths, machine), n_threads)
+    width = min(widths, key=lambda width: finished[width])
+    fastest = Tuning(width, n_threads, finished[width])
+    return _side_by_side(watch, fastest, len(cells), max(threads) // n_threads)
+
+
+def _side_by_side(watch: Stopwatch, tuned: Tuning, n_cells: int, most: int) -> Tuning:
+    """The same cells in several passes at once, up to `most`, as long as that gets faster."""
+    width, n_parallel = tuned.stack, 2
+    while n_parallel <= min(most, width // 2):
+        narrower = min(width, math.ceil(n_cells / n_parallel))
+        seconds = watch.seconds(narrower, tuned.threads, n_parallel)
+        if seconds is None or (tuned.seconds is not None and seconds >= tuned.seconds):
             break
-        tuned = Tuning(narrower, n_threads, taken, n_parallel)
+        tuned = Tuning(narrower, tuned.threads, seconds, n_parallel)
         n_parallel *= 2
     return tuned
 
 
-def steps(cell: Cell, dataset: datasets.Dataset) -> int:
-    """About how many steps the cell's training takes."""
-    folds = cell.split.folds
-    share = 1 if dataset.n_test else 0.7  # the hold-out's
-    if folds is not None:
-        share = 1 - 1 / folds
-    examples = min(dataset.n_train * share, cell.preparation.limit or math.inf)
-    trainings = 1 + len(cell.recipe.candidates)
-    if cell.split.carried:
-        trainings = folds or 1
-    return trainings * cell.recipe.epochs * math.ceil(examples / cell.recipe.batch_size)
+def _threads(watch: Stopwatch, counts: Sequence[int]) -> int:
+    """The CPU threads of a set-up; what a rule has once chosen, stays.
+
+    By a single cell: a choice by stacks would change with the number of cells, and with it the
+    ledger's context, which has the threads.
+    """
+    chosen = _known_threads(watch, counts)
+    if chosen is not None:
+        return chosen
+    alone = {count: watch.seconds(1, count) for count in counts}
+    finished = {count: seconds for count, seconds in alone.items() if seconds is not None}
+    if len(finished) == len(alone):
+        return _about_fastest(finished)
+    if watch.most:
+        watch.keep_threads(max(counts))
+    return max(counts)
 
 
-def _widths(cells: Sequence[Cell], size: int) -> list[int]:
+def known_threads(cells: Sequence[Cell], machine: Machine, counts: Sequence[int]) -> int | None:
+    """The threads that `tune` chooses, where it need measure nothing for them; else None."""
+    return _known_threads(Stopwatch(cells, machine, max(counts), 0.0), counts)
+
+
+def _known_threads(watch: Stopwatch, counts: Sequence[int]) -> int | None:
+    if len(counts) == 1:
+        return counts[0]
+    alone = {count: watch.cached(1, count) for count in counts}
+    finished = {count: seconds for count, seconds in alone.items() if seconds is not None}
+    if len(finished) == len(alone):
+        return _about_fastest(finished)
+    return watch.kept_threads(counts)
+
+
+def _about_fastest(alone: Mapping[int, float]) -> int:
+    """The most threads that a single cell is about as fast on as on any."""
+    fastest = min(alone.values())
+    return max(count for count, seconds in alone.items() if seconds <= ALIKE * fastest)
+
+
+def _widths(cells: Sequence[Cell], facts: Facts) -> list[int]:
     """1, and the wider stacks that these cells fill and this memory holds."""
+    size = (facts.n_train + facts.n_test) * math.prod(facts.shape)
     most = len(cells)
     if size:
         most = min(most, max(1, BYTES // (4 * size)))
     return sorted({min(width, most) for width in WIDTHS})
 
 
-@dataclass(frozen=True)
-class Arrangement:
-    """Cells in a pass, CPU threads of each pass, passes side by side."""
+def _width_by_rule(cell: Cell, facts: Facts, widths: Sequence[int], machine: Machine) -> int:
+    """The width for cells that nothing is measured for: small dense networks share a pass.
 
-    width: int
-    threads: int
-    n_parallel: int = 1
+    On a CPU stacked convolutions are slower than one network after the other.
+    """
+    if machine.device == "cpu" and not MODELS.choose(cell.model).entry.dense:
+        return 1
+    most = BY_RULE if math.prod(facts.shape) <= SMALL else WIDTHS[1]
+    return max(width for width in widths if width <= most)
 
 
-def _seconds(
-    cell: Cell,
-    dataset: datasets.Dataset,
-    arrangement: Arrangement,
-    machine: Machine,
-) -> float:
-    """Seconds per step and cell, from the cache or from a few timed steps."""
-    shape = (cell.preparation.pca,) if cell.preparation.pca else dataset.shape
-    batch = min(cell.recipe.batch_size, dataset.n_train)
-    key = json.dumps(
-        [
-            __version__,
-            torch.__version__,
-            platform.processor() or platform.machine(),
-            os.cpu_count(),
-            machine.device,
-            machine.dtype,
-            cell.model,
-            shape,
-            len(dataset.classes),
-            batch,
-            cell.recipe.optimizer,
-            arrangement.width,
-            arrangement.threads,
-            arrangement.n_parallel,
-        ]
-    )
-    cached = _cache()
-    if key in cached:
-        return cached[key]
-    try:
-        seconds = _measure(cell, shape, batch, arrangement, machine)
-    except (MemoryError, RuntimeError) as error:
-        single = arrangement.width == arrangement.n_parallel == 1
-        if single or not out_of_memory(error):
-            raise
-        return math.inf  # a single cell may still have room
-    if math.isfinite(seconds):  # what does not stack is soon found out again
-        _keep(cached | {key: seconds})
-    return seconds
+def steps(cell: Cell, facts: Facts) -> int:
+    """About how many steps the cell's training takes."""
+    folds = cell.split.folds
+    share = 1 if facts.n_test else 0.7  # the hold-out's
+    if folds is not None:
+        share = 1 - 1 / folds
+    examples = min(facts.n_train * share, cell.preparation.limit or math.inf)
+    trainings = 1 + len(cell.recipe.candidates)
+    if cell.split.carried:
+        trainings = folds or 1
+    return trainings * cell.recipe.epochs * math.ceil(examples / cell.recipe.batch_size)
+
+
+class Stopwatch:
+    """Seconds per step and cell of one set-up: from the cache, or timed where that is worth it.
+
+    A measurement is worth it as long as all of them take a small share of the training that they
+    are for, as the first step of a single cell lets one estimate.
+
+    threads  what the first step is timed on
+    most     seconds that all measurements may take, if that share is more; 0: nothing is timed
+    """
+
+    def __init__(self, cells: Sequence[Cell], machine: Machine, threads: int, most: float) -> None:
+        self.cell, self.n_cells, self.machine = cells[0], len(cells), machine
+        self.n_threads, self.most = threads, most
+        self.facts = facts(self.cell.dataset, machine.data_dir)
+        pca = self.cell.preparation.pca
+        self.shape = (pca,) if pca else self.facts.shape
+        self.batch = min(self.cell.recipe.batch_size, self.facts.n_train)
+        self.spent = 0.0
+
+    def cached(self, width: int, threads: int, n_parallel: int = 1) -> float | None:
+        """What has been measured before."""
+        return _cache().get(self._key(width, threads, n_parallel))
+
+    def seconds(self, width: int, threads: int, n_parallel: int = 1) -> float | None:
+        """Seconds of that many cells in a pass, per step and cell; None: not worth measuring."""
+        cached = self.cached(width, threads, n_parallel)
+        if cached is not None:
+            return cached
+        cells = width * n_parallel
+        if not self.most or self.spent + self._cost(cells) > min(self.most, self._allowed):
+            return None
+        start = time.perf_counter()
+        seconds = self._measured(Arrangement(width, threads, n_parallel))
+        self.spent += time.perf_counter() - start
+        if math.isfinite(seconds):  # what does not stack is soon found out again
+            _keep(_cache() | {self._key(width, threads, n_parallel): seconds})
+        return seconds
+
+    def _measured(self, arrangement: Arrangement) -> float:
+        try:
+            return step_timing.measure(self.cell, self.shape, self.batch, arrangement, self.machine)
+        except (MemoryError, RuntimeError) as error:
+            single = arrangement.width == arrangement.n_parallel == 1
+            if single or not out_of_memory(error):
+                raise
+            return math.inf  # a single cell may still have room
+
+    def _cost(self, cells: int) -> float:
+        """Seconds that measuring so many cells takes, at most about."""
+        return max(LEAST, cells * STEPS_TIMED * self._step)
+
+    @cached_property
+    def _step(self) -> float:
+        """Seconds of a step of a single cell; timing it is a measurement too."""
+        start = time.perf_counter()
+        machine = replace(self.machine, threads=self.n_threads)
+        step = step_timing.step_seconds(self.cell, self.shape, self.batch, machine)
+        self.spent += time.perf_counter() - start
+        return step
+
+    @property
+    def _allowed(self) -> float:
+        return SHARE * self._step * steps(self.cell, self.facts) * self.n_cells
+
+    def kept_threads(self, counts: Sequence[int]) -> int | None:
+        """What a rule has chosen of these before."""
+        kept = _cache().get(self._key("threads"))
+        return int(kept) if kept is not None and kept in counts else None
+
+    def keep_threads(self, count: int) -> None:
+        """Let a rule's choice stay, whatever a longer training would measure."""
+        _keep(_cache() | {self._key("threads"): float(count)})
+
+    def _key(self, *how: object) -> str:
+        return json.dumps(
+            [
+                __version__,
+                libraries.torch_build().version,
+                platform.processor() or platform.machine(),
+                os.cpu_count(),
+                self.machine.device,
+                self.machine.dtype,
+                self.cell.model,
+                self.shape,
+                len(self.facts.classes),
+                self.batch,
+                self.cell.recipe.optimizer,
+                *how,
+            ]
+        )
 
 
 def _keep(seconds: dict[str, float]) -> None:
@@ -187,74 +284,6 @@ def _keep(seconds: dict[str, float]) -> None:
     with suppress(OSError):  # without a cache it is measured again
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, json.dumps(seconds, indent=0).encode())
-
-
-def _measure(
-    cell: Cell,
-    shape: tuple[int, ...],
-    batch: int,
-    arrangement: Arrangement,
-    machine: Machine,
-) -> float:
-    """Time a few steps of such cells; infinite where they do not stack."""
-    recipe = replace(cell.recipe, epochs=1, batch_size=batch)
-    timed = replace(cell, activation="relu", split=Split(), recipe=recipe)
-    cells = [replace(timed, seed=seed) for seed in range(arrangement.width)]
-    machine = replace(machine, threads=arrangement.threads)
-    with compute_settings(machine):
-        warm_up(machine.device, recipe.optimizer)
-        examples = _examples(shape, batch, len(cells), machine)
-        try:
-            passes = []
-            for _ in range(arrangement.n_parallel):
-                passes.append(_networks(cells, shape, examples, machine))
-        except CannotStack:
-            return math.inf
-        seconds = in_parallel(
-            lambda networks: _epoch_seconds(cells, networks, examples),
-            passes,
-            arrangement.n_parallel,
-            arrangement.threads,
-        )
-    return max(seconds) / STEPS / arrangement.width / arrangement.n_parallel
-
-
-def _examples(shape: tuple[int, ...], batch: int, cells: int, machine: Machine) -> Examples:
-    """Noise of one class, as much as an epoch of STEPS takes."""
-    generator = torch.Generator().manual_seed(0)
-    dtype = getattr(torch, machine.storage)
-    x = torch.randn(STEPS * batch, *shape, generator=generator, dtype=dtype).to(machine.device)
-    y = torch.zeros(STEPS * batch, dtype=torch.int64).to(machine.device)
-    return Examples.of([x] * cells, [y] * cells)
-
-
-def _networks(
-    cells: Sequence[Cell],
-    shape: tuple[int, ...],
-    examples: Examples,
-    machine: Machine,
-) -> Networks:
-    networks = Networks(
-        [build(cell, shape, machine) for cell in cells],
-        bf16=machine.dtype == "bf16",
-        foreign=uses_foreign_code(cells[0]),
-    )
-    if networks.stacked:
-        first = examples.x[:2]
-        networks.probe(first.expand(len(cells), *first.shape))
-    return networks
-
-
-def _epoch_seconds(cells: Sequence[Cell], networks: Networks, examples: Examples) -> float:
-    """Seconds of an epoch: the median of several."""
-    learner = Learner(cells, networks, examples.sizes)
-    step = learner.step_on(examples, warmup_steps=STEPS // 2)
-    taken: list[float] = []
-    while len(taken) < TIMED or sum(taken) < ENOUGH:
-        start = time.perf_counter()
-        learner.learn(Part(examples), step)
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[1:])  # the first warms up; the least may have been alone
 
 
 def _cache_file() -> Path:

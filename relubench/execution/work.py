@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relubench import plan, user_code
-from relubench.catalog import Choice, Entry
+from relubench.catalog import Choice, Deferred, Entry
 from relubench.errors import Stopped
 from relubench.execution.executors import EXECUTORS, Done
 from relubench.execution.ledger import Ledger, LedgerError, Unwritten
@@ -18,9 +19,14 @@ from relubench.execution.progress import Console
 from relubench.execution.tuning import Tuning
 from relubench.plan import Cell, Machine, Plan, Stack
 from relubench.results import Context, RunResult
-from relubench.training import engine
 from relubench.training.checkpoints import DAYS, CheckpointStore
+from relubench.training.context import context
 from relubench.wording import counted
+
+if TYPE_CHECKING:
+    from relubench.training import engine
+else:
+    engine = Deferred("relubench.training.engine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +69,7 @@ class Work:
     def context(self, stack: Stack) -> Context:
         """Everything besides the cells that decides the numbers of a stack."""
         threads = stack.threads or self.machine.threads
-        return engine.context(stack.cells[0], replace(self.machine, threads=threads))
+        return context(stack.cells[0], replace(self.machine, threads=threads))
 
     def finished(self, stack: Stack) -> dict[Cell, RunResult]:
         """The results that the ledger has of a stack; none of them with `rerun`."""
@@ -128,6 +134,8 @@ class Work:
 
         What other processes train is waited for, and trained here if they give it up.
         """
+        if not stacks:
+            return
         checkpoints = None if save else self.checkpoints(console)
         # In a worker a user's file may have been edited since this command read it.
         fit = partial(engine.fit, machine=self.machine, save=save, checkpoints=checkpoints)

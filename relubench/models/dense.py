@@ -18,7 +18,7 @@ DLRELU = "arXiv:1803.08375 (Agarap)"
 DEEPEST = 10_000  # layers, each an object that takes time to make
 
 
-@MODELS.add(paper=DLRELU, year=2018, widths=("hidden",))
+@MODELS.add(paper=DLRELU, year=2018, widths=("hidden",), dense=True)
 def ffnn(
     shape: Sequence[int],
     outputs: int,
@@ -36,7 +36,7 @@ def ffnn(
     return chain.network(outputs)
 
 
-@MODELS.add(widths=("width",))
+@MODELS.add(widths=("width",), dense=True)
 def mlp(
     shape: Sequence[int],
     outputs: int,

@@ -19,6 +19,7 @@ class Model(Entry):
     widths      its parameters that say how wide hidden layers are
     activation  its own, used where none is chosen
     code        what its source is known by: the digest of a user's own, a library's version
+    dense       whether it is made of dense layers alone
     any_layout  whether it takes images whose channels lie last in memory
     """
 
@@ -27,6 +28,7 @@ class Model(Entry):
     widths: tuple[str, ...] = ()
     activation: str = "relu"
     code: str = ""
+    dense: bool = False
     any_layout: bool = True
 
     def check(self) -> None:

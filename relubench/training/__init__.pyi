@@ -2,6 +2,7 @@ from . import augmentations as augmentations
 from . import building as building
 from . import checkpoints as checkpoints
 from . import compute as compute
+from . import context as context
 from . import cuda_graph as cuda_graph
 from . import engine as engine
 from . import examples as examples
@@ -16,3 +17,4 @@ from . import rate_search as rate_search
 from . import recorded_step as recorded_step
 from . import states as states
 from . import step_groups as step_groups
+from . import uncompiled as uncompiled

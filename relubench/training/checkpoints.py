@@ -13,15 +13,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from relubench import files
+from relubench.catalog import Deferred
 from relubench.errors import BadValue
 from relubench.plan import Stack
 from relubench.results import ENGINE
-from relubench.training.states import Damaged, State, checksum
+
+if TYPE_CHECKING:
+    import torch
+
+    from relubench.training import states
+else:
+    torch, states = Deferred("torch"), Deferred("relubench.training.states")
 
 SET_ASIDE = ".damaged"
 DAYS = 30  # after which nobody is expected to go on with a training
@@ -152,7 +157,7 @@ class Checkpoint:
             return
         state = state | {"seconds": self.seconds, "engine": ENGINE, "belongs": self.belongs}
         buffer = io.BytesIO()
-        torch.save(state | {"checksum": checksum(state)}, buffer)
+        torch.save(state | {"checksum": states.checksum(state)}, buffer)
         # Whole in memory, then replaced: a process that is killed leaves the last state.
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +169,7 @@ class Checkpoint:
                 self.tell(f"{self.path}: the unfinished run cannot be kept: {why}")
         self.saved = time.perf_counter()
 
-    def resume(self, state: State) -> None:
+    def resume(self, state: states.State) -> None:
         """Take over what is saved, if there is anything; the training, and the clock, begin here.
 
         What is not a whole state of this training is set aside, and it begins anew.
@@ -178,7 +183,7 @@ class Checkpoint:
                 seconds = self._checked_seconds(saved)
                 state.restore(saved)
                 self.before = seconds
-        except Damaged as damage:
+        except states.Damaged as damage:
             self._set_aside(self.path, str(damage))
 
     def _read(self, most: int) -> Any:
@@ -190,26 +195,26 @@ class Checkpoint:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except BadValue as error:
-            raise Damaged(str(error)) from error
+            raise states.Damaged(str(error)) from error
         except Exception as error:  # torch.load raises whatever a damaged file leads it to
-            raise Damaged("it cannot be read") from error
+            raise states.Damaged("it cannot be read") from error
 
     def _checked_seconds(self, saved: Any) -> float:
         """Its seconds, where it is whole and belongs to this training."""
         if not isinstance(saved, dict):
-            raise Damaged("it is no state")
+            raise states.Damaged("it is no state")
         if saved.get("belongs") != self.belongs or saved.get("engine") != ENGINE:
-            raise Damaged("it is of another training")
+            raise states.Damaged("it is of another training")
         rest = {key: value for key, value in saved.items() if key != "checksum"}
         try:
-            same = checksum(rest) == saved.get("checksum")
+            same = states.checksum(rest) == saved.get("checksum")
         except Exception as error:  # tensors that are none any more
-            raise Damaged("it is not as it was written") from error
+            raise states.Damaged("it is not as it was written") from error
         if not same:
-            raise Damaged("it is not as it was written")
+            raise states.Damaged("it is not as it was written")
         seconds = saved.get("seconds")
         if type(seconds) is not float or not 0 <= seconds < math.inf:
-            raise Damaged("its seconds cannot be")
+            raise states.Damaged("its seconds cannot be")
         return seconds
 
     def _set_aside(self, path: Path, why: str) -> None:

@@ -13,19 +13,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from relubench import __version__, datasets, seeds
-from relubench.activations import ACTIVATIONS
+from relubench import __version__, seeds
 from relubench.errors import out_of_memory
 from relubench.grouping import grouped
 from relubench.metrics import METRICS
-from relubench.models import MODELS, layers
+from relubench.models import layers
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
-from relubench.results import ENGINE, Context, Environment, RunResult, lost
+from relubench.results import Environment, RunResult, lost
 from relubench.training import perturbations, rate_search
 from relubench.training.building import build
 from relubench.training.checkpoints import Checkpoint, CheckpointStore
 from relubench.training.compute import compute_settings
+from relubench.training.context import context
 from relubench.training.examples import Examples, Tensors, parts, tensors
 from relubench.training.heads import HEADS
 from relubench.training.learning import diverged, steps, train, uses_foreign_code
@@ -332,33 +332,7 @@ def own_seed(cell: Cell) -> int | None:
     return seeds.stream(cell, "evaluation").initial_seed()
 
 
-# --- what decides a number besides the cell -------------------------------------------------------
-
-
-def context(cell: Cell, machine: Machine) -> Context:
-    """Everything besides the cell that decides its numbers on this machine."""
-    return Context(
-        engine=ENGINE,
-        torch=torch.__version__,
-        device=machine.device.split(":")[0],
-        threads=machine.threads,
-        dtype=machine.dtype,
-        data=datasets.fingerprint(cell.dataset, machine.data_dir),
-        code=code(cell, machine),
-    )
-
-
-def code(cell: Cell, machine: Machine) -> str:
-    """The digests of the code and weights of an activation and a model that are a user's."""
-    activation = ACTIVATIONS.choose(cell.activation).entry
-    model = MODELS.choose(cell.model)
-    digests = [activation.sha256, model.entry.code]
-    if model.entry.code and not cell.fresh:
-        dataset = datasets.load(cell.dataset, machine.data_dir)
-        pca = cell.preparation.pca
-        shape = (pca,) if pca else dataset.shape
-        digests.append(model.entry.loaded(shape, len(dataset.classes), model.parameters))
-    return " ".join(filter(None, digests))
+# --- where it was trained -------------------------------------------------------------------------
 
 
 def environment(machine: Machine) -> Environment:

@@ -1,0 +1,111 @@
+"""What is known of a dataset without loading it: kept, and believed while its files are the same.
+
+A command whose runs are all in the ledger needs a digest and a few sizes of its data, no example.
+They are kept in the user's cache, with the size and the time of every file that was read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from relubench import __version__, files
+from relubench.datasets.dataset import Dataset
+
+LARGEST = 10**7  # bytes of what is kept
+SETTLED = 2.0  # seconds: a file that was just written may change again within its time's grain
+DIGEST = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A dataset's digest, the shape of an example, how many there are, the names of the classes."""
+
+    digest: str
+    shape: tuple[int, ...]
+    n_train: int
+    n_test: int
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Facts:
+        """Those of a dataset that is loaded."""
+        counts = (dataset.n_train, dataset.n_test)
+        return cls(dataset.digest, dataset.shape, *counts, dataset.classes)
+
+
+def keep(name: str, folder: str, dataset: Dataset) -> None:
+    """Keep what is known of a dataset that was read from files, for `kept`."""
+    if not dataset.files:
+        return
+    stamps = _stamps(dataset.files)
+    if stamps is None or time.time() - max(stamp[1] for stamp in stamps.values()) / 1e9 < SETTLED:
+        return
+    entry = {"files": stamps, "facts": asdict(Facts.of(dataset))}
+    if kept(name, folder) == Facts.of(dataset):
+        return
+    path = _file()
+    with suppress(OSError):  # it is loaded again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, json.dumps({**_entries(), _key(name, folder): entry}).encode())
+
+
+def kept(name: str, folder: str) -> Facts | None:
+    """What was kept of a dataset, if its files are what they were; None: it must be loaded."""
+    try:
+        entry = _entries()[_key(name, folder)]
+        stamps = {path: tuple(stamp) for path, stamp in entry["files"].items()}
+        facts = _checked(entry["facts"])
+    except (AttributeError, KeyError, TypeError, ValueError):  # nothing is kept, or it is damaged
+        return None
+    return facts if stamps and stamps == _stamps(map(Path, stamps)) else None
+
+
+def _checked(found: Any) -> Facts:
+    """The facts that JSON gives; raises ValueError, KeyError or TypeError where they are none."""
+    counts = (found["n_train"], found["n_test"], *found["shape"])
+    whole = all(type(count) is int and count >= 0 for count in counts)
+    words = all(isinstance(name, str) for name in found["classes"])
+    if not (whole and words and DIGEST.fullmatch(found["digest"])):
+        raise ValueError(found)
+    shape, classes = tuple(found["shape"]), tuple(found["classes"])
+    return Facts(found["digest"], shape, found["n_train"], found["n_test"], classes)
+
+
+def _stamps(paths: Iterable[Path]) -> dict[str, tuple[int, int]] | None:
+    """Size and time of change of each file, in nanoseconds; None where one is not there."""
+    stamps = {}
+    try:
+        for path in paths:
+            status = path.stat()
+            stamps[str(path.absolute())] = (status.st_size, status.st_mtime_ns)
+    except OSError:
+        return None
+    return stamps
+
+
+def _key(name: str, folder: str) -> str:
+    """A dataset as it is spelt, where it would be looked for, and who read it."""
+    return json.dumps([__version__, name, folder, os.getcwd()])
+
+
+def _file() -> Path:
+    return Path(platformdirs.user_cache_dir("relubench")) / "data.json"
+
+
+def _entries() -> dict[str, Any]:
+    try:
+        with files.regular(_file(), LARGEST) as file:
+            entries = json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return entries if isinstance(entries, dict) else {}

@@ -1,0 +1,112 @@
+"""Steps that are timed, to find how a set-up trains fastest on this machine."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from relubench.plan import Arrangement, Cell, Machine, Split
+from relubench.training.building import build
+from relubench.training.compute import compute_settings
+from relubench.training.engine import warm_up
+from relubench.training.examples import Examples, Part
+from relubench.training.learning import Learner, uses_foreign_code
+from relubench.training.networks import CannotStack, Networks
+from relubench.training.parallel import in_parallel
+
+STEPS = 8  # of a timed epoch
+TIMED, ENOUGH = 3, 0.15  # epochs at least, and seconds after which there are no more
+
+
+def step_seconds(cell: Cell, shape: tuple[int, ...], batch: int, machine: Machine) -> float:
+    """Seconds of the second step of a single cell: the first does what is done but once."""
+    timed = _timed(cell, batch)
+    with compute_settings(machine):
+        warm_up(machine.device, timed.recipe.optimizer)
+        examples = _examples(shape, batch, 1, 1, machine)
+        learner = Learner([timed], _networks([timed], shape, examples, machine), examples.sizes)
+        step = learner.step_on(examples, warmup_steps=STEPS)
+        learner.learn(Part(examples), step)
+        start = time.perf_counter()
+        learner.learn(Part(examples), step)
+        return time.perf_counter() - start
+
+
+def measure(
+    cell: Cell,
+    shape: tuple[int, ...],
+    batch: int,
+    arrangement: Arrangement,
+    machine: Machine,
+) -> float:
+    """Time a few steps of such cells; infinite where they do not stack."""
+    timed = _timed(cell, batch)
+    cells = [replace(timed, seed=seed) for seed in range(arrangement.width)]
+    machine = replace(machine, threads=arrangement.threads)
+    with compute_settings(machine):
+        warm_up(machine.device, timed.recipe.optimizer)
+        examples = _examples(shape, batch, len(cells), STEPS, machine)
+        try:
+            passes = []
+            for _ in range(arrangement.n_parallel):
+                passes.append(_networks(cells, shape, examples, machine))
+        except CannotStack:
+            return math.inf
+        seconds = in_parallel(
+            lambda networks: _epoch_seconds(cells, networks, examples),
+            passes,
+            arrangement.n_parallel,
+            arrangement.threads,
+        )
+    return max(seconds) / STEPS / arrangement.width / arrangement.n_parallel
+
+
+def _timed(cell: Cell, batch: int) -> Cell:
+    """The cell whose steps are timed for it: always with relu."""
+    recipe = replace(cell.recipe, epochs=1, batch_size=batch)
+    return replace(cell, activation="relu", split=Split(), recipe=recipe)
+
+
+def _examples(
+    shape: tuple[int, ...], batch: int, cells: int, steps: int, machine: Machine
+) -> Examples:
+    """Noise of one class, as much as an epoch of so many steps takes."""
+    generator = torch.Generator().manual_seed(0)
+    dtype = getattr(torch, machine.storage)
+    x = torch.randn(steps * batch, *shape, generator=generator, dtype=dtype).to(machine.device)
+    y = torch.zeros(steps * batch, dtype=torch.int64).to(machine.device)
+    return Examples.of([x] * cells, [y] * cells)
+
+
+def _networks(
+    cells: Sequence[Cell],
+    shape: tuple[int, ...],
+    examples: Examples,
+    machine: Machine,
+) -> Networks:
+    networks = Networks(
+        [build(cell, shape, machine) for cell in cells],
+        bf16=machine.dtype == "bf16",
+        foreign=uses_foreign_code(cells[0]),
+    )
+    if networks.stacked:
+        first = examples.x[:2]
+        networks.probe(first.expand(len(cells), *first.shape))
+    return networks
+
+
+def _epoch_seconds(cells: Sequence[Cell], networks: Networks, examples: Examples) -> float:
+    """Seconds of an epoch: the median of several."""
+    learner = Learner(cells, networks, examples.sizes)
+    step = learner.step_on(examples, warmup_steps=STEPS // 2)
+    taken: list[float] = []
+    while len(taken) < TIMED or sum(taken) < ENOUGH:
+        start = time.perf_counter()
+        learner.learn(Part(examples), step)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[1:])  # the first warms up; the least may have been alone
