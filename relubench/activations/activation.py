@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from relubench.catalog import Catalog, Entry
+from relubench.catalog import Catalog, Entry, Parameters
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn  # noqa: F401  Tensor is named in a string
 
 # In the order of `list`; within a family the order is the file's.
 FAMILIES = {
@@ -25,7 +25,7 @@ FAMILIES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Activation(Entry):
+class Activation(Entry["Tensor"]):
     """One activation and its facts.
 
     family   the group it is listed under, one of FAMILIES
@@ -67,7 +67,7 @@ class Activation(Entry):
         return self.pieces == self.outputs == 1 and not self.mixes
 
     @cached_property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """Fixed parameters, then learned ones with their initial values.
 
         An activation that learns takes `shared=true` too: one value of each for the whole layer.

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from relubench.activations.activation import Activation
-from relubench.catalog import KINDS, Choice
+from relubench.catalog import KINDS, Choice, Parameter, Parameters
 from relubench.errors import Terminated
 from relubench.user_code import UserCode, UserCodeError, brief
 
-Function = Callable[[Tensor], Any]
+Function = Callable[[Tensor], Any]  # what a user's function gives is checked below
 
 FAR = 1e4  # an activation must be finite as far from 0 as this
 ANYHOW = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -32,25 +32,25 @@ class OwnActivation(Activation):
     """A user's own activation; its name is the place in the user's code, as it was written."""
 
     @cached_property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """A function's keyword-only arguments; of a module, all that have a plain default."""
         kinds = (inspect.Parameter.KEYWORD_ONLY, *([ANYHOW] if self.module else []))
         found = [p for p in _arguments(self.function) if p.kind in kinds]
         return {p.name: p.default for p in found if type(p.default) in KINDS}
 
     @property
-    def first(self) -> dict[str, Any]:
+    def first(self) -> Parameters:
         """None: what must be given is refused by the checks."""
         return {}
 
-    def bind(self, given: Mapping[str, Any]) -> Choice[Any]:
+    def bind(self, given: Parameters) -> Choice[Self]:
         """The activation with these parameters, checked; UserCodeError names the failed check."""
         return Choice(replace(self, mixes=_mixes(self, tuple(given.items()))), given)
 
 
 @lru_cache
 def activation(name: str, own: UserCode) -> OwnActivation:
-    """The entry for a user\'s own activation, not yet checked; or UserCodeError if it cannot be."""
+    """The entry for a user's own activation, not yet checked; or UserCodeError if it cannot be."""
     thing, module = own.thing, None
     if isinstance(thing, nn.Module):
         thing = module = partial(copy.deepcopy, thing)
@@ -62,7 +62,7 @@ def activation(name: str, own: UserCode) -> OwnActivation:
     return OwnActivation(name, thing, "own", sha256=own.sha256, module=module)
 
 
-def _takes_nothing(thing: Callable[..., Any]) -> bool:
+def _takes_nothing(thing: Callable[..., object]) -> bool:
     """Whether it can be called without an input; of torch's built-in functions nothing is known."""
     try:
         inspect.signature(thing)
@@ -72,7 +72,7 @@ def _takes_nothing(thing: Callable[..., Any]) -> bool:
     return not any(p.kind in POSITIONAL for p in needed)
 
 
-def _arguments(thing: Callable[..., Any]) -> list[inspect.Parameter]:
+def _arguments(thing: Callable[..., object]) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(thing).parameters.values())
     except ValueError:
@@ -87,7 +87,7 @@ class Failed(Exception):
 
 
 @lru_cache
-def _mixes(entry: OwnActivation, given: tuple[tuple[str, Any], ...]) -> bool:
+def _mixes(entry: OwnActivation, given: tuple[tuple[str, Parameter], ...]) -> bool:
     """Check an activation; whether an element of its output depends on others than its own."""
     name, mixes = str(Choice(entry, dict(given))), False
     with torch.random.fork_rng(devices=[]):
@@ -116,9 +116,7 @@ def _points(dtype: torch.dtype) -> Tensor:
     return x.reshape(6, 4)
 
 
-def _made(
-    entry: OwnActivation, given: Mapping[str, Any], dtype: torch.dtype, learning: bool
-) -> Function:
+def _made(entry: OwnActivation, given: Parameters, dtype: torch.dtype, learning: bool) -> Function:
     if entry.module is None:
         return partial(entry.function, **given)
     act = entry.module(**given)

@@ -24,7 +24,7 @@ def load(name: str, folder: str) -> Dataset:
 
     It may be loaded anew, and must then be what it was.
     """
-    dataset: Dataset = DATASETS.choose(name)(Path(folder))
+    dataset = DATASETS.choose(name)(Path(folder))
     if DIGESTS.setdefault((name, folder), dataset.digest) != dataset.digest:
         raise DataError(f"{name} has changed since this command began: run it again")
     return dataset

@@ -22,7 +22,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Source(Entry):
+class Source(Entry["Dataset"]):
     """One dataset's facts: task, where it comes from, SHA-256 of each decoded array by its name."""
 
     task: str

@@ -166,26 +166,28 @@ def folder(
 
 def _image_paths(root: Path) -> list[Path]:
     """The images below the directories of `root`, as torchvision finds them, but no hidden ones."""
-    found = [
-        Path(where, name)
-        for directory in root.iterdir()
-        if directory.is_dir() and not directory.name.startswith(".")
-        for where, inside, names in _walk(directory)
-        for name in names
-    ]
-    return sorted(path for path in found if path.suffix.lower() in IMAGES)
+    paths: list[Path] = []
+    for directory in root.iterdir():
+        if directory.is_dir() and not directory.name.startswith("."):
+            for where, names in _walk(directory):
+                paths += [Path(where, name) for name in names]
+    return sorted(path for path in paths if path.suffix.lower() in IMAGES)
 
 
-def _walk(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """os.walk without what is hidden; a link back to a directory above is not followed."""
+def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """Directories and their files' names without what is hidden.
+
+    A link back to a directory above is not followed.
+    """
     for where, inside, names in os.walk(top, followlinks=True):
         real = Path(where).resolve()
+        # In place: os.walk goes into what is left in this very list.
         inside[:] = [
             name
             for name in sorted(inside)
             if not name.startswith(".") and not real.is_relative_to(Path(where, name).resolve())
         ]
-        yield where, inside, [name for name in names if not name.startswith(".")]
+        yield where, [name for name in names if not name.startswith(".")]
 
 
 def _without_images(root: Path, classes: set[str]) -> list[str]:

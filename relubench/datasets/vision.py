@@ -94,9 +94,10 @@ def kmnist(folder: Path) -> Dataset:
 def qmnist(folder: Path) -> Dataset:
     """MNIST rebuilt, with the 50000 test digits that were lost (arXiv:1905.10498)"""
     names = [
-        f"qmnist-{part}-{kind}"
-        for part in ("train", "test")
-        for kind in ("images-idx3-ubyte", "labels-idx2-int")
+        "qmnist-train-images-idx3-ubyte",
+        "qmnist-train-labels-idx2-int",
+        "qmnist-test-images-idx3-ubyte",
+        "qmnist-test-labels-idx2-int",
     ]
     return _idx("qmnist", "QMNIST", folder, names, [{"train": True}, {"train": False}])
 
@@ -115,9 +116,10 @@ def emnist(folder: Path, *, split: str = "balanced") -> Dataset:
     if split not in family.splits:
         raise BadValue(f"emnist: unknown split {split!r}: known: {', '.join(family.splits)}")
     names = [
-        f"emnist-{split}-{part}-{kind}-ubyte"
-        for part in ("train", "test")
-        for kind in ("images-idx3", "labels-idx1")
+        f"emnist-{split}-train-images-idx3-ubyte",
+        f"emnist-{split}-train-labels-idx1-ubyte",
+        f"emnist-{split}-test-images-idx3-ubyte",
+        f"emnist-{split}-test-labels-idx1-ubyte",
     ]
     lying = _idx("emnist", "EMNIST", folder, names, [{"split": split}])
     classes = tuple(family.classes_split_dict[split])

@@ -20,7 +20,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Metric(Entry):
+class Metric(Entry["Tensor"]):
     """One score: which way is better ("higher" or "lower"), and its unit."""
 
     better: str

@@ -109,7 +109,10 @@ def margins(value: object) -> dict[str, Margin]:
 
 def _items(value: object) -> list[str]:
     items = value if isinstance(value, list | tuple) else [value]
-    return [part.strip() for item in items for part in str(item).split(",")]
+    parts: list[str] = []
+    for item in items:
+        parts += str(item).split(",")
+    return [part.strip() for part in parts]
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -13,14 +13,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from difflib import SequenceMatcher
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from relubench.errors import BadValue
 from relubench.models import axes, calls, recognition
-from relubench.models.calls import Call, Record, Shown, Value, in_mode, recorded, spelt
+from relubench.models.calls import (
+    Call,
+    Record,
+    Shown,
+    ShownCall,
+    Value,
+    in_mode,
+    recorded,
+    spelt,
+)
 from relubench.models.layers import drawing_from
 from relubench.models.recognition import Formula
 from relubench.models.swapping import Analysis, Mode, Site, Step, Swap, Swapped, copied, fit, show
@@ -93,33 +101,35 @@ def _check_drops(name: str, record: Record) -> None:
             )
 
 
-def _dropping(network: nn.Module) -> dict[str, Any]:
+def _dropping(network: nn.Module) -> dict[str, ShownCall]:
     """Make the modules that drop whole examples be seen; with what is seen already."""
     seen = {path: module for path, module in network.named_modules() if isinstance(module, Shown)}
-    inner = {module for shown in seen.values() for module in shown.module.modules()}
-    paths = {
-        path: calls.dropped
-        for path, module in network.named_modules()
-        if path
-        and module not in inner
-        and getattr(module, DROPPING.get(type(module).__name__, ""), None)
-        and getattr(module, "mode", "row") == "row"
-        and getattr(module, "scale_by_keep", True)
-    }
+    inner = calls.inside_shown(network)
+    paths: dict[str, ShownCall] = {}
+    for path, module in network.named_modules():
+        if path and module not in inner and _drops_examples(module):
+            paths[path] = calls.dropped
     for path, call in paths.items():
         show(network, path, call)
     return paths | {path: module.call for path, module in seen.items()}
 
 
+def _drops_examples(module: nn.Module) -> bool:
+    """Whether a module drops whole examples and scales up those that stay."""
+    fraction = getattr(module, DROPPING.get(type(module).__name__, ""), None)
+    by_example = getattr(module, "mode", "row") == "row"
+    return bool(fraction) and by_example and bool(getattr(module, "scale_by_keep", True))
+
+
 def _first_record(
     name: str, network: nn.Module, shape: Sequence[int]
-) -> tuple[Record, dict[str, Any]]:
+) -> tuple[Record, dict[str, ShownCall]]:
     """A training pass, in which no call is out of sight, and the modules that are shown for that.
 
     They are those whose forward is an elementwise function that torch hides.
     """
     record, _ = _recorded(name, network, shape, True, FEW)
-    shown: dict[str, Any] = {
+    shown: dict[str, ShownCall] = {
         run.path: calls.shown
         for run in record.runs
         if run.unseen and run.path and _own_elementwise(run)
@@ -234,7 +244,7 @@ def _joined(
     records: Mapping[bool, Record],
     others: Mapping[bool, Record],
     found: Mapping[bool, recognition.Found],
-    shown: Mapping[str, Any],
+    shown: Mapping[str, ShownCall],
 ) -> Analysis:
     """One numbering of the sites for both modes: the n-th at a place is the same in both."""
     numbers: dict[int, int] = {}  # of sites by the call that ends them, in evaluation
@@ -277,7 +287,7 @@ def _aligned(training: Record, evaluation: Record) -> dict[int, int]:
     Those are the longest runs of the same functions in the same modules, on the same shapes.
     """
 
-    def signature(call: Call) -> tuple[Any, ...]:
+    def signature(call: Call) -> tuple[object, ...]:
         return (call.name, call.path, call.line, *(value.shape for value in call.outputs))
 
     one = [signature(call) for call in training.calls if call.number >= 0]
@@ -285,7 +295,11 @@ def _aligned(training: Record, evaluation: Record) -> dict[int, int]:
     if one == other:
         return {number: number for number in range(len(one))}
     blocks = SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
-    return {a + n: b + n for a, b, size in blocks for n in range(size)}
+    aligned: dict[int, int] = {}
+    for one_begins, other_begins, size in blocks:
+        for place in range(size):
+            aligned[one_begins + place] = other_begins + place
+    return aligned
 
 
 def _site(
@@ -428,10 +442,13 @@ def _unused(
     taken: set[int] = set()
     inside: set[int] = set()
     for mode in MODES:
-        own = {v.call for f in found[mode].formulas for v in f.inside}
+        own: set[Call | None] = set()
+        for formula in found[mode].formulas:
+            own.update(value.call for value in formula.inside)
         for call in records[mode].calls:
             if call.number >= 0:
-                (inside if call in own else taken).update(id(v.tensor) for v in call.inputs)
+                takers = inside if call in own else taken
+                takers.update(id(value.tensor) for value in call.inputs)
         for formula in found[mode].formulas:
             if formula.call.name == "shown":
                 module = formula.call.arguments[0][0]

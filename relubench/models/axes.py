@@ -127,15 +127,18 @@ def weighed_later(record: Record, value: Value, batch: int | None) -> int | None
         if axis == batch:
             continue
         axes = followed(after, {value: (axis,)})
-        hits = {
-            axes.get(taken) == (weighed_axis(call, taken),)
-            for call in after
-            for taken in call.inputs
-            if taken in axes and weighed_axis(call, taken) is not None
-        }
-        if True in hits:
+        if any(_weighs_only(call, axes) for call in after):
             possible.add(axis)
     return possible.pop() if len(possible) == 1 else None
+
+
+def _weighs_only(call: Call, axes: Mapping[Value, Axes]) -> bool:
+    """Whether a call weighs one of these values along just the axes that are followed."""
+    for taken in call.inputs:
+        weighed = weighed_axis(call, taken)
+        if weighed is not None and axes.get(taken) == (weighed,):
+            return True
+    return False
 
 
 def _weighs(call: Call) -> bool:
@@ -309,11 +312,22 @@ def _spelt(call: Call, axes: Mapping[Value, Axes]) -> Axes | None:
     if letters is None:
         return None
     operands, made = letters
-    weights = {c for value, own in operands if not value.reached for c in own}
-    others = {c for value, own in operands if value.reached for c in own}
-    features = {own[axis] for value, own in operands if value in axes for axis in axes[value]}
+    weights, others = _letters_of_weights(operands)
+    features: set[str] = set()
+    for value, own in operands:
+        if value in axes:
+            features.update(own[axis] for axis in axes[value])
     kept = (weights - others) | (features - weights if weights else set())
     return tuple(axis for axis, letter in enumerate(made) if letter in kept) or None
+
+
+def _letters_of_weights(operands: Iterable[tuple[Value, str]]) -> tuple[set[str], set[str]]:
+    """The letters of an einsum's weights, and those of what depends on the examples."""
+    weights: set[str] = set()
+    others: set[str] = set()
+    for value, letters in operands:
+        (others if value.reached else weights).update(letters)
+    return weights, others
 
 
 def _summed(call: Call, value: Value) -> int | None:
@@ -322,7 +336,7 @@ def _summed(call: Call, value: Value) -> int | None:
     if letters is None:
         return None
     operands, made = letters
-    weights = {c for other, own in operands if not other.reached for c in own}
+    weights, _ = _letters_of_weights(operands)
     own = next((own for other, own in operands if other is value), "")
     axes = [axis for axis, letter in enumerate(own) if letter in weights and letter not in made]
     return axes[0] if len(axes) == 1 else None

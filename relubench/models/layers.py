@@ -176,7 +176,7 @@ class Ordered(nn.Module):
         """Layers with weights and activations, as they are called."""
         raise NotImplementedError
 
-    def own_state(self) -> dict[str, Any]:
+    def own_state(self) -> dict[str, Tensor]:
         """The state dict under the network's own names."""
         raise NotImplementedError
 
@@ -259,7 +259,7 @@ def narrowest(network: nn.Module) -> float:
     return min(widths, default=math.inf)
 
 
-def own_state(network: nn.Module) -> dict[str, Any]:
+def own_state(network: nn.Module) -> dict[str, Tensor]:
     """The state dict as the network's author would load it."""
     return network.own_state() if isinstance(network, Ordered) else network.state_dict()
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 
 from relubench.activations import ACTIVATIONS
-from relubench.catalog import Choice
+from relubench.catalog import Choice, Parameter
 from relubench.errors import BadValue
 from relubench.models import MODELS, Model, layers
 
@@ -60,11 +59,11 @@ def _widths(model: Choice[Model]) -> dict[str, tuple[int, ...]]:
 
 
 def _with(model: Choice[Model], widths: Mapping[str, Sequence[int]]) -> Choice[Model]:
-    given: dict[str, Any] = {
+    narrower: dict[str, Parameter] = {
         name: tuple(value) if isinstance(model.parameters[name], tuple) else value[0]
         for name, value in widths.items()
     }
-    return Choice(model.entry, {**model.parameters, **given})
+    return Choice(model.entry, {**model.parameters, **narrower})
 
 
 def _scaled(model: Choice[Model], scale: int) -> Choice[Model]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -220,11 +219,16 @@ class _Elementwise:
                     continue
                 if not value.tensor.is_floating_point():
                     continue  # a mask: what it is for, is another call
-                leaves = (out for user in value.users for out in user.outputs)
-                root = self.root(value)
-                seen = value in self.results or call.effect
-                if seen or any(self.root(out) is not root for out in leaves):
+                if value in self.results or call.effect or self._leaves_its_root(value):
                     yield value
+
+    def _leaves_its_root(self, value: Value) -> bool:
+        """Whether something is made of a value that is no function of its root alone."""
+        root = self.root(value)
+        for user in value.users:
+            if any(self.root(made) is not root for made in user.outputs):
+                return True
+        return False
 
     def formulas(self, end: Value) -> Iterator[Formula]:
         """The activations that lie one after the other up to a value."""
@@ -268,12 +272,8 @@ class _Elementwise:
                 continue
             before = _up_to(value, start)
             after = between - before
-            crossing = any(
-                taken in before | {start} and taken is not value
-                for later in after
-                for taken in (later.call.inputs if later.call else ())
-                if taken.reached
-            )
+            passed = (before | {start}) - {value}
+            crossing = any(not passed.isdisjoint(_inputs(later)) for later in after)
             if not crossing and any(v.call and v.call.name in NAMED for v in after):
                 yield value
 
@@ -370,9 +370,8 @@ class _Elementwise:
         assert run.input is not None
         assert run.output is not None
         inside = _up_to(run.output, run.input)
-        return all(
-            taken in inside or taken is run.input for value in inside for taken in _inputs(value)
-        )
+        known = inside | {run.input}
+        return all(known.issuperset(_inputs(value)) for value in inside)
 
 
 def _staying(record: Record, formula: Formula) -> str | None:
@@ -556,7 +555,7 @@ def _sign(end: Value, start: Value) -> float:
     return sign
 
 
-def _reached(argument: Any) -> bool:
+def _reached(argument: object) -> bool:
     return isinstance(argument, Value) and argument.reached
 
 

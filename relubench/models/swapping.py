@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -20,7 +19,7 @@ from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue
 from relubench.models import calls
-from relubench.models.calls import Shown, asks, spelt
+from relubench.models.calls import Shown, ShownCall, TorchFunction, asks, spelt
 from relubench.models.layers import Act, Dropout, Ordered, pieces
 from relubench.models.recognition import Formula
 from relubench.user_code import UserCodeError, brief
@@ -81,7 +80,7 @@ class Mode:
           results, or below 0 among the arguments, and whether it must be copied
     """
 
-    functions: Sequence[Any]
+    functions: Sequence[TorchFunction]
     steps: Mapping[int, Step]
     kept: Mapping[int, Mapping[int, bool]]
 
@@ -98,7 +97,7 @@ class Analysis:
 
     sites: Sequence[Site]
     modes: Mapping[bool, Mode]
-    shown: Mapping[str, Any]
+    shown: Mapping[str, ShownCall]
     order: Sequence[str | int]
     unused: Sequence[str]
     staying: Sequence[tuple[str, str]]
@@ -169,7 +168,7 @@ class Swapped(Ordered):
             for place in self.analysis.order
         ]
 
-    def own_state(self) -> dict[str, Any]:
+    def own_state(self) -> dict[str, Tensor]:
         """The state dict under the network's own names; learned activations come under theirs."""
         return {key.removeprefix("network."): value for key, value in self.state_dict().items()}
 
@@ -186,8 +185,12 @@ class Swap(TorchFunctionMode):
         self.log: list[list[Tensor]] | None = None
 
     def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        function: TorchFunction,
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         """Call the function, or take the step in its place."""
         kwargs = kwargs or {}
         if asks(function):
@@ -218,13 +221,13 @@ class Swap(TorchFunctionMode):
             "(input_shape, classes, activation)"
         )
 
-    def _keep(self, number: int, result: Any, args: Any, kwargs: Any) -> None:
+    def _keep(self, number: int, result: object, args: object, kwargs: object) -> None:
         made, given = calls.tensors(result), calls.tensors((args, kwargs))
         for place, copied in self.mode.kept[number].items():
             tensor = made[place] if place >= 0 else given[-place - 1]
             self.held[number, place] = tensor.clone() if copied else tensor
 
-    def _take(self, step: Step, number: int, args: Any, kwargs: Any) -> Any:
+    def _take(self, step: Step, number: int, args: object, kwargs: object) -> Tensor:
         given = calls.tensors((args, kwargs))
         x = given[step.taken] if step.held is None else self.held[step.held]
         if step.into is None:
@@ -306,11 +309,16 @@ def copied(name: str, network: nn.Module, same: Iterable[Tensor] = ()) -> nn.Mod
 
     What a layer computes from its parameters and keeps (weight_norm, prune) is copied as numbers.
     """
-    made = (v for m in network.modules() for v in vars(m).values() if isinstance(v, Tensor))
-    known = {id(tensor): tensor.detach() for tensor in made if not tensor.is_leaf}
-    known |= {id(tensor): tensor for tensor in same}
+    # deepcopy's memo: what is in it already is taken as it stands. A tensor with a history, which
+    # torch refuses to copy, is detached.
+    memo: dict[int, Tensor] = {}
+    for module in network.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach()
+    memo |= {id(tensor): tensor for tensor in same}
     try:
-        return copy.deepcopy(network, known)
+        return copy.deepcopy(network, memo)
     except Exception as error:
         raise BadValue(
             f"{name} cannot be copied, to see that it stays the same: {brief(error)}"
@@ -334,7 +342,7 @@ def fit(network: nn.Module, analysis: Analysis) -> None:
         show(network, path, call)
 
 
-def show(network: nn.Module, path: str, call: Any) -> None:
+def show(network: nn.Module, path: str, call: ShownCall) -> None:
     """Let the forward of the module at `path` be one call."""
     parent, _, name = path.rpartition(".")
     home = network.get_submodule(parent)

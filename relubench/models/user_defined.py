@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from relubench.activations import ACTIVATIONS, Activation
-from relubench.catalog import KINDS, Choice
+from relubench.catalog import KINDS, Choice, Parameter, Parameters
 from relubench.errors import RelubenchError, Terminated
 from relubench.models.analysis import analysed
 from relubench.models.layers import Act, drawing_from
@@ -37,7 +36,7 @@ class Source:
     """What makes a user's network: name, function, how many arguments it needs, digest."""
 
     name: str
-    make: Callable[..., Any]
+    make: Callable[..., object]
     count: int
     sha256: str
 
@@ -60,16 +59,16 @@ class Known:
 class OwnModel(Model):
     """A user's own model; its parameters are the arguments that have a plain default."""
 
-    settable: tuple[tuple[str, Any], ...] = ()
+    settable: tuple[tuple[str, Parameter], ...] = ()
     source: Source | None = None
 
-    def loaded(self, shape: Sequence[int], outputs: int, settings: Mapping[str, Any]) -> str:
+    def loaded(self, shape: Sequence[int], outputs: int, settings: Parameters) -> str:
         """A digest of the weights that its code brings along; "" where it draws them all."""
         assert self.source is not None
         return known(self.source, tuple(shape), outputs, tuple(settings.items())).digest
 
     @cached_property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """Each with its default."""
         return dict(self.settable)
 
@@ -77,7 +76,7 @@ class OwnModel(Model):
 @lru_cache
 def model(name: str, own: UserCode) -> OwnModel:
     """The entry for a user's own model; raises UserCodeError if it cannot be one."""
-    thing: Callable[..., Any] = own.thing
+    thing: Callable[..., object] = own.thing
     if isinstance(own.thing, nn.Module):
         thing = _giving(own.thing)
     elif not callable(thing):
@@ -107,7 +106,7 @@ def network(
     outputs: int,
     activation: Choice[Activation],
     unit_axis: int | None = None,
-    **settings: Any,
+    **settings: Parameter,
 ) -> nn.Module:
     """The network, which says by `kept_parameters` what of its weights is not to be drawn anew.
 
@@ -128,7 +127,7 @@ def _made(
     shape: Sequence[int],
     outputs: int,
     activation: Choice[Activation],
-    settings: Mapping[str, Any],
+    settings: Parameters,
 ) -> nn.Module:
     given = (tuple(shape), outputs, partial(Act, activation))[: source.count]
     try:
@@ -144,7 +143,10 @@ def _made(
 
 @lru_cache
 def known(
-    source: Source, shape: tuple[int, ...], outputs: int, settings: tuple[tuple[str, Any], ...]
+    source: Source,
+    shape: tuple[int, ...],
+    outputs: int,
+    settings: tuple[tuple[str, Parameter], ...],
 ) -> Known:
     """Build it twice from different draws, see what is the same, and look at its calls."""
     builds = []

@@ -131,7 +131,9 @@ def initialise(
     code brings along. A weight of two layers is drawn once, for the first.
     """
     acts = [act for _, act in activations(network)]
-    own = {module for act in acts for module in act.learned.modules()}
+    own: set[nn.Module] = set()
+    for act in acts:
+        own.update(act.learned.modules())
     pending: list[nn.Module] = []
     starts: list[Start] = []
     for module in network.order if isinstance(network, Ordered) else network.modules():

@@ -121,10 +121,14 @@ def matrix(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]]) -> list[P
     A verdict on two candidates depends on these two alone, which mean ranks do not promise
     (Benavoli, Corani & Mangili, JMLR 17, 2016).
     """
-    by_pair = [differences([r[i] for r in scores], [r[j] for r in scores]) for i, j in pairs]
+    by_pair = [differences(_column(scores, i), _column(scores, j)) for i, j in pairs]
     p_values = [wilcoxon(difference) for difference in by_pair]
     rows = zip(pairs, by_pair, p_values, holm(p_values), strict=True)
     return [pair(i, j, difference, p, p_holm) for (i, j), difference, p, p_holm in rows]
+
+
+def _column(scores: Sequence[Scores], candidate: int) -> Scores:
+    return [row[candidate] for row in scores]
 
 
 def pair(first: int, second: int, difference: Floats, p: float, p_holm: float) -> Pair:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     torch, F = Deferred("torch"), Deferred("torch.nn.functional")
 
-AUGMENTATIONS: Catalog[Entry] = Catalog("augmentation", Entry)
+AUGMENTATIONS: Catalog[Entry[Tensor]] = Catalog("augmentation", Entry)
 
 
 @AUGMENTATIONS.add()

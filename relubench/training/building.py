@@ -42,7 +42,7 @@ def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
             model = matching.narrowed(cell.model, cell.activation, tuple(shape), classes)
         device = torch.device("cpu") if model.entry.code else undrawn.weightless()
         with layers.drawing_from(seeds.stream(cell, "network")), device:
-            network: nn.Module = model(shape, classes, activation, **axis)
+            network = model(shape, classes, activation, **axis)
     except (RuntimeError, TypeError, MemoryError) as error:
         if MODELS.choose(cell.model).entry.code:
             raise UserCodeError(f"{cell.model} cannot be built: {brief(error)}") from error

@@ -21,7 +21,7 @@ FLOOR = 1e-7  # the clip of Keras 2.1.5, which ran the published DL-ReLU experim
 
 
 @dataclass(frozen=True)
-class Head(Entry):
+class Head(Entry["Tensor"]):
     """One output meaning.
 
     paper   where it was published

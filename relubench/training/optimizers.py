@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 else:
     optim = Deferred("torch.optim")
 
-OPTIMIZERS: Catalog[Entry] = Catalog("optimizer", Entry)
+OPTIMIZERS: Catalog[Entry[optim.Optimizer]] = Catalog("optimizer", Entry)
 
 # fused=True: one kernel for all tensors, where torch has one (not for RMSprop). Steps of small
 # networks cost mostly calls.

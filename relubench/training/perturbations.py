@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     torch = Deferred("torch")
 
-PERTURBATIONS: Catalog[Entry] = Catalog("perturbation", Entry)
+PERTURBATIONS: Catalog[Entry[Tensor]] = Catalog("perturbation", Entry)
 
 
 @PERTURBATIONS.add()
@@ -52,8 +52,7 @@ def perturbed(cell: Cell, name: str, x_train: Tensor, x_test: Tensor) -> Tensor:
     standardised = prepared.standardise and not prepared.pca
     spread = torch.ones(()) if standardised else _spread(x_train)
     stream = seeds.stream(cell, f"perturb {name}")
-    x: Tensor = PERTURBATIONS.choose(name)(x_test, spread.to(x_test), stream)
-    return x
+    return PERTURBATIONS.choose(name)(x_test, spread.to(x_test), stream)
 
 
 def _spread(x: Tensor) -> Tensor:
