@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Array = NDArray[Any]  # of numbers, texts or objects
     # (training inputs, test inputs) to both as numbers, fitted on the first alone.
-    Encode = Callable[[NDArray[Any], NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+    Encode = Callable[[Array, Array], tuple[NDArray[np.float64], NDArray[np.float64]]]
 else:
     np = Deferred("numpy")
 
@@ -45,7 +46,7 @@ class Dataset:
     notes    what a user should know of how it was read, a line each
     """
 
-    x: NDArray[Any]
+    x: Array
     y: NDArray[np.int64]
     classes: tuple[str, ...]
     n_test: int = 0
@@ -76,7 +77,7 @@ class Dataset:
 DATASETS: Catalog[Source] = Catalog("dataset", Source)
 
 
-def digest(array: NDArray[Any]) -> str:
+def digest(array: Array) -> str:
     """SHA-256 of an array's type, shape and values."""
     head = f"{array.dtype.str}{array.shape}".encode()
     if array.dtype == object:  # texts: the array holds their addresses
@@ -85,7 +86,7 @@ def digest(array: NDArray[Any]) -> str:
 
 
 def classed(
-    label: str, values: NDArray[Any], task: str = "auto"
+    label: str, values: Array, task: str = "auto"
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Class numbers and names of a target's values, in their order.
 
@@ -128,7 +129,7 @@ def _printable(name: object) -> str:
     return "".join(escaped)
 
 
-def huge(values: NDArray[Any], most: float = 2.0**53) -> bool:
+def huge(values: Array, most: float = 2.0**53) -> bool:
     """Whether a number is infinite or beyond ±most; up to 2⁵³ floats stand for whole numbers."""
     return bool((np.abs(values.astype(np.float64)) > most).any())
 
@@ -137,7 +138,7 @@ FLOAT32 = 3.4e38  # what training can hold
 FEW = 20  # classes that any target may have
 
 
-def measured(distinct: NDArray[Any], examples: int) -> bool:
+def measured(distinct: Array, examples: int) -> bool:
     """Whether a target's distinct values are measurements: many, of which few come back."""
     if distinct.dtype.kind == "f":
         return len(distinct) > min(FEW, max(2, examples / 10))

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn import datasets as sklearn_datasets
     from sklearn import impute
+
+    from relubench.datasets.dataset import Array
+
+    Series = pd.Series[Any]  # of whatever a parquet file holds
 else:
     np, pd, sklearn_datasets = Deferred("numpy"), Deferred("pandas"), Deferred("sklearn.datasets")
     impute = Deferred("sklearn.impute")
@@ -214,7 +218,7 @@ def _counts_lines(
     return rises and bool((numbers == np.round(numbers)).all())
 
 
-def _text(column: pd.Series[Any]) -> list[str] | None:
+def _text(column: Series) -> list[str] | None:
     """The cells of a column of text, "" for a gap; None for a column of anything else."""
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_numeric_dtype(column):
         return None
@@ -235,7 +239,7 @@ def _column(label: str, name: str, found: Read, number: int) -> csv_cells.Column
     return column
 
 
-def typed(label: str, name: str, column: pd.Series[Any]) -> csv_cells.Column:
+def typed(label: str, name: str, column: Series) -> csv_cells.Column:
     """A column of a library's type: numbers, or words for all else."""
     if pd.api.types.is_numeric_dtype(column):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -255,7 +259,7 @@ def _check_finite(label: str, name: str, numbers: NDArray[np.float64]) -> None:
         )
 
 
-def _check_hashes(label: str, name: str, column: pd.Series[Any]) -> None:
+def _check_hashes(label: str, name: str, column: Series) -> None:
     try:
         column.nunique()
     except TypeError as error:  # what has no hash
@@ -273,7 +277,7 @@ def _check_constant(label: str, columns: Mapping[str, csv_cells.Column]) -> None
             )
 
 
-def _target(label: str, name: str, found: Read, number: int) -> NDArray[Any]:
+def _target(label: str, name: str, found: Read, number: int) -> Array:
     """The target as an array of whole numbers, other numbers or words."""
     series = found.frame[number]
     text = _text(series)
@@ -297,14 +301,14 @@ def _target(label: str, name: str, found: Read, number: int) -> NDArray[Any]:
 WHOLE = re.compile(r"[+-]?\d+")
 
 
-def _whole(text: Sequence[str]) -> NDArray[Any]:
+def _whole(text: Sequence[str]) -> Array:
     try:
         return np.array(list(map(int, text)), dtype=np.int64)
     except OverflowError:  # beyond 2⁶³ they are names
         return np.array(text, dtype=object)
 
 
-def _values(column: pd.Series[Any]) -> NDArray[Any]:
+def _values(column: Series) -> Array:
     """A target without gaps as an array of numbers or words."""
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         return column.astype(str).to_numpy(dtype=object)
@@ -313,7 +317,7 @@ def _values(column: pd.Series[Any]) -> NDArray[Any]:
     return column.to_numpy(dtype=np.float64)
 
 
-def _groups(label: str, name: str, column: pd.Series[Any]) -> NDArray[np.int64]:
+def _groups(label: str, name: str, column: Series) -> NDArray[np.int64]:
     text = _text(column)
     series = column if text is None else pd.Series([cell or None for cell in text], dtype=object)
     numbers, _ = pd.factorize(series)
@@ -374,7 +378,7 @@ def openml(
 def table(
     label: str,
     columns: Mapping[str, csv_cells.Column],
-    target: NDArray[Any],
+    target: Array,
     asked: Asked,
     groups: NDArray[np.int64] | None = None,
     notes: Sequence[str] = (),
@@ -488,7 +492,7 @@ def encode(
 
 
 def _filled(
-    filler: Any, train: NDArray[np.float64], test: NDArray[np.float64]
+    filler: impute.SimpleImputer, train: NDArray[np.float64], test: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if not train.shape[1]:
         return train, test

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relubench.catalog import Deferred
 from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, classed, huge, shares
@@ -14,8 +14,9 @@ from relubench.errors import BadValue, DataError
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
     from PIL import Image, ImageOps
+
+    from relubench.datasets.dataset import Array
 else:
     np, Image, ImageOps = Deferred("numpy"), Deferred("PIL.Image"), Deferred("PIL.ImageOps")
 
@@ -70,7 +71,7 @@ def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") 
     return Dataset(whole, y, classes, n_test, notes=tuple(notes))
 
 
-def _arrays(path: Path) -> tuple[list[NDArray[Any]], list[str]]:
+def _arrays(path: Path) -> tuple[list[Array], list[str]]:
     """Inputs and labels for training, then for testing if they are there; the names of all."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
         names = list(saved)
@@ -84,7 +85,7 @@ def _arrays(path: Path) -> tuple[list[NDArray[Any]], list[str]]:
         ), names
 
 
-def _labels(y: NDArray[Any]) -> NDArray[Any]:
+def _labels(y: Array) -> Array:
     """Labels (n, 1) and one-hot ones as (n,)."""
     if y.ndim == 2 and y.shape[1] == 1:
         return y[:, 0]
@@ -93,7 +94,7 @@ def _labels(y: NDArray[Any]) -> NDArray[Any]:
     return np.argmax(y, axis=1) if one_hot else y
 
 
-def _colours_first(x: NDArray[Any], channels: str) -> tuple[NDArray[Any], list[str]]:
+def _colours_first(x: Array, channels: str) -> tuple[Array, list[str]]:
     """Images with their channels before height and width, and a note where they were moved."""
     if x.ndim == 3:
         return x[:, np.newaxis], []
@@ -108,7 +109,7 @@ def _colours_first(x: NDArray[Any], channels: str) -> tuple[NDArray[Any], list[s
     return x, []
 
 
-def _check_arrays(label: str, x: NDArray[Any], y: NDArray[Any], shape: Sequence[int]) -> None:
+def _check_arrays(label: str, x: Array, y: Array, shape: Sequence[int]) -> None:
     if x.ndim not in (2, 3, 4) or x.dtype.kind not in "biuf" or x.shape[1:] != tuple(shape):
         raise DataError(
             f"{label}: x must be numbers, (examples, features) or (examples, channels, height, "

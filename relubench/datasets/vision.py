@@ -17,9 +17,12 @@ from relubench.errors import BadValue, DataError
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+
+    from relubench.datasets.dataset import Array
 else:
     np = Deferred("numpy")
+
+Arguments = Mapping[str, object]  # of one of torchvision's datasets: which part it is to be
 
 DOWNLOADED = "torchvision, downloaded to --data-dir"
 UNPINNED = f"{DOWNLOADED}; not pinned"
@@ -184,7 +187,7 @@ def _checked(
     family: Any,
     folder: Path,
     files: Mapping[Path, str],
-    parts: Sequence[Mapping[str, Any]],
+    parts: Sequence[Arguments],
 ) -> list[Any]:
     """A torchvision dataset per part; `files` are what it reads, each with its MD5."""
     _complete(name, family, folder, list(files), parts)
@@ -203,7 +206,7 @@ def _idx(
     kind: str,
     folder: Path,
     names: Sequence[str] = IDX_FILES,
-    parts: Sequence[Mapping[str, Any]] = ({},),
+    parts: Sequence[Arguments] = ({},),
 ) -> Dataset:
     """Images and labels of the training part, then of the test part, in LeCun's format."""
     family, raw = _family(kind), folder / kind / "raw"
@@ -215,7 +218,7 @@ def _idx(
     return Dataset(x, np.concatenate([y_train, y_test]), tuple(family.classes), len(y_test))
 
 
-def _read(name: str, path: Path) -> NDArray[Any]:
+def _read(name: str, path: Path) -> Array:
     """The images or the class numbers of one file."""
     mnist = libraries.torchvision("torchvision.datasets.mnist")
     try:
@@ -253,10 +256,10 @@ def _family(kind: str) -> Any:
 
 def _complete(
     name: str,
-    family: Callable[..., Any],
+    family: Callable[..., object],
     folder: Path,
     files: Sequence[Path],
-    parts: Sequence[Mapping[str, Any]],
+    parts: Sequence[Arguments],
 ) -> None:
     """Download what is missing; nothing empty is left where that fails."""
     missing = [file.name for file in files if not os.path.isfile(file)]

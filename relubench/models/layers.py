@@ -21,6 +21,8 @@ from relubench.errors import BadValue
 from relubench.noise import BEYOND, FIRST, Noise
 from relubench.user_imports import DRAWING
 
+ParameterGroup = dict[str, Any]  # as torch.optim takes it: tensors under "params", settings
+
 
 class Noisy(nn.Module):
     """A module that draws from its cell's noise while it trains."""
@@ -238,7 +240,7 @@ def drawing_by(
             module.noise = noise
 
 
-def parameter_groups(parameters: Mapping[str, Tensor], weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(parameters: Mapping[str, Tensor], weight_decay: float) -> list[ParameterGroup]:
     """An optimizer's groups of the parameters of a network, by name: activations' are not decayed.
 
     Decay would pull a learned slope to 0, that is, to ReLU (He et al. 2015).

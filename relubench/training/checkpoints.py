@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,7 +20,7 @@ from relubench import files
 from relubench.errors import BadValue
 from relubench.plan import Stack
 from relubench.results import ENGINE
-from relubench.training.states import Damaged, State, checksum
+from relubench.training.states import Damaged, Saved, State, checksum
 
 SET_ASIDE = ".damaged"
 DAYS = 30  # after which nobody is expected to go on with a training
@@ -143,7 +142,7 @@ class Checkpoint:
         """Whether it is time to save."""
         return self.path is not None and time.perf_counter() - self.saved >= self.every
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, state: dict[str, object]) -> None:
         """Replace what is saved, as a whole.
 
         Where that fails it is told, once for each reason, and training goes on.
@@ -181,7 +180,7 @@ class Checkpoint:
         except Damaged as damage:
             self._set_aside(self.path, str(damage))
 
-    def _read(self, most: int) -> Any:
+    def _read(self, most: int) -> Saved:
         """Load the file, executing nothing of it; None where there is none."""
         assert self.path is not None
         try:
@@ -194,7 +193,7 @@ class Checkpoint:
         except Exception as error:  # torch.load raises whatever a damaged file leads it to
             raise Damaged("it cannot be read") from error
 
-    def _checked_seconds(self, saved: Any) -> float:
+    def _checked_seconds(self, saved: Saved) -> float:
         """Its seconds, where it is whole and belongs to this training."""
         if not isinstance(saved, dict):
             raise Damaged("it is no state")

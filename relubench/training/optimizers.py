@@ -5,12 +5,13 @@ All are elementwise: no weight's step depends on another weight.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relubench.catalog import Catalog, Deferred, Entry
 
 if TYPE_CHECKING:
     from torch import optim
+    from torch.optim.optimizer import ParamsT
 else:
     optim = Deferred("torch.optim")
 
@@ -22,7 +23,7 @@ OPTIMIZERS: Catalog[Entry[optim.Optimizer]] = Catalog("optimizer", Entry)
 
 @OPTIMIZERS.add()
 def adam(
-    groups: Any,
+    groups: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -38,7 +39,7 @@ def adam(
 
 @OPTIMIZERS.add()
 def adamw(
-    groups: Any,
+    groups: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -54,7 +55,12 @@ def adamw(
 
 @OPTIMIZERS.add()
 def sgd(
-    groups: Any, lr: float, weight_decay: float, *, momentum: float = 0.0, nesterov: bool = False
+    groups: ParamsT,
+    lr: float,
+    weight_decay: float,
+    *,
+    momentum: float = 0.0,
+    nesterov: bool = False,
 ) -> optim.Optimizer:
     """Stochastic gradient descent, with momentum and Nesterov's on request"""
     return optim.SGD(
@@ -64,7 +70,7 @@ def sgd(
 
 @OPTIMIZERS.add()
 def rmsprop(
-    groups: Any,
+    groups: ParamsT,
     lr: float,
     weight_decay: float,
     *,
