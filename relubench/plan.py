@@ -38,7 +38,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """Preprocessing of the inputs, always fitted on the training part of the split alone."""
+    """Preprocessing of the inputs, always fitted on the training set of the split alone."""
 
     standardise: bool = True
     pca: int | None = None
@@ -50,8 +50,8 @@ class Split:
     """Which rows train and which test: fold `fold` of `folds`, or the hold-out without folds.
 
     folds       where no fold is named: one network learns from all of them in turn, within the
-                training part of the hold-out, its weights carried from fold to fold
-    validation  a tenth of the training part takes the place of the test part
+                training set of the hold-out, its weights carried from fold to fold
+    validation  a tenth of the training set takes the place of the test part
     """
 
     folds: int | None = None
@@ -172,7 +172,7 @@ class Stack:
 class Margin:
     """The margin within which two means are as good: a fraction, or in the metric's unit.
 
-    relative  as a share of the mean that it is compared with
+    relative  as a fraction of the mean that it is compared with
     """
 
     size: float

@@ -27,9 +27,9 @@ class Environment:
     stack: int
 
 
-RARE = 0.01  # share of examples; Dohare's incremental CIFAR study
+RARE = 0.01  # fraction of examples; Dohare's incremental CIFAR study
 DORMANT = 0.025  # tau of ReDo, arXiv:2302.12902
-FLAT, SATURATED = 0.01, 0.99  # |slope| under FLAT on at least this share of examples
+FLAT, SATURATED = 0.01, 0.99  # |derivative| under FLAT on at least this fraction of examples
 
 COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
 MOMENTS = ("sparsity", "mean_activation", "sd_activation")

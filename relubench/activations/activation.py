@@ -20,7 +20,7 @@ FAMILIES = {
     "saturating": "saturating and historic: sigmoids, shrinkage, steps, waves, identity",
     "pieces": "over several pre-activations, or with several outputs",
     "gated": "two pre-activations, of which one gates the other",
-    "surrogate": "one function forward, another's slope backward",
+    "surrogate": "one function forward, another's derivative backward",
 }
 
 
@@ -35,8 +35,8 @@ class Activation(Entry["Tensor"]):
     year     when
     learns   its learned parameters, one value per unit, with their initial values
     shared   whether they are, by default, one value for the layer instead
-    kinks    where the derivative jumps, and the slope used there, at the default parameters
-    flat     the open intervals on which the slope is exactly 0, at the default parameters
+    kinks    where the derivative jumps, and the derivative used there, at the default parameters
+    flat     the open intervals on which the derivative is exactly 0, at the default parameters
     noisy    whether it draws noise while training
     pieces   pre-activations that make one output; a parameter of this name overrules it
     outputs  what one pre-activation gives; with more than one the function lays them side by side

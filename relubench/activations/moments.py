@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 STEP = 2.0**-12  # of the midpoint rule
-REACH = 10  # standard deviations: beyond lies a share of 1e-23
+REACH = 10  # standard deviations: beyond lies a fraction of 1e-23
 DRAWN = 2**14  # points over several pre-activations
 NUDGE = 0.05  # of log sd: over it the growth is taken
 UNHELD = 1.32  # growths above: after eight layers of 64 the second moment is off by over 2 times

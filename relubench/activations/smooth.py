@@ -113,9 +113,9 @@ def shifted_softplus(x: Tensor) -> Tensor:
 def squareplus(x: Tensor, *, b: float = 4.0) -> Tensor:
     """(x + √(x² + b)) / 2, b = 4 as in jax and Keras
 
-    Computed without the cancellation that would make the slope 0 far below 0.
+    Computed without the cancellation that would make the derivative 0 far below 0.
     """
-    outer = torch.sqrt(x.square() + b) + torch.where(x > 0, x, -x)  # |x|, with a slope at 0
+    outer = torch.sqrt(x.square() + b) + torch.where(x > 0, x, -x)  # |x|, with a derivative at 0
     return torch.where(x > 0, outer, b / outer) / 2
 
 

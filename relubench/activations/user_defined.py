@@ -28,7 +28,7 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, ANYHOW)
 
 
 @dataclass(frozen=True, eq=False)
-class OwnActivation(Activation):
+class UserActivation(Activation):
     """A user's own activation; its name is the place in the user's code, as it was written."""
 
     @cached_property
@@ -49,7 +49,7 @@ class OwnActivation(Activation):
 
 
 @lru_cache
-def activation(name: str, own: UserCode) -> OwnActivation:
+def activation(name: str, own: UserCode) -> UserActivation:
     """The entry for a user's own activation, not yet checked; or UserCodeError if it cannot be."""
     thing, module = own.thing, None
     if isinstance(thing, nn.Module):
@@ -59,7 +59,7 @@ def activation(name: str, own: UserCode) -> OwnActivation:
         raise UserCodeError(f"{name} is of type {kind}: an activation is a function or nn.Module")
     elif inspect.isclass(thing) or _takes_nothing(thing):
         module = thing
-    return OwnActivation(name, thing, "own", sha256=own.sha256, module=module)
+    return UserActivation(name, thing, "own", sha256=own.sha256, module=module)
 
 
 def _takes_nothing(thing: Callable[..., object]) -> bool:
@@ -87,7 +87,7 @@ class Failed(Exception):
 
 
 @lru_cache
-def _mixes(entry: OwnActivation, given: tuple[tuple[str, Parameter], ...]) -> bool:
+def _mixes(entry: UserActivation, given: tuple[tuple[str, Parameter], ...]) -> bool:
     """Check an activation; whether an element of its output depends on others than its own."""
     name, mixes = str(Choice(entry, dict(given))), False
     with torch.random.fork_rng(devices=[]):
@@ -116,7 +116,7 @@ def _points(dtype: torch.dtype) -> Tensor:
     return x.reshape(6, 4)
 
 
-def _made(entry: OwnActivation, given: Parameters, dtype: torch.dtype, learning: bool) -> Function:
+def _made(entry: UserActivation, given: Parameters, dtype: torch.dtype, learning: bool) -> Function:
     if entry.module is None:
         return partial(entry.function, **given)
     act = entry.module(**given)
@@ -150,10 +150,10 @@ def _check_gradient(act: Function, x: Tensor) -> None:
     weights = torch.linspace(1, 2, x.numel(), dtype=x.dtype).reshape(x.shape)
     if not value.requires_grad:
         raise Failed("has a gradient", "its value does not depend on x for autograd")
-    (slope,) = torch.autograd.grad((value * weights).sum(), x, materialize_grads=True)
-    if not slope.isfinite().all():
-        raise Failed("has a gradient", f"it is not finite at x = {x[~slope.isfinite()][0]:g}")
-    if not slope.any():
+    (gradient,) = torch.autograd.grad((value * weights).sum(), x, materialize_grads=True)
+    if not gradient.isfinite().all():
+        raise Failed("has a gradient", f"it is not finite at x = {x[~gradient.isfinite()][0]:g}")
+    if not gradient.any():
         raise Failed("has a gradient", "it is 0 everywhere")
 
 

@@ -26,7 +26,7 @@ NO_NUMBER = {"none", "-", "--", ".", "..", "missing", "unknown", "nil", "na", "u
 }
 TRUTH = {"False": 0.0, "FALSE": 0.0, "false": 0.0, "True": 1.0, "TRUE": 1.0, "true": 1.0}
 SAMPLE = 1000  # cells that are looked at to find the decimal mark
-MOSTLY = 0.95  # share of a column's cells that make it one of numbers
+MOSTLY = 0.95  # fraction of a column's cells that make it one of numbers
 SIGNS = "%‰$€£¥°"
 UNITS = "kg|g|mg|µg|lb|km|m|cm|mm|µm|in|ft|s|ms|min|h|l|ml|°C|°F|Hz|kHz|MHz|kW|Pa|hPa|USD|EUR"
 DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d{2}(:\d{2})?.*)?")
@@ -106,8 +106,8 @@ def column(label: str, name: str, cells: Sequence[str], decimal: str, usual: str
     here = [row for row, cell in enumerate(cells) if cell.lower() not in NO_NUMBER]
     right = sum(found[cells[row]] is not None for row in here)
     if not right or right < MOSTLY * len(here):
-        share = right / len(here) if here else 0
-        return _worded(name, cells, share)
+        fraction = right / len(here) if here else 0
+        return _worded(name, cells, fraction)
     _check_units(label, name, {cell: got[1] for cell, got in found.items() if got})
     odd = {row: cell for row, cell in enumerate(cells) if cell and found[cell] is None}
     return Column(numbers, [], odd, _number_notes(name, found, odd, mark))
@@ -156,12 +156,12 @@ def _check_units(label: str, name: str, units: Mapping[str, str]) -> None:
         )
 
 
-def _worded(name: str, cells: Sequence[str], share: float) -> Column:
+def _worded(name: str, cells: Sequence[str], fraction: float) -> Column:
     words = [None if cell in GAPS else cell for cell in cells]
     odd = {row: cell for row, cell in enumerate(cells) if cell and words[row] is None}
     notes = [f"column {name!r}: {_counted(odd)} counted as missing"] if odd else []
-    if share >= 0.5:
-        notes.append(f"column {name!r}: {share:.0%} of its cells are numbers, taken as words")
+    if fraction >= 0.5:
+        notes.append(f"column {name!r}: {fraction:.0%} of its cells are numbers, taken as words")
     elif _dates(words):
         notes.append(f"column {name!r} holds dates, taken as words: write them as numbers")
     return Column(None, words, odd, tuple(notes))

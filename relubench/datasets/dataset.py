@@ -113,8 +113,8 @@ def classed(
     return y.astype(np.int64), tuple(map(_printable, names))
 
 
-def shares(y: NDArray[np.int64], classes: tuple[str, ...]) -> str:
-    """How many examples and classes, and the share of the largest class, for a note."""
+def class_summary(y: NDArray[np.int64], classes: tuple[str, ...]) -> str:
+    """How many examples and classes, and the fraction of the largest class, for a note."""
     counts = np.bincount(y)
     most = int(counts.argmax())
     return (

@@ -17,7 +17,7 @@ def by_class(y: Rows, rng: np.random.Generator) -> Rows:
 
 
 def subset(y: Rows, size: int, rng: np.random.Generator) -> Rows:
-    """`size` sorted row numbers with the shares of the classes kept to within one row.
+    """`size` sorted row numbers with the proportions of the classes kept to within one row.
 
     Evenly spaced picks from the rows ordered by class.
     """
@@ -26,7 +26,7 @@ def subset(y: Rows, size: int, rng: np.random.Generator) -> Rows:
 
 
 def sample(y: Rows, size: int, rng: np.random.Generator) -> Rows:
-    """`size` sorted row numbers: the shares of the classes are kept, and one row of each at least.
+    """`size` sorted row numbers: the classes' proportions are kept, and one row of each at least.
 
     Which classes have the row that is left over is drawn, in proportion to what each is short of.
     Where there are more classes than rows, the rows are drawn from all.
@@ -62,7 +62,7 @@ def holdout(
 ) -> tuple[Rows, Rows]:
     """A stratified split: (train rows, test rows), the test part rounded up.
 
-    groups  (rows,) of which none is in both parts; sizes and shares are then kept as far as it goes
+    groups  (rows,) of which none is in both parts; sizes and proportions are then nearly kept
     """
     if groups is not None:
         test = np.flatnonzero(apart(y, groups, [1 - test_share, test_share], rng) == 1)
@@ -78,7 +78,7 @@ def stratified(
 
     Rows ordered by class are dealt like cards, so class counts differ by at most one row between
     folds, and so do the folds' sizes.
-    groups  (rows,) of which none is in two folds; sizes and shares are then kept as far as it goes
+    groups  (rows,) of which none is in two folds; sizes and proportions are then nearly kept
     """
     if groups is not None:
         test = np.flatnonzero(apart(y, groups, [1 / folds] * folds, rng) == fold)
@@ -89,18 +89,18 @@ def stratified(
 
 
 def apart(
-    y: Rows, groups: Rows, shares: Sequence[float], rng: np.random.Generator
+    y: Rows, groups: Rows, fractions: Sequence[float], rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """(rows,) the number of the part for each row: the rows of a group are all in one.
 
-    shares  of all rows per part, which the counts of the classes keep as far as groups allow
+    fractions  of all rows per part, which the counts of the classes keep as far as groups allow
     Groups go, the largest first and equals in drawn order, where their classes are most wanting.
     """
     members, numbers = np.unique(groups, return_inverse=True)
     counts = np.zeros((len(members), int(y.max()) + 1))  # (groups, classes)
     np.add.at(counts, (numbers, y), 1)
     totals = counts.sum(axis=0)
-    wanting = np.outer(shares, totals)  # (parts, classes)
+    wanting = np.outer(fractions, totals)  # (parts, classes)
     weight = 1 / np.maximum(totals, 1)
     parts = np.zeros(len(members), dtype=np.int64)
     drawn = rng.permutation(len(members))
@@ -108,7 +108,7 @@ def apart(
     for left, group in zip(range(len(members), 0, -1), largest_first, strict=True):
         gain = (wanting * counts[group] * weight).sum(axis=1)
         gain += 1e-9 * wanting.sum(axis=1)  # of equals the emptier
-        empty = np.setdiff1d(np.arange(len(shares)), parts[largest_first[: len(members) - left]])
+        empty = np.setdiff1d(np.arange(len(fractions)), parts[largest_first[: len(members) - left]])
         if len(empty) >= left:  # none stays so
             gain[empty] += np.inf
         parts[group] = int(gain.argmax())

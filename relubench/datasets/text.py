@@ -33,7 +33,7 @@ else:
     examples="11314 + 7532 test of 1000 features, 20 classes",
 )
 def newsgroups(folder: Path, *, features: int = 1000, whole: bool = False) -> Dataset:
-    """20 Newsgroups by date: TF-IDF of the training part's most frequent words
+    """20 Newsgroups by date: TF-IDF of the training set's most frequent words
 
     Headers, signatures and quotes are removed unless `whole`. Most inputs are 0, and stay so with
     --no-standardise.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relubench.catalog import Deferred
-from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, classed, huge, shares
+from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, class_summary, classed, huge
 from relubench.errors import BadValue, DataError
 
 if TYPE_CHECKING:
@@ -63,7 +63,10 @@ def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") 
     whole, moved = _colours_first(np.concatenate([x for x, _ in parts]), channels)
     y, classes = classed(label, np.concatenate([y for _, y in parts]), task)
     n_test = len(parts[1][1]) if len(parts) > 1 else 0
-    notes = [f"{shares(y, classes)}, inputs of {'x'.join(map(str, whole.shape[1:]))}", *moved]
+    notes = [
+        f"{class_summary(y, classes)}, inputs of {'x'.join(map(str, whole.shape[1:]))}",
+        *moved,
+    ]
     if arrays[1].ndim > 1 and arrays[1].shape[1] > 1:
         notes.append("y is one-hot: its columns are the classes")
     if left_out := [name for name in names if name in ("x_val", "val_images")]:
@@ -156,7 +159,7 @@ def folder(
     x = x[:, np.newaxis] if mode == "L" else x.transpose(0, 3, 1, 2)
     names = [path.relative_to(root).parts[0] for path in paths]
     y, classes = classed(label, np.array(names, dtype=object))
-    notes = [f"{shares(y, classes)}, inputs of {'x'.join(map(str, x.shape[1:]))}"]
+    notes = [f"{class_summary(y, classes)}, inputs of {'x'.join(map(str, x.shape[1:]))}"]
     seen_through = sum(transparent for _, transparent in pictures)
     if seen_through and alpha == "white":
         notes.append(f"{seen_through} images have transparency, shown on white (alpha=keep)")

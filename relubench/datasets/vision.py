@@ -208,7 +208,7 @@ def _idx(
     names: Sequence[str] = IDX_FILES,
     parts: Sequence[Arguments] = ({},),
 ) -> Dataset:
-    """Images and labels of the training part, then of the test part, in LeCun's format."""
+    """Images and labels of the training set, then of the test part, in LeCun's format."""
     family, raw = _family(kind), folder / kind / "raw"
     _complete(name, family, folder, [raw / file for file in names], parts)
     x_train, y_train, x_test, y_test = (_read(name, raw / file) for file in names)

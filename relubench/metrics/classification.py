@@ -87,7 +87,7 @@ METRICS: Catalog[Metric] = Catalog(
 
 @METRICS.add(better="higher")
 def accuracy(prediction: Prediction) -> Tensor:
-    """Share of examples predicted rightly"""
+    """Fraction of examples predicted rightly"""
     return prediction.hits.sum(dim=1) / prediction.support.sum(dim=1)
 
 
@@ -136,6 +136,6 @@ def loss(prediction: Prediction) -> Tensor:
 
 @METRICS.add(better="lower")
 def silent(prediction: Prediction) -> Tensor:
-    """Share of examples whose scores are all 0, so that the head says nothing (relu head only)"""
+    """Fraction of examples whose scores are all 0: the head says nothing (relu head only)"""
     total = prediction.log_probabilities.exp().sum(dim=-1)
     return (total < 0.5).double().mean(dim=1)

@@ -391,14 +391,14 @@ def _drops(record: Record) -> dict[int, Step]:
         args, kwargs = call.arguments
         if call.name == "dropped":
             module = args[0]
-            share, on = getattr(module, DROPPING[type(module).__name__]), module.training
+            fraction, on = getattr(module, DROPPING[type(module).__name__]), module.training
         else:
-            share = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
+            fraction = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
             on = kwargs.get("training", args[2] if len(args) > 2 else True)
-        if on and share:
+        if on and fraction:
             into = 0 if call.effect else None
             whole = DROPPED[call.name]
-            steps[call.number] = Step(into=into, share=float(share), whole=whole)
+            steps[call.number] = Step(into=into, fraction=float(fraction), whole=whole)
     return steps
 
 

@@ -145,17 +145,17 @@ def pieces(activation: Choice[Activation]) -> int:
 
 
 class Dropout(Noisy):
-    """Zeroes each element with probability `share` while training and scales the rest up.
+    """Zeroes each element with probability `fraction` while training and scales the rest up.
 
     What is trained elsewhere than in relubench's loop draws from torch's global generator.
 
     whole  what is zeroed at once: 0 an element, 1 an example, 2 a channel
     """
 
-    def __init__(self, share: float, whole: int = 0) -> None:
+    def __init__(self, fraction: float, whole: int = 0) -> None:
         super().__init__()
-        self.share, self.whole = share, whole
-        least = FIRST + round(share * 2**32)  # of what stays, among the integers drawn
+        self.fraction, self.whole = fraction, whole
+        least = FIRST + round(fraction * 2**32)  # of what stays, among the integers drawn
         number = torch.tensor(min(least, BEYOND - 1), dtype=torch.int32, device="cpu")
         self.least = number if least < BEYOND else None  # a tensor, which is compared with faster
 
@@ -167,7 +167,7 @@ class Dropout(Noisy):
             return x * 0
         shape = x.shape[: self.whole] + (1,) * (x.ndim - self.whole) if self.whole else x.shape
         noise = self.noise or Noise.of(None)
-        return x * (noise.integers(shape, x.device) >= self.least) / (1 - self.share)
+        return x * (noise.integers(shape, x.device) >= self.least) / (1 - self.fraction)
 
 
 class Ordered(nn.Module):
@@ -243,7 +243,7 @@ def drawing_by(
 def parameter_groups(parameters: Mapping[str, Tensor], weight_decay: float) -> list[ParameterGroup]:
     """An optimizer's groups of the parameters of a network, by name: activations' are not decayed.
 
-    Decay would pull a learned slope to 0, that is, to ReLU (He et al. 2015).
+    Decay would pull a learned slope below 0 to 0, that is, to ReLU (He et al. 2015).
     """
     learned = [p for name, p in parameters.items() if ".learned." in name]
     weights = [p for name, p in parameters.items() if ".learned." not in name]

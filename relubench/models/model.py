@@ -43,10 +43,10 @@ class Model(Entry["nn.Module"]):
 MODELS: Catalog[Model] = Catalog("model", Model)
 
 
-def check_dropout(model: str, share: float) -> None:
-    """Refuse a share of dropped units that cannot be one."""
-    if not 0 <= share < 1:
-        raise BadValue(f"{model}: dropout must be at least 0 and below 1, got {share:g}")
+def check_dropout(model: str, dropout: float) -> None:
+    """Refuse a fraction of dropped units that cannot be one."""
+    if not 0 <= dropout < 1:
+        raise BadValue(f"{model}: dropout must be at least 0 and below 1, got {dropout:g}")
 
 
 def check_widths(model: str, name: str, widths: tuple[int, ...], count: int | None = None) -> None:

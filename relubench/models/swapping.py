@@ -57,7 +57,7 @@ class Step:
     into    which of them is changed in place, where that is seen
     copied  whether what it takes is written to later, so that a gradient needs a copy
     copies  whether what it gives is
-    share, whole  of a dropout
+    fraction, whole  of a dropout
     own     what the network has there itself
     """
 
@@ -67,7 +67,7 @@ class Step:
     into: int | None = None
     copied: bool = False
     copies: bool = False
-    share: float = 0.0
+    fraction: float = 0.0
     whole: int = 0
     own: Formula | None = field(default=None, compare=False)
 
@@ -146,7 +146,7 @@ class Swapped(Ordered):
             self.acts.append(act)
         for number, step in analysis.modes[True].steps.items():
             if step.site is None:
-                self.drops[str(number)] = Dropout(step.share, step.whole)
+                self.drops[str(number)] = Dropout(step.fraction, step.whole)
 
     def forward(self, x: Tensor) -> Tensor:
         """(examples, …) to what the network gives."""

@@ -56,7 +56,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class OwnModel(Model):
+class UserModel(Model):
     """A user's own model; its parameters are the arguments that have a plain default."""
 
     settable: tuple[tuple[str, Parameter], ...] = ()
@@ -74,7 +74,7 @@ class OwnModel(Model):
 
 
 @lru_cache
-def model(name: str, own: UserCode) -> OwnModel:
+def model(name: str, own: UserCode) -> UserModel:
     """The entry for a user's own model; raises UserCodeError if it cannot be one."""
     thing: Callable[..., object] = own.thing
     if isinstance(own.thing, nn.Module):
@@ -91,7 +91,7 @@ def model(name: str, own: UserCode) -> OwnModel:
     plain = tuple((p.name, p.default) for p in arguments if type(p.default) in KINDS)
     source = Source(name, thing, count, own.sha256)
     build = partial(network, source)
-    return OwnModel(
+    return UserModel(
         name, build, paper="own", code=own.sha256, any_layout=False, settable=plain, source=source
     )
 

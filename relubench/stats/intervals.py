@@ -127,15 +127,15 @@ def chance(difference: Floats, confidence: float = 0.95) -> Chance:
     ties = n - wins - losses
     if not n:
         return Chance(0, 0, 0, None, None, None)
-    share = (wins + ties / 2) / n
-    return Chance(wins, ties, losses, share, *wilson(share, n, confidence))
+    proportion = (wins + ties / 2) / n
+    return Chance(wins, ties, losses, proportion, *wilson(proportion, n, confidence))
 
 
-def wilson(share: float, n: int, confidence: float) -> tuple[float, float]:
-    """Wilson's score interval of a share of n."""
+def wilson(proportion: float, n: int, confidence: float) -> tuple[float, float]:
+    """Wilson's score interval of a proportion of n."""
     z2 = float(scipy.special.ndtri((1 + confidence) / 2)) ** 2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    centre = (proportion + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (proportion * (1 - proportion) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

@@ -55,5 +55,7 @@ def relu(outputs: Tensor) -> Tensor:
     """
     scores = torch.relu(outputs)
     total = scores.sum(dim=-1, keepdim=True)
-    shares = scores / torch.where(total == 0, 1, total)  # a NaN stays one: that cell has diverged
-    return shares.clip(FLOOR, 1 - FLOOR).log()
+    probabilities = scores / torch.where(
+        total == 0, 1, total
+    )  # a NaN stays one: that cell has diverged
+    return probabilities.clip(FLOOR, 1 - FLOOR).log()

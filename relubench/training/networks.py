@@ -225,7 +225,7 @@ class Networks:
     # --- as a whole
 
     def observe(self, x: Tensor) -> Observed:
-        """The outputs, and for every Act its values and slopes, (cells, batch, units, …)."""
+        """The outputs, and for every Act its values and derivatives, (cells, batch, units, …)."""
         # torch.func.vjp goes under vmap; alone, autograd's has rules for more ops.
         pullback: Pullback = _functional_vjp if self.stacked else _autograd_vjp
         look = partial(_observe, self.modules[0], pullback=pullback)
@@ -458,15 +458,15 @@ def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return stacked
 
 
-# --- values and slopes ----------------------------------------------------------------------------
+# --- values and derivatives -----------------------------------------------------------------------
 
 
 def _observe(network: nn.Module, call: Call, x: Tensor, pullback: Pullback) -> Observed:
-    """The outputs of a network, and the values and slopes of each activation that is counted."""
+    """A network's outputs, and values and derivatives of each activation that is counted."""
     seen: dict[Act, tuple[Tensor, Tensor]] = {}
 
     def look(act: Act, x: Tensor) -> Tensor:
-        seen[act] = with_slopes(act, x, pullback)
+        seen[act] = with_derivatives(act, x, pullback)
         return seen[act][0]
 
     # A context variable, not hooks on the modules: threads that share the network look each for
@@ -496,17 +496,17 @@ def _autograd_vjp(function: Call, x: Tensor) -> tuple[Tensor, Pull]:
     return value.detach(), pull
 
 
-def slopes(act: Act, x: Tensor) -> Tensor:
+def derivatives(act: Act, x: Tensor) -> Tensor:
     """|f'(x)| by automatic differentiation: what back-propagation would multiply by at `x`."""
-    _, slope = with_slopes(act, x, _autograd_vjp)
-    return slope.abs()
+    _, derivative = with_derivatives(act, x, _autograd_vjp)
+    return derivative.abs()
 
 
-def with_slopes(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, Tensor]:
+def with_derivatives(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, Tensor]:
     """f(x), and f'(x) by automatic differentiation, both (examples, units, …).
 
-    The slope of an output over several pre-activations is the steepest, without its sign; where an
-    activation takes other examples or positions in too, that of its sum over them.
+    The derivative of an output over several pre-activations is the steepest, without its sign;
+    where an activation takes other examples or positions in too, that of its sum over them.
     """
     value, pull = pullback(act.activate, x)
     entry = act.activation.entry

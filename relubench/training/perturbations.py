@@ -34,7 +34,7 @@ def gaussian(x: Tensor, spread: Tensor, stream: torch.Generator, *, sd: float) -
 
 @PERTURBATIONS.add()
 def dropout(x: Tensor, spread: Tensor, stream: torch.Generator, *, share: float) -> Tensor:
-    """A share of the inputs set to 0, nothing scaled up"""
+    """A fraction of the inputs set to 0, nothing scaled up"""
     if not 0 <= share <= 1:
         raise BadValue(f"dropout: share must be from 0 to 1, got {share:g}")
     return x * (torch.rand(x.shape, generator=stream) >= share).to(x)

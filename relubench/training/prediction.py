@@ -62,12 +62,12 @@ def _predict(
     rounds = math.ceil(n_batches / threads)
     size = math.ceil(n / (rounds * threads))  # as many batches for every thread
     batches = list(zip(*(part.split(size) for part in x), strict=True))
-    shares = divided(batches, threads)
-    tallies = [counters, *(deepcopy(counters) for _ in shares[1:])]
+    by_thread = divided(batches, threads)
+    tallies = [counters, *(deepcopy(counters) for _ in by_thread[1:])]
     outputs = in_parallel(
         lambda work: _look(networks, head, *work),
-        list(zip(shares, tallies, strict=True)),
-        len(shares),
+        list(zip(by_thread, tallies, strict=True)),
+        len(by_thread),
         threads=1,
     )
     for tally in tallies[1:]:
@@ -95,8 +95,8 @@ def _look(
         for batch in batches:
             if counters:
                 outputs, seen = networks.observe(joined(batch))
-                for counter, (value, slope) in zip(counters, seen, strict=True):
-                    counter.see(value, slope)
+                for counter, (value, derivative) in zip(counters, seen, strict=True):
+                    counter.see(value, derivative)
             else:
                 outputs = networks(joined(batch))
             log_p.append(head(outputs))

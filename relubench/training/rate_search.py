@@ -62,6 +62,6 @@ def _at(cell: Cell, rate: float) -> Cell:
 
 
 def _trial(cell: Cell, rate: float) -> Cell:
-    """The run at this rate, learning from the training part without its validation part."""
+    """The run at this rate, learning from the training set without its validation part."""
     unperturbed = replace(_at(cell, rate), perturb=None, until=None)
     return replace(unperturbed, split=replace(cell.split, validation=True))

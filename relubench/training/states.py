@@ -190,8 +190,8 @@ def _curve(saved: Saved) -> list[Epoch]:
 
 
 def _possible(epoch: Epoch) -> bool:
-    shares = [share for share in (epoch.accuracy, epoch.held_out) if share is not None]
-    if not all(type(share) is float and 0 <= share <= 1 for share in shares):
+    fractions = [fraction for fraction in (epoch.accuracy, epoch.held_out) if fraction is not None]
+    if not all(type(fraction) is float and 0 <= fraction <= 1 for fraction in fractions):
         return False
     if epoch.loss is None:
         return epoch.accuracy is None
