@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
 
 from relubench.grouping import grouped
 
@@ -33,7 +32,17 @@ class Recipe:
     @property
     def candidates(self) -> tuple[float, ...]:
         """The numbers in `rates`."""
-        return tuple(map(float, self.rates.split(","))) if self.rates else ()
+        return tuple(map(float, _names(self.rates)))
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """The names in `augment`."""
+        return _names(self.augment)
+
+
+def _names(joined: str | None) -> tuple[str, ...]:
+    # Cells keep such lists as one text: a key is a hash of their JSON, and ledgers hold old keys.
+    return tuple(joined.split(",")) if joined else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +104,7 @@ class Cell:
     @property
     def perturbations(self) -> tuple[str, ...]:
         """The names in `perturb`."""
-        return tuple(self.perturb.split(",")) if self.perturb else ()
+        return _names(self.perturb)
 
     @property
     def untrained(self) -> Cell:
@@ -128,6 +137,7 @@ class Cell:
     def key(self) -> str:
         """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""
         facts = asdict(self, dict_factory=_without_unset)
+        # Sorted and without blanks: the order in which fields are declared is in no key.
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -139,7 +149,7 @@ UNSET = (None, False, "")
 UNTIMED = ("activation", "head", "init", "seed", "split")
 
 
-def _without_unset(facts: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_unset(facts: list[tuple[str, object]]) -> dict[str, object]:
     """The fields of a cell or its parts, so that a new one changes no old key."""
     return {name: value for name, value in facts if name not in LATER or value not in UNSET}
 

@@ -24,11 +24,12 @@ def number(*parts: object) -> int:
     # A hash, not hash(): that of a text differs from process to process.
     text = "/".join(map(str, parts))
     digest = hashlib.sha256(text.encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
+    return int.from_bytes(digest[:8], "little") >> 1  # never negative in 64 signed bits
 
 
 def holdout(cell: Cell) -> np.random.Generator:
     """The generator of the 70/30 split: one per seed."""
+    # Of the seed alone: activations and recipes that are compared have the same rows.
     return np.random.default_rng(number("holdout", cell.seed))
 
 

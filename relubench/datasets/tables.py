@@ -107,7 +107,6 @@ class Read:
 
 def _read_csv(path: Path, sep: str, decimal: str, skip: int) -> Read:
     lines = csv_lines.read(path, sep, skip)
-    # By number first: a dict by name would lose one of two columns of the same name.
     frame = pd.DataFrame(dict(enumerate(lines.columns)), dtype=object)
     frame.columns = pd.Index(lines.names)
     usual = csv_cells.decimal_of(lines.columns, lines.separator)

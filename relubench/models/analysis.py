@@ -294,6 +294,7 @@ def _aligned(training: Record, evaluation: Record) -> dict[int, int]:
     other = [signature(call) for call in evaluation.calls if call.number >= 0]
     if one == other:
         return {number: number for number in range(len(one))}
+    # autojunk would take calls that occur often, such as a convolution, for noise.
     blocks = SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
     aligned: dict[int, int] = {}
     for one_begins, other_begins, size in blocks:
@@ -361,7 +362,7 @@ def _step(site: int, formula: Formula, record: Record) -> Step:
     )
     if start in call.inputs:
         return replace(step, taken=call.inputs.index(start))
-    return replace(step, held=_made_at(start))
+    return replace(step, source=_made_at(start))
 
 
 def _overwritten(value: Value, call: Call, record: Record) -> bool:
@@ -406,8 +407,8 @@ def _kept(steps: Mapping[int, Step]) -> dict[int, dict[int, bool]]:
     """What later steps take, and whether it is written to before."""
     kept: dict[int, dict[int, bool]] = {}
     for step in steps.values():
-        if step.held and step.held[0] >= 0 and step.own:
-            number, place = step.held
+        if step.source and step.source[0] >= 0 and step.own:
+            number, place = step.source
             written = any(value.call and value.call.written for value in step.own.inside)
             kept.setdefault(number, {})[place] = written
     return kept
@@ -418,8 +419,8 @@ def _order(network: nn.Module, record: Record, positions: Mapping[int, float]) -
     parent."""
     began: dict[str, int] = {}
     for run in record.runs:
-        number = next((c.number for c in record.calls[run.first :] if c.number >= 0), 0)
-        began.setdefault(run.path, number)
+        counted = (call.number for call in record.calls[run.first :] if call.number >= 0)
+        began.setdefault(run.path, next(counted, 0))
     places: list[tuple[float, str | int]] = []
     layers = [path for path, module in network.named_modules() if isinstance(module, WEIGHTED)]
     homes = {path.rpartition(".")[0] for path in layers if path in began}
@@ -428,7 +429,7 @@ def _order(network: nn.Module, record: Record, positions: Mapping[int, float]) -
         while parent not in began:
             parent = parent.rpartition(".")[0]
         if parent == path or parent not in homes | {""}:  # else nothing calls it
-            places.append((began[parent] - 0.5, path))
+            places.append((began[parent] - 0.5, path))  # before the site at its first call
     places += [(position, number) for number, position in positions.items()]
     return [what for _, what in sorted(places, key=lambda place: place[0])]
 
@@ -509,6 +510,7 @@ def _alike(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
 def _same(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape or not one.is_floating_point():
         return torch.equal(one, other)
+    # Not bit for bit: a formula that is computed in one call may round otherwise than in several.
     scale = float(one.abs().nan_to_num().max()) if one.numel() else 1.0
     return torch.allclose(one, other, rtol=1e-4, atol=1e-5 * scale, equal_nan=True)
 

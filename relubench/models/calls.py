@@ -140,8 +140,8 @@ class Record:
         """What takes a tensor that was made by a function that torch does not show; "" if none."""
 
         def made_unseen(value: Value) -> bool:
-            known = value.call or value is self.examples
-            return not known and value.tensor.grad_fn is not None
+            seen = value.call is not None or value is self.examples
+            return not seen and value.tensor.grad_fn is not None
 
         taking = (str(call) for call in self.calls if any(map(made_unseen, call.inputs)))
         return next(taking, "the output" if any(map(made_unseen, self.results)) else "")
@@ -206,6 +206,7 @@ class Recorder(TorchFunctionMode):
     ) -> object:
         """Call it, and write it down."""
         kwargs = kwargs or {}
+        # torch counts the writes to a tensor: nothing else says what a function changes in place.
         before = [(tensor, tensor._version) for tensor in tensors((args, kwargs))]
         for tensor, _ in before:
             self._used(tensor)
@@ -215,7 +216,7 @@ class Recorder(TorchFunctionMode):
         results = tensors(result)
         if call.number < 0 and not results and not written:
             return result
-        for value in dict.fromkeys(call.inputs):
+        for value in dict.fromkeys(call.inputs):  # once each: x * x takes one value twice
             value.users.append(call)
         self.calls.append(call)
         if written:
@@ -250,8 +251,8 @@ class Recorder(TorchFunctionMode):
 
     def value(self, tensor: Tensor) -> Value:
         """What this tensor is now."""
-        known = self.values.get(id(tensor))
-        return known or self._name(tensor, Value(tensor, reached=tensor.grad_fn is not None))
+        value = self.values.get(id(tensor))
+        return value or self._name(tensor, Value(tensor, reached=tensor.grad_fn is not None))
 
     def _name(self, tensor: Tensor, value: Value) -> Value:
         self.values[id(tensor)] = value
@@ -282,6 +283,7 @@ class Recorder(TorchFunctionMode):
         for tensor in written:
             value = Value(tensor, call, len(call.outputs), reached)
             call.outputs.append(value)
+            # Views see the write too: whatever lies in this memory is another value from here on.
             for other in self.owners[_memory(tensor)]:
                 same = _geometry(other) == _geometry(tensor)
                 self.values[id(other)] = value if same else Value(other, call, -1, reached)
@@ -305,12 +307,11 @@ class Recorder(TorchFunctionMode):
 
     def _unseen(self, tensor: Tensor) -> bool:
         """Whether a function made it that torch does not show, or shows the inside of only."""
-        known = self.values.get(id(tensor))
-        if known is None:
+        value = self.values.get(id(tensor))
+        if value is None:  # it has a history, and no call of it was met
             return tensor.grad_fn is not None
-        return isinstance(tensor.grad_fn, BackwardCFunction) and bool(
-            known.call and known.call.hidden
-        )
+        own_backward = isinstance(tensor.grad_fn, BackwardCFunction)
+        return own_backward and value.call is not None and value.call.hidden
 
     def _derived(self, tensor: Tensor, alias: Tensor) -> bool:
         while tensor is not alias:
@@ -322,9 +323,9 @@ class Recorder(TorchFunctionMode):
     def enter(self, path: str, module: nn.Module, args: object, kwargs: object) -> None:
         """A module's forward begins."""
         run = Run(path, module, len(self.calls))
-        given = tensors((args, kwargs))
-        if len(given) == 1:
-            run.input = self.value(given[0])
+        taken = tensors((args, kwargs))
+        if len(taken) == 1:
+            run.input = self.value(taken[0])
         self.stack.append(run)
 
     def leave(self, output: object) -> None:
@@ -354,6 +355,7 @@ def recorded(network: nn.Module, examples: Tensor) -> Record:
         for path, module in network.named_modules():
             if module in inner:
                 continue
+            # `path=path`: a lambda that reads the loop's variable would see its last value.
             before = module.register_forward_pre_hook(
                 lambda module, args, kwargs, path=path: recorder.enter(path, module, args, kwargs),
                 with_kwargs=True,

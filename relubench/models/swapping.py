@@ -51,7 +51,7 @@ class Step:
     """What is done in the place of one call, or with what it gives.
 
     site    which activation takes the call's place; None for a dropout
-    held    the call that made what it takes and the place there, where that is no argument of the
+    source  the call that made what it takes and the place there, where that is no argument of the
             call itself: -1 is the examples' call
     taken   else which of the call's tensors it takes
     into    which of them is changed in place, where that is seen
@@ -62,7 +62,7 @@ class Step:
     """
 
     site: int | None = None
-    held: tuple[int, int] | None = None
+    source: tuple[int, int] | None = None
     taken: int = 0
     into: int | None = None
     copied: bool = False
@@ -181,7 +181,7 @@ class Swap(TorchFunctionMode):
         self.network = network
         self.mode = network.analysis.modes[network.training]
         self.examples, self.number = x.shape[0], 0
-        self.held = {(-1, 0): x}
+        self.kept = {(-1, 0): x}
         self.log: list[list[Tensor]] | None = None
 
     def __torch_function__(
@@ -195,12 +195,13 @@ class Swap(TorchFunctionMode):
         kwargs = kwargs or {}
         if asks(function):
             return function(*args, **kwargs)
+        # Calls are known by their number alone: every pass must make the same ones in this order.
         number = self.number
         self.number += 1
         functions = self.mode.functions
         if number >= len(functions) or functions[number] != function:
-            known = spelt(functions[number]) if number < len(functions) else "the end"
-            self._refuse(number, f"{spelt(function)} instead of {known}")
+            expected = spelt(functions[number]) if number < len(functions) else "the end"
+            self._refuse(number, f"{spelt(function)} instead of {expected}")
         step = self.mode.steps.get(number)
         result = self._take(step, number, args, kwargs) if step else function(*args, **kwargs)
         if number in self.mode.kept:
@@ -222,18 +223,19 @@ class Swap(TorchFunctionMode):
         )
 
     def _keep(self, number: int, result: object, args: object, kwargs: object) -> None:
-        made, given = calls.tensors(result), calls.tensors((args, kwargs))
+        made, arguments = calls.tensors(result), calls.tensors((args, kwargs))
         for place, copied in self.mode.kept[number].items():
-            tensor = made[place] if place >= 0 else given[-place - 1]
-            self.held[number, place] = tensor.clone() if copied else tensor
+            tensor = made[place] if place >= 0 else arguments[-place - 1]
+            self.kept[number, place] = tensor.clone() if copied else tensor
 
     def _take(self, step: Step, number: int, args: object, kwargs: object) -> Tensor:
-        given = calls.tensors((args, kwargs))
-        x = given[step.taken] if step.held is None else self.held[step.held]
+        arguments = calls.tensors((args, kwargs))
+        x = arguments[step.taken] if step.source is None else self.kept[step.source]
         if step.into is None:
             value = self._value(step, number, x.clone() if step.copied else x)
             return value.clone() if step.copies else value
-        return given[step.into].copy_(self._value(step, number, x.clone()))
+        # The network looks at the change by another name: it must happen in that very memory.
+        return arguments[step.into].copy_(self._value(step, number, x.clone()))
 
     def _value(self, step: Step, number: int, x: Tensor) -> Tensor:
         if step.site is None:
@@ -327,6 +329,7 @@ def copied(name: str, network: nn.Module, same: Iterable[Tensor] = ()) -> nn.Mod
 
 def plain(network: nn.Module) -> nn.Module:
     """The network as it was before torch.compile."""
+    # What is compiled calls none of torch's functions by name, so that no mode would see a call.
     network = getattr(network, "_orig_mod", network)
     for module in list(network.modules()):
         module._compiled_call_impl = None  # of Module.compile
@@ -352,6 +355,7 @@ def show(network: nn.Module, path: str, call: ShownCall) -> None:
 
 def _set_aside(network: nn.Module, path: str) -> None:
     """A parameter that nothing takes any more learns nothing, and is none."""
+    # A buffer, since the network's own code may still read the attribute.
     parent, _, name = path.rpartition(".")
     home = network.get_submodule(parent)
     value = home.get_parameter(name).detach()

@@ -58,8 +58,7 @@ class Augment:
     """The augmentations of the cells' recipe; each cell draws from its own stream."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
-        names = cells[0].recipe.augment
-        self.steps = [AUGMENTATIONS.choose(name) for name in names.split(",")] if names else []
+        self.steps = [AUGMENTATIONS.choose(name) for name in cells[0].recipe.augmentations]
         self.streams = [seeds.stream(cell, "augment") for cell in cells]
 
     def draw(self, sizes: Sequence[int]) -> Tensor:
