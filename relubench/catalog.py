@@ -110,6 +110,7 @@ E_co = TypeVar("E_co", bound=Entry, covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+# Equal by identity alone: parameters are a dict, which has no hash. Compare the spelling instead.
 @dataclass(frozen=True, eq=False)
 class Choice(Generic[E_co]):
     """An entry with every parameter settled: what `leaky_relu:negative_slope=0.2` means."""
@@ -310,7 +311,7 @@ def parse(text: str, like: Parameter) -> Parameter:
 
     Raises ValueError or ZeroDivisionError for anything else, infinity included.
     """
-    if isinstance(like, bool):
+    if isinstance(like, bool):  # before int, which True is too
         return ("false", "true").index(text) == 1
     if isinstance(like, float):
         numerator, _, denominator = text.partition("/")

@@ -308,7 +308,7 @@ class _Loader(SourceFileLoader):
 @contextmanager
 def drawing_alike() -> Iterator[None]:
     """Let global generators draw the same in each process, and leave no trace in them."""
-    # Here: a command that only lists names reads user code too, and must not wait for torch.
+    # Here: the catalogue needs this module at start-up, which must not wait for numpy and torch.
     import numpy as np
     import torch
 

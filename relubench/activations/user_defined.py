@@ -35,8 +35,9 @@ class UserActivation(Activation):
     def parameters(self) -> Parameters:
         """A function's keyword-only arguments; of a module, all that have a plain default."""
         kinds = (inspect.Parameter.KEYWORD_ONLY, *([ANYHOW] if self.module else []))
-        found = [p for p in _arguments(self.function) if p.kind in kinds]
-        return {p.name: p.default for p in found if type(p.default) in KINDS}
+        settable = [p for p in _arguments(self.function) if p.kind in kinds]
+        # By type, not isinstance: True is an int, and None or an enum cannot be written in a name.
+        return {p.name: p.default for p in settable if type(p.default) in KINDS}
 
     @property
     def first(self) -> Parameters:
@@ -53,6 +54,7 @@ def activation(name: str, own: UserCode) -> UserActivation:
     """The entry for a user's own activation, not yet checked; or UserCodeError if it cannot be."""
     thing, module = own.thing, None
     if isinstance(thing, nn.Module):
+        # Copied for every layer: one instance in several would share its learned parameters.
         thing = module = partial(copy.deepcopy, thing)
     elif not callable(thing):
         kind = type(thing).__name__
@@ -83,7 +85,7 @@ def _arguments(thing: Callable[..., object]) -> list[inspect.Parameter]:
 
 
 class Failed(Exception):
-    """A check by its name, and what was found."""
+    """A check by its name, and the reason why it failed."""
 
 
 @lru_cache
@@ -100,8 +102,8 @@ def _mixes(entry: UserActivation, given: tuple[tuple[str, Parameter], ...]) -> b
                     _check_gradient(act, x)
                 mixes |= _depends_on_others(act, x)
         except Failed as failure:
-            check, found = failure.args
-            raise UserCodeError(f"{name} fails the check '{check}': {found}") from None
+            check, reason = failure.args
+            raise UserCodeError(f"{name} fails the check '{check}': {reason}") from None
         except (KeyboardInterrupt, Terminated):
             raise
         except BaseException as error:
@@ -127,6 +129,7 @@ def _made(entry: UserActivation, given: Parameters, dtype: torch.dtype, learning
 
 @torch.no_grad()
 def _check_value(act: Function, x: Tensor) -> None:
+    # A copy: a function that writes into its input would spoil the comparison.
     taken = x.clone()
     value = act(taken)
     if not torch.equal(taken, x):

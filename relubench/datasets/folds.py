@@ -13,6 +13,7 @@ Rows = NDArray[np.int64]
 def by_class(y: Rows, rng: np.random.Generator) -> Rows:
     """All row numbers, class after class, shuffled inside each class."""
     shuffled = rng.permutation(len(y))
+    # Stable: another sort would undo the shuffle inside a class.
     return shuffled[np.argsort(y[shuffled], kind="stable")]
 
 
@@ -52,22 +53,23 @@ def _dealt(short: NDArray[np.float64], left: int, rng: np.random.Generator) -> R
     order = rng.permutation(len(short))
     ends = np.cumsum(short[order]) * (left / max(short.sum(), 1e-9))
     ends[-1] = left  # not a last bit less
+    # Systematic sampling: one random offset, and a row wherever the running sum passes a whole.
     dealt = np.zeros(len(short), dtype=np.int64)
     dealt[order] = np.diff(np.floor(ends + rng.random()), prepend=0)
     return dealt
 
 
 def holdout(
-    y: Rows, rng: np.random.Generator, test_share: float = 0.3, groups: Rows | None = None
+    y: Rows, rng: np.random.Generator, test_fraction: float = 0.3, groups: Rows | None = None
 ) -> tuple[Rows, Rows]:
     """A stratified split: (train rows, test rows), the test part rounded up.
 
     groups  (rows,) of which none is in both parts; sizes and proportions are then nearly kept
     """
     if groups is not None:
-        test = np.flatnonzero(apart(y, groups, [1 - test_share, test_share], rng) == 1)
+        test = np.flatnonzero(apart(y, groups, [1 - test_fraction, test_fraction], rng) == 1)
     else:
-        test = subset(y, int(np.ceil(len(y) * test_share)), rng)
+        test = subset(y, int(np.ceil(len(y) * test_fraction)), rng)
     return np.setdiff1d(np.arange(len(y)), test), test
 
 
@@ -101,7 +103,7 @@ def apart(
     np.add.at(counts, (numbers, y), 1)
     totals = counts.sum(axis=0)
     wanting = np.outer(fractions, totals)  # (parts, classes)
-    weight = 1 / np.maximum(totals, 1)
+    weight = 1 / np.maximum(totals, 1)  # a row of a rare class counts for more
     parts = np.zeros(len(members), dtype=np.int64)
     drawn = rng.permutation(len(members))
     largest_first = drawn[np.argsort(-counts[drawn].sum(axis=1), kind="stable")]

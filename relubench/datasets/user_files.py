@@ -79,13 +79,11 @@ def _arrays(path: Path) -> tuple[list[Array], list[str]]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
         names = list(saved)
         # Those of which most are there: x and y alone, or with a test set.
-        known = max(NAMES, key=lambda each: sum(name in names for name in each[:4]))
-        there = [name for name in known[:4] if name in names]
-        return (
-            []
-            if there not in (list(known[:2]), list(known[:4]))
-            else [saved[name] for name in there]
-        ), names
+        usual = max(NAMES, key=lambda parts: sum(name in names for name in parts[:4]))
+        there = [name for name in usual[:4] if name in names]
+        if there not in (list(usual[:2]), list(usual[:4])):
+            return [], names
+        return [saved[name] for name in there], names
 
 
 def _labels(y: Array) -> Array:

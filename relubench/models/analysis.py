@@ -510,7 +510,7 @@ def _alike(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
 def _same(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape or not one.is_floating_point():
         return torch.equal(one, other)
-    # Not bit for bit: a formula that is computed in one call may round otherwise than in several.
+    # Nearly: arranged for an Act, a tensor lies otherwise in memory, and kernels may round otherwise.
     scale = float(one.abs().nan_to_num().max()) if one.numel() else 1.0
     return torch.allclose(one, other, rtol=1e-4, atol=1e-5 * scale, equal_nan=True)
 

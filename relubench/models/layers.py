@@ -58,7 +58,7 @@ class Act(Noisy):
             self.learned = self._made()
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `activate`, or as what looks on has it."""
+        """Apply the activation, or hand the input to the observer that is active."""
         look = ACTIVATION_OBSERVER.get()
         return look(self, x) if look else self.activate(x)
 
@@ -94,6 +94,7 @@ class Act(Noisy):
             return make(**self.fixed)
 
 
+# A context variable, not a hook on the module: threads that share a network observe it apart.
 ACTIVATION_OBSERVER: ContextVar[Callable[[Act, Tensor], Tensor] | None] = ContextVar(
     "ACTIVATION_OBSERVER", default=None
 )
@@ -126,14 +127,12 @@ def drawing_after(number: int, device: torch.device) -> Iterator[Callable[[], bo
         for generator in generators:
             generator.manual_seed(number)
         before = [generator.get_state() for generator in generators]
-        yield (
-            lambda: (
-                not all(
-                    torch.equal(state, generator.get_state())
-                    for state, generator in zip(before, generators, strict=True)
-                )
-            )
-        )
+
+        def drew() -> bool:
+            now = [generator.get_state() for generator in generators]
+            return not all(map(torch.equal, before, now))
+
+        yield drew
 
 
 def pieces(activation: Choice[Activation]) -> int:
@@ -165,7 +164,9 @@ class Dropout(Noisy):
             return x
         if self.least is None:
             return x * 0
-        shape = x.shape[: self.whole] + (1,) * (x.ndim - self.whole) if self.whole else x.shape
+        shape = tuple(x.shape)
+        if self.whole:
+            shape = shape[: self.whole] + (1,) * (x.ndim - self.whole)
         noise = self.noise or Noise.of(None)
         return x * (noise.integers(shape, x.device) >= self.least) / (1 - self.fraction)
 

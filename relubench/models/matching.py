@@ -32,6 +32,7 @@ def narrowed(model: str, activation: str, shape: tuple[int, ...], outputs: int) 
     target = _count(best, "relu", shape, outputs)
     if abs(excess(best)) <= TOLERANCE * target:
         return best
+    # The count rises with the scale, so that the widest model that is not too large is bisected.
     scale = bisect_right(range(STEPS), 0, key=lambda scale: excess(_scaled(best, scale)))
     best = _scaled(best, max(0, scale - 1))
     while abs(excess(best)) > TOLERANCE * target:
@@ -54,8 +55,11 @@ def _count(model: Choice[Model], activation: str, shape: tuple[int, ...], output
 
 def _widths(model: Choice[Model]) -> dict[str, tuple[int, ...]]:
     """Its parameters that are widths; a single one as a tuple of one."""
-    found = {name: model.parameters[name] for name in model.entry.widths}
-    return {name: value if isinstance(value, tuple) else (value,) for name, value in found.items()}
+    widths: dict[str, tuple[int, ...]] = {}
+    for name in model.entry.widths:
+        value = model.parameters[name]
+        widths[name] = value if isinstance(value, tuple) else (value,)
+    return widths
 
 
 def _with(model: Choice[Model], widths: Mapping[str, Sequence[int]]) -> Choice[Model]:

@@ -31,6 +31,8 @@ from relubench.models.functions import (
     WEIGHING,
 )
 
+# Where a formula is tried: FAR, where what levels off has done so in float32, and on NEAR points,
+# even ones, so that second differences of a straight line are 0.
 FAR, NEAR = 60.0, torch.linspace(-6, 6, 25).tolist()
 
 
@@ -103,6 +105,7 @@ class Formula:
         """Whether it is linear on the points that matter."""
         if self.named:
             return False
+        # By trying: a clamp at 100, say, is linear where it matters.
         at = self.values(NEAR)
         spread = max(float(value.double().abs().max()) for value in at) or 1.0
         bends = (a - 2 * b + c for a, b, c in zip(at, at[1:], at[2:], strict=False))
@@ -115,10 +118,9 @@ class Formula:
             return self.named in {"sigmoid", "hardsigmoid"}
         low, high = (value.double() for value in self.values([-FAR, FAR]))
         ends = (low, high) if float(low.mean()) < float(high.mean()) else (high, low)
-        return all(
-            bool((end - wanted).abs().max() < 0.01)
-            for end, wanted in zip(ends, (0, 1), strict=True)
-        )
+        near_0 = bool(ends[0].abs().max() < 0.01)
+        near_1 = bool((ends[1] - 1).abs().max() < 0.01)
+        return near_0 and near_1
 
 
 def _written(old: Value, new: Tensor, made: Mapping[Value, Tensor], taken: Value) -> Tensor:
@@ -194,12 +196,14 @@ class _Elementwise:
 
     def _place(self, call: Call, value: Value) -> None:
         roots = {self.root(taken) for taken in call.inputs if taken.reached}
-        known = len(call.outputs) == 1 and (call.name in ELEMENTWISE or _acts_alone(call, value))
-        if not known or len(roots) != 1 or not _alike(call, value):
-            self.roots[value], self.linear[value] = value, True
-            return
-        (self.roots[value],) = roots
-        self.linear[value] = self._straight(call)
+        single = len(call.outputs) == 1
+        elementwise = single and (call.name in ELEMENTWISE or _acts_alone(call, value))
+        if elementwise and len(roots) == 1 and _alike(call, value):
+            (self.roots[value],) = roots
+            self.linear[value] = self._straight(call)
+        else:
+            self.roots[value] = value
+            self.linear[value] = True
 
     def _straight(self, call: Call) -> bool:
         reached = [value for value in call.inputs if value.reached]
@@ -247,7 +251,9 @@ class _Elementwise:
 
     def _behind(self, end: Value) -> tuple[Value | None, set[Value]]:
         """The one value that `end` comes from, with all between; None for a sum of several."""
-        root, between, entries = self.root(end), set[Value](), set[Value]()
+        root = self.root(end)
+        between: set[Value] = set()
+        entries: set[Value] = set()
         left = [end]
         while left:
             value = left.pop()
@@ -318,7 +324,8 @@ class _Elementwise:
             inside = _up_to(run.output, run.input)
             fits = sure.inside <= inside <= segment and sure.start in inside | {run.input}
             around = inside - sure.inside
-            if fits and (not around or not (core.named or any(_number(v) is None for v in around))):
+            written_out = not core.named and all(_number(value) is not None for value in around)
+            if fits and (not around or written_out):
                 return Formula(run.input, run.output, frozenset(inside), run)
         return best
 
@@ -353,12 +360,12 @@ class _Elementwise:
 
     def _runs(self, start: Value, end: Value, between: set[Value]) -> list[Run]:
         """Modules whose forward is an elementwise function within these, the outermost first."""
-        known = {start, *between}
+        passed = {start, *between}
         runs = [
             run
             for run in self.record.runs
             if run.path
-            and run.input in known
+            and run.input in passed
             and run.output in between
             and run.input is not run.output
             and self._closed(run)
@@ -370,8 +377,8 @@ class _Elementwise:
         assert run.input is not None
         assert run.output is not None
         inside = _up_to(run.output, run.input)
-        known = inside | {run.input}
-        return all(known.issuperset(_inputs(value)) for value in inside)
+        allowed = inside | {run.input}
+        return all(allowed.issuperset(_inputs(value)) for value in inside)
 
 
 def _staying(record: Record, formula: Formula) -> str | None:
@@ -541,8 +548,10 @@ def _number(value: Value) -> float | None:
         return -1.0
     if call.name in {"mul", "div"}:
         args = [*call.arguments[0], *call.arguments[1].values()]
-        known = [a.tensor.item() if isinstance(a, Value) else a for a in args if not _reached(a)]
-        return -1.0 if any(isinstance(n, int | float) and n < 0 for n in known) else 1.0
+        plain = [arg for arg in args if not _reached(arg)]
+        numbers = [arg.tensor.item() if isinstance(arg, Value) else arg for arg in plain]
+        negative = any(isinstance(number, int | float) and number < 0 for number in numbers)
+        return -1.0 if negative else 1.0
     return 1.0
 
 

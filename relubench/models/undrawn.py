@@ -53,6 +53,7 @@ class _UndrawnLayers(TorchFunctionMode):
     def note(self, module: nn.Module, name: str, parameter: Tensor | None) -> None:
         """A parameter is registered: whether it is such a weight."""
         if isinstance(module, WEIGHTED) and name == "weight" and parameter is not None:
+            # By id: where it is drawn there is a tensor, and neither module nor name.
             self.weights[id(parameter)] = parameter
 
 

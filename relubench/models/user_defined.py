@@ -76,6 +76,7 @@ class UserModel(Model):
 @lru_cache
 def model(name: str, own: UserCode) -> UserModel:
     """The entry for a user's own model; raises UserCodeError if it cannot be one."""
+    # What can be checked without running it: building waits for the data's shape.
     thing: Callable[..., object] = own.thing
     if isinstance(own.thing, nn.Module):
         thing = _giving(own.thing)
@@ -150,6 +151,7 @@ def known(
 ) -> Known:
     """Build it twice from different draws, see what is the same, and look at its calls."""
     builds = []
+    # Two different draws: what comes out equal was not drawn, and belongs to the user's code.
     for seed in (1, 2):
         with drawing_from(torch.Generator().manual_seed(seed)):
             relu = ACTIVATIONS.choose("relu")

@@ -95,6 +95,7 @@ class Counter:
             "mean_activation": mean,
             "sd_activation": variance.clamp(min=0).sqrt(),
         }
+        # Once for all cells: on a GPU every .tolist() waits for the device.
         by_name = {name: figure.tolist() for name, figure in figures.items()}
         counts = []
         for cell in range(len(active)):

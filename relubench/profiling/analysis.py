@@ -47,7 +47,7 @@ def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfileRow:
     value, derivatives = _evaluate(choice, points)
     flat = _flat(choice, pieces)
     dies_at_a_point = pieces > 1 and bool((derivatives == 0).all(dim=1).any())
-    held = holding(choice)
+    moments = holding(choice)
     low, high = _bounds(choice, pieces)
     curve, curve_derivatives = _evaluate(choice, F.pad(x.unsqueeze(1), (0, pieces - 1)))
     return ActivationProfileRow(
@@ -67,9 +67,9 @@ def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfileRow:
         init_std=INITS[entry.init].sd,
         mean=float((weights * value).sum()),
         second_moment=float((weights * value**2).sum()),
-        gain=held.gain,
-        growth=_finite_or_none(held.growth),
-        steady=held.steady,
+        gain=moments.gain,
+        growth=_finite_or_none(moments.growth),
+        steady=moments.steady,
         low=low,
         high=high,
         can_die=bool(flat) or dies_at_a_point,

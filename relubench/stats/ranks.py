@@ -1,4 +1,4 @@
-"""Tests on ranks: several datasets, each one a unit; and seeds that are not paired.
+"""Tests on ranks: several datasets, each one an observation; and seeds that are not paired.
 
 Scores may hold None for a run that diverged: it ranks below every score, level with others of its
 kind. Larger scores are better.
@@ -53,6 +53,7 @@ def losing(scores: Scores) -> Floats:
 def differences(a: Scores, b: Scores) -> Floats:
     """a - b by pairs; 0 where both diverged."""
     first, second = losing(a), losing(b)
+    # Without the masks -∞ - -∞ would be NaN, and numpy would warn of it.
     level = first == second
     return np.where(level, 0.0, first - np.where(level, 0.0, second))
 
@@ -84,6 +85,7 @@ def mann_whitney_above(a: Scores, b: Scores) -> float:
     counts = np.zeros((n + 1, ranks.sum() + 1))  # (chosen, sum) → choices
     counts[0, 0] = 1
     for rank in ranks:
+        # A copy: the sum would read what it has just written, and choose a value twice.
         counts[1:, rank:] += counts[:-1, : counts.shape[1] - rank].copy()
     return float(counts[n, ranks[:n].sum() :].sum() / counts[n].sum())
 
@@ -107,11 +109,12 @@ def friedman(scores: Sequence[Scores]) -> Friedman:
     The χ² approximation is conservative for few datasets. Iman and Davenport's F is not used: it is
     infinite where the datasets agree entirely.
     """
+    # Ranks of ours, since scipy's would part values that differ in their last bits.
     ranks = np.array([mid_ranks(-losing(row)) for row in scores])
     if (ranks == ranks[:, :1]).all():  # level everywhere
         return Friedman(0.0, 1.0, mean_ranks(scores))
-    found = scipy.stats.friedmanchisquare(*ranks.T)
-    return Friedman(float(found.statistic), float(found.pvalue), mean_ranks(scores))
+    test = scipy.stats.friedmanchisquare(*ranks.T)
+    return Friedman(float(test.statistic), float(test.pvalue), mean_ranks(scores))
 
 
 def matrix(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]]) -> list[Pair]:
@@ -134,5 +137,13 @@ def _column(scores: Sequence[Scores], candidate: int) -> Scores:
 def pair(first: int, second: int, difference: Floats, p: float, p_holm: float) -> Pair:
     """One cell of the matrix from the differences of two candidates, a dataset each."""
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    mean = float(difference.mean()) if np.isfinite(difference).all() else None
-    return Pair(first, second, mean, wins, len(difference) - wins - losses, losses, p, p_holm)
+    return Pair(
+        first=first,
+        second=second,
+        difference=float(difference.mean()) if np.isfinite(difference).all() else None,
+        wins=wins,
+        ties=len(difference) - wins - losses,
+        losses=losses,
+        p=p,
+        p_holm=p_holm,
+    )

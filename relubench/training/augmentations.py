@@ -29,7 +29,8 @@ def flip(x: Tensor, u: Tensor) -> Tensor:
     """Mirrored left to right, one image in two"""
     images = torch.arange(len(x), device=x.device)
     both = torch.cat([x, x.flip(-1)])
-    return both.index_select(0, images + len(x) * (u[:, 0] < 0.5))  # a mask takes longer
+    mirrored = u[:, 0] < 0.5
+    return both.index_select(0, images + len(x) * mirrored)  # a mask takes longer
 
 
 @AUGMENTATIONS.add()
@@ -51,7 +52,8 @@ def crop(x: Tensor, u: Tensor, *, padding: int = 4) -> Tensor:
     channels = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(x.shape[:2])
     corners = channels * padded[0, 0].numel() + (down * stride + right).unsqueeze(1)
     rows = corners.unsqueeze(2) + stride * torch.arange(height, device=x.device)
-    return padded.flatten().unfold(0, width, 1).index_select(0, rows.flatten()).view(x.shape)
+    windows = padded.flatten().unfold(0, width, 1)  # a view: every run of `width` numbers
+    return windows.index_select(0, rows.flatten()).view(x.shape)
 
 
 class Augment:

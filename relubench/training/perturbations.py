@@ -49,8 +49,10 @@ def shift(x: Tensor, spread: Tensor, stream: torch.Generator, *, sd: float) -> T
 def perturbed(cell: Cell, name: str, x_train: Tensor, x_test: Tensor) -> Tensor:
     """The cell's test inputs under one of its perturbations, the same for every activation."""
     prepared = cell.preparation
+    # Components are not standardised after the rotation: theirs differ.
     standardised = prepared.standardise and not prepared.pca
     spread = torch.ones(()) if standardised else _spread(x_train)
+    # By name: another perturbation beside it changes none of this one's numbers.
     stream = seeds.stream(cell, f"perturb {name}")
     return PERTURBATIONS.choose(name)(x_test, spread.to(x_test), stream)
 

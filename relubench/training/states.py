@@ -162,11 +162,12 @@ def checksum(state: object) -> str:
 def _add(digest: hashlib._Hash, part: object) -> None:
     if isinstance(part, Tensor):
         digest.update(f"{part.dtype} {list(part.shape)} ".encode())
+        # Bytes, since NaN is not equal to itself and -0.0 is to 0.0.
         flat = part.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().data)
     elif isinstance(part, Mapping):
         digest.update(f"{len(part)} keys ".encode())
-        for key in sorted(part, key=repr):
+        for key in sorted(part, key=repr):  # by repr: numbers and words do not compare
             _add(digest, key)
             _add(digest, part[key])
     elif isinstance(part, list | tuple):
@@ -190,9 +191,12 @@ def _curve(saved: Saved) -> list[Epoch]:
 
 
 def _possible(epoch: Epoch) -> bool:
-    fractions = [fraction for fraction in (epoch.accuracy, epoch.held_out) if fraction is not None]
-    if not all(type(fraction) is float and 0 <= fraction <= 1 for fraction in fractions):
-        return False
+    for accuracy in (epoch.accuracy, epoch.held_out):
+        if accuracy is None:
+            continue
+        # Not isinstance: a bool or a tensor of one number out of a file would pass for a float.
+        if type(accuracy) is not float or not 0 <= accuracy <= 1:
+            return False
     if epoch.loss is None:
         return epoch.accuracy is None
     return type(epoch.loss) is float and math.isfinite(epoch.loss) and epoch.accuracy is not None
