@@ -117,6 +117,7 @@ class UserImports:
         FINDER.owners[self.root] = self
         if FINDER not in sys.meta_path:
             sys.meta_path.insert(0, FINDER)
+        # Finders keep what a folder held: a file written in this very second would be missed.
         importlib.invalidate_caches()
         before = [*sys.path]
         try:

@@ -49,7 +49,9 @@ def probout(x: Tensor, noise: Noise | None, *, pieces: int = 2, sharpness: float
     if noise is None:
         return (probabilities * x).sum(dim=0)
     draw = noise.uniform(x, x.shape[1:])
-    drawn = (probabilities.detach().cumsum(dim=0)[:-1] < draw).sum(dim=0, keepdim=True)
+    # Without the last sum, which rounding may leave below 1 and so below the draw.
+    ends = probabilities.detach().cumsum(dim=0)[:-1]
+    drawn = (ends < draw).sum(dim=0, keepdim=True)
     return x.gather(0, drawn).squeeze(0)
 
 
@@ -68,8 +70,9 @@ def lp_unit(x: Tensor, rho: Tensor, *, pieces: int = 2) -> Tensor:
     p = 1 + F.softplus(rho)
     largest = x.detach().abs().amax(dim=0)  # it is homogeneous: scaled, no power overflows
     still = largest == 0
-    mean = (x.abs() / torch.where(still, 1, largest)).pow(p).mean(dim=0)
-    return largest * torch.where(still, 1, mean).pow(1 / p)
+    scaled = x.abs() / torch.where(still, 1, largest)
+    mean = scaled.pow(p).mean(dim=0)
+    return largest * torch.where(still, 1, mean).pow(1 / p)  # a root has no derivative at 0
 
 
 @ACTIVATIONS.add(

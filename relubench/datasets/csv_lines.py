@@ -103,7 +103,8 @@ def _check_title(numbered: Sequence[tuple[int, list[str]]], skip: int) -> None:
 
 
 def _above(row: Sequence[str], usual: int) -> bool:
-    return len(row) < usual / 2 or (len(row) == 1 < usual) or row[0].startswith(("# ", "//", "%"))
+    short = len(row) < usual / 2 or len(row) == 1 < usual
+    return short or row[0].startswith(("# ", "//", "%"))
 
 
 def _check_header(names: Sequence[str]) -> None:

@@ -68,7 +68,8 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that stand for all of it."""
-        parts = [digest(self.x), digest(self.y), *self.classes, str(self.n_test), str(self.width)]
+        parts = [digest(self.x), digest(self.y), *self.classes]
+        parts += [str(self.n_test), str(self.width)]
         if self.groups is not None:
             parts.append(digest(self.groups))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -99,9 +100,12 @@ def classed(
         values = values.astype(np.int64)
     elif values.dtype.kind not in "iuf":
         values = values.astype(str)
+    # Sorted: class numbers follow the names, not the order of the rows.
     names, y = np.unique(values, return_inverse=True)
     if len(names) < 2:
-        only = f"every example is of class '{names[0]}'" if len(names) else "there are no examples"
+        only = "there are no examples"
+        if len(names):
+            only = f"every example is of class '{names[0]}'"
         raise DataError(f"{label}: {only}, and two classes are the least")
     if task == "auto" and measured(names, len(values)):
         kind = "" if names.dtype.kind == "f" else "whole "

@@ -192,8 +192,9 @@ def _place(label: str, name: str, names: Sequence[str]) -> int:
     """A column's number, from 0, by its name or @number from 1."""
     if name in names:
         return list(names).index(name)
-    if name[:1] == "@" and name[1:].isdecimal() and 1 <= int(name[1:]) <= len(names):
-        return int(name[1:]) - 1
+    number = name[1:]
+    if name[:1] == "@" and number.isdecimal() and 1 <= int(number) <= len(names):
+        return int(number) - 1
     hint = suggestion(name, names) or f"known: {_some(names)}"
     raise BadValue(f"{label}: no column {name!r}: {hint}")
 

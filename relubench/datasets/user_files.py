@@ -90,9 +90,13 @@ def _labels(y: Array) -> Array:
     """Labels (n, 1) and one-hot ones as (n,)."""
     if y.ndim == 2 and y.shape[1] == 1:
         return y[:, 0]
-    flags = y.ndim == 2 and y.dtype.kind in "biuf" and bool(((y == 0) | (y == 1)).all())
-    one_hot = flags and bool((y.sum(axis=1) == 1).all())
-    return np.argmax(y, axis=1) if one_hot else y
+    if y.ndim != 2 or y.dtype.kind not in "biuf":
+        return y
+    flags = bool(((y == 0) | (y == 1)).all())
+    if flags and bool((y.sum(axis=1) == 1).all()):
+        classes: Array = np.argmax(y, axis=1)
+        return classes
+    return y
 
 
 def _colours_first(x: Array, channels: str) -> tuple[Array, list[str]]:

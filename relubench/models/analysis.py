@@ -56,29 +56,29 @@ def analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
 def _analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise BadValue(f"{name} holds TorchScript, which torch does not show: {INSTEAD}")
-    given = {True: _first_pass(name, network, shape)}  # lazy layers are made now
+    before = {True: _first_pass(name, network, shape)}  # lazy layers are made now
     original = copied(name, network, network.parameters())  # they are only read
     shown = _dropping(network)
     training, unseen = _first_record(name, network, shape)
     shown |= unseen
-    evaluation, given[False] = _recorded(name, network, shape, False, FEW)
+    evaluation, before[False] = _recorded(name, network, shape, False, FEW)
     records = {True: training, False: evaluation}
     others = {mode: _other(name, network, shape, mode) for mode in MODES}
     for mode in MODES:
         _check_alike(name, records[mode], others[mode])
         _check_outputs(name, records[mode])
-    found = {mode: recognition.recognised(records[mode]) for mode in MODES}
+    recognised = {mode: recognition.recognised(records[mode]) for mode in MODES}
     for mode in MODES:
-        for call, reason in found[mode].hidden:
+        for call, reason in recognised[mode].hidden:
             raise BadValue(f"{name}: the activation {call} cannot be swapped: {reason}")
         _check_drops(name, records[mode])
-    if not any(found[mode].formulas for mode in MODES):
+    if not any(recognised[mode].formulas for mode in MODES):
         raise BadValue(
             f"{name} has no activation that could be swapped: no call between its layers is "
             "elementwise and not linear"
         )
-    analysis = _joined(network, records, others, found, shown)
-    check(name, original, network, analysis, shape, given)
+    analysis = _joined(network, records, others, recognised, shown)
+    check(name, original, network, analysis, shape, before)
     return _forgetting(analysis)
 
 
@@ -158,9 +158,11 @@ def _own_elementwise(run: calls.Run) -> bool:
         half = (torch.arange(x.numel()) % 2 == 0).view(x.shape)
         moved = module(torch.where(half, x, x + 1))
         again = module(x.clone())
-        at = [module(torch.full_like(x, point)) for point in (-2.0, 0.0, 2.0)]
-    apart = torch.allclose(moved[half], value[half]) and torch.equal(again, value)
-    return apart and bool((at[0] - 2 * at[1] + at[2]).abs().max() > 1e-6)
+        below, middle, above = (module(torch.full_like(x, at)) for at in (-2.0, 0.0, 2.0))
+    if not torch.allclose(moved[half], value[half]) or not torch.equal(again, value):
+        return False
+    bend = below - 2 * middle + above  # 0 on a straight line
+    return bool(bend.abs().max() > 1e-6)
 
 
 def _first_pass(name: str, network: nn.Module, shape: Sequence[int]) -> list[Tensor]:
@@ -243,7 +245,7 @@ def _joined(
     network: nn.Module,
     records: Mapping[bool, Record],
     others: Mapping[bool, Record],
-    found: Mapping[bool, recognition.Found],
+    recognised: Mapping[bool, recognition.Recognised],
     shown: Mapping[str, ShownCall],
 ) -> Analysis:
     """One numbering of the sites for both modes: the n-th at a place is the same in both."""
@@ -255,9 +257,9 @@ def _joined(
     positions: dict[int, float] = {}
     for mode in (False, True):
         record = records[mode]
-        known: dict[Value, axes.Axes | None] = {}
+        feature_axes: dict[Value, axes.Axes | None] = {}
         steps: dict[int, Step] = {}
-        for formula in found[mode].formulas:
+        for formula in recognised[mode].formulas:
             number = formula.call.number
             key = same.get(number, -1 - number) if mode else number
             if key not in numbers:
@@ -265,7 +267,7 @@ def _joined(
                 places[formula.place] += 1
                 again = places[formula.place]
                 called = f"{formula.place}_{again}" if again > 1 else formula.place
-                sites.append(_site(called, formula, mode, record, others[mode], known))
+                sites.append(_site(called, formula, mode, record, others[mode], feature_axes))
                 positions[numbers[key]] = number
             steps[number] = _step(numbers[key], formula, record)
         if mode:  # one that drops in evaluation too, draws as its own code has it
@@ -276,8 +278,8 @@ def _joined(
         modes=modes,
         shown=shown,
         order=_order(network, records[False], positions),
-        unused=_unused(network, records, found),
-        staying=list(dict.fromkeys(found[False].staying + found[True].staying)),
+        unused=_unused(network, records, recognised),
+        staying=list(dict.fromkeys(recognised[False].staying + recognised[True].staying)),
     )
 
 
@@ -309,7 +311,7 @@ def _site(
     mode: bool,
     record: Record,
     other: Record,
-    known: dict[Value, axes.Axes | None],
+    feature_axes: dict[Value, axes.Axes | None],
 ) -> Site:
     start = formula.start
     batch = axes.batch_axis(start.shape, _counterpart(start, other).shape)
@@ -317,7 +319,7 @@ def _site(
     return Site(
         place=place,
         sizes=start.shape,
-        axes=_unit_axes(formula, record, known, axis),
+        axes=_unit_axes(formula, record, feature_axes, axis),
         batch=axis,
         each=max(1, start.shape[axis] // FEW),
         counted=not mode,
@@ -333,11 +335,11 @@ def _counterpart(value: Value, record: Record) -> Value:
 
 
 def _unit_axes(
-    formula: Formula, record: Record, known: dict[Value, axes.Axes | None], batch: int
+    formula: Formula, record: Record, feature_axes: dict[Value, axes.Axes | None], batch: int
 ) -> axes.Axes | None:
     """Where the units are: what the layer before says, the one after, or what is left."""
     start, end = formula.start, formula.end
-    before = tuple(axis for axis in axes.feature_axes(start, known) or () if axis != batch)
+    before = tuple(axis for axis in axes.feature_axes(start, feature_axes) or () if axis != batch)
     if len(before) == 1:
         return before
     after = axes.weighed_later(record, end, batch)
@@ -437,20 +439,20 @@ def _order(network: nn.Module, record: Record, positions: Mapping[int, float]) -
 def _unused(
     network: nn.Module,
     records: Mapping[bool, Record],
-    found: Mapping[bool, recognition.Found],
+    recognised: Mapping[bool, recognition.Recognised],
 ) -> list[str]:
     """Parameters that only the activations take that are swapped."""
     taken: set[int] = set()
     inside: set[int] = set()
     for mode in MODES:
         own: set[Call | None] = set()
-        for formula in found[mode].formulas:
+        for formula in recognised[mode].formulas:
             own.update(value.call for value in formula.inside)
         for call in records[mode].calls:
             if call.number >= 0:
                 takers = inside if call in own else taken
                 takers.update(id(value.tensor) for value in call.inputs)
-        for formula in found[mode].formulas:
+        for formula in recognised[mode].formulas:
             if formula.call.name == "shown":
                 module = formula.call.arguments[0][0]
                 inside.update(id(parameter) for parameter in module.parameters())
@@ -468,19 +470,19 @@ def check(
     network: nn.Module,
     analysis: Analysis,
     shape: Sequence[int],
-    given: Mapping[bool, list[Tensor]],
+    before: Mapping[bool, list[Tensor]],
 ) -> None:
     """Refuse a swap that changes more than activations: with its own put back, all is the same.
 
     That is the outputs and what is kept in buffers, in training and in evaluation, with dropout
-    drawn alike. `given` is what the network gave before; where it made something for
+    drawn alike. `before` is what the network gave before; where it made something for
     itself then, the original is asked again.
     """
     x = _examples(shape, FEW)
     for mode in MODES:
         back = Swapped(name, network, _own(analysis, mode))
         after = _passed(back, mode, x)
-        if not _alike(given[mode], after) and not _alike(_passed(original, mode, x), after):
+        if not _alike(before[mode], after) and not _alike(_passed(original, mode, x), after):
             when = "training" if mode else "evaluation"
             raise BadValue(
                 f"{name}: with its own activations put back it does not give the same in {when}; "
@@ -510,7 +512,7 @@ def _alike(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
 def _same(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape or not one.is_floating_point():
         return torch.equal(one, other)
-    # Nearly: arranged for an Act, a tensor lies otherwise in memory, and kernels may round otherwise.
+    # Nearly: arranged for an Act, a tensor lies otherwise in memory, and kernels may round so too.
     scale = float(one.abs().nan_to_num().max()) if one.numel() else 1.0
     return torch.allclose(one, other, rtol=1e-4, atol=1e-5 * scale, equal_nan=True)
 

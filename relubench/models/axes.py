@@ -304,7 +304,9 @@ def _with_dots(equation: str, call: Call) -> tuple[list[tuple[Value, str]], str]
     dots = max(further, key=len)
     if not arrow:
         letters = "".join(own for _, own in operands)
-        made = dots + "".join(sorted(c for c in set(letters) - set(dots) if letters.count(c) == 1))
+        # As torch has it without an arrow: what stands once, in the order of the alphabet.
+        once = [letter for letter in set(letters) - set(dots) if letters.count(letter) == 1]
+        made = dots + "".join(sorted(once))
     return operands, made.replace("...", dots)
 
 

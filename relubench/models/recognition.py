@@ -1,4 +1,4 @@
-"""Which of a network's calls are activations, found by what they do.
+"""Which of a network's calls are activations, result by what they do.
 
 A value is a function of another, element by element, where only elementwise functions lie between
 them. Such a function is an activation where it is not linear, however it is spelt: x * sigmoid(x),
@@ -128,7 +128,7 @@ def _written(old: Value, new: Tensor, made: Mapping[Value, Tensor], taken: Value
 
 
 @dataclass(eq=False)
-class Found:
+class Recognised:
     """What a record holds.
 
     formulas  the activations, in the order of the calls
@@ -141,10 +141,10 @@ class Found:
     hidden: list[tuple[str, str]]
 
 
-def recognised(record: Record) -> Found:
+def recognised(record: Record) -> Recognised:
     """The activations of a recorded pass, and what stays."""
     elementwise = _Elementwise(record)
-    found = Found([], [], [])
+    result = Recognised([], [], [])
     for end in elementwise.ends():
         for formula in elementwise.formulas(end):
             if formula.straight:
@@ -154,26 +154,26 @@ def recognised(record: Record) -> Found:
             if reason == "a gate":
                 elementwise.gates.add(formula.call.line)
             if reason:
-                found.staying.append((f"{formula.title} in {formula.place}", reason))
+                result.staying.append((f"{formula.title} in {formula.place}", reason))
             elif hidden:
-                found.hidden.append((str(formula.call), hidden))
+                result.hidden.append((str(formula.call), hidden))
             elif reason is None:
                 elementwise.roots[formula.end] = formula.end
                 elementwise.linear[formula.end] = True
-                found.formulas.append(formula)
-    _join_gates(found, elementwise.gates)
-    found.formulas.sort(key=lambda formula: formula.call.number)
+                result.formulas.append(formula)
+    _join_gates(result, elementwise.gates)
+    result.formulas.sort(key=lambda formula: formula.call.number)
     for call in record.calls:
         if call.name in STAYING and any(value.reached for value in call.inputs):
-            found.staying.append((str(call), STAYING[call.name]))
-    return found
+            result.staying.append((str(call), STAYING[call.name]))
+    return result
 
 
-def _join_gates(found: Found, lines: set[tuple[str, int]]) -> None:
+def _join_gates(result: Recognised, lines: set[tuple[str, int]]) -> None:
     """What a line of code makes is a gate in every step, also in the first, of no state yet."""
-    for formula in [f for f in found.formulas if f.opens and f.call.line in lines]:
-        found.formulas.remove(formula)
-        found.staying.append((f"{formula.title} in {formula.place}", "a gate"))
+    for formula in [f for f in result.formulas if f.opens and f.call.line in lines]:
+        result.formulas.remove(formula)
+        result.staying.append((f"{formula.title} in {formula.place}", "a gate"))
 
 
 class _Elementwise:

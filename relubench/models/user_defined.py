@@ -42,7 +42,7 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class Invariants:
     """What is the same in every network of a source.
 
     kept      the parameters that its code does not draw, by name
@@ -65,7 +65,7 @@ class UserModel(Model):
     def loaded(self, shape: Sequence[int], outputs: int, settings: Parameters) -> str:
         """A digest of the weights that its code brings along; "" where it draws them all."""
         assert self.source is not None
-        return known(self.source, tuple(shape), outputs, tuple(settings.items())).digest
+        return invariants(self.source, tuple(shape), outputs, tuple(settings.items())).digest
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -113,11 +113,11 @@ def network(
 
     Raises UserCodeError where the user's code does.
     """
-    about = known(source, tuple(shape), outputs, tuple(settings.items()))
+    facts = invariants(source, tuple(shape), outputs, tuple(settings.items()))
     made = _made(source, shape, outputs, activation, settings)
-    kept = about.kept
-    if about.analysis is not None:
-        made = swapped(source.name, made, activation, about.analysis, unit_axis)
+    kept = facts.kept
+    if facts.analysis is not None:
+        made = swapped(source.name, made, activation, facts.analysis, unit_axis)
         kept = frozenset(f"network.{name}" for name in kept)
     made.kept_parameters = kept  # type: ignore[assignment]  # an attribute of ours
     return made
@@ -130,9 +130,9 @@ def _made(
     activation: Choice[Activation],
     settings: Parameters,
 ) -> nn.Module:
-    given = (tuple(shape), outputs, partial(Act, activation))[: source.count]
+    arguments = (tuple(shape), outputs, partial(Act, activation))[: source.count]
     try:
-        made = source.make(*given, **settings)
+        made = source.make(*arguments, **settings)
     except (KeyboardInterrupt, Terminated, RelubenchError):
         raise
     except BaseException as error:
@@ -143,12 +143,12 @@ def _made(
 
 
 @lru_cache
-def known(
+def invariants(
     source: Source,
     shape: tuple[int, ...],
     outputs: int,
     settings: tuple[tuple[str, Parameter], ...],
-) -> Known:
+) -> Invariants:
     """Build it twice from different draws, see what is the same, and look at its calls."""
     builds = []
     # Two different draws: what comes out equal was not drawn, and belongs to the user's code.
@@ -163,7 +163,7 @@ def known(
     for name in brought:
         digest.update(name.encode() + one[name].detach().cpu().numpy().tobytes())
     parameters = {name for name, _ in builds[0].named_parameters()}
-    return Known(
+    return Invariants(
         kept=frozenset(same & parameters),
         digest=digest.hexdigest()[:16] if brought else "",
         analysis=analysed(source.name, builds[0], shape) if source.count < 3 else None,

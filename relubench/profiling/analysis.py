@@ -149,13 +149,17 @@ def _faint(choice: Choice[Activation], flat: Sequence[Interval]) -> list[Interva
 def _runs(choice: Choice[Activation], condition: Callable[[Tensor], Tensor]) -> list[Interval]:
     """Intervals of x where the derivative's magnitude is so; one at the search's end has no end."""
     x = _midpoints()
-    inside = condition(_evaluate(choice, x.unsqueeze(1))[1][:, 0].abs())
-    edges = torch.diff(inside.int(), prepend=torch.tensor([0]), append=torch.tensor([0]))
-    starts, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
+    _, derivatives = _evaluate(choice, x.unsqueeze(1))
+    inside = condition(derivatives[:, 0].abs())
+    outside = torch.tensor([0])
+    edges = torch.diff(inside.int(), prepend=outside, append=outside)
+    starts = (edges == 1).nonzero().flatten()
+    ends = (edges == -1).nonzero().flatten()
     intervals = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         low = None if start == 0 else float(x[start]) - STEP / 2
         high = None if end == len(x) else float(x[end - 1]) + STEP / 2
+        # A single point is where the derivative passes 0, as silu's does: no interval.
         if end - start > 1 or None in (low, high):
             intervals.append((low, high))
     return intervals

@@ -147,4 +147,7 @@ def mean_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Mean and sample standard deviation (n - 1); None where there are too few values."""
     if not values:
         return None, None
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+    mean = float(np.mean(values))
+    if len(values) == 1:  # one value has no spread, which is not a spread of 0
+        return mean, None
+    return mean, float(np.std(values, ddof=1))

@@ -81,13 +81,15 @@ def mann_whitney_above(a: Scores, b: Scores) -> float:
     Counts, rank after rank, the choices of len(a) of all values by the sum of their doubled ranks.
     """
     n = len(a)
-    ranks = np.round(2 * mid_ranks(np.concatenate([losing(a), losing(b)]))).astype(int)
+    both = np.concatenate([losing(a), losing(b)])
+    ranks = np.round(2 * mid_ranks(both)).astype(int)  # doubled: mid-ranks end in .5
     counts = np.zeros((n + 1, ranks.sum() + 1))  # (chosen, sum) → choices
     counts[0, 0] = 1
     for rank in ranks:
         # A copy: the sum would read what it has just written, and choose a value twice.
         counts[1:, rank:] += counts[:-1, : counts.shape[1] - rank].copy()
-    return float(counts[n, ranks[:n].sum() :].sum() / counts[n].sum())
+    as_large = counts[n, ranks[:n].sum() :].sum()
+    return float(as_large / counts[n].sum())
 
 
 def mann_whitney(a: Scores, b: Scores) -> float:
@@ -100,7 +102,8 @@ def mann_whitney(a: Scores, b: Scores) -> float:
 
 def mean_ranks(scores: Sequence[Scores]) -> tuple[float, ...]:
     """The mean rank of each candidate, 1 the best, over (datasets) rows of scores."""
-    return tuple(map(float, np.mean([mid_ranks(-losing(row)) for row in scores], axis=0)))
+    ranks = [mid_ranks(-losing(row)) for row in scores]
+    return tuple(map(float, np.mean(ranks, axis=0)))
 
 
 def friedman(scores: Sequence[Scores]) -> Friedman:

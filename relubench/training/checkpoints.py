@@ -35,13 +35,13 @@ class CheckpointStore:
     folder  of all of them
     every   seconds from one save to the next
     tell    takes a note about what cannot be read or written; None: nobody listens
-    told    reasons why nothing can be written that have been told
+    reasons_told  why nothing can be written, as far as it has been told
     """
 
     folder: Path
     every: float
     tell: Tell | None = None
-    told: set[str] = field(default_factory=set)
+    reasons_told: set[str] = field(default_factory=set)
 
     def path(self, stack: Stack) -> Path:
         """The folder of one stack."""
@@ -58,7 +58,7 @@ class CheckpointStore:
         """
         path = self.path(stack) / f"{passed.key}-{_digest(context)}.pt"
         belongs = f"{passed.key} {context}"
-        return Checkpoint(path, self.every, belongs, self.tell, self.told)
+        return Checkpoint(path, self.every, belongs, self.tell, self.reasons_told)
 
     def discard(self, stack: Stack, context: str | None = None) -> None:
         """Remove what was kept of a stack, under one context or under all.
@@ -122,14 +122,14 @@ class Checkpoint:
         every: float = 0.0,
         belongs: str = "",
         tell: Tell | None = None,
-        told: set[str] | None = None,
+        reasons_told: set[str] | None = None,
     ) -> None:
         self.path = path
         self.every = every
         self.belongs = belongs
         self.before = 0.0
         self.tell: Tell = tell or (lambda text: None)
-        self.told = set() if told is None else told
+        self.reasons_told = set() if reasons_told is None else reasons_told
         self.start = self.saved = time.perf_counter()
 
     @property
@@ -158,8 +158,8 @@ class Checkpoint:
             files.write(self.path, buffer.getbuffer())
         except (OSError, BadValue) as error:
             why = str(getattr(error, "strerror", None) or error)
-            if why not in self.told:
-                self.told.add(why)
+            if why not in self.reasons_told:
+                self.reasons_told.add(why)
                 self.tell(f"{self.path}: the unfinished run cannot be kept: {why}")
         self.saved = time.perf_counter()
 

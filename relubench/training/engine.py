@@ -224,7 +224,8 @@ def _built(cells: Sequence[Cell], data: Data, machine: Machine) -> Networks:
     if networks.buffers and len(by_size) > 1:
         why = "padding would count in the statistics of batch normalisation"
         raise CannotStack(why, list(by_size.values()))
-    examples = Examples.of([data[c].x_train for c in cells], [data[c].y_train for c in cells])
+    trained = [data[cell] for cell in cells]
+    examples = Examples.of([part.x_train for part in trained], [part.y_train for part in trained])
     # Two examples: with one, batch normalisation of a dense layer raises.
     first = examples.x[:2]
     networks.probe(first.expand(len(cells), *first.shape))

@@ -519,5 +519,7 @@ def with_derivatives(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, T
     for first in range(0, act.units, apart):
         chosen = torch.zeros_like(value)
         chosen[:, first : first + apart] = 1
-        steepest.append(pull(chosen)[0].abs().unflatten(1, (-1, apart)).amax(dim=1))
+        (derivative,) = pull(chosen)
+        by_output = derivative.abs().unflatten(1, (-1, apart))
+        steepest.append(by_output.amax(dim=1))
     return value, torch.cat(steepest, dim=1)
