@@ -158,7 +158,8 @@ def heaviside(x: Tensor, *, window: float = 1.0) -> Tensor:
 )
 def sign(x: Tensor, *, window: float = 1.0) -> Tensor:
     """1 if x ≥ 0 else -1; derivative 1 where |x| < window, else 0 (straight-through)"""
-    return _straight_through(2 * (x >= 0).to(x.dtype) - 1, x, window)
+    positive = (x >= 0).to(x.dtype)  # not torch.sign, which is 0 at 0
+    return _straight_through(2 * positive - 1, x, window)
 
 
 @saturating(init="siren", paper="arXiv:2006.09661 (Sitzmann et al.)", year=2020)

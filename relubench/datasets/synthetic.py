@@ -33,7 +33,9 @@ def synthetic(
     `sparsity` is the fraction of inputs that are set to 0, `noise` that of classes drawn anew.
     """
     for key, value, least in (
-        *(("features", features, 1), ("classes", classes, 2), ("samples", samples, 2 * classes)),
+        ("features", features, 1),
+        ("classes", classes, 2),
+        ("samples", samples, 2 * classes),
         ("seed", seed, 0),
     ):
         if value < least:
@@ -44,6 +46,7 @@ def synthetic(
     if samples * features > MOST or classes * features > MOST:
         raise BadValue(f"synthetic: more than {MOST} inputs are too many")
     rng = np.random.default_rng(seed)
+    # Centres differ by normal numbers of variance 16 / features: they lie about 4 apart.
     centres = rng.normal(size=(classes, 2, features)) * np.sqrt(8 / features)
     y = rng.permutation(np.arange(samples) % classes)
     x = centres[y, rng.integers(2, size=samples)] + rng.normal(size=(samples, features))

@@ -177,6 +177,7 @@ def _image_paths(root: Path) -> list[Path]:
         if directory.is_dir() and not directory.name.startswith("."):
             for where, names in _walk(directory):
                 paths += [Path(where, name) for name in names]
+    # Sorted: a file system lists in any order, and a split has to draw the same rows everywhere.
     return sorted(path for path in paths if path.suffix.lower() in IMAGES)
 
 

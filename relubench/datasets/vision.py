@@ -124,6 +124,7 @@ def emnist(folder: Path, *, split: str = "balanced") -> Dataset:
         f"emnist-{split}-test-images-idx3-ubyte",
         f"emnist-{split}-test-labels-idx1-ubyte",
     ]
+    # As published the images are transposed.
     lying = _idx("emnist", "EMNIST", folder, names, [{"split": split}])
     classes = tuple(family.classes_split_dict[split])
     first = classes.index("a") if split == "letters" else 0  # the letters are numbered from 1
@@ -284,6 +285,7 @@ def _complete(
 @contextlib.contextmanager
 def network_timeout(seconds: float) -> Iterator[None]:
     """No connection waits longer than this inside the block."""
+    # Neither torchvision nor scikit-learn has one of its own: a dead server would hang a command.
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -57,7 +57,7 @@ def _analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise BadValue(f"{name} holds TorchScript, which torch does not show: {INSTEAD}")
     before = {True: _first_pass(name, network, shape)}  # lazy layers are made now
-    original = copied(name, network, network.parameters())  # they are only read
+    original = copied(name, network, network.parameters())  # parameters are only read: shared
     shown = _dropping(network)
     training, unseen = _first_record(name, network, shape)
     shown |= unseen
@@ -261,6 +261,7 @@ def _joined(
         steps: dict[int, Step] = {}
         for formula in recognised[mode].formulas:
             number = formula.call.number
+            # Below 0 for a site that training alone has: evaluation's numbers are from 0.
             key = same.get(number, -1 - number) if mode else number
             if key not in numbers:
                 numbers[key] = len(sites)
