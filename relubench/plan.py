@@ -209,6 +209,7 @@ class Plan:
         """The cells that one pass could train together, in the plan's order."""
 
         def setup(cell: Cell) -> Cell:
+            # Carried weights pass their folds in turn: such a cell takes as many steps as all.
             split = Split(folds=cell.split.folds) if cell.split.carried else Split()
             return replace(cell, seed=0, split=split)
 

@@ -64,6 +64,7 @@ class Measure:
 
 
 UNTIL = {"epochs_until": "epochs", "seconds_until": "s"}  # units of what a run took to a target
+# What counts as alike where a user names no margin: a point of a fraction, a tenth of a mean.
 POINT = Margin(0.01)
 TENTH = Margin(0.1, relative=True)
 
@@ -127,6 +128,7 @@ def margin(text: str, of: Measure) -> Margin:
 
     A fraction takes points only: 0.5 could be either. Raises BadValue.
     """
+    # A pattern of its own: float() would also take "nan", "1_0" and a sign.
     number = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
     if not number or not math.isfinite(float(number[1])):
         raise BadValue(f"got {text}: must be a number from 0, such as 1%")

@@ -72,6 +72,7 @@ def undrawn_layers() -> Iterator[None]:
 @torch.no_grad()
 def sketch(network: nn.Module) -> None:
     """Give dense and convolutional layers weights that are good enough to look at, in no time."""
+    # One more than a power of 2, so that rows of such a length differ.
     numbers = torch.randn(2**12 + 1, generator=torch.Generator().manual_seed(0))
     for module in network.modules():
         if isinstance(module, WEIGHTED):

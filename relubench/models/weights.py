@@ -105,10 +105,11 @@ def write_weight(module: Any, weight: Tensor) -> None:
         with suppress(NotImplementedError):
             module.weight = weight
     elif hasattr(module, "weight_g"):
+        # The older weight_norm: its hook computes the weight from these before every forward.
         norms = (h for h in module._forward_pre_hooks.values() if hasattr(h, "compute_weight"))
         module.weight_g.copy_(torch.norm_except_dim(weight, 2, next(norms).dim))
         module.weight_v.copy_(weight)
-    elif hasattr(module, "weight_orig"):
+    elif hasattr(module, "weight_orig"):  # prune, and the older spectral_norm
         module.weight_orig.copy_(weight)
 
 

@@ -53,6 +53,7 @@ def relu(outputs: Tensor) -> Tensor:
     score begins at 0 on its examples learns nothing from them, so biases begin at 4, more than the
     scores' standard deviation then; the published runs began at 0.
     """
+    # Clipped after the division, as Keras did: an example without any score has a loss too.
     scores = torch.relu(outputs)
     total = scores.sum(dim=-1, keepdim=True)
     probabilities = scores / torch.where(
