@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from relubench import isolation
@@ -16,9 +18,10 @@ HEARD = [0.0]  # when, last: a terminal's interrupt reaches parent and child, wh
 def run() -> None:
     """Run the command line.
 
-    An interrupt and SIGTERM end in os._exit: nothing is left to lose, Python would otherwise wait
-    for passes that train side by side, and turn 130 into a death by SIGINT where the interrupt
-    came inside an exec(), as dataclasses use at import.
+    It ends in os._exit, when everything is written: to take the interpreter apart takes over a
+    second once torch is loaded. After an interrupt Python would also wait for passes that train
+    side by side, and turn 130 into a death by SIGINT where the interrupt came inside an exec(), as
+    dataclasses use at import.
     """
     code: Any = 130
     yield_cores()
@@ -37,11 +40,14 @@ def run() -> None:
     isolation.tell(code)
     if code in (130, 143):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-        os._exit(code)
-    sys.exit(code)
+    else:
+        atexit._run_exitfuncs()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    if code is None:
+        code = 0
+    os._exit(code if isinstance(code, int) else 1)
 
 
 def yield_cores() -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from relubench import user_code
-from relubench.errors import BadValue, UnknownName, suggestion
+from relubench import guesses, user_code
+from relubench.errors import BadValue, UnknownName
 from relubench.user_code import UserCode
 
 if TYPE_CHECKING:
@@ -172,8 +172,6 @@ class Catalog(dict[str, E]):
         return other
 
     def __missing__(self, name: str) -> E:
-        if self.kind in ("dataset", "model") and (meant := _meant(self.kind, name)):
-            raise BadValue(f"unknown {self.kind} {name!r}: {meant}")
         raise UnknownName(self.kind, name, known=self)
 
     def add(self, spelt: str = "", **facts: Any) -> Callable[[F], F]:
@@ -202,6 +200,7 @@ class Catalog(dict[str, E]):
         name, *pairs = self._uncalled(text.strip()).split(":")
         if not name:
             raise BadValue(f"{text!r} names no {self.kind}")
+        self._refuse_several(text)
         if not self.reads and self._is_own(name, pairs):
             unread: Any = Unread(text.strip(), _unread)  # no E: it stands for one nobody has read
             return Choice(unread, {})
@@ -213,7 +212,7 @@ class Catalog(dict[str, E]):
             text_of_first = pairs.pop(0) if pairs else ""
             settings[key] = _first(entry, key, text_of_first, like)
         for pair in pairs:
-            key, value = _parameter(entry, pair)
+            key, value = _parameter(self.kind, entry, pair)
             if key in settings:
                 raise BadValue(f"{entry.name}: {key} is given twice")
             settings[key] = value
@@ -224,12 +223,17 @@ class Catalog(dict[str, E]):
     def _entry(self, name: str, pairs: list[str]) -> E:
         """What a name means; where it goes on after the first colon, that is taken from `pairs`."""
         library, _, thing = name.partition(".")
+        if name in self.libraries:
+            raise BadValue(f"{self.kind} {name!r}: did you mean '{name}.{(pairs or ['NAME'])[0]}'?")
         if self._of_library(name, pairs):
             return self.libraries[library](thing)
         if self.own and self._is_own(name, pairs):
             attribute = pairs.pop(0) if pairs else ""
             return self.own(f"{name}:{attribute}", user_code.load(name, attribute))
-        return self[self._spelt(name)]
+        spelt = self._spelt(name)
+        if spelt not in self and (meant := guesses.name(self.kind, name, pairs)):
+            raise BadValue(f"unknown {self.kind} {name!r}: {meant}")
+        return self[spelt]
 
     def _spelt(self, name: str) -> str:
         """As it is listed: LeakyReLU and fashion-mnist can mean one name only."""
@@ -248,6 +252,13 @@ class Catalog(dict[str, E]):
             raise BadValue(f"{text!r}: parameters are joined by colons: did you mean {meant!r}?")
         return called[1]
 
+    def _refuse_several(self, text: str) -> None:
+        """Names that are joined by something other than a comma."""
+        names = [self._spelt(name) for name in guesses.SEPARATED.split(text.strip())]
+        if len(names) > 1 and all(name in self for name in names):
+            meant = ",".join(names)
+            raise BadValue(f"{text!r}: names are joined by commas: did you mean {meant!r}?")
+
     def _of_library(self, name: str, pairs: list[str]) -> bool:
         return name.partition(".")[0] in self.libraries and not (pairs and "=" not in pairs[0])
 
@@ -259,21 +270,10 @@ class Catalog(dict[str, E]):
 Catalogs = Mapping[str, Catalog[Any]]  # by kind
 CALL = re.compile(r"(\w+)\(([^()]*)\)?")
 DRIVE = re.compile(r"[A-Za-z]:[\\/].*")  # C:\data\x.csv
-FILES = {"csv": "csv", "tsv": "csv", "txt": "csv", "parquet": "parquet", "npz": "npz"}
 
 
 def _letters(name: str) -> str:
     return re.sub(r"[-_\s]", "", name).lower()
-
-
-def _meant(kind: str, name: str) -> str:
-    """What stands where a name should: a file, or the width that a comma has cut off."""
-    if kind == "model":
-        return f"widths are joined by x, as in hidden=64x{name}" if name.isdecimal() else ""
-    suffix = name.rpartition(".")[2].lower()
-    if "." in name and suffix in FILES:
-        return f"did you mean '{FILES[suffix]}:{name}'?"
-    return f"did you mean 'folder:{name}'?" if "/" in name else ""
 
 
 def _first(entry: Entry, key: str, text: str, like: Parameter) -> Parameter:
@@ -285,13 +285,10 @@ def _first(entry: Entry, key: str, text: str, like: Parameter) -> Parameter:
         raise BadValue(f"{entry.name}: {text!r} is not {KINDS[type(like)]}") from None
 
 
-def _parameter(entry: Entry, pair: str) -> tuple[str, Parameter]:
+def _parameter(kind: str, entry: Entry, pair: str) -> tuple[str, Parameter]:
     key, equals, text = pair.partition("=")
     if key not in entry.parameters:
-        listed = ", ".join(entry.parameters) or "none"
-        hint = suggestion(key, entry.parameters) or f"known: {listed}"
-        if not equals and "target" in entry.parameters:
-            hint = f"did you mean 'target={key}'?"
+        hint = guesses.parameter(kind, entry.name, entry.parameters, pair)
         raise BadValue(f"{entry.name} has no parameter {key!r}: {hint}")
     default = entry.parameters[key]
     try:

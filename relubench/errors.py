@@ -91,6 +91,8 @@ MEANT = {
     **dict.fromkeys(("dnn", "nn", "dense", "feedforward"), "ffnn"),
     **dict.fromkeys(("acc",), "accuracy"),
     **dict.fromkeys(("time", "runtime"), "seconds"),
+    **dict.fromkeys(("kaiming", "kaiming_normal", "kaiming_uniform"), "he"),
+    **dict.fromkeys(("xavier", "xavier_normal", "xavier_uniform"), "glorot"),
 }
 
 

@@ -110,6 +110,8 @@ def test_a_sign_of_the_unit_is_no_word(unit: str, tmp_path: Path) -> None:
         ("|", GOOD, ""),
         ("|", GOOD, ":sep=pipe"),
         (" ", GOOD, ":sep=space"),
+        (" ", GOOD, ""),
+        ("   ", GOOD, ""),
         (";", [commas(row, "") for row in GOOD], ":sep=semicolon:decimal=comma"),
         (", ", GOOD, ""),
         (" ; ", GOOD, ""),
@@ -123,7 +125,7 @@ def test_separators_and_decimal_commas_are_found(
     assert dataset.classes == tuple(IRIS.target_names)
     said, (marked, *_) = str(dataset.notes), rows
     assert ("decimal comma" in said) == ("," in marked[0] and "decimal=" not in given)
-    named = {";": "semicolon", "\t": "tab", "|": "pipe"}.get(sep.strip(" "))
+    named = {";": "semicolon", "\t": "tab", "|": "pipe", "": "space"}.get(sep.strip(" "))
     assert given or not named or f"read with sep={named}" in said
 
 

@@ -429,6 +429,19 @@ def test_arrays_that_cannot_be_used_are_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("a.npz", "bytes are not those of an npz file"), ("a.npy", "it is one array")],
+)
+def test_a_file_that_is_no_npz_is_told_of_how_one_is_written(
+    name: str, says: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", X)
+    (tmp_path / "a.npz").write_bytes(b"hello" * 50)
+    with pytest.raises(DataError, match=says):
+        DATASETS.choose(f"npz:{tmp_path / name}")(tmp_path)
+
+
 def lay_images(root: Path, mode: str = "RGB", **sizes: tuple[int, int]) -> Path:
     for name in ("cat", "dog"):
         (root / name).mkdir(parents=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torchvision
 
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.cli.hints import INSTEAD, MEANT
 from relubench.datasets import DATASETS
 from relubench.errors import slips, suggestion
+from relubench.guesses import torchvision_models
 from relubench.models import MODELS
 
 A, D, M, OPTIMIZER = ("train", "-a"), ("train", "-d"), ("train", "-m"), ("train", "--optimizer")
@@ -55,6 +57,21 @@ LINES = {
     "compare -a relu gelu": "-a relu,gelu",
     "compare -a relu, gelu": "-a relu,gelu",
     "compare -d iris digits": "-d iris,digits",
+    "train -a relu;gelu": "'relu,gelu'",
+    "train -a relu/gelu": "'relu,gelu'",
+    "train -a ReLU|tanh": "'relu,tanh'",
+    "train -m resnet50": "'torchvision.resnet50'",
+    "train -m torchvision:resnet18": "'torchvision.resnet18'",
+    "train -m mlp:layers=64x32": "'ffnn:hidden=64x32'",
+    "train -m ffnn:64": "hidden",
+    "train --lr 0,001": "did you mean 0.001?",
+    "train --seeds 0,1,2": "3 means seeds 0, 1 and 2",
+    "train --optimizer adam:lr=0.1": "--lr 0.1",
+    "train --init kaiming": "'he'",
+    "train --init xavier_uniform": "'glorot'",
+    "train -d mnist:10000": "'mnist' with --limit 10000",
+    "train -d iris.csv:y": "'csv:iris.csv:target=y'",
+    "train -d data.csv:target=y": "'csv:data.csv:target=y'",
     "train -a elu(alpha=0.5)": "'elu:alpha=0.5'",
     "train -a leaky_relu(negative_slope=0.1)": "'leaky_relu:negative_slope=0.1'",
     "train -a LeakyReLU(negative_slope=0.1)": "'leaky_relu:negative_slope=0.1'",
@@ -137,6 +154,19 @@ def test_a_mistake_gets_what_was_meant(
 )
 def test_a_name_is_taken_as_what_it_can_only_mean(catalog: object, text: str, meant: str) -> None:
     assert str(catalog.choose(text)) == meant  # type: ignore[attr-defined]
+
+
+def test_names_joined_by_blanks_are_joined_by_commas(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-a", "relu gelu", "--quiet"]) == 2
+    assert "did you mean 'relu,gelu'?" in capsys.readouterr().err
+
+
+def test_the_networks_that_torchvision_has_are_known_without_its_import() -> None:
+    assert torchvision_models() == {
+        name
+        for name in torchvision.models.list_models()
+        if torchvision.models.get_model_builder(name).__module__.count(".") == 2
+    }
 
 
 def test_a_slip_is_a_letter_or_two_that_changed_places() -> None:

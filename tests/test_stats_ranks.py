@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from relubench import stats
+from relubench.stats.ranks import mid_ranks
 
 # AUC of C4.5, C4.5+m, C4.5+cf, C4.5+m+cf on 14 datasets, Demšar's table 6. Its ranks on the 13th
 # row come of more digits than are printed: 2 for cf and 3 for m+cf, though both are 0.975.
@@ -143,3 +144,13 @@ def test_the_matrix_turns_and_is_corrected_over_the_pairs_asked_for() -> None:
         assert there.difference == pytest.approx(-(back.difference or 0.0))
     (alone,) = stats.matrix(DEMSAR, ALL[:1])
     assert alone.p_holm == alone.p == cells[0].p
+
+
+@pytest.mark.parametrize("levels", [2, 3, 50])
+def test_ranks_and_friedman_are_scipys(levels: int) -> None:
+    drawn = np.random.default_rng(levels).integers(0, levels, (12, 5)).astype(float)
+    for row in drawn:
+        assert np.array_equal(mid_ranks(row), scipy_stats.rankdata(row))
+    found, expected = stats.friedman(drawn), scipy_stats.friedmanchisquare(*drawn.T)
+    assert found.chi2 == pytest.approx(expected.statistic, rel=1e-12)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-12)

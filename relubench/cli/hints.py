@@ -55,6 +55,7 @@ INSTEAD = {
     **dict.fromkeys(("time", "timing", "speed"), "relubench cost"),
     **dict.fromkeys(("ls", "activations", "models", "datasets", "catalog"), "relubench list"),
     **dict.fromkeys(("results", "history"), "relubench ledger show"),
+    **dict.fromkeys(("gate", "check", "regression"), "relubench compare --baseline FILE"),
     **dict.fromkeys(("manual", "man", "docs", "topics"), "relubench help"),
     "version": "relubench --version",
 }

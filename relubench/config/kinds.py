@@ -24,6 +24,22 @@ def _comma_list(value: Any) -> Any:
     )
 
 
+def _no_decimal_comma(value: Any) -> Any:
+    """Refuse 0,001, which would be the two rates 0 and 1."""
+    for text in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(text, str) and re.fullmatch(r"0,\d+", text):
+            meant = text.replace(",", ".")
+            raise BadValue(f"got {text}: did you mean {meant}? A comma joins several")
+    return value
+
+
+def _how_many(value: Any) -> Any:
+    """Refuse a list where a number of seeds is asked for."""
+    if isinstance(value, str) and re.fullmatch(r"\d+([,-]\d+)+", value):
+        raise BadValue(f"got {value}, must be how many there are: 3 means seeds 0, 1 and 2")
+    return value
+
+
 def _width(value: Any) -> str:
     """'auto', or how many cells train in one pass."""
     text = str(value)
@@ -63,7 +79,7 @@ LISTED = (
 )
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
-Rates = Annotated[tuple[Rate, ...], *LISTED]
+Rates = Annotated[tuple[Rate, ...], *LISTED, BeforeValidator(_no_decimal_comma)]
 Decays = Annotated[tuple[Decay, ...], *LISTED]
 Epochs = Annotated[tuple[Annotated[int, Field(ge=0)], ...], *LISTED]  # 0: untrained
 Margins = Annotated[dict[str, Margin], BeforeValidator(measures.margins)]
@@ -75,6 +91,7 @@ Components = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=1, le=MANY)]
 Folds = Annotated[int, Field(ge=2, le=MANY)]
 Seed = Annotated[int, Field(ge=0)]
+Seeds = Annotated[Count, BeforeValidator(_how_many)]
 SeveralSeeds = Annotated[int, Field(ge=2, le=MANY)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Threads = Annotated[int, Field(ge=1, le=1024)]

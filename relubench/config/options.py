@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Rates,
         Seconds,
         Seed,
+        Seeds,
         SeveralSeeds,
         StackWidth,
         Target,
@@ -128,7 +129,7 @@ class Options:
         False, MODEL, "Refuse a network in which a non-linearity, such as a gate, would stay."
     )
     seed: Seed | None = option(None, MODEL, "Run this one seed.")
-    seeds: Count | None = option(None, MODEL, "Run seeds 0 to N-1 (default 1, compare 10).")
+    seeds: Seeds | None = option(None, MODEL, "Run seeds 0 to N-1 (default 1, compare 10).")
     perturb: Names = option(
         (),
         MODEL,

@@ -13,7 +13,7 @@ from pathlib import Path
 from relubench.errors import BadValue
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
-SNIFFED = (",", ";", "\t", "|")  # blanks stand inside words too
+SNIFFED = (",", ";", "\t", "|")
 SAMPLE = 50  # lines that are looked at to find the separator
 PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -75,7 +75,10 @@ def separator_of(lines: Sequence[str]) -> str:
         fields, times = counts.most_common(1)[0] if counts else (1, 0)
         return (times / counts.total(), fields) if fields > 1 else (0.0, 0)
 
-    return max(SNIFFED, key=regular)  # the first of equals, which is the comma
+    best = max(SNIFFED, key=regular)  # the first of equals, which is the comma
+    if regular(best) == (0.0, 0) and regular(" ")[0] == 1.0:  # blanks stand inside words too
+        return " "
+    return best
 
 
 def _parsed(lines: Sequence[str], separator: str) -> Iterator[list[str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.metadata
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +14,22 @@ from relubench.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
-    from sklearn import datasets as sklearn_datasets
+    from numpy.typing import NDArray
 else:
-    np, sklearn_datasets = Deferred("numpy"), Deferred("sklearn.datasets")
+    np = Deferred("numpy")
 
 SHIPPED = "inside scikit-learn"
 
 
-def _table(name: str, loader: str) -> Dataset:
-    bunch = getattr(sklearn_datasets, f"load_{loader}")()
-    x, y = bunch.data, bunch.target.astype(np.int64)
+def _table(name: str, file: str) -> Dataset:
+    path = _folder() / file
+    try:
+        header, table = _read(path)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{name}: {path} cannot be read ({error}): reinstall scikit-learn"
+        ) from error
+    x, y = np.ascontiguousarray(table[:, :-1]), table[:, -1].astype(np.int64)
     for part, array in (("data", x), ("target", y)):
         # Releases have changed such tables: scikit-learn 0.20 corrected two rows of iris.
         if digest(array) != DATASETS[name].sha256[part]:
@@ -30,7 +38,28 @@ def _table(name: str, loader: str) -> Dataset:
                 f"{name}: scikit-learn {version} ships other values of '{part}' than relubench "
                 "pins: install a release of scikit-learn that ships the published data"
             )
-    return Dataset(x, y, tuple(map(str, bunch.target_names)))
+    classes = header[2:] or map(str, np.unique(y))
+    return Dataset(x, y, tuple(classes))
+
+
+def _read(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """The header of one of scikit-learn's files, and its numbers: (examples, features and class).
+
+    The header has the numbers of examples and features, and the classes' names; packed files have
+    none. They are read here because scikit-learn's import takes longer than a small training.
+    """
+    packed = path.suffix == ".gz"
+    with gzip.open(path, "rt") if packed else path.open() as lines:
+        header = [] if packed else next(lines).strip().split(",")
+        rows = [[float(number) for number in line.split(",")] for line in lines]
+    return header, np.array(rows)
+
+
+def _folder() -> Path:
+    library = importlib.util.find_spec("sklearn")
+    if library is None or library.origin is None:
+        raise DataError("this needs scikit-learn: pip install scikit-learn")
+    return Path(library.origin).parent / "datasets" / "data"
 
 
 @DATASETS.add(
@@ -44,7 +73,7 @@ def _table(name: str, loader: str) -> Dataset:
 )
 def wdbc(folder: Path) -> Dataset:
     """Wisconsin diagnostic breast cancer: malignant or benign"""
-    return _table("wdbc", "breast_cancer")
+    return _table("wdbc", "breast_cancer.csv")
 
 
 @DATASETS.add(
@@ -58,7 +87,7 @@ def wdbc(folder: Path) -> Dataset:
 )
 def digits(folder: Path, *, images: bool = False) -> Dataset:
     """Handwritten digits, small: as a table, or as images on request"""
-    table = _table("digits", "digits")
+    table = _table("digits", "digits.csv.gz")
     if not images:
         return table
     return Dataset(table.x.reshape(-1, 1, 8, 8), table.y, table.classes)
@@ -75,7 +104,7 @@ def digits(folder: Path, *, images: bool = False) -> Dataset:
 )
 def wine(folder: Path) -> Dataset:
     """Italian wines of three growers by chemical analysis"""
-    return _table("wine", "wine")
+    return _table("wine", "wine_data.csv")
 
 
 @DATASETS.add(
@@ -89,4 +118,4 @@ def wine(folder: Path) -> Dataset:
 )
 def iris(folder: Path) -> Dataset:
     """Fisher's irises: three species by four lengths"""
-    return _table("iris", "iris")
+    return _table("iris", "iris.csv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,7 @@ def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") 
     except MemoryError:
         raise DataError(f"{label}: it says that it holds more than fits into memory") from None
     except Exception as error:  # what a damaged file makes a reader raise, is in no list
-        reason = getattr(error, "strerror", None) or "it holds no arrays of numbers or words"
+        reason = getattr(error, "strerror", None) or _what_is_no_npz(path)
         raise DataError(f"{label}: cannot be read as npz: {reason}") from error
     if len(arrays) not in (2, 4):
         raise DataError(
@@ -84,6 +85,14 @@ def _arrays(path: Path) -> tuple[list[Array], list[str]]:
         if there not in (list(usual[:2]), list(usual[:4])):
             return [], names
         return [saved[name] for name in there], names
+
+
+def _what_is_no_npz(path: Path) -> str:
+    if path.suffix == ".npy":
+        return "it is one array (.npy): np.savez(FILE, x=…, y=…) writes both"
+    if not zipfile.is_zipfile(path):
+        return "its bytes are not those of an npz file: np.savez(FILE, x=…, y=…) writes one"
+    return "it holds no arrays of numbers or words"
 
 
 def _labels(y: Array) -> Array:

@@ -10,6 +10,7 @@ import sqlite3
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -160,6 +161,7 @@ class Ledger:
         uri = place.startswith("file:")
         base = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None, uri=uri)
         base.text_factory = lambda text: text.decode(errors="backslashreplace")
+        weakref.finalize(self, base.close)  # at exit too: what SQLite keeps beside the file goes
         return base
 
     def _check_kind(self) -> None:

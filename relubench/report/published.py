@@ -144,7 +144,7 @@ def margin(sd: float, n: int, runs: int = 1, published_sd: float | None = None) 
     """
     theirs = sd if published_sd is None else published_sd
     error = math.sqrt(sd**2 / n + theirs**2 / runs)
-    return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error)
+    return float(scipy.special.stdtrit(n - 1, (1 + CONFIDENCE) / 2) * error)
 
 
 def figure(value: float | None, metric: str, spread: float | None = None) -> str:

@@ -84,7 +84,7 @@ def t_interval(difference: Floats, confidence: float = 0.95, ratio: float = 0.0)
         return Interval(None, None, "none")
     mean = float(difference.mean())
     error = float(difference.std(ddof=1)) * math.sqrt(1 / n + ratio)
-    margin = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+    margin = float(scipy.special.stdtrit(n - 1, (1 + confidence) / 2)) * error
     return Interval(mean - margin, mean + margin, "t")
 
 
@@ -99,8 +99,8 @@ def bca_interval(difference: Floats, confidence: float = 0.95) -> Interval:
     if n < 3 or all_equal(difference):
         return t_interval(difference, confidence)
     mean, spread = float(difference.mean()), float(difference.std(ddof=1))
-    quantile = scipy.stats.t.ppf((1 + confidence) / 2, n - 1)
-    tail = scipy.stats.norm.cdf(-math.sqrt(n / (n - 1)) * quantile)
+    quantile = scipy.special.stdtrit(n - 1, (1 + confidence) / 2)
+    tail = float(scipy.special.ndtr(-math.sqrt(n / (n - 1)) * quantile))
     # Standardised, so that the rounding below is relative to the spread.
     limits = scipy.stats.bootstrap(
         ((difference - mean) / spread,),

@@ -75,7 +75,9 @@ def with_weights(network: nn.Module, cell: Cell, machine: Machine) -> nn.Module:
 
 def _with_memory(network: nn.Module, cell: Cell) -> nn.Module:
     try:
-        return network.to_empty(device="cpu")
+        # As `to_empty` does, whose way to the strides of a tensor without memory imports sympy.
+        network._apply(lambda x: torch.empty(x.shape, dtype=x.dtype, device="cpu"))
     except RuntimeError as error:
         count = layers.parameter_count(network)
         raise BadValue(f"--model {cell.model}: no memory for {count} parameters") from error
+    return network

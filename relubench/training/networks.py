@@ -32,6 +32,7 @@ from relubench.models.layers import (
     noisy,
 )
 from relubench.plan import Cell
+from relubench.training.uncompiled import gradient
 
 Call = Callable[[Tensor], Tensor]
 Keys = Sequence[Tensor]  # two for each layer that draws, the cells in their first dimension
@@ -491,7 +492,7 @@ def _autograd_vjp(function: Call, x: Tensor) -> tuple[Tensor, Pull]:
         value = function(x)
 
     def pull(chosen: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(value, x, chosen, retain_graph=True)
+        return gradient(value, x, chosen)
 
     return value.detach(), pull
 

@@ -12,8 +12,10 @@ from relubench.catalog import Catalog, Deferred, Entry
 if TYPE_CHECKING:
     from torch import optim
     from torch.optim.optimizer import ParamsT
+
+    from relubench.training import uncompiled
 else:
-    optim = Deferred("torch.optim")
+    optim, uncompiled = Deferred("torch.optim"), Deferred("relubench.training.uncompiled")
 
 OPTIMIZERS: Catalog[Entry[optim.Optimizer]] = Catalog("optimizer", Entry)
 
@@ -32,7 +34,7 @@ def adam(
     eps: float = 1e-8,
 ) -> optim.Optimizer:
     """Adam (arXiv:1412.6980); weight decay is added to the gradient"""
-    return optim.Adam(
+    return uncompiled.uncompiled(optim.Adam)(
         groups, lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True
     )
 
@@ -48,7 +50,7 @@ def adamw(
     eps: float = 1e-8,
 ) -> optim.Optimizer:
     """Adam with decoupled weight decay (arXiv:1711.05101)"""
-    return optim.AdamW(
+    return uncompiled.uncompiled(optim.AdamW)(
         groups, lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True
     )
 
@@ -63,7 +65,7 @@ def sgd(
     nesterov: bool = False,
 ) -> optim.Optimizer:
     """Stochastic gradient descent, with momentum and Nesterov's on request"""
-    return optim.SGD(
+    return uncompiled.uncompiled(optim.SGD)(
         groups, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True
     )
 
@@ -80,7 +82,7 @@ def rmsprop(
     centered: bool = False,
 ) -> optim.Optimizer:
     """RMSprop (Tieleman & Hinton 2012)"""
-    return optim.RMSprop(
+    return uncompiled.uncompiled(optim.RMSprop)(
         groups,
         lr,
         alpha=alpha,

@@ -137,6 +137,11 @@ class Recorder(TorchDispatchMode):
         self.constants: dict[str, Any] = {}
         self.inputs = [self._variable(tensor) for tensor in inputs]
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not marked for torch's compiler: the mark imports it, for 2 s, at the first call."""
+        return False
+
     def __torch_dispatch__(
         self,
         op: OpOverload,

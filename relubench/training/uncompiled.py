@@ -1,0 +1,67 @@
+"""torch's optimizers and backward pass, without what imports its compiler.
+
+`torch.optim` marks its methods for torch.compile, and the marks import torch._dynamo, and with it
+sympy, at the first call: 1 to 2 s and most of a small training's memory, for a compiler that is not
+used. Each mark keeps the function that it wraps, which is what is called here. A torch whose
+optimizers are written otherwise is used as it is. tests/test_optimizers.py holds the
+steps to torch's own, bit for bit.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+Optim = TypeVar("Optim", bound=torch.optim.Optimizer)
+
+run = getattr(torch.autograd.graph, "_engine_run_backward", None)  # what ends in C++
+MADE: dict[type[torch.optim.Optimizer], type[torch.optim.Optimizer]] = {}
+MARKED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+
+
+def uncompiled(optimizer: type[Optim]) -> type[Optim]:
+    """The same optimizer, whose steps and state need no compiler."""
+    if optimizer not in MADE:
+        MADE[optimizer] = _beneath_marks(optimizer)
+    return cast("type[Optim]", MADE[optimizer])
+
+
+def _beneath_marks(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    step = inspect.unwrap(optimizer.step)
+    if step is optimizer.step:  # no mark, so nothing is known of what it did
+        return optimizer
+    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in MARKED}
+    methods["step"] = _without_gradients(step)
+    return type(optimizer.__name__, (optimizer,), methods)
+
+
+def _without_gradients(step: Callable[..., Any]) -> Callable[..., Any]:
+    """What the mark on `step` does besides: the step's own operations are not differentiated."""
+
+    def taken(self: torch.optim.Optimizer, closure: Callable[[], float] | None = None) -> Any:
+        with torch.no_grad():
+            return step(self, closure)
+
+    return taken
+
+
+def backward(outputs: Tensor, gradient: Tensor) -> None:
+    """`outputs.backward(gradient)`, whose check of the two shapes imports sympy."""
+    if run is None:
+        outputs.backward(gradient)
+    else:
+        run((outputs,), (gradient,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
+def gradient(outputs: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+    """`torch.autograd.grad` of the weighted outputs by x, which can be taken again; as above."""
+    if run is None:
+        return torch.autograd.grad(outputs, x, weights, retain_graph=True)
+    found: tuple[Tensor, ...] = run(
+        (outputs,), (weights,), True, False, (x,), False, accumulate_grad=False
+    )
+    return found
