@@ -51,7 +51,7 @@ def _read(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     packed = path.suffix == ".gz"
     with gzip.open(path, "rt") if packed else path.open() as lines:
         header = [] if packed else next(lines).strip().split(",")
-        rows = [[float(number) for number in line.split(",")] for line in lines]
+        rows = [list(map(float, line.split(","))) for line in lines]
     return header, np.array(rows)
 
 
