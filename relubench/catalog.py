@@ -10,11 +10,23 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from relubench import guesses, user_code
 from relubench.errors import BadValue, UnknownName
 from relubench.user_code import UserCode
+
+if TYPE_CHECKING:
+    import typing_extensions
+
+    # A default, which typing has from Python 3.13 on: a bare Entry is one that returns anything.
+    R_co = typing_extensions.TypeVar("R_co", covariant=True, default=Any)
+else:
+    R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+Parameter = bool | int | float | str | tuple[int, ...]  # what `parse` reads and `spell` writes
+Parameters = dict[str, Any]  # by name, each of the type that the function's signature declares
 
 
 class Deferred:
@@ -33,38 +45,39 @@ class Deferred:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Generic[R_co]):
     """One listed function. Its keyword-only arguments are the parameters a user may set.
 
     One of them may have no default: it is given first and without its name, as in `csv:FILE`.
     """
 
     name: str
-    function: Callable[..., Any]
+    function: Callable[..., R_co]
 
     @property
     def description(self) -> str:
         """The first paragraph of the function's docstring, on one line."""
-        return " ".join(self._paragraphs[0].split())
+        return _on_one_line(self._paragraphs[0])
 
     @property
     def remarks(self) -> str:
         """The docstring's other paragraphs, a line each."""
-        return "\n".join(" ".join(each.split()) for each in self._paragraphs[1:])
+        return "\n".join(map(_on_one_line, self._paragraphs[1:]))
 
     @property
     def _paragraphs(self) -> list[str]:
         return inspect.cleandoc(self.function.__doc__ or "").split("\n\n")
 
     @cached_property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """Each parameter's default, in the order of the signature."""
         return {p.name: p.default for p in self._keywords if p.default is not p.empty}
 
     @cached_property
-    def first(self) -> dict[str, Any]:
+    def first(self) -> Parameters:
         """The parameter that must be given, if there is one, with a value of its type."""
-        like = {"str": "", "float": 0.0}
+        # An annotation is a text here: every module has `from __future__ import annotations`.
+        like: Parameters = {"str": "", "float": 0.0}
         return {p.name: like[p.annotation] for p in self._keywords if p.default is p.empty}
 
     @cached_property
@@ -72,9 +85,13 @@ class Entry:
         signature = inspect.signature(self.function).parameters.values()
         return [p for p in signature if p.kind is p.KEYWORD_ONLY]
 
-    def bind(self, given: Mapping[str, Any]) -> Choice[Any]:
+    def bind(self, given: Parameters) -> Choice[Self]:
         """The entry with these parameters."""
         return Choice(self, given)
+
+
+def _on_one_line(paragraph: str) -> str:
+    return " ".join(paragraph.split())
 
 
 @dataclass(frozen=True)
@@ -89,33 +106,36 @@ def _unread() -> None:
 
 
 E = TypeVar("E", bound=Entry)
+E_co = TypeVar("E_co", bound=Entry, covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+# Equal by identity alone: parameters are a dict, which has no hash. Compare the spelling instead.
 @dataclass(frozen=True, eq=False)
-class Choice(Generic[E]):
+class Choice(Generic[E_co]):
     """An entry with every parameter settled: what `leaky_relu:negative_slope=0.2` means."""
 
-    entry: E
-    given: Mapping[str, Any]
+    entry: E_co
+    given: Parameters
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """The parameters given, and the defaults of the rest."""
         return {**self.entry.parameters, **self.given}
 
-    def __call__(self, *args: Any, **more: Any) -> Any:
+    def __call__(self: Choice[Entry[R]], *args: object, **more: object) -> R:
         """Call the function with these parameters."""
         return self.entry.function(*args, **self.parameters, **more)
 
     def __str__(self) -> str:
         """The one spelling of what it means: parameters at their default are left out."""
-        first, defaults = self.entry.first, self.entry.parameters
-        given = [spell(self.given[key]) for key in first]
-        given += [
-            f"{k}={spell(v)}" for k, v in self.given.items() if k not in first and v != defaults[k]
-        ]
-        return ":".join([self.entry.name, *given])
+        # Results are kept under this text, so that two ways to write one choice must not differ.
+        parts = [self.entry.name]
+        parts += [spell(self.given[key]) for key in self.entry.first]
+        for key, value in self.given.items():
+            if key not in self.entry.first and value != self.entry.parameters[key]:
+                parts.append(f"{key}={spell(value)}")
+        return ":".join(parts)
 
 
 class Catalog(dict[str, E]):
@@ -182,20 +202,23 @@ class Catalog(dict[str, E]):
             raise BadValue(f"{text!r} names no {self.kind}")
         self._refuse_several(text)
         if not self.reads and self._is_own(name, pairs):
-            unread: Any = Unread(text.strip(), _unread)
+            unread: Any = Unread(text.strip(), _unread)  # no E: it stands for one nobody has read
             return Choice(unread, {})
         entry = self._entry(name, pairs)
-        if entry.first and re.fullmatch(r"[A-Za-z]:[\\/].*", ":".join(pairs[:2])):  # C:\data\x.csv
+        if entry.first and DRIVE.fullmatch(":".join(pairs[:2])):  # its colon joins nothing
             pairs[:2] = [":".join(pairs[:2])]
-        given: dict[str, Any] = {}
+        settings: Parameters = {}
         for key, like in entry.first.items():
-            given[key] = _first(entry, key, pairs.pop(0) if pairs else "", like)
-        for key, value in (_parameter(self.kind, entry, pair) for pair in pairs):
-            if key in given:
+            text_of_first = pairs.pop(0) if pairs else ""
+            settings[key] = _first(entry, key, text_of_first, like)
+        for pair in pairs:
+            key, value = _parameter(self.kind, entry, pair)
+            if key in settings:
                 raise BadValue(f"{entry.name}: {key} is given twice")
-            given[key] = value
+            settings[key] = value
+        # In the order of the signature, so that one choice has one spelling.
         order = (*entry.first, *entry.parameters)
-        return entry.bind({key: given[key] for key in order if key in given})
+        return entry.bind({key: settings[key] for key in order if key in settings})
 
     def _entry(self, name: str, pairs: list[str]) -> E:
         """What a name means; where it goes on after the first colon, that is taken from `pairs`."""
@@ -216,16 +239,16 @@ class Catalog(dict[str, E]):
         """As it is listed: LeakyReLU and fashion-mnist can mean one name only."""
         if name in self:
             return name
-        found = [known for known in self if _letters(known) == _letters(name)]
-        return found[0] if len(found) == 1 else name
+        alike = [listed for listed in self if _letters(listed) == _letters(name)]
+        return alike[0] if len(alike) == 1 else name
 
     def _uncalled(self, text: str) -> str:
         """`relu()` is relu; of `elu(alpha=1)` it is said how that is written here."""
         called = CALL.fullmatch(text)
         if not called or self._spelt(called[1]) not in self:
             return text
-        if given := called[2].replace(" ", "").strip(","):
-            meant = ":".join([self._spelt(called[1]), *given.split(",")])
+        if arguments := called[2].replace(" ", "").strip(","):
+            meant = ":".join([self._spelt(called[1]), *arguments.split(",")])
             raise BadValue(f"{text!r}: parameters are joined by colons: did you mean {meant!r}?")
         return called[1]
 
@@ -246,13 +269,14 @@ class Catalog(dict[str, E]):
 
 Catalogs = Mapping[str, Catalog[Any]]  # by kind
 CALL = re.compile(r"(\w+)\(([^()]*)\)?")
+DRIVE = re.compile(r"[A-Za-z]:[\\/].*")  # C:\data\x.csv
 
 
 def _letters(name: str) -> str:
     return re.sub(r"[-_\s]", "", name).lower()
 
 
-def _first(entry: Entry, key: str, text: str, like: Any) -> Any:
+def _first(entry: Entry, key: str, text: str, like: Parameter) -> Parameter:
     if not text:
         raise BadValue(f"{entry.name} needs a {key}: {entry.name}:{key.upper()}")
     try:
@@ -261,7 +285,7 @@ def _first(entry: Entry, key: str, text: str, like: Any) -> Any:
         raise BadValue(f"{entry.name}: {text!r} is not {KINDS[type(like)]}") from None
 
 
-def _parameter(kind: str, entry: Entry, pair: str) -> tuple[str, Any]:
+def _parameter(kind: str, entry: Entry, pair: str) -> tuple[str, Parameter]:
     key, equals, text = pair.partition("=")
     if key not in entry.parameters:
         hint = guesses.parameter(kind, entry.name, entry.parameters, pair)
@@ -279,12 +303,12 @@ KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 }
 
 
-def parse(text: str, like: Any) -> Any:
+def parse(text: str, like: Parameter) -> Parameter:
     """A parameter's value, of the type of `like`; fractions such as 1/3 are numbers too.
 
     Raises ValueError or ZeroDivisionError for anything else, infinity included.
     """
-    if isinstance(like, bool):
+    if isinstance(like, bool):  # before int, which True is too
         return ("false", "true").index(text) == 1
     if isinstance(like, float):
         numerator, _, denominator = text.partition("/")
@@ -297,7 +321,7 @@ def parse(text: str, like: Any) -> Any:
     return type(like)(text)
 
 
-def spell(value: Any) -> str:
+def spell(value: object) -> str:
     """A parameter's value as the user types it: the inverse of `parse`."""
     if isinstance(value, bool):
         return str(value).lower()

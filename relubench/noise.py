@@ -74,7 +74,9 @@ class Noise:
         if self.drawn:
             first = first + ANOTHER * self.drawn
         self.drawn += 1
+        # Keys are odd: modulo 2³² such a product keeps different places different.
         x = self.places[shape] * first.to(device)
+        # A product's low bits follow from low bits alone: the high ones are mixed into them.
         x ^= torch.bitwise_right_shift(x, HALF)
         x *= self.second.to(device)
         return x
@@ -95,4 +97,5 @@ class Noise:
 
 def _type(x: Tensor) -> torch.dtype:
     """The type to compute in: 24 bits at least."""
+    # In bfloat16, of 8 bits, a uniform number would take 256 values, and 0 among them.
     return torch.promote_types(x.dtype, torch.float32)

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
 
 from relubench.grouping import grouped
 
@@ -33,12 +32,22 @@ class Recipe:
     @property
     def candidates(self) -> tuple[float, ...]:
         """The numbers in `rates`."""
-        return tuple(map(float, self.rates.split(","))) if self.rates else ()
+        return tuple(map(float, _names(self.rates)))
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """The names in `augment`."""
+        return _names(self.augment)
+
+
+def _names(joined: str | None) -> tuple[str, ...]:
+    # Cells keep such lists as one text: a key is a hash of their JSON, and ledgers hold old keys.
+    return tuple(joined.split(",")) if joined else ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """Preprocessing of the inputs, always fitted on the training part of the split alone."""
+    """Preprocessing of the inputs, always fitted on the training set of the split alone."""
 
     standardise: bool = True
     pca: int | None = None
@@ -50,8 +59,8 @@ class Split:
     """Which rows train and which test: fold `fold` of `folds`, or the hold-out without folds.
 
     folds       where no fold is named: one network learns from all of them in turn, within the
-                training part of the hold-out, its weights carried from fold to fold
-    validation  a tenth of the training part takes the place of the test part
+                training set of the hold-out, its weights carried from fold to fold
+    validation  a tenth of the training set takes the place of the test part
     """
 
     folds: int | None = None
@@ -95,7 +104,7 @@ class Cell:
     @property
     def perturbations(self) -> tuple[str, ...]:
         """The names in `perturb`."""
-        return tuple(self.perturb.split(",")) if self.perturb else ()
+        return _names(self.perturb)
 
     @property
     def untrained(self) -> Cell:
@@ -128,6 +137,7 @@ class Cell:
     def key(self) -> str:
         """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""
         facts = asdict(self, dict_factory=_without_unset)
+        # Sorted and without blanks: the order in which fields are declared is in no key.
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -139,7 +149,7 @@ UNSET = (None, False, "")
 UNTIMED = ("activation", "head", "init", "seed", "split")
 
 
-def _without_unset(facts: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_unset(facts: list[tuple[str, object]]) -> dict[str, object]:
     """The fields of a cell or its parts, so that a new one changes no old key."""
     return {name: value for name, value in facts if name not in LATER or value not in UNSET}
 
@@ -181,7 +191,7 @@ class Arrangement:
 class Margin:
     """The margin within which two means are as good: a fraction, or in the metric's unit.
 
-    relative  as a share of the mean that it is compared with
+    relative  as a fraction of the mean that it is compared with
     """
 
     size: float
@@ -208,6 +218,7 @@ class Plan:
         """The cells that one pass could train together, in the plan's order."""
 
         def setup(cell: Cell) -> Cell:
+            # Carried weights pass their folds in turn: such a cell takes as many steps as all.
             split = Split(folds=cell.split.folds) if cell.split.carried else Split()
             return replace(cell, seed=0, split=split)
 

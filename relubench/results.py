@@ -27,9 +27,9 @@ class Environment:
     stack: int
 
 
-RARE = 0.01  # share of examples; Dohare's incremental CIFAR study
+RARE = 0.01  # fraction of examples; Dohare's incremental CIFAR study
 DORMANT = 0.025  # tau of ReDo, arXiv:2302.12902
-FLAT, SATURATED = 0.01, 0.99  # |slope| under FLAT on at least this share of examples
+FLAT, SATURATED = 0.01, 0.99  # |derivative| under FLAT on at least this fraction of examples
 
 COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
 MOMENTS = ("sparsity", "mean_activation", "sd_activation")
@@ -78,6 +78,7 @@ def total(layers: Sequence[LayerCount]) -> LayerCount:
         rare=sum(layer.rare for layer in layers),
         dormant=sum(layer.dormant for layer in layers),
         saturated=sum(layer.saturated for layer in layers),
+        # By units, as the other figures: a mean of means would count a small layer's units double.
         sparsity=sum(layer.sparsity * layer.units for layer in layers) / units,
         mean_activation=_weighed(layers, "mean_activation"),
         sd_activation=_weighed(layers, "sd_activation"),
@@ -87,11 +88,13 @@ def total(layers: Sequence[LayerCount]) -> LayerCount:
 
 def _weighed(layers: Sequence[LayerCount], name: str) -> float | None:
     """The mean of a figure over units; None where a layer has none."""
-    weighed = [
-        value * layer.units for layer in layers if (value := getattr(layer, name)) is not None
-    ]
-    units = sum(layer.units for layer in layers)
-    return sum(weighed) / units if len(weighed) == len(layers) else None
+    weighed = 0.0
+    for layer in layers:
+        value = getattr(layer, name)
+        if value is None:  # a mean without this layer would pass for one of the whole network
+            return None
+        weighed += value * layer.units
+    return weighed / sum(layer.units for layer in layers)
 
 
 @dataclass(frozen=True)
@@ -177,17 +180,18 @@ class RunResult:
 
     @property
     def seconds_until(self) -> float | None:
-        """The same in seconds, of which every epoch takes as many."""
+        """Seconds until its cell's `until` was reached, as if every epoch took as long."""
         epochs = self.epochs_until
         return None if epochs is None else self.seconds * epochs / len(self.curve)
 
     @property
     def folds(self) -> tuple[float | None, ...]:
         """Accuracy on each fold when it had its turn, where weights are carried through them."""
-        each = self.cell.recipe.epochs
-        passed = each and self.cell.split.carried and not self.failed
-        ends = self.curve[each - 1 :: each] if passed else ()
-        return tuple(epoch.held_out for epoch in ends)
+        epochs = self.cell.recipe.epochs
+        if not epochs or not self.cell.split.carried or self.failed:
+            return ()
+        last_of_fold = self.curve[epochs - 1 :: epochs]
+        return tuple(epoch.held_out for epoch in last_of_fold)
 
     @property
     def finished(self) -> bool:

@@ -24,11 +24,12 @@ def number(*parts: object) -> int:
     # A hash, not hash(): that of a text differs from process to process.
     text = "/".join(map(str, parts))
     digest = hashlib.sha256(text.encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
+    return int.from_bytes(digest[:8], "little") >> 1  # never negative in 64 signed bits
 
 
 def holdout(cell: Cell) -> np.random.Generator:
     """The generator of the 70/30 split: one per seed."""
+    # Of the seed alone: activations and recipes that are compared have the same rows.
     return np.random.default_rng(number("holdout", cell.seed))
 
 
@@ -41,13 +42,13 @@ def folds(cell: Cell) -> np.random.Generator:
 
 
 def limit(cell: Cell) -> np.random.Generator:
-    """The generator of the subset of the training part that `limit` keeps."""
+    """The generator of the subset of the training set that `limit` keeps."""
     split = cell.split
     return np.random.default_rng(number("limit", cell.seed, split.repeat, split.fold))
 
 
 def validation(cell: Cell) -> np.random.Generator:
-    """The generator of the tenth of the training part on which a learning rate is chosen."""
+    """The generator of the tenth of the training set on which a learning rate is chosen."""
     split = cell.split
     return np.random.default_rng(number("validation", cell.seed, split.repeat, split.fold))
 

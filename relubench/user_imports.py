@@ -117,6 +117,7 @@ class UserImports:
         FINDER.owners[self.root] = self
         if FINDER not in sys.meta_path:
             sys.meta_path.insert(0, FINDER)
+        # Finders keep what a folder held: a file written in this very second would be missed.
         importlib.invalidate_caches()
         before = [*sys.path]
         try:
@@ -308,6 +309,7 @@ class _Loader(SourceFileLoader):
 @contextmanager
 def drawing_alike() -> Iterator[None]:
     """Let global generators draw the same in each process, and leave no trace in them."""
+    # Here: the catalogue needs this module at start-up, which must not wait for numpy and torch.
     import numpy as np
     import torch
 

@@ -18,14 +18,14 @@ import pytest
 import torch
 from processes import start
 
-from relubench import datasets
+from relubench import datasets, libraries
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
+from relubench.libraries import TorchBuild
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 from relubench.training import engine, examples, states
 from relubench.training.checkpoints import Checkpoint, CheckpointStore
-from relubench.libraries import TorchBuild
 from relubench.training.context import context
 from relubench.training.optimizers import OPTIMIZERS
 

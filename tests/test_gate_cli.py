@@ -381,7 +381,7 @@ USAGE = {
     "quick": (["--save-baseline", "x.json", "--quick"], "never a baseline"),
     "strict": (["--strict"], "--strict needs --baseline FILE"),
     "require": (["--require-baseline"], "--require-baseline needs --baseline FILE"),
-    "margin": (["--margin", "accuracy=0.5"], "--margin: got 0.5: accuracy is a share"),
+    "margin": (["--margin", "accuracy=0.5"], "--margin: got 0.5: accuracy is a fraction"),
     "metric": (["--margin", "acuracy=1%"], "did you mean 'accuracy'"),
     "folds": ([*HELD, "--folds", "2"], "--baseline: a baseline is paired by seed"),
     "looks": (

@@ -47,7 +47,7 @@ def test_a_list_and_a_table_say_the_same(value: Any) -> None:
     ("text", "says"),
     [
         ("accuracy", "write METRIC=SIZE"),
-        ("accuracy=0.5", "accuracy is a share"),
+        ("accuracy=0.5", "accuracy is a fraction"),
         ("accuracy=101%", "100 points"),
         ("accuracy=-1%", "must be a number from 0"),
         ("accuracy=nan%", "must be a number from 0"),

@@ -174,8 +174,10 @@ def test_lenet5_is_its_paper_s_without_a_word() -> None:
 def test_cnn_has_the_layers_of_the_study() -> None:
     names = [name for name, _ in layers.activations(build("cnn", (256,), 10))]
     assert names == ["conv1", "conv2", "conv3", "conv4", "dense1"]
-    shares = [m.share for m in build("cnn", (256,), 10).modules() if isinstance(m, layers.Dropout)]
-    assert shares == [0.25, 0.25, 0.5]
+    fractions = [
+        m.fraction for m in build("cnn", (256,), 10).modules() if isinstance(m, layers.Dropout)
+    ]
+    assert fractions == [0.25, 0.25, 0.5]
 
 
 def test_cnn_takes_components_as_a_square_image() -> None:

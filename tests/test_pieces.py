@@ -22,7 +22,7 @@ from relubench.models import MODELS, layers, matching, weights
 from relubench.noise import Noise
 from relubench.plan import Cell, Machine
 from relubench.training import engine
-from relubench.training.networks import Networks, slopes
+from relubench.training.networks import Networks, derivatives
 
 Pieces = np.ndarray  # (pieces, …)
 
@@ -156,7 +156,7 @@ def test_a_slope_is_the_largest_entry_of_the_jacobian(name: str) -> None:
     module = act(name, 2)
     x = sample(module, 2, 2)
     jacobian = torch.autograd.functional.jacobian(module, x)  # (*output, *input)
-    assert_close(slopes(module, x), jacobian.abs().amax(dim=(3, 4, 5)))
+    assert_close(derivatives(module, x), jacobian.abs().amax(dim=(3, 4, 5)))
 
 
 def dead(name: str, z: torch.Tensor) -> list[bool]:

@@ -1013,7 +1013,7 @@ def test_other_weights_are_another_run(
     torch.save({key: value + 1 for key, value in nets.items()}, "w.pt")
     from relubench.models import user_defined
 
-    user_defined.known.cache_clear()  # as in another process
+    user_defined.invariants.cache_clear()  # as in another process
     assert main(command) == 0
     assert "taken" not in capsys.readouterr().err
 

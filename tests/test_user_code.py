@@ -21,7 +21,7 @@ from relubench.models import layers
 from relubench.plan import Cell, Machine, Recipe, Stack
 from relubench.results import RunResult
 from relubench.training import engine
-from relubench.training.networks import slopes
+from relubench.training.networks import derivatives
 from relubench.user_code import UserCodeError
 
 UNITS = """
@@ -199,7 +199,7 @@ def test_a_unit_that_mixes_counts_by_its_outputs() -> None:
     act = layers.Act(ACTIVATIONS.choose("./units.py:softmax"), 5).double()
     x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(act, x)
-    assert_close(slopes(act, x), jacobian.abs().amax(dim=(2, 3)))
+    assert_close(derivatives(act, x), jacobian.abs().amax(dim=(2, 3)))
 
 
 REFUSED = {

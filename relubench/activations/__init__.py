@@ -1,4 +1,4 @@
-"""Activations, a file per family: formula, slope at the kink, initial weights, paper.
+"""Activations, a file per family: formula, derivative at the kink, initial weights, paper.
 
 Every activation is a function of the pre-activation `x`, of any shape with the units in
 dimension 1, and returns a tensor of the same shape and dtype; it never changes `x`. A learned

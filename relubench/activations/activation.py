@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from relubench.catalog import Catalog, Entry
+from relubench.catalog import Catalog, Entry, Parameters
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn  # noqa: F401  Tensor is named in a string
 
 # In the order of `list`; within a family the order is the file's.
 FAMILIES = {
@@ -20,12 +20,12 @@ FAMILIES = {
     "saturating": "saturating and historic: sigmoids, shrinkage, steps, waves, identity",
     "pieces": "over several pre-activations, or with several outputs",
     "gated": "two pre-activations, of which one gates the other",
-    "surrogate": "one function forward, another's slope backward",
+    "surrogate": "one function forward, another's derivative backward",
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Activation(Entry):
+class Activation(Entry["Tensor"]):
     """One activation and its facts.
 
     family   the group it is listed under, one of FAMILIES
@@ -35,8 +35,8 @@ class Activation(Entry):
     year     when
     learns   its learned parameters, one value per unit, with their initial values
     shared   whether they are, by default, one value for the layer instead
-    kinks    where the derivative jumps, and the slope used there, at the default parameters
-    flat     the open intervals on which the slope is exactly 0, at the default parameters
+    kinks    where the derivative jumps, and the derivative used there, at the default parameters
+    flat     the open intervals on which the derivative is exactly 0, at the default parameters
     noisy    whether it draws noise while training
     pieces   pre-activations that make one output; a parameter of this name overrules it
     outputs  what one pre-activation gives; with more than one the function lays them side by side
@@ -67,7 +67,7 @@ class Activation(Entry):
         return self.pieces == self.outputs == 1 and not self.mixes
 
     @cached_property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """Fixed parameters, then learned ones with their initial values.
 
         An activation that learns takes `shared=true` too: one value of each for the whole layer.

@@ -131,5 +131,5 @@ def hard_elish(x: Tensor) -> Tensor:
 
 
 def _negative(x: Tensor) -> Tensor:
-    """min(0, x), so that an exponential in a branch not taken cannot overflow; slope 1 at 0."""
+    """min(0, x), so that an exponential in the other branch cannot overflow; derivative 1 at 0."""
     return torch.where(x > 0, 0.0, x)

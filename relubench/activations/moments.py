@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 STEP = 2.0**-12  # of the midpoint rule
-REACH = 10  # standard deviations: beyond lies a share of 1e-23
+REACH = 10  # standard deviations: beyond lies a fraction of 1e-23
 DRAWN = 2**14  # points over several pre-activations
 NUDGE = 0.05  # of log sd: over it the growth is taken
 UNHELD = 1.32  # growths above: after eight layers of 64 the second moment is off by over 2 times
@@ -53,6 +53,7 @@ def hold(second: Callable[[float], float]) -> Hold:
     if not 0 < moment < math.inf:
         return Hold(HE, HE, defined=False)
     up, down = second(math.exp(NUDGE)), second(math.exp(-NUDGE))
+    # By the variance, whose logarithm moves twice as far as that of the sd; central differences.
     growth = math.log(up / down) / (4 * NUDGE) if up > 0 < down else math.inf
     variance = 1 / moment
     scales = math.isclose(second(math.sqrt(variance)), 1, rel_tol=1e-9)
@@ -67,10 +68,12 @@ def standard_normal(pieces: int) -> tuple[Tensor, Tensor]:
     """
     if pieces == 1:
         z = (torch.arange(-REACH / STEP, REACH / STEP, device="cpu").double() + 0.5) * STEP
-        return z.unsqueeze(1), torch.exp(-(z**2) / 2) * STEP / math.sqrt(2 * math.pi)
+        weights = torch.exp(-(z**2) / 2) * STEP / math.sqrt(2 * math.pi)
+        return z.unsqueeze(1), weights
     uniform = torch.quasirandom.SobolEngine(pieces, scramble=True, seed=0).draw(
         DRAWN, dtype=torch.float64
     )
+    # A point of the sequence may be 0, whose quantile is infinite.
     points = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12))
     return points, torch.full((DRAWN,), 1 / DRAWN, dtype=torch.float64)
 
@@ -79,4 +82,5 @@ def among(width: int) -> tuple[Tensor, Tensor]:
     """The same for what takes in its neighbours: points (n, width), drawn."""
     stream = torch.Generator("cpu").manual_seed(0)
     points = torch.randn(DRAWN // width, width, generator=stream, dtype=torch.float64, device="cpu")
-    return points, torch.full((len(points),), 1 / len(points), dtype=torch.float64, device="cpu")
+    count = len(points)
+    return points, torch.full((count,), 1 / count, dtype=torch.float64, device="cpu")

@@ -28,7 +28,7 @@ GATED = "arXiv:2002.05202 (Shazeer)"
 
 @ACTIVATIONS.add(family="pieces", paper="arXiv:1302.4389 (Goodfellow et al.)", year=2013, pieces=2)
 def maxout(x: Tensor, *, pieces: int = 2) -> Tensor:
-    """maxⱼ xⱼ over so many pieces; where they are equal they share the slope"""
+    """maxⱼ xⱼ over so many pieces; where they are equal they share the derivative"""
     return x.amax(dim=0)
 
 
@@ -45,11 +45,13 @@ def probout(x: Tensor, noise: Noise | None, *, pieces: int = 2, sharpness: float
     The paper averages the outputs of several networks drawn so; we take the mean in every unit,
     which needs one pass and no noise.
     """
-    shares = torch.softmax(sharpness * x, dim=0)
+    probabilities = torch.softmax(sharpness * x, dim=0)
     if noise is None:
-        return (shares * x).sum(dim=0)
+        return (probabilities * x).sum(dim=0)
     draw = noise.uniform(x, x.shape[1:])
-    drawn = (shares.detach().cumsum(dim=0)[:-1] < draw).sum(dim=0, keepdim=True)
+    # Without the last sum, which rounding may leave below 1 and so below the draw.
+    ends = probabilities.detach().cumsum(dim=0)[:-1]
+    drawn = (ends < draw).sum(dim=0, keepdim=True)
     return x.gather(0, drawn).squeeze(0)
 
 
@@ -63,13 +65,14 @@ def probout(x: Tensor, noise: Noise | None, *, pieces: int = 2, sharpness: float
 def lp_unit(x: Tensor, rho: Tensor, *, pieces: int = 2) -> Tensor:
     """(mean of |xⱼ|ᵖ over the pieces)^(1/p), p = 1 + softplus(rho), one learned rho per unit
 
-    rho begins where p is 2. Where every xⱼ is 0 the slope is 0.
+    rho begins where p is 2. Where every xⱼ is 0 the derivative is 0.
     """
     p = 1 + F.softplus(rho)
     largest = x.detach().abs().amax(dim=0)  # it is homogeneous: scaled, no power overflows
     still = largest == 0
-    mean = (x.abs() / torch.where(still, 1, largest)).pow(p).mean(dim=0)
-    return largest * torch.where(still, 1, mean).pow(1 / p)
+    scaled = x.abs() / torch.where(still, 1, largest)
+    mean = scaled.pow(p).mean(dim=0)
+    return largest * torch.where(still, 1, mean).pow(1 / p)  # a root has no derivative at 0
 
 
 @ACTIVATIONS.add(

@@ -177,6 +177,7 @@ def threshold(x: Tensor, *, theta: float = 1.0) -> Tensor:
 )
 def shifted_relu(x: Tensor) -> Tensor:
     """max(-1, x)"""
+    # Not torch.maximum, which passes half of the gradient where both are equal.
     return F.threshold(x, -1.0, -1.0)
 
 

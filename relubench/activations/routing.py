@@ -1,4 +1,4 @@
-"""One function forward, the slope of another backward."""
+"""One function forward, the derivative of another backward."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ class Routed(torch.autograd.Function):
 
 
 def routed(shown: Tensor, learned: Tensor) -> Tensor:
-    """The value of `shown` with the slope of `learned`."""
+    """The value of `shown` with the derivative of `learned`."""
     value: Tensor = Routed.apply(shown.detach(), learned)
     return value

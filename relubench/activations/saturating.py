@@ -137,15 +137,15 @@ def softshrink(x: Tensor, *, lambd: float = 0.5) -> Tensor:
 
 
 @saturating(
-    paper="McCulloch & Pitts; slope: arXiv:1602.02830 (Courbariaux et al.)",
+    paper="McCulloch & Pitts; derivative: arXiv:1602.02830 (Courbariaux et al.)",
     year=1943,
     kinks={-1.0: 0.0, 1.0: 0.0},
     flat=OUTSIDE_1,
 )
 def heaviside(x: Tensor, *, window: float = 1.0) -> Tensor:
-    """1 if x ≥ 0 else 0; slope 1 where |x| < window, else 0
+    """1 if x ≥ 0 else 0; derivative 1 where |x| < window, else 0
 
-    A step has slope 0: the one used is the straight-through estimator's.
+    A step has derivative 0: the one used is the straight-through estimator's.
     """
     return _straight_through((x >= 0).to(x.dtype), x, window)
 
@@ -157,8 +157,9 @@ def heaviside(x: Tensor, *, window: float = 1.0) -> Tensor:
     flat=OUTSIDE_1,
 )
 def sign(x: Tensor, *, window: float = 1.0) -> Tensor:
-    """1 if x ≥ 0 else -1; slope 1 where |x| < window, else 0 (straight-through)"""
-    return _straight_through(2 * (x >= 0).to(x.dtype) - 1, x, window)
+    """1 if x ≥ 0 else -1; derivative 1 where |x| < window, else 0 (straight-through)"""
+    positive = (x >= 0).to(x.dtype)  # not torch.sign, which is 0 at 0
+    return _straight_through(2 * positive - 1, x, window)
 
 
 @saturating(init="siren", paper="arXiv:2006.09661 (Sitzmann et al.)", year=2020)
@@ -177,6 +178,6 @@ def gaussian(x: Tensor) -> Tensor:
 
 
 def _straight_through(value: Tensor, x: Tensor, window: float) -> Tensor:
-    """The value with slope 1 where |x| < window; the sum is exact, for what is added is 0."""
+    """The value with derivative 1 where |x| < window; the sum is exact, for what is added is 0."""
     carrier = F.hardtanh(x, -window, window)
     return value + (carrier - carrier.detach())

@@ -71,6 +71,7 @@ def e_swish(x: Tensor, *, beta: float = 1.75) -> Tensor:
 @smooth(paper=ELFWING, year=2017)
 def dsilu(x: Tensor) -> Tensor:
     """sigmoid(x) · (1 + x · (1 - sigmoid(x))), the derivative of silu"""
+    # sigmoid(-x) is 1 - sigmoid(x) without its cancellation far above 0.
     return torch.sigmoid(x) * (1 + x * torch.sigmoid(-x))
 
 
@@ -113,9 +114,9 @@ def shifted_softplus(x: Tensor) -> Tensor:
 def squareplus(x: Tensor, *, b: float = 4.0) -> Tensor:
     """(x + √(x² + b)) / 2, b = 4 as in jax and Keras
 
-    Computed without the cancellation that would make the slope 0 far below 0.
+    Computed without the cancellation that would make the derivative 0 far below 0.
     """
-    outer = torch.sqrt(x.square() + b) + torch.where(x > 0, x, -x)  # |x|, with a slope at 0
+    outer = torch.sqrt(x.square() + b) + torch.where(x > 0, x, -x)  # |x|, with a derivative at 0
     return torch.where(x > 0, outer, b / outer) / 2
 
 
@@ -126,7 +127,8 @@ def squareplus(x: Tensor, *, b: float = 4.0) -> Tensor:
 )
 def smelu(x: Tensor, *, beta: float = 1.0) -> Tensor:
     """0 if x < -beta; (x + beta)² / (4 · beta) if |x| ≤ beta; x if x > beta"""
-    return torch.where(x.abs() <= beta, (x + beta).square() / (4 * beta), torch.relu(x))
+    parabola = (x + beta).square() / (4 * beta)
+    return torch.where(x.abs() <= beta, parabola, torch.relu(x))
 
 
 @smooth(paper="arXiv:2003.09855 (Liu & Di), number not confirmed", year=2020)
@@ -181,8 +183,10 @@ def xielu(x: Tensor, rho_p: Tensor, rho_n: Tensor, *, beta: float = 0.5) -> Tens
 
     p = softplus(rho_p) and n = beta + softplus(rho_n); both begin at 0.8 with beta = 0.5.
     """
+    # 0 for what is above: an exponential that overflows there would make the gradient NaN.
     below = torch.expm1(torch.where(x > 0, 0.0, x)) - x
-    curved = torch.where(x > 0, F.softplus(rho_p) * x.square(), (beta + F.softplus(rho_n)) * below)
+    p, n = F.softplus(rho_p), beta + F.softplus(rho_n)
+    curved = torch.where(x > 0, p * x.square(), n * below)
     return curved + beta * x
 
 
@@ -223,6 +227,7 @@ def pau(x: Tensor, *learned: Tensor) -> Tensor:
 
     They begin within 0.03 of leaky_relu on [-3, 3].
     """
+    # Horner's scheme: no power of x that could overflow before its coefficient makes it small.
     above, below = learned[5], learned[9].abs()
     for a in reversed(learned[:5]):
         above = above * x + a
@@ -241,11 +246,13 @@ def srs(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
     There is a pole where x / a = -exp(-x / b), which needs a < e · b; it is far from there.
     """
+    # Each branch takes its half alone: torch.where gives the other's gradient a factor of 0, and
+    # 0 times an overflow is NaN.
     right, left = x.clamp(min=0), x.clamp(max=0)
     grown = torch.exp(left / b)
-    return torch.where(
-        x > 0, x / (right / a + torch.exp(-right / b)), x * grown / (left / a * grown + 1)
-    )
+    above = x / (right / a + torch.exp(-right / b))
+    below = x * grown / (left / a * grown + 1)
+    return torch.where(x > 0, above, below)
 
 
 @smooth(paper="Wang et al., ReLTanh, Neurocomputing, citation not confirmed", year=2019)

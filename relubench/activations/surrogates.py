@@ -1,7 +1,7 @@
-"""Forward one activation, backward the slope of another, so that no unit need be dead.
+"""Forward one activation, backward the derivative of another, so that no unit need be dead.
 
 The forward pass is the activation's bit for bit; the backward pass, also twice and under
-torch.func, is a surrogate's. Neuron counts take the slope that back-propagation multiplies by.
+torch.func, is a surrogate's. Neuron counts take the derivative that back-propagation multiplies by.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ else:
 
 SUGAR = "arXiv:2505.22074 (Horuz et al.)"
 
-# Functions of u = x / width <= 0 whose slope is 1 at 0, and that slope.
+# Functions of u = x / width <= 0 whose derivative is 1 at 0, and that derivative.
 SHAPES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "leaky": lambda u: u,  # 1
     "box": lambda u: torch.where(u < -1, -1, u),  # 1 from -1 on, 0 below
@@ -44,7 +44,7 @@ SHAPES: Mapping[str, Callable[[Tensor], Tensor]] = {
     kinks={0.0: 0.1},
 )
 def pd_relu(x: Tensor, *, shape: str = "leaky", height: float = 0.1, width: float = 1.0) -> Tensor:
-    """max(0, x); slope 1 if x > 0, else height · shape(x / width), which is 1 at 0
+    """max(0, x); derivative 1 if x > 0, else height · shape(x / width), which is 1 at 0
 
     Our reading: the abstract has ReLU forward and a pseudo-derivative that is not 0 below 0 and
     agrees with the true one in general; its formulas are not public, so shapes and defaults are
@@ -58,19 +58,19 @@ def pd_relu(x: Tensor, *, shape: str = "leaky", height: float = 0.1, width: floa
     if width <= 0:
         raise BadValue(f"pd_relu: width must be above 0, got {width:g}")
     above = torch.relu(x)
-    below = torch.where(x > 0, 0, x) / width  # of slope 1 at 0, where relu's is 0
+    below = torch.where(x > 0, 0, x) / width  # of derivative 1 at 0, where relu's is 0
     return routing.routed(above, above + height * width * SHAPES[shape](below))
 
 
 @ACTIVATIONS.add(family="surrogate", paper=SUGAR, year=2025)
 def sugar_b_silu(x: Tensor, *, alpha: float = 1.67) -> Tensor:
-    """max(0, x); slope of B-SiLU, (x + alpha) · sigmoid(x) - alpha / 2"""
+    """max(0, x); derivative of B-SiLU, (x + alpha) · sigmoid(x) - alpha / 2"""
     return routing.routed(torch.relu(x), (x + alpha) * torch.sigmoid(x) - alpha / 2)
 
 
 @ACTIVATIONS.add(family="surrogate", paper=SUGAR, year=2025, kinks={0.0: 0.0})
 def sugar_nelu(x: Tensor, *, alpha: float = 0.05) -> Tensor:
-    """max(0, x); slope of NeLU, x if x > 0 else -alpha / (1 + x²): negative below 0"""
+    """max(0, x); derivative of NeLU, x if x > 0 else -alpha / (1 + x²): negative below 0"""
     return routing.routed(torch.relu(x), torch.where(x > 0, x, -alpha / (1 + x * x)))
 
 
@@ -81,16 +81,16 @@ def sugar_nelu(x: Tensor, *, alpha: float = 0.05) -> Tensor:
     kinks={0.0: 0.3},
 )
 def proxygrad(x: Tensor, *, negative_slope: float = 0.3) -> Tensor:
-    """max(0, x); slope 1 if x > 0 else negative_slope
+    """max(0, x); derivative 1 if x > 0 else negative_slope
 
-    The paper asks for a high slope; 0.3 is our choice, as its abstract names no number.
+    The paper asks for a high derivative; 0.3 is our choice, as its abstract names no number.
     """
     return routing.routed(torch.relu(x), F.leaky_relu(x, negative_slope))
 
 
 @ACTIVATIONS.add(family="surrogate")
 def surrogate(x: Tensor, *, forward: str = "relu", backward: str = "silu") -> Tensor:
-    """The value of one activation with the slope of another, both with their default parameters
+    """The value of one activation with the derivative of another, both with default parameters
 
     They are element-wise activations of the catalogue without noise and without learned parameters.
     Weights begin as for relu, whatever the activations.

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from relubench.activations.activation import Activation
-from relubench.catalog import KINDS, Choice
+from relubench.catalog import KINDS, Choice, Parameter, Parameters
 from relubench.errors import Terminated
 from relubench.user_code import UserCode, UserCodeError, brief
 
-Function = Callable[[Tensor], Any]
+Function = Callable[[Tensor], Any]  # what a user's function gives is checked below
 
 FAR = 1e4  # an activation must be finite as far from 0 as this
 ANYHOW = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -28,41 +28,43 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, ANYHOW)
 
 
 @dataclass(frozen=True, eq=False)
-class OwnActivation(Activation):
+class UserActivation(Activation):
     """A user's own activation; its name is the place in the user's code, as it was written."""
 
     @cached_property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """A function's keyword-only arguments; of a module, all that have a plain default."""
         kinds = (inspect.Parameter.KEYWORD_ONLY, *([ANYHOW] if self.module else []))
-        found = [p for p in _arguments(self.function) if p.kind in kinds]
-        return {p.name: p.default for p in found if type(p.default) in KINDS}
+        settable = [p for p in _arguments(self.function) if p.kind in kinds]
+        # By type, not isinstance: True is an int, and None or an enum cannot be written in a name.
+        return {p.name: p.default for p in settable if type(p.default) in KINDS}
 
     @property
-    def first(self) -> dict[str, Any]:
+    def first(self) -> Parameters:
         """None: what must be given is refused by the checks."""
         return {}
 
-    def bind(self, given: Mapping[str, Any]) -> Choice[Any]:
+    def bind(self, given: Parameters) -> Choice[Self]:
         """The activation with these parameters, checked; UserCodeError names the failed check."""
         return Choice(replace(self, mixes=_mixes(self, tuple(given.items()))), given)
 
 
 @lru_cache
-def activation(name: str, own: UserCode) -> OwnActivation:
-    """The entry for a user\'s own activation, not yet checked; or UserCodeError if it cannot be."""
+def activation(name: str, own: UserCode) -> UserActivation:
+    """The entry for a user's own activation, not yet checked; or UserCodeError if it cannot be."""
     thing, module = own.thing, None
     if isinstance(thing, nn.Module):
+        # Copied for every layer: one instance in several would share its learned parameters.
         thing = module = partial(copy.deepcopy, thing)
     elif not callable(thing):
         kind = type(thing).__name__
         raise UserCodeError(f"{name} is of type {kind}: an activation is a function or nn.Module")
     elif inspect.isclass(thing) or _takes_nothing(thing):
         module = thing
-    return OwnActivation(name, thing, "own", sha256=own.sha256, module=module)
+    return UserActivation(name, thing, "own", sha256=own.sha256, module=module)
 
 
-def _takes_nothing(thing: Callable[..., Any]) -> bool:
+def _takes_nothing(thing: Callable[..., object]) -> bool:
     """Whether it can be called without an input; of torch's built-in functions nothing is known."""
     try:
         inspect.signature(thing)
@@ -72,7 +74,7 @@ def _takes_nothing(thing: Callable[..., Any]) -> bool:
     return not any(p.kind in POSITIONAL for p in needed)
 
 
-def _arguments(thing: Callable[..., Any]) -> list[inspect.Parameter]:
+def _arguments(thing: Callable[..., object]) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(thing).parameters.values())
     except ValueError:
@@ -83,11 +85,11 @@ def _arguments(thing: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 class Failed(Exception):
-    """A check by its name, and what was found."""
+    """A check by its name, and the reason why it failed."""
 
 
 @lru_cache
-def _mixes(entry: OwnActivation, given: tuple[tuple[str, Any], ...]) -> bool:
+def _mixes(entry: UserActivation, given: tuple[tuple[str, Parameter], ...]) -> bool:
     """Check an activation; whether an element of its output depends on others than its own."""
     name, mixes = str(Choice(entry, dict(given))), False
     with torch.random.fork_rng(devices=[]):
@@ -100,8 +102,8 @@ def _mixes(entry: OwnActivation, given: tuple[tuple[str, Any], ...]) -> bool:
                     _check_gradient(act, x)
                 mixes |= _depends_on_others(act, x)
         except Failed as failure:
-            check, found = failure.args
-            raise UserCodeError(f"{name} fails the check '{check}': {found}") from None
+            check, reason = failure.args
+            raise UserCodeError(f"{name} fails the check '{check}': {reason}") from None
         except (KeyboardInterrupt, Terminated):
             raise
         except BaseException as error:
@@ -116,9 +118,7 @@ def _points(dtype: torch.dtype) -> Tensor:
     return x.reshape(6, 4)
 
 
-def _made(
-    entry: OwnActivation, given: Mapping[str, Any], dtype: torch.dtype, learning: bool
-) -> Function:
+def _made(entry: UserActivation, given: Parameters, dtype: torch.dtype, learning: bool) -> Function:
     if entry.module is None:
         return partial(entry.function, **given)
     act = entry.module(**given)
@@ -129,6 +129,7 @@ def _made(
 
 @torch.no_grad()
 def _check_value(act: Function, x: Tensor) -> None:
+    # A copy: a function that writes into its input would spoil the comparison.
     taken = x.clone()
     value = act(taken)
     if not torch.equal(taken, x):
@@ -152,10 +153,10 @@ def _check_gradient(act: Function, x: Tensor) -> None:
     weights = torch.linspace(1, 2, x.numel(), dtype=x.dtype).reshape(x.shape)
     if not value.requires_grad:
         raise Failed("has a gradient", "its value does not depend on x for autograd")
-    (slope,) = torch.autograd.grad((value * weights).sum(), x, materialize_grads=True)
-    if not slope.isfinite().all():
-        raise Failed("has a gradient", f"it is not finite at x = {x[~slope.isfinite()][0]:g}")
-    if not slope.any():
+    (gradient,) = torch.autograd.grad((value * weights).sum(), x, materialize_grads=True)
+    if not gradient.isfinite().all():
+        raise Failed("has a gradient", f"it is not finite at x = {x[~gradient.isfinite()][0]:g}")
+    if not gradient.any():
         raise Failed("has a gradient", "it is 0 everywhere")
 
 

@@ -25,7 +25,7 @@ def load(name: str, folder: str) -> Dataset:
 
     It may be loaded anew, and must then be what it was.
     """
-    dataset: Dataset = DATASETS.choose(name)(Path(folder))
+    dataset = DATASETS.choose(name)(Path(folder))
     remembered.keep(name, folder, dataset)
     if FIRST.setdefault((name, folder), Facts.of(dataset)).digest != dataset.digest:
         raise DataError(f"{name} has changed since this command began: run it again")

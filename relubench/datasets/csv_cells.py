@@ -26,7 +26,7 @@ NO_NUMBER = {"none", "-", "--", ".", "..", "missing", "unknown", "nil", "na", "u
 }
 TRUTH = {"False": 0.0, "FALSE": 0.0, "false": 0.0, "True": 1.0, "TRUE": 1.0, "true": 1.0}
 SAMPLE = 1000  # cells that are looked at to find the decimal mark
-MOSTLY = 0.95  # share of a column's cells that make it one of numbers
+MOSTLY = 0.95  # fraction of a column's cells that make it one of numbers
 SIGNS = "%‰$€£¥°"
 UNITS = "kg|g|mg|µg|lb|km|m|cm|mm|µm|in|ft|s|ms|min|h|l|ml|°C|°F|Hz|kHz|MHz|kW|Pa|hPa|USD|EUR"
 DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d{2}(:\d{2})?.*)?")
@@ -73,7 +73,10 @@ class Column:
 def decimal_of(columns: Iterable[Sequence[str]], separator: str) -> str:
     """The decimal mark of most columns that leave nothing open; a guess from the separator."""
     votes = Counter(mark for mark in map(_mark, columns) if mark)
-    return votes.most_common(1)[0][0] if votes else ";" if separator == ";" else "."
+    if votes:
+        return votes.most_common(1)[0][0]
+    # Semicolons separate where the comma is taken, as a decimal mark: a hint, and no proof.
+    return ";" if separator == ";" else "."
 
 
 def _mark(column: Sequence[str]) -> str:
@@ -101,16 +104,17 @@ def column(label: str, name: str, cells: Sequence[str], decimal: str, usual: str
         return Column(np.array([TRUTH[cell] for cell in cells], dtype=np.float64), [], {}, ())
     if mark == "." and (plain := _plain(cells)) is not None:
         return Column(plain, [], {}, ())
-    found = {cell: _number(cell, mark) for cell in distinct}
-    numbers = np.array([(found[cell] or NOTHING)[0] for cell in cells], dtype=np.float64)
+    # By distinct cell: a long column often has few, and a regular expression is slow.
+    readings = {cell: _number(cell, mark) for cell in distinct}
+    numbers = np.array([(readings[cell] or NOTHING)[0] for cell in cells], dtype=np.float64)
     here = [row for row, cell in enumerate(cells) if cell.lower() not in NO_NUMBER]
-    right = sum(found[cells[row]] is not None for row in here)
+    right = sum(readings[cells[row]] is not None for row in here)
     if not right or right < MOSTLY * len(here):
-        share = right / len(here) if here else 0
-        return _worded(name, cells, share)
-    _check_units(label, name, {cell: got[1] for cell, got in found.items() if got})
-    odd = {row: cell for row, cell in enumerate(cells) if cell and found[cell] is None}
-    return Column(numbers, [], odd, _number_notes(name, found, odd, mark))
+        fraction = right / len(here) if here else 0
+        return _worded(name, cells, fraction)
+    _check_units(label, name, {cell: got[1] for cell, got in readings.items() if got})
+    odd = {row: cell for row, cell in enumerate(cells) if cell and readings[cell] is None}
+    return Column(numbers, [], odd, _number_notes(name, readings, odd, mark))
 
 
 NOTHING = (float("nan"), "")
@@ -128,7 +132,10 @@ def _plain(cells: Sequence[str]) -> NDArray[np.float64] | None:
         numbers = np.array(list(map(float, cells)), dtype=np.float64)
     except ValueError:
         return None
-    return None if np.isnan(numbers).any() or any("_" in cell for cell in cells) else numbers
+    # Python reads 1_000 as a number and "nan" too: a table means neither.
+    if np.isnan(numbers).any() or any("_" in cell for cell in cells):
+        return None
+    return numbers
 
 
 def _number(cell: str, mark: str) -> tuple[float, str] | None:
@@ -147,21 +154,21 @@ def _number(cell: str, mark: str) -> tuple[float, str] | None:
 
 
 def _check_units(label: str, name: str, units: Mapping[str, str]) -> None:
-    found = {unit: cell for cell, unit in units.items()}
-    if len(found) > 1:
-        these = " and ".join(repr(cell) for cell in list(found.values())[:2])
+    examples = {unit: cell for cell, unit in units.items()}
+    if len(examples) > 1:
+        these = " and ".join(repr(cell) for cell in list(examples.values())[:2])
         raise DataError(
-            f"{label}: column {name!r} holds numbers of {len(found)} units, such as {these}: "
+            f"{label}: column {name!r} holds numbers of {len(examples)} units, such as {these}: "
             "write all in one"
         )
 
 
-def _worded(name: str, cells: Sequence[str], share: float) -> Column:
+def _worded(name: str, cells: Sequence[str], fraction: float) -> Column:
     words = [None if cell in GAPS else cell for cell in cells]
     odd = {row: cell for row, cell in enumerate(cells) if cell and words[row] is None}
     notes = [f"column {name!r}: {_counted(odd)} counted as missing"] if odd else []
-    if share >= 0.5:
-        notes.append(f"column {name!r}: {share:.0%} of its cells are numbers, taken as words")
+    if fraction >= 0.5:
+        notes.append(f"column {name!r}: {fraction:.0%} of its cells are numbers, taken as words")
     elif _dates(words):
         notes.append(f"column {name!r} holds dates, taken as words: write them as numbers")
     return Column(None, words, odd, tuple(notes))
@@ -178,13 +185,13 @@ def _counted(odd: Mapping[int, str]) -> str:
 
 
 def _number_notes(
-    name: str, found: Mapping[str, tuple[float, str] | None], odd: Mapping[int, str], mark: str
+    name: str, readings: Mapping[str, tuple[float, str] | None], odd: Mapping[int, str], mark: str
 ) -> tuple[str, ...]:
     """What a reader should know of how the numbers of a column were read."""
     notes = [f"column {name!r}: {_counted(odd)} counted as missing"] if odd else []
     group = "," if mark == "." else "."
-    thousands = next((cell for cell, got in found.items() if got and group in cell), None)
+    thousands = next((cell for cell, got in readings.items() if got and group in cell), None)
     if thousands is not None:
-        value = (found[thousands] or NOTHING)[0]
+        value = (readings[thousands] or NOTHING)[0]
         notes.append(f"column {name!r}: {thousands!r} is read as {value:.15g} (decimal=)")
     return tuple(notes)

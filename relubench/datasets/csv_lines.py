@@ -37,6 +37,7 @@ def read(path: Path, sep: str, skip: int) -> Lines:
     sep   a name or character, "auto" to find it
     skip  lines to leave out at the beginning
     """
+    # utf-8-sig: Excel begins its files with a mark that would be part of the first name.
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = list(file)[skip:]
     if not any(map(str.strip, lines)):
@@ -60,10 +61,10 @@ def read(path: Path, sep: str, skip: int) -> Lines:
 
 
 def _separator(sep: str) -> str:
-    found = SEPARATORS.get(sep, sep)
-    if len(found) != 1 or found in '"\r\n':
+    mark = SEPARATORS.get(sep, sep)
+    if len(mark) != 1 or mark in '"\r\n':
         raise BadValue(f"sep={sep}: known: auto, {', '.join(SEPARATORS)}, or one character")
-    return found
+    return mark
 
 
 def separator_of(lines: Sequence[str]) -> str:
@@ -96,7 +97,7 @@ def _rows(lines: Sequence[str], separator: str, skip: int) -> list[tuple[int, li
 def _check_title(numbered: Sequence[tuple[int, list[str]]], skip: int) -> None:
     """Refuse a title or comments above the header, which would be taken as the columns' names."""
     usual = Counter(len(row) for _, row in numbered[:SAMPLE]).most_common(1)[0][0]
-    above = list(itertools.takewhile(lambda each: _above(each[1], usual), numbered))
+    above = list(itertools.takewhile(lambda line: _above(line[1], usual), numbered))
     if above and len(above) < len(numbered):
         raise ValueError(
             f"line {above[0][0]} is a title or a comment ({' '.join(above[0][1])[:40]!r}), and "
@@ -105,7 +106,8 @@ def _check_title(numbered: Sequence[tuple[int, list[str]]], skip: int) -> None:
 
 
 def _above(row: Sequence[str], usual: int) -> bool:
-    return len(row) < usual / 2 or (len(row) == 1 < usual) or row[0].startswith(("# ", "//", "%"))
+    short = len(row) < usual / 2 or len(row) == 1 < usual
+    return short or row[0].startswith(("# ", "//", "%"))
 
 
 def _check_header(names: Sequence[str]) -> None:

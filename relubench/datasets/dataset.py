@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Array = NDArray[Any]  # of numbers, texts or objects
     # (training inputs, test inputs) to both as numbers, fitted on the first alone.
-    Encode = Callable[[NDArray[Any], NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+    Encode = Callable[[Array, Array], tuple[NDArray[np.float64], NDArray[np.float64]]]
 else:
     np = Deferred("numpy")
 
 
 @dataclass(frozen=True)
-class Source(Entry):
+class Source(Entry["Dataset"]):
     """One dataset's facts: task, where it comes from, SHA-256 of each decoded array by its name."""
 
     task: str
@@ -47,7 +48,7 @@ class Dataset:
     files    what it was read from, where that may change: files, and folders that were searched
     """
 
-    x: NDArray[Any]
+    x: Array
     y: NDArray[np.int64]
     classes: tuple[str, ...]
     n_test: int = 0
@@ -70,7 +71,8 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that stand for all of it."""
-        parts = [digest(self.x), digest(self.y), *self.classes, str(self.n_test), str(self.width)]
+        parts = [digest(self.x), digest(self.y), *self.classes]
+        parts += [str(self.n_test), str(self.width)]
         if self.groups is not None:
             parts.append(digest(self.groups))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -79,7 +81,7 @@ class Dataset:
 DATASETS: Catalog[Source] = Catalog("dataset", Source)
 
 
-def digest(array: NDArray[Any]) -> str:
+def digest(array: Array) -> str:
     """SHA-256 of an array's type, shape and values."""
     head = f"{array.dtype.str}{array.shape}".encode()
     if array.dtype == object:  # texts: the array holds their addresses
@@ -88,7 +90,7 @@ def digest(array: NDArray[Any]) -> str:
 
 
 def classed(
-    label: str, values: NDArray[Any], task: str = "auto"
+    label: str, values: Array, task: str = "auto"
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Class numbers and names of a target's values, in their order.
 
@@ -101,9 +103,12 @@ def classed(
         values = values.astype(np.int64)
     elif values.dtype.kind not in "iuf":
         values = values.astype(str)
+    # Sorted: class numbers follow the names, not the order of the rows.
     names, y = np.unique(values, return_inverse=True)
     if len(names) < 2:
-        only = f"every example is of class '{names[0]}'" if len(names) else "there are no examples"
+        only = "there are no examples"
+        if len(names):
+            only = f"every example is of class '{names[0]}'"
         raise DataError(f"{label}: {only}, and two classes are the least")
     if task == "auto" and measured(names, len(values)):
         kind = "" if names.dtype.kind == "f" else "whole "
@@ -115,8 +120,8 @@ def classed(
     return y.astype(np.int64), tuple(map(_printable, names))
 
 
-def shares(y: NDArray[np.int64], classes: tuple[str, ...]) -> str:
-    """How many examples and classes, and the share of the largest class, for a note."""
+def class_summary(y: NDArray[np.int64], classes: tuple[str, ...]) -> str:
+    """How many examples and classes, and the fraction of the largest class, for a note."""
     counts = np.bincount(y)
     most = int(counts.argmax())
     return (
@@ -131,7 +136,7 @@ def _printable(name: object) -> str:
     return "".join(escaped)
 
 
-def huge(values: NDArray[Any], most: float = 2.0**53) -> bool:
+def huge(values: Array, most: float = 2.0**53) -> bool:
     """Whether a number is infinite or beyond ±most; up to 2⁵³ floats stand for whole numbers."""
     return bool((np.abs(values.astype(np.float64)) > most).any())
 
@@ -140,7 +145,7 @@ FLOAT32 = 3.4e38  # what training can hold
 FEW = 20  # classes that any target may have
 
 
-def measured(distinct: NDArray[Any], examples: int) -> bool:
+def measured(distinct: Array, examples: int) -> bool:
     """Whether a target's distinct values are measurements: many, of which few come back."""
     if distinct.dtype.kind == "f":
         return len(distinct) > min(FEW, max(2, examples / 10))

@@ -13,11 +13,12 @@ Rows = NDArray[np.int64]
 def by_class(y: Rows, rng: np.random.Generator) -> Rows:
     """All row numbers, class after class, shuffled inside each class."""
     shuffled = rng.permutation(len(y))
+    # Stable: another sort would undo the shuffle inside a class.
     return shuffled[np.argsort(y[shuffled], kind="stable")]
 
 
 def subset(y: Rows, size: int, rng: np.random.Generator) -> Rows:
-    """`size` sorted row numbers with the shares of the classes kept to within one row.
+    """`size` sorted row numbers with the proportions of the classes kept to within one row.
 
     Evenly spaced picks from the rows ordered by class.
     """
@@ -26,7 +27,7 @@ def subset(y: Rows, size: int, rng: np.random.Generator) -> Rows:
 
 
 def sample(y: Rows, size: int, rng: np.random.Generator) -> Rows:
-    """`size` sorted row numbers: the shares of the classes are kept, and one row of each at least.
+    """`size` sorted row numbers: the classes' proportions are kept, and one row of each at least.
 
     Which classes have the row that is left over is drawn, in proportion to what each is short of.
     Where there are more classes than rows, the rows are drawn from all.
@@ -52,22 +53,23 @@ def _dealt(short: NDArray[np.float64], left: int, rng: np.random.Generator) -> R
     order = rng.permutation(len(short))
     ends = np.cumsum(short[order]) * (left / max(short.sum(), 1e-9))
     ends[-1] = left  # not a last bit less
+    # Systematic sampling: one random offset, and a row wherever the running sum passes a whole.
     dealt = np.zeros(len(short), dtype=np.int64)
     dealt[order] = np.diff(np.floor(ends + rng.random()), prepend=0)
     return dealt
 
 
 def holdout(
-    y: Rows, rng: np.random.Generator, test_share: float = 0.3, groups: Rows | None = None
+    y: Rows, rng: np.random.Generator, test_fraction: float = 0.3, groups: Rows | None = None
 ) -> tuple[Rows, Rows]:
     """A stratified split: (train rows, test rows), the test part rounded up.
 
-    groups  (rows,) of which none is in both parts; sizes and shares are then kept as far as it goes
+    groups  (rows,) of which none is in both parts; sizes and proportions are then nearly kept
     """
     if groups is not None:
-        test = np.flatnonzero(apart(y, groups, [1 - test_share, test_share], rng) == 1)
+        test = np.flatnonzero(apart(y, groups, [1 - test_fraction, test_fraction], rng) == 1)
     else:
-        test = subset(y, int(np.ceil(len(y) * test_share)), rng)
+        test = subset(y, int(np.ceil(len(y) * test_fraction)), rng)
     return np.setdiff1d(np.arange(len(y)), test), test
 
 
@@ -78,7 +80,7 @@ def stratified(
 
     Rows ordered by class are dealt like cards, so class counts differ by at most one row between
     folds, and so do the folds' sizes.
-    groups  (rows,) of which none is in two folds; sizes and shares are then kept as far as it goes
+    groups  (rows,) of which none is in two folds; sizes and proportions are then nearly kept
     """
     if groups is not None:
         test = np.flatnonzero(apart(y, groups, [1 / folds] * folds, rng) == fold)
@@ -89,26 +91,26 @@ def stratified(
 
 
 def apart(
-    y: Rows, groups: Rows, shares: Sequence[float], rng: np.random.Generator
+    y: Rows, groups: Rows, fractions: Sequence[float], rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """(rows,) the number of the part for each row: the rows of a group are all in one.
 
-    shares  of all rows per part, which the counts of the classes keep as far as groups allow
+    fractions  of all rows per part, which the counts of the classes keep as far as groups allow
     Groups go, the largest first and equals in drawn order, where their classes are most wanting.
     """
     members, numbers = np.unique(groups, return_inverse=True)
     counts = np.zeros((len(members), int(y.max()) + 1))  # (groups, classes)
     np.add.at(counts, (numbers, y), 1)
     totals = counts.sum(axis=0)
-    wanting = np.outer(shares, totals)  # (parts, classes)
-    weight = 1 / np.maximum(totals, 1)
+    wanting = np.outer(fractions, totals)  # (parts, classes)
+    weight = 1 / np.maximum(totals, 1)  # a row of a rare class counts for more
     parts = np.zeros(len(members), dtype=np.int64)
     drawn = rng.permutation(len(members))
     largest_first = drawn[np.argsort(-counts[drawn].sum(axis=1), kind="stable")]
     for left, group in zip(range(len(members), 0, -1), largest_first, strict=True):
         gain = (wanting * counts[group] * weight).sum(axis=1)
         gain += 1e-9 * wanting.sum(axis=1)  # of equals the emptier
-        empty = np.setdiff1d(np.arange(len(shares)), parts[largest_first[: len(members) - left]])
+        empty = np.setdiff1d(np.arange(len(fractions)), parts[largest_first[: len(members) - left]])
         if len(empty) >= left:  # none stays so
             gain[empty] += np.inf
         parts[group] = int(gain.argmax())

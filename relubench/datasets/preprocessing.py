@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +10,15 @@ from numpy.typing import NDArray
 from relubench.datasets.folds import Rows
 from relubench.plan import Preparation
 
+if TYPE_CHECKING:
+    from relubench.datasets.dataset import Array, Encode
+
 Inputs = NDArray[np.float64]
 EPSILON = np.finfo(np.float64).eps
-Encode = Callable[[NDArray[Any], NDArray[Any]], tuple[Inputs, Inputs]]
 
 
 def prepare(
-    x: NDArray[Any],
+    x: Array,
     train: Rows,
     test: Rows,
     preparation: Preparation,
@@ -37,7 +38,7 @@ def prepare(
     return x_train, x_test
 
 
-def _numbers(x_train: NDArray[Any], x_test: NDArray[Any]) -> tuple[Inputs, Inputs]:
+def _numbers(x_train: Array, x_test: Array) -> tuple[Inputs, Inputs]:
     return x_train.astype(np.float64), x_test.astype(np.float64)
 
 
@@ -65,11 +66,15 @@ def moments(x: Inputs) -> tuple[Inputs, Inputs]:
 
 
 def _principal_components(x_train: Inputs, x_test: Inputs, count: int) -> tuple[Inputs, Inputs]:
+    # Here, since scikit-learn takes a second to import and few cells need it.
     from sklearn.decomposition import PCA
     from threadpoolctl import threadpool_limits
 
-    flat_train, flat_test = (x.reshape(len(x), -1) for x in (x_train, x_test))
+    flat_train = x_train.reshape(len(x_train), -1)
+    flat_test = x_test.reshape(len(x_test), -1)
+    # Not "auto", which takes a randomised solver for large inputs: other components in every run.
     tall = flat_train.shape[0] >= flat_train.shape[1]
+    solver = "covariance_eigh" if tall else "full"
     with threadpool_limits(1, user_api="blas"):  # its last bits would follow from its threads
-        pca = PCA(count, svd_solver="covariance_eigh" if tall else "full").fit(flat_train)
+        pca = PCA(count, svd_solver=solver).fit(flat_train)
         return pca.transform(flat_train), pca.transform(flat_test)

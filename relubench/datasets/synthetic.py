@@ -30,20 +30,23 @@ def synthetic(
 ) -> Dataset:
     """Two normal clouds per class, of variance 1 around centres about 4 apart
 
-    `sparsity` is the share of inputs that are set to 0, `noise` that of classes drawn anew.
+    `sparsity` is the fraction of inputs that are set to 0, `noise` that of classes drawn anew.
     """
     for key, value, least in (
-        *(("features", features, 1), ("classes", classes, 2), ("samples", samples, 2 * classes)),
+        ("features", features, 1),
+        ("classes", classes, 2),
+        ("samples", samples, 2 * classes),
         ("seed", seed, 0),
     ):
         if value < least:
             raise BadValue(f"synthetic: {key} must be at least {least}, got {value}")
-    for key, share in (("sparsity", sparsity), ("noise", noise)):
-        if not 0 <= share <= 1:
-            raise BadValue(f"synthetic: {key} must be from 0 to 1, got {share:g}")
+    for key, fraction in (("sparsity", sparsity), ("noise", noise)):
+        if not 0 <= fraction <= 1:
+            raise BadValue(f"synthetic: {key} must be from 0 to 1, got {fraction:g}")
     if samples * features > MOST or classes * features > MOST:
         raise BadValue(f"synthetic: more than {MOST} inputs are too many")
     rng = np.random.default_rng(seed)
+    # Centres differ by normal numbers of variance 16 / features: they lie about 4 apart.
     centres = rng.normal(size=(classes, 2, features)) * np.sqrt(8 / features)
     y = rng.permutation(np.arange(samples) % classes)
     x = centres[y, rng.integers(2, size=samples)] + rng.normal(size=(samples, features))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from urllib.error import HTTPError, URLError
 
 from relubench.catalog import Deferred
 from relubench.datasets import csv_cells, csv_lines
-from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, classed, huge, shares
+from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, class_summary, classed, huge
 from relubench.datasets.vision import network_timeout
 from relubench.errors import BadValue, DataError, RelubenchError, suggestion
 
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn import datasets as sklearn_datasets
     from sklearn import impute
+
+    from relubench.datasets.dataset import Array
+
+    Series = pd.Series[Any]  # of whatever a parquet file holds
 else:
     np, pd, sklearn_datasets = Deferred("numpy"), Deferred("pandas"), Deferred("sklearn.datasets")
     impute = Deferred("sklearn.impute")
@@ -32,7 +35,7 @@ YOURS = "a file of yours"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class TableOptions:
     """What a user says of a table: the parameters of csv that do not say how to read it.
 
     target, group   names of columns, or @N for the N-th
@@ -65,13 +68,13 @@ def csv(
     """Comma-separated values with a header; `target` is the column of the class
 
     Words become one input per word that the column has, the rarest together beyond
-    `max_categories`. Gaps are refused, or with missing=impute filled with the training part's
+    `max_categories`. Gaps are refused, or with missing=impute filled with the training set's
     median or most frequent word. `target` and `group` are names or @3 for the third column;
     examples of one `group` are never both in training and in test. A first column that only
     counts the lines is left out, unless index=keep. sep=semicolon, decimal=comma and skip=1 (lines)
     say how the file is written where it is taken wrongly, task=classes that numbers are classes.
     """
-    asked = Asked(
+    options = TableOptions(
         target=target,
         missing=missing,
         index=index,
@@ -83,7 +86,7 @@ def csv(
         raise BadValue(f"csv:{file}: decimal={decimal}: known: auto, comma, point")
     if skip < 0:
         raise BadValue(f"csv:{file}: skip={skip}: a number of lines")
-    return _file("csv", file, asked, lambda path: _read_csv(path, sep, DECIMALS[decimal], skip))
+    return _file("csv", file, options, lambda path: _read_csv(path, sep, DECIMALS[decimal], skip))
 
 
 DECIMALS = {"auto": "auto", "comma": ",", "point": ".", ",": ",", ".": "."}
@@ -103,11 +106,11 @@ class Read:
 
 
 def _read_csv(path: Path, sep: str, decimal: str, skip: int) -> Read:
-    found = csv_lines.read(path, sep, skip)
-    frame = pd.DataFrame(dict(enumerate(found.columns)), dtype=object)
-    frame.columns = pd.Index(found.names)
-    usual = csv_cells.decimal_of(found.columns, found.separator)
-    notes = found.notes
+    lines = csv_lines.read(path, sep, skip)
+    frame = pd.DataFrame(dict(enumerate(lines.columns)), dtype=object)
+    frame.columns = pd.Index(lines.names)
+    usual = csv_cells.decimal_of(lines.columns, lines.separator)
+    notes = lines.notes
     if decimal == "auto" and usual == ",":
         notes += ("numbers are read with a decimal comma (decimal=)",)
     return Read(frame, notes, decimal, usual)
@@ -126,7 +129,7 @@ def parquet(
     max_categories: int = 100,
 ) -> Dataset:
     """A Parquet table, with the parameters of csv"""
-    asked = Asked(
+    options = TableOptions(
         target=target,
         missing=missing,
         index=index,
@@ -134,15 +137,15 @@ def parquet(
         task=task,
         max_categories=max_categories,
     )
-    return _file("parquet", file, asked, lambda path: Read(pd.read_parquet(path)))
+    return _file("parquet", file, options, lambda path: Read(pd.read_parquet(path)))
 
 
-def _file(kind: str, file: str, asked: Asked, read: Callable[[Path], Read]) -> Dataset:
+def _file(kind: str, file: str, options: TableOptions, read: Callable[[Path], Read]) -> Dataset:
     label, path = f"{kind}:{file}", Path(file).expanduser()
     if not path.is_file():
         raise DataError(f"{label}: there is no such file")
     try:
-        found = read(path)
+        cells = read(path)
     except RelubenchError as error:
         raise type(error)(f"{label}: {error}") from error
     except ImportError:
@@ -152,45 +155,46 @@ def _file(kind: str, file: str, asked: Asked, read: Callable[[Path], Read]) -> D
         if isinstance(error, UnicodeError):
             reason = f"it is not UTF-8 text: save it as that ({reason})"
         raise DataError(f"{label}: cannot be read as {kind}: {reason.splitlines()[0]}") from error
-    names = list(map(str, found.frame.columns))
-    found.frame.columns = pd.RangeIndex(len(names))  # a column is its number: names may be strange
-    return replace(_columns(label, found, names, asked), files=(path,))
+    names = list(map(str, cells.frame.columns))
+    cells.frame.columns = pd.RangeIndex(len(names))  # a column is its number: names may be strange
+    return replace(_columns(label, cells, names, options), files=(path,))
 
 
-def _columns(label: str, found: Read, names: list[str], asked: Asked) -> Dataset:
-    """The dataset of the columns that are asked for."""
-    if not asked.target:
+def _columns(label: str, cells: Read, names: list[str], options: TableOptions) -> Dataset:
+    """The dataset of the columns that are chosen."""
+    if not options.target:
         raise BadValue(f"{label}: say which column is the class: target=NAME of {_some(names)}")
-    target = _place(label, asked.target, names)
-    group = _place(label, asked.group, names) if asked.group else None
+    target = _place(label, options.target, names)
+    group = _place(label, options.group, names) if options.group else None
     if target == group:
         raise BadValue(f"{label}: target and group are one column, {names[target]!r}")
     inputs = [number for number in range(len(names)) if number not in (target, group)]
-    notes = list(found.notes)
-    if _counts_lines(label, found.frame, names, inputs, asked.index):
+    notes = list(cells.notes)
+    if _counts_lines(label, cells.frame, names, inputs, options.index):
         notes.append(
             f"column {_named(names[0], 1)}, which counts the lines, is no input (index=keep)"
         )
         inputs = inputs[1:]
     columns = {
-        _named(names[number], number + 1): _column(label, names[number], found, number)
+        _named(names[number], number + 1): _column(label, names[number], cells, number)
         for number in inputs
     }
     _check_constant(label, columns)
-    values = _target(label, names[target], found, target)
+    values = _target(label, names[target], cells, target)
     groups = None
     if group is not None:
-        groups = _groups(label, names[group], found.frame[group])
+        groups = _groups(label, names[group], cells.frame[group])
         notes.append(f"examples of one {names[group]!r} stay together ({groups.max() + 1} of them)")
-    return table(label, columns, values, asked, groups, notes)
+    return table(label, columns, values, options, groups, notes)
 
 
 def _place(label: str, name: str, names: Sequence[str]) -> int:
     """A column's number, from 0, by its name or @number from 1."""
     if name in names:
         return list(names).index(name)
-    if name[:1] == "@" and name[1:].isdecimal() and 1 <= int(name[1:]) <= len(names):
-        return int(name[1:]) - 1
+    number = name[1:]
+    if name[:1] == "@" and number.isdecimal() and 1 <= int(number) <= len(names):
+        return int(number) - 1
     hint = suggestion(name, names) or f"known: {_some(names)}"
     raise BadValue(f"{label}: no column {name!r}: {hint}")
 
@@ -214,28 +218,30 @@ def _counts_lines(
     return rises and bool((numbers == np.round(numbers)).all())
 
 
-def _text(column: pd.Series[Any]) -> list[str] | None:
+def _text(column: Series) -> list[str] | None:
     """The cells of a column of text, "" for a gap; None for a column of anything else."""
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_numeric_dtype(column):
         return None
-    found = column.tolist()
-    if not all(isinstance(cell, str) for cell in found):
-        found = ["" if gap else cell for cell, gap in zip(found, column.isna(), strict=True)]
-    return [cell.strip() for cell in found] if all(isinstance(c, str) for c in found) else None
+    texts = column.tolist()
+    if not all(isinstance(cell, str) for cell in texts):
+        texts = ["" if gap else cell for cell, gap in zip(texts, column.isna(), strict=True)]
+    if not all(isinstance(cell, str) for cell in texts):
+        return None
+    return [cell.strip() for cell in texts]
 
 
-def _column(label: str, name: str, found: Read, number: int) -> csv_cells.Column:
-    text = _text(found.frame[number])
+def _column(label: str, name: str, cells: Read, number: int) -> csv_cells.Column:
+    text = _text(cells.frame[number])
     if text is None:
-        _check_hashes(label, name, found.frame[number])
-        return typed(label, name, found.frame[number])
-    column = csv_cells.column(label, name, text, found.decimal, found.usual)
+        _check_hashes(label, name, cells.frame[number])
+        return typed(label, name, cells.frame[number])
+    column = csv_cells.column(label, name, text, cells.decimal, cells.usual)
     if column.numbers is not None:
         _check_finite(label, name, column.numbers)
     return column
 
 
-def typed(label: str, name: str, column: pd.Series[Any]) -> csv_cells.Column:
+def typed(label: str, name: str, column: Series) -> csv_cells.Column:
     """A column of a library's type: numbers, or words for all else."""
     if pd.api.types.is_numeric_dtype(column):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -243,7 +249,9 @@ def typed(label: str, name: str, column: pd.Series[Any]) -> csv_cells.Column:
         return csv_cells.Column(numbers, [], {}, ())
     words = column.astype("string").astype(object)
     dates = pd.api.types.is_datetime64_any_dtype(column)
-    notes = (f"column {name!r} holds dates, taken as words: write them as numbers",) * dates
+    notes: tuple[str, ...] = ()
+    if dates:
+        notes = (f"column {name!r} holds dates, taken as words: write them as numbers",)
     return csv_cells.Column(None, words.where(column.notna(), None).tolist(), {}, notes)
 
 
@@ -255,7 +263,7 @@ def _check_finite(label: str, name: str, numbers: NDArray[np.float64]) -> None:
         )
 
 
-def _check_hashes(label: str, name: str, column: pd.Series[Any]) -> None:
+def _check_hashes(label: str, name: str, column: Series) -> None:
     try:
         column.nunique()
     except TypeError as error:  # what has no hash
@@ -273,9 +281,9 @@ def _check_constant(label: str, columns: Mapping[str, csv_cells.Column]) -> None
             )
 
 
-def _target(label: str, name: str, found: Read, number: int) -> NDArray[Any]:
+def _target(label: str, name: str, cells: Read, number: int) -> Array:
     """The target as an array of whole numbers, other numbers or words."""
-    series = found.frame[number]
+    series = cells.frame[number]
     text = _text(series)
     gaps = series.isna().to_numpy() if text is None else np.isin(text, list(csv_cells.GAPS))
     if gaps.any():
@@ -288,7 +296,7 @@ def _target(label: str, name: str, found: Read, number: int) -> NDArray[Any]:
         return _values(series)
     if all(map(WHOLE.fullmatch, text)):
         return _whole(text)
-    column = csv_cells.column(label, name, text, found.decimal, found.usual)
+    column = csv_cells.column(label, name, text, cells.decimal, cells.usual)
     if column.numbers is None or column.odd or set(text) <= csv_cells.TRUTH.keys():
         return np.array(text, dtype=object)
     return column.numbers
@@ -297,14 +305,14 @@ def _target(label: str, name: str, found: Read, number: int) -> NDArray[Any]:
 WHOLE = re.compile(r"[+-]?\d+")
 
 
-def _whole(text: Sequence[str]) -> NDArray[Any]:
+def _whole(text: Sequence[str]) -> Array:
     try:
         return np.array(list(map(int, text)), dtype=np.int64)
     except OverflowError:  # beyond 2⁶³ they are names
         return np.array(text, dtype=object)
 
 
-def _values(column: pd.Series[Any]) -> NDArray[Any]:
+def _values(column: Series) -> Array:
     """A target without gaps as an array of numbers or words."""
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         return column.astype(str).to_numpy(dtype=object)
@@ -313,7 +321,7 @@ def _values(column: pd.Series[Any]) -> NDArray[Any]:
     return column.to_numpy(dtype=np.float64)
 
 
-def _groups(label: str, name: str, column: pd.Series[Any]) -> NDArray[np.int64]:
+def _groups(label: str, name: str, column: Series) -> NDArray[np.int64]:
     text = _text(column)
     series = column if text is None else pd.Series([cell or None for cell in text], dtype=object)
     numbers, _ = pd.factorize(series)
@@ -341,12 +349,12 @@ def openml(
     Words and gaps are treated as by csv.
     """
     label, home = f"openml:{data}", folder / "openml"
-    known = {"data_id": int(data)} if data.isdecimal() else {"name": data}
+    key = {"data_id": int(data)} if data.isdecimal() else {"name": data}
     try:
         with warnings.catch_warnings(), network_timeout(seconds=20):
             warnings.simplefilter("ignore")  # of versions: a number names one
             bunch = sklearn_datasets.fetch_openml(
-                **known, data_home=str(folder), as_frame=True, parser="auto", n_retries=1, delay=0.1
+                **key, data_home=str(folder), as_frame=True, parser="auto", n_retries=1, delay=0.1
             )
     except (URLError, ConnectionError, TimeoutError) as error:
         if isinstance(error, HTTPError):
@@ -367,15 +375,15 @@ def openml(
     if bunch.target.isna().any():
         row = int(bunch.target.isna().to_numpy().argmax()) + 1
         raise DataError(f"{label}: example {row} has no class, and an example needs its class")
-    asked = Asked(missing=missing, max_categories=max_categories)
-    return table(label, columns, _values(bunch.target), asked)
+    options = TableOptions(missing=missing, max_categories=max_categories)
+    return table(label, columns, _values(bunch.target), options)
 
 
 def table(
     label: str,
     columns: Mapping[str, csv_cells.Column],
-    target: NDArray[Any],
-    asked: Asked,
+    target: Array,
+    options: TableOptions,
     groups: NDArray[np.int64] | None = None,
     notes: Sequence[str] = (),
 ) -> Dataset:
@@ -384,34 +392,36 @@ def table(
     target  (examples,) whole numbers, numbers or words
     notes   what is known so far of how it was read
     """
-    if asked.missing not in ("refuse", "impute"):
-        raise BadValue(f"{label}: missing={asked.missing}: known: refuse, impute")
-    if asked.max_categories < 2:
-        raise BadValue(f"{label}: max_categories={asked.max_categories}: 2 at the least")
+    if options.missing not in ("refuse", "impute"):
+        raise BadValue(f"{label}: missing={options.missing}: known: refuse, impute")
+    if options.max_categories < 2:
+        raise BadValue(f"{label}: max_categories={options.max_categories}: 2 at the least")
     if not columns:
         raise DataError(f"{label}: it has no column besides the target")
     gaps = _gaps(columns)
-    if asked.missing == "refuse" and gaps:
+    if options.missing == "refuse" and gaps:
         raise DataError(f"{label}: {gaps}: fill the gaps, or say missing=impute")
-    numbers = [each.numbers for each in columns.values() if each.numbers is not None]
-    worded = {name: each.words for name, each in columns.items() if each.numbers is None}
-    words = [_words(label, name, column) for name, column in worded.items()]
-    sizes = [1 + int(np.nanmax(column, initial=-1)) for column in words]
-    caps = [min(size, asked.max_categories) for size in sizes]
+    numbers = [column.numbers for column in columns.values() if column.numbers is not None]
+    worded = {name: column.words for name, column in columns.items() if column.numbers is None}
+    words = [_words(label, name, texts) for name, texts in worded.items()]
+    sizes = [1 + int(np.nanmax(codes, initial=-1)) for codes in words]
+    caps = [min(size, options.max_categories) for size in sizes]
     x = np.column_stack([*numbers, *words])
-    y, classes = classed(label, target, asked.task)
+    y, classes = classed(label, target, options.task)
     width = len(numbers) + sum(caps)
-    said = [
-        f"{shares(y, classes)}, {_counted(len(columns), 'column')} → {_counted(width, 'input')}",
-        *notes,
-        *itertools.chain.from_iterable(each.notes for each in columns.values()),
-        *_word_notes(list(worded), sizes, caps, len(y)),
-        *([f"{gaps}: filled from each training part"] if gaps else []),
-    ]
+    size = f"{_counted(len(columns), 'column')} → {_counted(width, 'input')}"
+    all_notes = [f"{class_summary(y, classes)}, {size}", *notes]
+    for column in columns.values():
+        all_notes += column.notes
+    all_notes += _word_notes(list(worded), sizes, caps, len(y))
+    if gaps:
+        all_notes.append(f"{gaps}: filled from each training set")
     if not words and not np.isnan(x).any():
-        return Dataset(x, y, classes, groups=groups, notes=tuple(said))
+        return Dataset(x, y, classes, groups=groups, notes=tuple(all_notes))
+    # What fills gaps and which words are rare is of the training set of each split: a dataset that
+    # was encoded here would let its test set in.
     fit = partial(encode, numbers=len(numbers), sizes=sizes, caps=caps)
-    return Dataset(x, y, classes, encode=fit, width=width, groups=groups, notes=tuple(said))
+    return Dataset(x, y, classes, encode=fit, width=width, groups=groups, notes=tuple(all_notes))
 
 
 def _counted(count: int, thing: str) -> str:
@@ -452,13 +462,14 @@ def _gaps(columns: Mapping[str, csv_cells.Column]) -> str:
 
 def _words(label: str, name: str, column: Sequence[str | None]) -> NDArray[np.float64]:
     """Each word's number in the order of the alphabet; NaN for a gap."""
-    found, words = pd.factorize(np.array(column, dtype=object), sort=True)
+    # Sorted, so that a word's number does not follow from the order of the rows.
+    codes, words = pd.factorize(np.array(column, dtype=object), sort=True)
     if len(words) > max(20, len(column) / 2):
         raise DataError(
             f"{label}: column {name} has {len(words)} distinct words among {len(column)} "
             "examples: that is no category: take it out of the file"
         )
-    return np.where(found < 0, np.nan, found)
+    return np.where(codes < 0, np.nan, codes)
 
 
 def encode(
@@ -468,7 +479,7 @@ def encode(
     sizes: Sequence[int],
     caps: Sequence[int] = (),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gaps filled as the training part says, then words as one input per word.
+    """Gaps filled as the training set says, then words as one input per word.
 
     train, test  (examples, columns): first the numbers, then words by their number of `sizes`
     caps         inputs per column of words, where they are fewer than its words
@@ -480,15 +491,14 @@ def encode(
     train_inputs, test_inputs = [train_numbers], [test_numbers]
     for number, (size, cap) in enumerate(zip(sizes, caps or sizes, strict=True)):
         words = [part[:, number].astype(np.int64) for part in (train_words, test_words)]
-        for inputs, hot in zip(
-            (train_inputs, test_inputs), _one_hot(words, size, cap), strict=True
-        ):
-            inputs.append(hot)
+        train_hot, test_hot = _one_hot(words, size, cap)
+        train_inputs.append(train_hot)
+        test_inputs.append(test_hot)
     return np.hstack(train_inputs), np.hstack(test_inputs)
 
 
 def _filled(
-    filler: Any, train: NDArray[np.float64], test: NDArray[np.float64]
+    filler: impute.SimpleImputer, train: NDArray[np.float64], test: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if not train.shape[1]:
         return train, test

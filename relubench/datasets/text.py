@@ -6,7 +6,7 @@ import contextlib
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relubench.catalog import Deferred
 from relubench.datasets.dataset import DATASETS, Dataset
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn import datasets as sklearn_datasets
     from sklearn.feature_extraction import text as words
+    from sklearn.utils import Bunch
+
+    from relubench.datasets.dataset import Array
 else:
     np, sklearn_datasets = Deferred("numpy"), Deferred("sklearn.datasets")
     words = Deferred("sklearn.feature_extraction.text")
@@ -30,7 +33,7 @@ else:
     examples="11314 + 7532 test of 1000 features, 20 classes",
 )
 def newsgroups(folder: Path, *, features: int = 1000, whole: bool = False) -> Dataset:
-    """20 Newsgroups by date: TF-IDF of the training part's most frequent words
+    """20 Newsgroups by date: TF-IDF of the training set's most frequent words
 
     Headers, signatures and quotes are removed unless `whole`. Most inputs are 0, and stay so with
     --no-standardise.
@@ -49,7 +52,7 @@ def newsgroups(folder: Path, *, features: int = 1000, whole: bool = False) -> Da
     )
 
 
-def _fetch(part: str, folder: Path, remove: tuple[str, ...]) -> Any:
+def _fetch(part: str, folder: Path, remove: tuple[str, ...]) -> Bunch:
     try:
         with contextlib.redirect_stdout(sys.stderr), network_timeout(seconds=20):
             return sklearn_datasets.fetch_20newsgroups(
@@ -63,7 +66,7 @@ def _fetch(part: str, folder: Path, remove: tuple[str, ...]) -> Any:
 
 
 def tf_idf(
-    train: NDArray[Any], test: NDArray[Any], features: int
+    train: Array, test: Array, features: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(texts,) to (texts, features); words and weights are those of the training texts.
 

@@ -7,16 +7,17 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relubench.catalog import Deferred
-from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, classed, huge, shares
+from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, class_summary, classed, huge
 from relubench.errors import BadValue, DataError
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
     from PIL import Image, ImageOps
+
+    from relubench.datasets.dataset import Array
 else:
     np, Image, ImageOps = Deferred("numpy"), Deferred("PIL.Image"), Deferred("PIL.ImageOps")
 
@@ -63,7 +64,10 @@ def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") 
     whole, moved = _colours_first(np.concatenate([x for x, _ in parts]), channels)
     y, classes = classed(label, np.concatenate([y for _, y in parts]), task)
     n_test = len(parts[1][1]) if len(parts) > 1 else 0
-    notes = [f"{shares(y, classes)}, inputs of {'x'.join(map(str, whole.shape[1:]))}", *moved]
+    notes = [
+        f"{class_summary(y, classes)}, inputs of {'x'.join(map(str, whole.shape[1:]))}",
+        *moved,
+    ]
     if arrays[1].ndim > 1 and arrays[1].shape[1] > 1:
         notes.append("y is one-hot: its columns are the classes")
     if left_out := [name for name in names if name in ("x_val", "val_images")]:
@@ -71,18 +75,16 @@ def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") 
     return Dataset(whole, y, classes, n_test, notes=tuple(notes), files=(path,))
 
 
-def _arrays(path: Path) -> tuple[list[NDArray[Any]], list[str]]:
+def _arrays(path: Path) -> tuple[list[Array], list[str]]:
     """Inputs and labels for training, then for testing if they are there; the names of all."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
         names = list(saved)
         # Those of which most are there: x and y alone, or with a test set.
-        known = max(NAMES, key=lambda each: sum(name in names for name in each[:4]))
-        there = [name for name in known[:4] if name in names]
-        return (
-            []
-            if there not in (list(known[:2]), list(known[:4]))
-            else [saved[name] for name in there]
-        ), names
+        usual = max(NAMES, key=lambda parts: sum(name in names for name in parts[:4]))
+        there = [name for name in usual[:4] if name in names]
+        if there not in (list(usual[:2]), list(usual[:4])):
+            return [], names
+        return [saved[name] for name in there], names
 
 
 def _what_is_no_npz(path: Path) -> str:
@@ -93,16 +95,20 @@ def _what_is_no_npz(path: Path) -> str:
     return "it holds no arrays of numbers or words"
 
 
-def _labels(y: NDArray[Any]) -> NDArray[Any]:
+def _labels(y: Array) -> Array:
     """Labels (n, 1) and one-hot ones as (n,)."""
     if y.ndim == 2 and y.shape[1] == 1:
         return y[:, 0]
-    flags = y.ndim == 2 and y.dtype.kind in "biuf" and bool(((y == 0) | (y == 1)).all())
-    one_hot = flags and bool((y.sum(axis=1) == 1).all())
-    return np.argmax(y, axis=1) if one_hot else y
+    if y.ndim != 2 or y.dtype.kind not in "biuf":
+        return y
+    flags = bool(((y == 0) | (y == 1)).all())
+    if flags and bool((y.sum(axis=1) == 1).all()):
+        classes: Array = np.argmax(y, axis=1)
+        return classes
+    return y
 
 
-def _colours_first(x: NDArray[Any], channels: str) -> tuple[NDArray[Any], list[str]]:
+def _colours_first(x: Array, channels: str) -> tuple[Array, list[str]]:
     """Images with their channels before height and width, and a note where they were moved."""
     if x.ndim == 3:
         return x[:, np.newaxis], []
@@ -117,7 +123,7 @@ def _colours_first(x: NDArray[Any], channels: str) -> tuple[NDArray[Any], list[s
     return x, []
 
 
-def _check_arrays(label: str, x: NDArray[Any], y: NDArray[Any], shape: Sequence[int]) -> None:
+def _check_arrays(label: str, x: Array, y: Array, shape: Sequence[int]) -> None:
     if x.ndim not in (2, 3, 4) or x.dtype.kind not in "biuf" or x.shape[1:] != tuple(shape):
         raise DataError(
             f"{label}: x must be numbers, (examples, features) or (examples, channels, height, "
@@ -164,39 +170,42 @@ def folder(
     x = x[:, np.newaxis] if mode == "L" else x.transpose(0, 3, 1, 2)
     names = [path.relative_to(root).parts[0] for path in paths]
     y, classes = classed(label, np.array(names, dtype=object))
-    notes = [f"{shares(y, classes)}, inputs of {'x'.join(map(str, x.shape[1:]))}"]
+    notes = [f"{class_summary(y, classes)}, inputs of {'x'.join(map(str, x.shape[1:]))}"]
     seen_through = sum(transparent for _, transparent in pictures)
     if seen_through and alpha == "white":
         notes.append(f"{seen_through} images have transparency, shown on white (alpha=keep)")
     if empty := _without_images(root, set(names)):
         notes.append(f"no class, since without images: {', '.join(empty[:5])}")
-    searched = (Path(place) for place, _, _ in _walk(root))
+    searched = (Path(place) for place, _ in _walk(root))
     read = (*searched, *paths)
     return Dataset(np.ascontiguousarray(x), y, classes, notes=tuple(notes), files=read)
 
 
 def _image_paths(root: Path) -> list[Path]:
     """The images below the directories of `root`, as torchvision finds them, but no hidden ones."""
-    found = [
-        Path(where, name)
-        for directory in root.iterdir()
-        if directory.is_dir() and not directory.name.startswith(".")
-        for where, inside, names in _walk(directory)
-        for name in names
-    ]
-    return sorted(path for path in found if path.suffix.lower() in IMAGES)
+    paths: list[Path] = []
+    for directory in root.iterdir():
+        if directory.is_dir() and not directory.name.startswith("."):
+            for where, names in _walk(directory):
+                paths += [Path(where, name) for name in names]
+    # Sorted: a file system lists in any order, and a split has to draw the same rows everywhere.
+    return sorted(path for path in paths if path.suffix.lower() in IMAGES)
 
 
-def _walk(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """os.walk without what is hidden; a link back to a directory above is not followed."""
+def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """Directories and their files' names without what is hidden.
+
+    A link back to a directory above is not followed.
+    """
     for where, inside, names in os.walk(top, followlinks=True):
         real = Path(where).resolve()
+        # In place: os.walk goes into what is left in this very list.
         inside[:] = [
             name
             for name in sorted(inside)
             if not name.startswith(".") and not real.is_relative_to(Path(where, name).resolve())
         ]
-        yield where, inside, [name for name in names if not name.startswith(".")]
+        yield where, [name for name in names if not name.startswith(".")]
 
 
 def _without_images(root: Path, classes: set[str]) -> list[str]:

@@ -17,9 +17,12 @@ from relubench.errors import BadValue, DataError
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+
+    from relubench.datasets.dataset import Array
 else:
     np = Deferred("numpy")
+
+Arguments = Mapping[str, object]  # of one of torchvision's datasets: which part it is to be
 
 DOWNLOADED = "torchvision, downloaded to --data-dir"
 UNPINNED = f"{DOWNLOADED}; not pinned"
@@ -94,9 +97,10 @@ def kmnist(folder: Path) -> Dataset:
 def qmnist(folder: Path) -> Dataset:
     """MNIST rebuilt, with the 50000 test digits that were lost (arXiv:1905.10498)"""
     names = [
-        f"qmnist-{part}-{kind}"
-        for part in ("train", "test")
-        for kind in ("images-idx3-ubyte", "labels-idx2-int")
+        "qmnist-train-images-idx3-ubyte",
+        "qmnist-train-labels-idx2-int",
+        "qmnist-test-images-idx3-ubyte",
+        "qmnist-test-labels-idx2-int",
     ]
     return _idx("qmnist", "QMNIST", folder, names, [{"train": True}, {"train": False}])
 
@@ -115,10 +119,12 @@ def emnist(folder: Path, *, split: str = "balanced") -> Dataset:
     if split not in family.splits:
         raise BadValue(f"emnist: unknown split {split!r}: known: {', '.join(family.splits)}")
     names = [
-        f"emnist-{split}-{part}-{kind}-ubyte"
-        for part in ("train", "test")
-        for kind in ("images-idx3", "labels-idx1")
+        f"emnist-{split}-train-images-idx3-ubyte",
+        f"emnist-{split}-train-labels-idx1-ubyte",
+        f"emnist-{split}-test-images-idx3-ubyte",
+        f"emnist-{split}-test-labels-idx1-ubyte",
     ]
+    # As published the images are transposed.
     lying = _idx("emnist", "EMNIST", folder, names, [{"split": split}])
     classes = tuple(family.classes_split_dict[split])
     first = classes.index("a") if split == "letters" else 0  # the letters are numbered from 1
@@ -184,7 +190,7 @@ def _checked(
     family: Any,
     folder: Path,
     files: Mapping[Path, str],
-    parts: Sequence[Mapping[str, Any]],
+    parts: Sequence[Arguments],
 ) -> list[Any]:
     """A torchvision dataset per part; `files` are what it reads, each with its MD5."""
     _complete(name, family, folder, list(files), parts)
@@ -203,9 +209,9 @@ def _idx(
     kind: str,
     folder: Path,
     names: Sequence[str] = IDX_FILES,
-    parts: Sequence[Mapping[str, Any]] = ({},),
+    parts: Sequence[Arguments] = ({},),
 ) -> Dataset:
-    """Images and labels of the training part, then of the test part, in LeCun's format."""
+    """Images and labels of the training set, then of the test part, in LeCun's format."""
     family, raw = _family(kind), folder / kind / "raw"
     _complete(name, family, folder, [raw / file for file in names], parts)
     x_train, y_train, x_test, y_test = (_read(name, raw / file) for file in names)
@@ -216,7 +222,7 @@ def _idx(
     return Dataset(x, y, tuple(family.classes), len(y_test), files=read)
 
 
-def _read(name: str, path: Path) -> NDArray[Any]:
+def _read(name: str, path: Path) -> Array:
     """The images or the class numbers of one file."""
     mnist = libraries.torchvision("torchvision.datasets.mnist")
     try:
@@ -254,10 +260,10 @@ def _family(kind: str) -> Any:
 
 def _complete(
     name: str,
-    family: Callable[..., Any],
+    family: Callable[..., object],
     folder: Path,
     files: Sequence[Path],
-    parts: Sequence[Mapping[str, Any]],
+    parts: Sequence[Arguments],
 ) -> None:
     """Download what is missing; nothing empty is left where that fails."""
     missing = [file.name for file in files if not os.path.isfile(file)]
@@ -282,6 +288,7 @@ def _complete(
 @contextlib.contextmanager
 def network_timeout(seconds: float) -> Iterator[None]:
     """No connection waits longer than this inside the block."""
+    # Neither torchvision nor scikit-learn has one of its own: a dead server would hang a command.
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -20,7 +20,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Metric(Entry):
+class Metric(Entry["Tensor"]):
     """One score: which way is better ("higher" or "lower"), and its unit."""
 
     better: str
@@ -87,7 +87,7 @@ METRICS: Catalog[Metric] = Catalog(
 
 @METRICS.add(better="higher")
 def accuracy(prediction: Prediction) -> Tensor:
-    """Share of examples predicted rightly"""
+    """Fraction of examples predicted rightly"""
     return prediction.hits.sum(dim=1) / prediction.support.sum(dim=1)
 
 
@@ -130,12 +130,15 @@ def macro_f1(prediction: Prediction) -> Tensor:
 @METRICS.add(better="lower", unit="nats")
 def loss(prediction: Prediction) -> Tensor:
     """Log loss: mean negative log-likelihood of the true class under the head"""
+    # float64: a mean in float32 over many examples loses digits that comparisons look at.
     log_p = prediction.log_probabilities.double()
-    return -log_p.gather(-1, prediction.y.unsqueeze(-1)).squeeze(-1).mean(dim=1)
+    of_true_class = log_p.gather(-1, prediction.y.unsqueeze(-1)).squeeze(-1)
+    return -of_true_class.mean(dim=1)
 
 
 @METRICS.add(better="lower")
 def silent(prediction: Prediction) -> Tensor:
-    """Share of examples whose scores are all 0, so that the head says nothing (relu head only)"""
+    """Fraction of examples whose scores are all 0: the head says nothing (relu head only)"""
+    # Where the head says nothing every class gets the clip's 1e-7; else the sum is about 1.
     total = prediction.log_probabilities.exp().sum(dim=-1)
     return (total < 0.5).double().mean(dim=1)

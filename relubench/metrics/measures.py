@@ -53,8 +53,8 @@ class Measure:
             if not result.layers:
                 return None
             count = total(result.layers)
-            share: float = getattr(count, self.name) / count.units
-            return share
+            fraction: float = getattr(count, self.name) / count.units
+            return fraction
         if self.name in ("seconds", "parameters"):
             return float(getattr(result, self.name))
         if self.name in UNTIL:
@@ -64,6 +64,7 @@ class Measure:
 
 
 UNTIL = {"epochs_until": "epochs", "seconds_until": "s"}  # units of what a run took to a target
+# What counts as alike where a user names no margin: a point of a fraction, a tenth of a mean.
 POINT = Margin(0.01)
 TENTH = Margin(0.1, relative=True)
 
@@ -109,7 +110,10 @@ def margins(value: object) -> dict[str, Margin]:
 
 def _items(value: object) -> list[str]:
     items = value if isinstance(value, list | tuple) else [value]
-    return [part.strip() for item in items for part in str(item).split(",")]
+    parts: list[str] = []
+    for item in items:
+        parts += str(item).split(",")
+    return [part.strip() for part in parts]
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -120,16 +124,17 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def margin(text: str, of: Measure) -> Margin:
-    """'0.5%' are points of a share and per cent of any other mean; '0.1' is in the measure's unit.
+    """'0.5%' are points of a fraction, per cent of any other mean; '0.1' is in the measure's unit.
 
-    A share takes points only: 0.5 could be either. Raises BadValue.
+    A fraction takes points only: 0.5 could be either. Raises BadValue.
     """
+    # A pattern of its own: float() would also take "nan", "1_0" and a sign.
     number = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
     if not number or not math.isfinite(float(number[1])):
         raise BadValue(f"got {text}: must be a number from 0, such as 1%")
-    size, share = float(number[1]), of.unit == "fraction"
-    if share and not number[2]:
-        raise BadValue(f"got {text}: {of.name} is a share, say how many points: 1%")
-    if share and size > 100:
+    size, is_fraction = float(number[1]), of.unit == "fraction"
+    if is_fraction and not number[2]:
+        raise BadValue(f"got {text}: {of.name} is a fraction, say how many points: 1%")
+    if is_fraction and size > 100:
         raise BadValue(f"got {text}: {of.name} has 100 points in all")
-    return Margin(size / 100, relative=not share) if number[2] else Margin(size)
+    return Margin(size / 100, relative=not is_fraction) if number[2] else Margin(size)

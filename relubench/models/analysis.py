@@ -13,14 +13,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from difflib import SequenceMatcher
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from relubench.errors import BadValue
 from relubench.models import axes, calls, recognition
-from relubench.models.calls import Call, Record, Shown, Value, in_mode, recorded, spelt
+from relubench.models.calls import (
+    Call,
+    Record,
+    Shown,
+    ShownCall,
+    Value,
+    in_mode,
+    recorded,
+    spelt,
+)
 from relubench.models.layers import drawing_from
 from relubench.models.recognition import Formula
 from relubench.models.swapping import Analysis, Mode, Site, Step, Swap, Swapped, copied, fit, show
@@ -48,29 +56,29 @@ def analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
 def _analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise BadValue(f"{name} holds TorchScript, which torch does not show: {INSTEAD}")
-    given = {True: _first_pass(name, network, shape)}  # lazy layers are made now
-    original = copied(name, network, network.parameters())  # they are only read
+    before = {True: _first_pass(name, network, shape)}  # lazy layers are made now
+    original = copied(name, network, network.parameters())  # parameters are only read: shared
     shown = _dropping(network)
     training, unseen = _first_record(name, network, shape)
     shown |= unseen
-    evaluation, given[False] = _recorded(name, network, shape, False, FEW)
+    evaluation, before[False] = _recorded(name, network, shape, False, FEW)
     records = {True: training, False: evaluation}
     others = {mode: _other(name, network, shape, mode) for mode in MODES}
     for mode in MODES:
         _check_alike(name, records[mode], others[mode])
         _check_outputs(name, records[mode])
-    found = {mode: recognition.recognised(records[mode]) for mode in MODES}
+    recognised = {mode: recognition.recognised(records[mode]) for mode in MODES}
     for mode in MODES:
-        for call, reason in found[mode].hidden:
+        for call, reason in recognised[mode].hidden:
             raise BadValue(f"{name}: the activation {call} cannot be swapped: {reason}")
         _check_drops(name, records[mode])
-    if not any(found[mode].formulas for mode in MODES):
+    if not any(recognised[mode].formulas for mode in MODES):
         raise BadValue(
             f"{name} has no activation that could be swapped: no call between its layers is "
             "elementwise and not linear"
         )
-    analysis = _joined(network, records, others, found, shown)
-    check(name, original, network, analysis, shape, given)
+    analysis = _joined(network, records, others, recognised, shown)
+    check(name, original, network, analysis, shape, before)
     return _forgetting(analysis)
 
 
@@ -93,33 +101,35 @@ def _check_drops(name: str, record: Record) -> None:
             )
 
 
-def _dropping(network: nn.Module) -> dict[str, Any]:
+def _dropping(network: nn.Module) -> dict[str, ShownCall]:
     """Make the modules that drop whole examples be seen; with what is seen already."""
     seen = {path: module for path, module in network.named_modules() if isinstance(module, Shown)}
-    inner = {module for shown in seen.values() for module in shown.module.modules()}
-    paths = {
-        path: calls.dropped
-        for path, module in network.named_modules()
-        if path
-        and module not in inner
-        and getattr(module, DROPPING.get(type(module).__name__, ""), None)
-        and getattr(module, "mode", "row") == "row"
-        and getattr(module, "scale_by_keep", True)
-    }
+    inner = calls.inside_shown(network)
+    paths: dict[str, ShownCall] = {}
+    for path, module in network.named_modules():
+        if path and module not in inner and _drops_examples(module):
+            paths[path] = calls.dropped
     for path, call in paths.items():
         show(network, path, call)
     return paths | {path: module.call for path, module in seen.items()}
 
 
+def _drops_examples(module: nn.Module) -> bool:
+    """Whether a module drops whole examples and scales up those that stay."""
+    fraction = getattr(module, DROPPING.get(type(module).__name__, ""), None)
+    by_example = getattr(module, "mode", "row") == "row"
+    return bool(fraction) and by_example and bool(getattr(module, "scale_by_keep", True))
+
+
 def _first_record(
     name: str, network: nn.Module, shape: Sequence[int]
-) -> tuple[Record, dict[str, Any]]:
+) -> tuple[Record, dict[str, ShownCall]]:
     """A training pass, in which no call is out of sight, and the modules that are shown for that.
 
     They are those whose forward is an elementwise function that torch hides.
     """
     record, _ = _recorded(name, network, shape, True, FEW)
-    shown: dict[str, Any] = {
+    shown: dict[str, ShownCall] = {
         run.path: calls.shown
         for run in record.runs
         if run.unseen and run.path and _own_elementwise(run)
@@ -148,9 +158,11 @@ def _own_elementwise(run: calls.Run) -> bool:
         half = (torch.arange(x.numel()) % 2 == 0).view(x.shape)
         moved = module(torch.where(half, x, x + 1))
         again = module(x.clone())
-        at = [module(torch.full_like(x, point)) for point in (-2.0, 0.0, 2.0)]
-    apart = torch.allclose(moved[half], value[half]) and torch.equal(again, value)
-    return apart and bool((at[0] - 2 * at[1] + at[2]).abs().max() > 1e-6)
+        below, middle, above = (module(torch.full_like(x, at)) for at in (-2.0, 0.0, 2.0))
+    if not torch.allclose(moved[half], value[half]) or not torch.equal(again, value):
+        return False
+    bend = below - 2 * middle + above  # 0 on a straight line
+    return bool(bend.abs().max() > 1e-6)
 
 
 def _first_pass(name: str, network: nn.Module, shape: Sequence[int]) -> list[Tensor]:
@@ -233,8 +245,8 @@ def _joined(
     network: nn.Module,
     records: Mapping[bool, Record],
     others: Mapping[bool, Record],
-    found: Mapping[bool, recognition.Found],
-    shown: Mapping[str, Any],
+    recognised: Mapping[bool, recognition.Recognised],
+    shown: Mapping[str, ShownCall],
 ) -> Analysis:
     """One numbering of the sites for both modes: the n-th at a place is the same in both."""
     numbers: dict[int, int] = {}  # of sites by the call that ends them, in evaluation
@@ -245,17 +257,18 @@ def _joined(
     positions: dict[int, float] = {}
     for mode in (False, True):
         record = records[mode]
-        known: dict[Value, axes.Axes | None] = {}
+        feature_axes: dict[Value, axes.Axes | None] = {}
         steps: dict[int, Step] = {}
-        for formula in found[mode].formulas:
+        for formula in recognised[mode].formulas:
             number = formula.call.number
+            # Below 0 for a site that training alone has: evaluation's numbers are from 0.
             key = same.get(number, -1 - number) if mode else number
             if key not in numbers:
                 numbers[key] = len(sites)
                 places[formula.place] += 1
                 again = places[formula.place]
                 called = f"{formula.place}_{again}" if again > 1 else formula.place
-                sites.append(_site(called, formula, mode, record, others[mode], known))
+                sites.append(_site(called, formula, mode, record, others[mode], feature_axes))
                 positions[numbers[key]] = number
             steps[number] = _step(numbers[key], formula, record)
         if mode:  # one that drops in evaluation too, draws as its own code has it
@@ -266,8 +279,8 @@ def _joined(
         modes=modes,
         shown=shown,
         order=_order(network, records[False], positions),
-        unused=_unused(network, records, found),
-        staying=list(dict.fromkeys(found[False].staying + found[True].staying)),
+        unused=_unused(network, records, recognised),
+        staying=list(dict.fromkeys(recognised[False].staying + recognised[True].staying)),
     )
 
 
@@ -277,15 +290,20 @@ def _aligned(training: Record, evaluation: Record) -> dict[int, int]:
     Those are the longest runs of the same functions in the same modules, on the same shapes.
     """
 
-    def signature(call: Call) -> tuple[Any, ...]:
+    def signature(call: Call) -> tuple[object, ...]:
         return (call.name, call.path, call.line, *(value.shape for value in call.outputs))
 
     one = [signature(call) for call in training.calls if call.number >= 0]
     other = [signature(call) for call in evaluation.calls if call.number >= 0]
     if one == other:
         return {number: number for number in range(len(one))}
+    # autojunk would take calls that occur often, such as a convolution, for noise.
     blocks = SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
-    return {a + n: b + n for a, b, size in blocks for n in range(size)}
+    aligned: dict[int, int] = {}
+    for one_begins, other_begins, size in blocks:
+        for place in range(size):
+            aligned[one_begins + place] = other_begins + place
+    return aligned
 
 
 def _site(
@@ -294,7 +312,7 @@ def _site(
     mode: bool,
     record: Record,
     other: Record,
-    known: dict[Value, axes.Axes | None],
+    feature_axes: dict[Value, axes.Axes | None],
 ) -> Site:
     start = formula.start
     batch = axes.batch_axis(start.shape, _counterpart(start, other).shape)
@@ -302,7 +320,7 @@ def _site(
     return Site(
         place=place,
         sizes=start.shape,
-        axes=_unit_axes(formula, record, known, axis),
+        axes=_unit_axes(formula, record, feature_axes, axis),
         batch=axis,
         each=max(1, start.shape[axis] // FEW),
         counted=not mode,
@@ -318,11 +336,11 @@ def _counterpart(value: Value, record: Record) -> Value:
 
 
 def _unit_axes(
-    formula: Formula, record: Record, known: dict[Value, axes.Axes | None], batch: int
+    formula: Formula, record: Record, feature_axes: dict[Value, axes.Axes | None], batch: int
 ) -> axes.Axes | None:
     """Where the units are: what the layer before says, the one after, or what is left."""
     start, end = formula.start, formula.end
-    before = tuple(axis for axis in axes.feature_axes(start, known) or () if axis != batch)
+    before = tuple(axis for axis in axes.feature_axes(start, feature_axes) or () if axis != batch)
     if len(before) == 1:
         return before
     after = axes.weighed_later(record, end, batch)
@@ -347,7 +365,7 @@ def _step(site: int, formula: Formula, record: Record) -> Step:
     )
     if start in call.inputs:
         return replace(step, taken=call.inputs.index(start))
-    return replace(step, held=_made_at(start))
+    return replace(step, source=_made_at(start))
 
 
 def _overwritten(value: Value, call: Call, record: Record) -> bool:
@@ -377,14 +395,14 @@ def _drops(record: Record) -> dict[int, Step]:
         args, kwargs = call.arguments
         if call.name == "dropped":
             module = args[0]
-            share, on = getattr(module, DROPPING[type(module).__name__]), module.training
+            fraction, on = getattr(module, DROPPING[type(module).__name__]), module.training
         else:
-            share = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
+            fraction = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
             on = kwargs.get("training", args[2] if len(args) > 2 else True)
-        if on and share:
+        if on and fraction:
             into = 0 if call.effect else None
             whole = DROPPED[call.name]
-            steps[call.number] = Step(into=into, share=float(share), whole=whole)
+            steps[call.number] = Step(into=into, fraction=float(fraction), whole=whole)
     return steps
 
 
@@ -392,8 +410,8 @@ def _kept(steps: Mapping[int, Step]) -> dict[int, dict[int, bool]]:
     """What later steps take, and whether it is written to before."""
     kept: dict[int, dict[int, bool]] = {}
     for step in steps.values():
-        if step.held and step.held[0] >= 0 and step.own:
-            number, place = step.held
+        if step.source and step.source[0] >= 0 and step.own:
+            number, place = step.source
             written = any(value.call and value.call.written for value in step.own.inside)
             kept.setdefault(number, {})[place] = written
     return kept
@@ -404,8 +422,8 @@ def _order(network: nn.Module, record: Record, positions: Mapping[int, float]) -
     parent."""
     began: dict[str, int] = {}
     for run in record.runs:
-        number = next((c.number for c in record.calls[run.first :] if c.number >= 0), 0)
-        began.setdefault(run.path, number)
+        counted = (call.number for call in record.calls[run.first :] if call.number >= 0)
+        began.setdefault(run.path, next(counted, 0))
     places: list[tuple[float, str | int]] = []
     layers = [path for path, module in network.named_modules() if isinstance(module, WEIGHTED)]
     homes = {path.rpartition(".")[0] for path in layers if path in began}
@@ -414,7 +432,7 @@ def _order(network: nn.Module, record: Record, positions: Mapping[int, float]) -
         while parent not in began:
             parent = parent.rpartition(".")[0]
         if parent == path or parent not in homes | {""}:  # else nothing calls it
-            places.append((began[parent] - 0.5, path))
+            places.append((began[parent] - 0.5, path))  # before the site at its first call
     places += [(position, number) for number, position in positions.items()]
     return [what for _, what in sorted(places, key=lambda place: place[0])]
 
@@ -422,17 +440,20 @@ def _order(network: nn.Module, record: Record, positions: Mapping[int, float]) -
 def _unused(
     network: nn.Module,
     records: Mapping[bool, Record],
-    found: Mapping[bool, recognition.Found],
+    recognised: Mapping[bool, recognition.Recognised],
 ) -> list[str]:
     """Parameters that only the activations take that are swapped."""
     taken: set[int] = set()
     inside: set[int] = set()
     for mode in MODES:
-        own = {v.call for f in found[mode].formulas for v in f.inside}
+        own: set[Call | None] = set()
+        for formula in recognised[mode].formulas:
+            own.update(value.call for value in formula.inside)
         for call in records[mode].calls:
             if call.number >= 0:
-                (inside if call in own else taken).update(id(v.tensor) for v in call.inputs)
-        for formula in found[mode].formulas:
+                takers = inside if call in own else taken
+                takers.update(id(value.tensor) for value in call.inputs)
+        for formula in recognised[mode].formulas:
             if formula.call.name == "shown":
                 module = formula.call.arguments[0][0]
                 inside.update(id(parameter) for parameter in module.parameters())
@@ -450,19 +471,19 @@ def check(
     network: nn.Module,
     analysis: Analysis,
     shape: Sequence[int],
-    given: Mapping[bool, list[Tensor]],
+    before: Mapping[bool, list[Tensor]],
 ) -> None:
     """Refuse a swap that changes more than activations: with its own put back, all is the same.
 
     That is the outputs and what is kept in buffers, in training and in evaluation, with dropout
-    drawn alike. `given` is what the network gave before; where it made something for
+    drawn alike. `before` is what the network gave before; where it made something for
     itself then, the original is asked again.
     """
     x = _examples(shape, FEW)
     for mode in MODES:
         back = Swapped(name, network, _own(analysis, mode))
         after = _passed(back, mode, x)
-        if not _alike(given[mode], after) and not _alike(_passed(original, mode, x), after):
+        if not _alike(before[mode], after) and not _alike(_passed(original, mode, x), after):
             when = "training" if mode else "evaluation"
             raise BadValue(
                 f"{name}: with its own activations put back it does not give the same in {when}; "
@@ -492,6 +513,7 @@ def _alike(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
 def _same(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape or not one.is_floating_point():
         return torch.equal(one, other)
+    # Nearly: arranged for an Act, a tensor lies otherwise in memory, and kernels may round so too.
     scale = float(one.abs().nan_to_num().max()) if one.numel() else 1.0
     return torch.allclose(one, other, rtol=1e-4, atol=1e-5 * scale, equal_nan=True)
 

@@ -44,13 +44,14 @@ def feature_axes(value: Value, known: dict[Value, Axes | None]) -> Axes | None:
 
     known  what was found before; more is added
     """
-    for each in [*_behind(value, known), value]:
-        if each not in known:
-            known[each] = None
-            call = each.call
-            if call and any(taken.reached for taken in call.inputs):
-                axes = _Lazy(known)
-                known[each] = _made(call, each, axes) or _kept(call, each, axes)
+    for earlier in [*_behind(value, known), value]:
+        if earlier in known:
+            continue
+        known[earlier] = None
+        call = earlier.call
+        if call and any(taken.reached for taken in call.inputs):
+            axes = _Lazy(known)
+            known[earlier] = _made(call, earlier, axes) or _kept(call, earlier, axes)
     return known[value]
 
 
@@ -59,16 +60,16 @@ def _behind(value: Value, known: Mapping[Value, Axes | None]) -> list[Value]:
 
     They are gone through in this order, so that a long way back is no deep recursion.
     """
-    found: set[Value] = set()
+    behind: set[Value] = set()
     left = [value]
     while left:
         call = left.pop().call
         if call is None or _made(call, call.outputs[0], {}) is not None:
             continue
-        new = {v for v in call.inputs if v.reached and v not in known} - found
-        found |= new
+        new = {taken for taken in call.inputs if taken.reached and taken not in known} - behind
+        behind |= new
         left += new
-    return sorted(found, key=lambda each: each.call.number if each.call else -1)
+    return sorted(behind, key=lambda value: value.call.number if value.call else -1)
 
 
 class _Lazy(dict[Value, Axes]):
@@ -127,15 +128,18 @@ def weighed_later(record: Record, value: Value, batch: int | None) -> int | None
         if axis == batch:
             continue
         axes = followed(after, {value: (axis,)})
-        hits = {
-            axes.get(taken) == (weighed_axis(call, taken),)
-            for call in after
-            for taken in call.inputs
-            if taken in axes and weighed_axis(call, taken) is not None
-        }
-        if True in hits:
+        if any(_weighs_only(call, axes) for call in after):
             possible.add(axis)
     return possible.pop() if len(possible) == 1 else None
+
+
+def _weighs_only(call: Call, axes: Mapping[Value, Axes]) -> bool:
+    """Whether a call weighs one of these values along just the axes that are followed."""
+    for taken in call.inputs:
+        weighed = weighed_axis(call, taken)
+        if weighed is not None and axes.get(taken) == (weighed,):
+            return True
+    return False
 
 
 def _weighs(call: Call) -> bool:
@@ -159,7 +163,8 @@ def _made(call: Call, value: Value, axes: Mapping[Value, Axes]) -> Axes | None:
         if left is not None and right is not None and _fixed(right):
             return _heads(left, right, value) if right.tensor.ndim > 1 else None
         if right is not None and _fixed(left):
-            if ndim > 1 and right in axes and right.tensor.ndim == ndim and ndim - 1 in axes[right]:
+            same_ndim = ndim > 1 and right.tensor.ndim == ndim
+            if same_ndim and right in axes and ndim - 1 in axes[right]:
                 return (ndim - 2, ndim - 1)  # x mixes places, its features stay: both may be units
             return (ndim - 2,) if right.tensor.ndim > 1 else (ndim - 1,)
     if name == "einsum":
@@ -184,11 +189,13 @@ def _heads(left: Value, right: Value, value: Value) -> Axes:
 def _kept(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
     """The feature axes after a call that has no features of its own."""
     shape, name = value.shape, call.name
+    # The latest first: after x + f(x) features are where f puts them.
     latest = sorted(call.inputs, key=lambda taken: -taken.call.number if taken.call else 1)
-    given = (taken for taken in latest if taken.reached and taken in axes)
     if name in {"matmul", "bmm"} or name == "scaled_dot_product_attention":
         return _weighted_sum(call, value, axes)
-    for taken in given:
+    for taken in latest:
+        if not taken.reached or taken not in axes:
+            continue
         shifted = tuple(axis + len(shape) - taken.tensor.ndim for axis in axes[taken])
         same = all(shape[a] == taken.shape[b] for a, b in zip(shifted, axes[taken], strict=True))
         if name in ELEMENTWISE | SAME | CHANNELS | LAYERS and same:
@@ -201,10 +208,13 @@ def _kept(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
 
 def _weighted_sum(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
     """Features after a product of two tensors of which neither is weights: those of the second."""
-    last = call.inputs[2 if call.name == "scaled_dot_product_attention" else 1 : 3][:1]
-    ndim = value.tensor.ndim
-    kept = last and last[0] in axes and last[0].tensor.ndim == ndim and ndim - 1 in axes[last[0]]
-    return axes[last[0]] if kept else None
+    place = 2 if call.name == "scaled_dot_product_attention" else 1  # attention: query, key, value
+    if place >= len(call.inputs):
+        return None
+    second, ndim = call.inputs[place], value.tensor.ndim
+    if second in axes and second.tensor.ndim == ndim and ndim - 1 in axes[second]:
+        return axes[second]
+    return None
 
 
 @torch.no_grad()
@@ -249,8 +259,10 @@ def _varying(numbers: Tensor) -> Axes | None:
     if len(varying) == 1:
         return (varying[0],)
     others = [axis for axis in range(numbers.ndim) if axis not in varying]
-    each = numbers.amax(others) if others else numbers
-    return tuple(varying) if varying and len(each.unique()) == each.numel() else None
+    by_place = numbers.amax(others) if others else numbers
+    if varying and len(by_place.unique()) == by_place.numel():
+        return tuple(varying)
+    return None
 
 
 def _argument(call: Call, place: int) -> Value | None:
@@ -292,7 +304,9 @@ def _with_dots(equation: str, call: Call) -> tuple[list[tuple[Value, str]], str]
     dots = max(further, key=len)
     if not arrow:
         letters = "".join(own for _, own in operands)
-        made = dots + "".join(sorted(c for c in set(letters) - set(dots) if letters.count(c) == 1))
+        # As torch has it without an arrow: what stands once, in the order of the alphabet.
+        once = [letter for letter in set(letters) - set(dots) if letters.count(letter) == 1]
+        made = dots + "".join(sorted(once))
     return operands, made.replace("...", dots)
 
 
@@ -309,11 +323,22 @@ def _spelt(call: Call, axes: Mapping[Value, Axes]) -> Axes | None:
     if letters is None:
         return None
     operands, made = letters
-    weights = {c for value, own in operands if not value.reached for c in own}
-    others = {c for value, own in operands if value.reached for c in own}
-    features = {own[axis] for value, own in operands if value in axes for axis in axes[value]}
+    weights, others = _letters_of_weights(operands)
+    features: set[str] = set()
+    for value, own in operands:
+        if value in axes:
+            features.update(own[axis] for axis in axes[value])
     kept = (weights - others) | (features - weights if weights else set())
     return tuple(axis for axis, letter in enumerate(made) if letter in kept) or None
+
+
+def _letters_of_weights(operands: Iterable[tuple[Value, str]]) -> tuple[set[str], set[str]]:
+    """The letters of an einsum's weights, and those of what depends on the examples."""
+    weights: set[str] = set()
+    others: set[str] = set()
+    for value, letters in operands:
+        (others if value.reached else weights).update(letters)
+    return weights, others
 
 
 def _summed(call: Call, value: Value) -> int | None:
@@ -322,7 +347,7 @@ def _summed(call: Call, value: Value) -> int | None:
     if letters is None:
         return None
     operands, made = letters
-    weights = {c for other, own in operands if not other.reached for c in own}
+    weights, _ = _letters_of_weights(operands)
     own = next((own for other, own in operands if other is value), "")
     axes = [axis for axis, letter in enumerate(own) if letter in weights and letter not in made]
     return axes[0] if len(axes) == 1 else None

@@ -8,7 +8,7 @@ that torch cannot show (a torch.autograd.Function, TorchScript) is noticed by wh
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +37,10 @@ SPELT |= {"expit": "sigmoid", "special_expit": "sigmoid", "absolute": "abs", "ne
 SPELT |= {"greater": "gt", "less": "lt", "greater_equal": "ge", "less_equal": "le"}
 SPELT |= {"log_sigmoid": "logsigmoid", "special_erf": "erf", "arctan": "atan", "imatmul": "matmul"}
 SPELT |= {"rmatmul": "matmul", "special_expm1": "expm1", "special_log1p": "log1p"}
+
+TorchFunction = Callable[..., Any]  # functions, methods and operators: no narrower type fits all
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # args and kwargs, nested as torch allows
+ShownCall = Callable[[nn.Module, Tensor], Tensor]  # `shown` or `dropped`
 
 
 @dataclass(eq=False)
@@ -75,8 +79,8 @@ class Call:
     """
 
     number: int
-    function: Any
-    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    function: TorchFunction
+    arguments: Arguments
     inputs: list[Value]
     path: str
     outputs: list[Value] = field(default_factory=list)
@@ -94,10 +98,10 @@ class Call:
     def __str__(self) -> str:
         return f"{self.name} in {self.path}" if self.path else self.name
 
-    def repeated(self, put: Callable[[Value], Any]) -> Any:
+    def repeated(self, put: Callable[[Value], Tensor]) -> Any:
         """The function's result with these tensors in the place of its values."""
 
-        def tensor(leaf: Any) -> Any:
+        def tensor(leaf: object) -> object:
             return put(leaf) if isinstance(leaf, Value) else leaf
 
         args, kwargs = pytree.tree_map(tensor, self.arguments)
@@ -127,7 +131,7 @@ class Record:
     examples: Value
     calls: list[Call]
     runs: list[Run]
-    outputs: Any
+    outputs: Any  # what a network gives is checked later
     results: list[Value]  # the tensors in `outputs`
     custom: bool  # whether a torch.autograd.Function, or what torch does not show, was called
 
@@ -136,19 +140,19 @@ class Record:
         """What takes a tensor that was made by a function that torch does not show; "" if none."""
 
         def made_unseen(value: Value) -> bool:
-            known = value.call or value is self.examples
-            return not known and value.tensor.grad_fn is not None
+            seen = value.call is not None or value is self.examples
+            return not seen and value.tensor.grad_fn is not None
 
         taking = (str(call) for call in self.calls if any(map(made_unseen, call.inputs)))
         return next(taking, "the output" if any(map(made_unseen, self.results)) else "")
 
     @property
-    def functions(self) -> list[Any]:
+    def functions(self) -> list[TorchFunction]:
         """The functions that are counted, in order."""
         return [call.function for call in self.calls if call.number >= 0]
 
 
-def spelt(function: Any) -> str:
+def spelt(function: TorchFunction) -> str:
     """The name of a torch function or operator, one spelling for each."""
     name = getattr(function, "__name__", "") or type(function).__name__
     if name == "__get__":
@@ -157,13 +161,16 @@ def spelt(function: Any) -> str:
     return SPELT.get(name, name)
 
 
-def asks(function: Any) -> bool:
+def asks(function: TorchFunction) -> bool:
     """Whether a function only asks for a fact, so that it is not counted."""
     name = getattr(function, "__name__", "")
-    return name in ASKING and (name != "__get__" or function.__self__.__name__ not in VIEWS)
+    if name == "__get__":  # reads an attribute, whose descriptor it is bound to
+        attribute = getattr(function, "__self__", None)
+        return getattr(attribute, "__name__", "") not in VIEWS
+    return name in ASKING
 
 
-def tensors(tree: Any) -> list[Tensor]:
+def tensors(tree: object) -> list[Tensor]:
     """The tensors in nested tuples, lists and dicts."""
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
@@ -191,10 +198,15 @@ class Recorder(TorchFunctionMode):
         self.examples = self._name(examples, Value(examples, reached=True))
 
     def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        function: TorchFunction,
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         """Call it, and write it down."""
         kwargs = kwargs or {}
+        # torch counts the writes to a tensor: nothing else says what a function changes in place.
         before = [(tensor, tensor._version) for tensor in tensors((args, kwargs))]
         for tensor, _ in before:
             self._used(tensor)
@@ -204,7 +216,7 @@ class Recorder(TorchFunctionMode):
         results = tensors(result)
         if call.number < 0 and not results and not written:
             return result
-        for value in dict.fromkeys(call.inputs):
+        for value in dict.fromkeys(call.inputs):  # once each: x * x takes one value twice
             value.users.append(call)
         self.calls.append(call)
         if written:
@@ -212,7 +224,13 @@ class Recorder(TorchFunctionMode):
         self._results(call, results, [tensor for tensor, _ in before])
         return result
 
-    def _call(self, function: Any, args: Any, kwargs: Any, before: Sequence[Tensor]) -> Call:
+    def _call(
+        self,
+        function: TorchFunction,
+        args: Sequence[object],
+        kwargs: Mapping[str, object],
+        before: Sequence[Tensor],
+    ) -> Call:
         number = -1
         if not asks(function):
             number, self.counted = self.counted, self.counted + 1
@@ -233,8 +251,8 @@ class Recorder(TorchFunctionMode):
 
     def value(self, tensor: Tensor) -> Value:
         """What this tensor is now."""
-        known = self.values.get(id(tensor))
-        return known or self._name(tensor, Value(tensor, reached=tensor.grad_fn is not None))
+        value = self.values.get(id(tensor))
+        return value or self._name(tensor, Value(tensor, reached=tensor.grad_fn is not None))
 
     def _name(self, tensor: Tensor, value: Value) -> Value:
         self.values[id(tensor)] = value
@@ -245,7 +263,7 @@ class Recorder(TorchFunctionMode):
     def _results(self, call: Call, results: Sequence[Tensor], before: Sequence[Tensor]) -> None:
         reached = any(value.reached for value in call.inputs) and not _blank(call)
         for tensor in results:
-            if any(tensor is other for other in before):
+            if _is_among(tensor, before):
                 call.outputs.append(self.value(tensor))
                 continue
             value = Value(tensor, call, len(call.outputs), reached)
@@ -255,21 +273,24 @@ class Recorder(TorchFunctionMode):
                 self.parents[id(tensor)] = owner
 
     def _write(
-        self, call: Call, result: Any, results: Sequence[Tensor], written: Sequence[Tensor]
-    ) -> Any:
+        self, call: Call, result: object, results: Sequence[Tensor], written: Sequence[Tensor]
+    ) -> object:
         """Give what was written to new values; return it under a new name, where it is returned."""
         reached = any(value.reached for value in call.inputs)
-        fresh = [t for t in results if not any(t is other for other in written)]
+        fresh = [tensor for tensor in results if not _is_among(tensor, written)]
         self._results(call, fresh, [])
         call.written = self.value(written[0])
         for tensor in written:
             value = Value(tensor, call, len(call.outputs), reached)
             call.outputs.append(value)
+            # Views see the write too: whatever lies in this memory is another value from here on.
             for other in self.owners[_memory(tensor)]:
                 same = _geometry(other) == _geometry(tensor)
                 self.values[id(other)] = value if same else Value(other, call, -1, reached)
         call.effect = True  # unless another name shows that nothing else looks at the change
-        if result is not written[0] or not torch.is_grad_enabled() or not result.requires_grad:
+        if not isinstance(result, Tensor) or result is not written[0]:
+            return result
+        if not torch.is_grad_enabled() or not result.requires_grad:
             return result
         call.effect = False
         alias = result.view_as(result)
@@ -286,12 +307,11 @@ class Recorder(TorchFunctionMode):
 
     def _unseen(self, tensor: Tensor) -> bool:
         """Whether a function made it that torch does not show, or shows the inside of only."""
-        known = self.values.get(id(tensor))
-        if known is None:
+        value = self.values.get(id(tensor))
+        if value is None:  # it has a history, and no call of it was met
             return tensor.grad_fn is not None
-        return isinstance(tensor.grad_fn, BackwardCFunction) and bool(
-            known.call and known.call.hidden
-        )
+        own_backward = isinstance(tensor.grad_fn, BackwardCFunction)
+        return own_backward and value.call is not None and value.call.hidden
 
     def _derived(self, tensor: Tensor, alias: Tensor) -> bool:
         while tensor is not alias:
@@ -300,15 +320,15 @@ class Recorder(TorchFunctionMode):
             tensor = self.parents[id(tensor)]
         return True
 
-    def enter(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def enter(self, path: str, module: nn.Module, args: object, kwargs: object) -> None:
         """A module's forward begins."""
         run = Run(path, module, len(self.calls))
-        given = tensors((args, kwargs))
-        if len(given) == 1:
-            run.input = self.value(given[0])
+        taken = tensors((args, kwargs))
+        if len(taken) == 1:
+            run.input = self.value(taken[0])
         self.stack.append(run)
 
-    def leave(self, output: Any) -> None:
+    def leave(self, output: object) -> None:
         """A module's forward ends."""
         run = self.stack.pop()
         run.last = len(self.calls)
@@ -318,7 +338,7 @@ class Recorder(TorchFunctionMode):
             run.output = self.value(made[0])
         self.runs.append(run)
 
-    def record(self, outputs: Any) -> Record:
+    def record(self, outputs: object) -> Record:
         """Everything, at the end."""
         made = tensors(outputs)
         for tensor in made:
@@ -331,10 +351,11 @@ def recorded(network: nn.Module, examples: Tensor) -> Record:
     """Run the network on `examples` and write its calls down."""
     with ExitStack() as hooks:
         recorder = Recorder(examples)
-        inner = {m for s in network.modules() if isinstance(s, Shown) for m in s.module.modules()}
+        inner = inside_shown(network)
         for path, module in network.named_modules():
             if module in inner:
                 continue
+            # `path=path`: a lambda that reads the loop's variable would see its last value.
             before = module.register_forward_pre_hook(
                 lambda module, args, kwargs, path=path: recorder.enter(path, module, args, kwargs),
                 with_kwargs=True,
@@ -347,6 +368,20 @@ def recorded(network: nn.Module, examples: Tensor) -> Record:
         return recorder.record(outputs)
 
 
+def inside_shown(network: nn.Module) -> set[nn.Module]:
+    """The modules of a network that lie inside of a Shown, and so out of sight."""
+    inside: set[nn.Module] = set()
+    for module in network.modules():
+        if isinstance(module, Shown):
+            inside.update(module.module.modules())
+    return inside
+
+
+def _is_among(tensor: Tensor, others: Iterable[Tensor]) -> bool:
+    # By identity: `in` would compare the numbers.
+    return any(tensor is other for other in others)
+
+
 def _memory(tensor: Tensor) -> int:
     try:
         return int(tensor.untyped_storage()._cdata)
@@ -354,7 +389,7 @@ def _memory(tensor: Tensor) -> int:
         return id(tensor)
 
 
-def _geometry(tensor: Tensor) -> tuple[Any, ...]:
+def _geometry(tensor: Tensor) -> tuple[object, ...]:
     return tensor.shape, tensor.stride(), tensor.storage_offset()
 
 
@@ -366,7 +401,7 @@ def _line() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
-def _saving() -> Any:
+def _saving() -> object:
     """What torch.utils.checkpoint puts in the place of saving tensors."""
     return torch._C._autograd._top_saved_tensors_default_hooks(False)
 
@@ -389,7 +424,7 @@ def dropped(module: nn.Module, x: Tensor) -> Tensor:
     return _as_one_call(dropped, module, x)
 
 
-def _as_one_call(function: Any, module: nn.Module, x: Tensor) -> Tensor:
+def _as_one_call(function: ShownCall, module: nn.Module, x: Tensor) -> Tensor:
     """What a module makes of `x`; a mode is told that `function` does it."""
     seen = has_torch_function_unary(x)
     value: Tensor = handle_torch_function(function, (x,), module, x) if seen else module(x)
@@ -399,7 +434,7 @@ def _as_one_call(function: Any, module: nn.Module, x: Tensor) -> Tensor:
 class Shown(nn.Module):
     """A module whose forward is one call: `shown` or `dropped`."""
 
-    def __init__(self, module: nn.Module, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    def __init__(self, module: nn.Module, call: ShownCall) -> None:
         super().__init__()
         self.module, self.call = module, call
 
@@ -412,11 +447,10 @@ class Shown(nn.Module):
 def in_mode(network: nn.Module, training: bool) -> Iterator[None]:
     """The network while it trains, or evaluates; it leaves no trace in buffers and modes."""
     modes = {module: module.training for module in network.modules()}
-    buffers = [
-        (module, name, buffer, buffer.clone())
-        for module in modes
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
+    buffers: list[tuple[nn.Module, str, Tensor, Tensor]] = []
+    for module in modes:
+        for name, buffer in module.named_buffers(recurse=False):
+            buffers.append((module, name, buffer, buffer.clone()))
     network.train(training)
     grad = partial(torch.set_grad_enabled, training)
     try:

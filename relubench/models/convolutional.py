@@ -246,10 +246,12 @@ def _residual(chain: Chain, units: int, stride: int) -> None:
         units,
         norm=nn.BatchNorm2d,
     )
+    # Without an activation, which comes after the sum: as many outputs as it takes pieces.
     second = nn.Sequential(convolution(act.units, taken, 3), nn.BatchNorm2d(taken))
     shortcut: nn.Module = nn.Identity()
     if stride != 1 or channels != taken:
         projection = convolution(channels, taken, 1, stride)
         shortcut = nn.Sequential(projection, nn.BatchNorm2d(taken))
-    halved = ((side - 1) // stride + 1 for side in (height, width))
-    chain.add("block", layers.Residual(first, second, shortcut, act), (act.units, *halved))
+    sides = [(side - 1) // stride + 1 for side in (height, width)]
+    block = layers.Residual(first, second, shortcut, act)
+    chain.add("block", block, (act.units, *sides))

@@ -42,7 +42,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Init(Entry):
+class Init(Entry["Tensor"]):
     """One scheme of initial weights.
 
     paper         where it was published

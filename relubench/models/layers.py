@@ -21,6 +21,8 @@ from relubench.errors import BadValue
 from relubench.noise import BEYOND, FIRST, Noise
 from relubench.user_imports import DRAWING
 
+ParameterGroup = dict[str, Any]  # as torch.optim takes it: tensors under "params", settings
+
 
 class Noisy(nn.Module):
     """A module that draws from its cell's noise while it trains."""
@@ -56,7 +58,7 @@ class Act(Noisy):
             self.learned = self._made()
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `activate`, or as what looks on has it."""
+        """Apply the activation, or hand the input to the observer that is active."""
         look = ACTIVATION_OBSERVER.get()
         return look(self, x) if look else self.activate(x)
 
@@ -92,6 +94,7 @@ class Act(Noisy):
             return make(**self.fixed)
 
 
+# A context variable, not a hook on the module: threads that share a network observe it apart.
 ACTIVATION_OBSERVER: ContextVar[Callable[[Act, Tensor], Tensor] | None] = ContextVar(
     "ACTIVATION_OBSERVER", default=None
 )
@@ -124,14 +127,12 @@ def drawing_after(number: int, device: torch.device) -> Iterator[Callable[[], bo
         for generator in generators:
             generator.manual_seed(number)
         before = [generator.get_state() for generator in generators]
-        yield (
-            lambda: (
-                not all(
-                    torch.equal(state, generator.get_state())
-                    for state, generator in zip(before, generators, strict=True)
-                )
-            )
-        )
+
+        def drew() -> bool:
+            now = [generator.get_state() for generator in generators]
+            return not all(map(torch.equal, before, now))
+
+        yield drew
 
 
 def pieces(activation: Choice[Activation]) -> int:
@@ -143,17 +144,17 @@ def pieces(activation: Choice[Activation]) -> int:
 
 
 class Dropout(Noisy):
-    """Zeroes each element with probability `share` while training and scales the rest up.
+    """Zeroes each element with probability `fraction` while training and scales the rest up.
 
     What is trained elsewhere than in relubench's loop draws from torch's global generator.
 
     whole  what is zeroed at once: 0 an element, 1 an example, 2 a channel
     """
 
-    def __init__(self, share: float, whole: int = 0) -> None:
+    def __init__(self, fraction: float, whole: int = 0) -> None:
         super().__init__()
-        self.share, self.whole = share, whole
-        least = FIRST + round(share * 2**32)  # of what stays, among the integers drawn
+        self.fraction, self.whole = fraction, whole
+        least = FIRST + round(fraction * 2**32)  # of what stays, among the integers drawn
         number = torch.tensor(min(least, BEYOND - 1), dtype=torch.int32, device="cpu")
         self.least = number if least < BEYOND else None  # a tensor, which is compared with faster
 
@@ -163,9 +164,11 @@ class Dropout(Noisy):
             return x
         if self.least is None:
             return x * 0
-        shape = x.shape[: self.whole] + (1,) * (x.ndim - self.whole) if self.whole else x.shape
+        shape = tuple(x.shape)
+        if self.whole:
+            shape = shape[: self.whole] + (1,) * (x.ndim - self.whole)
         noise = self.noise or Noise.of(None)
-        return x * (noise.integers(shape, x.device) >= self.least) / (1 - self.share)
+        return x * (noise.integers(shape, x.device) >= self.least) / (1 - self.fraction)
 
 
 class Ordered(nn.Module):
@@ -176,7 +179,7 @@ class Ordered(nn.Module):
         """Layers with weights and activations, as they are called."""
         raise NotImplementedError
 
-    def own_state(self) -> dict[str, Any]:
+    def own_state(self) -> dict[str, Tensor]:
         """The state dict under the network's own names."""
         raise NotImplementedError
 
@@ -238,10 +241,10 @@ def drawing_by(
             module.noise = noise
 
 
-def parameter_groups(parameters: Mapping[str, Tensor], weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(parameters: Mapping[str, Tensor], weight_decay: float) -> list[ParameterGroup]:
     """An optimizer's groups of the parameters of a network, by name: activations' are not decayed.
 
-    Decay would pull a learned slope to 0, that is, to ReLU (He et al. 2015).
+    Decay would pull a learned slope below 0 to 0, that is, to ReLU (He et al. 2015).
     """
     learned = [p for name, p in parameters.items() if ".learned." in name]
     weights = [p for name, p in parameters.items() if ".learned." not in name]
@@ -259,7 +262,7 @@ def narrowest(network: nn.Module) -> float:
     return min(widths, default=math.inf)
 
 
-def own_state(network: nn.Module) -> dict[str, Any]:
+def own_state(network: nn.Module) -> dict[str, Tensor]:
     """The state dict as the network's author would load it."""
     return network.own_state() if isinstance(network, Ordered) else network.state_dict()
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 
 from relubench.activations import ACTIVATIONS
-from relubench.catalog import Choice
+from relubench.catalog import Choice, Parameter
 from relubench.errors import BadValue
 from relubench.models import MODELS, Model, layers
 
@@ -33,6 +32,7 @@ def narrowed(model: str, activation: str, shape: tuple[int, ...], outputs: int) 
     target = _count(best, "relu", shape, outputs)
     if abs(excess(best)) <= TOLERANCE * target:
         return best
+    # The count rises with the scale, so that the widest model that is not too large is bisected.
     scale = bisect_right(range(STEPS), 0, key=lambda scale: excess(_scaled(best, scale)))
     best = _scaled(best, max(0, scale - 1))
     while abs(excess(best)) > TOLERANCE * target:
@@ -55,16 +55,19 @@ def _count(model: Choice[Model], activation: str, shape: tuple[int, ...], output
 
 def _widths(model: Choice[Model]) -> dict[str, tuple[int, ...]]:
     """Its parameters that are widths; a single one as a tuple of one."""
-    found = {name: model.parameters[name] for name in model.entry.widths}
-    return {name: value if isinstance(value, tuple) else (value,) for name, value in found.items()}
+    widths: dict[str, tuple[int, ...]] = {}
+    for name in model.entry.widths:
+        value = model.parameters[name]
+        widths[name] = value if isinstance(value, tuple) else (value,)
+    return widths
 
 
 def _with(model: Choice[Model], widths: Mapping[str, Sequence[int]]) -> Choice[Model]:
-    given: dict[str, Any] = {
+    narrower: dict[str, Parameter] = {
         name: tuple(value) if isinstance(model.parameters[name], tuple) else value[0]
         for name, value in widths.items()
     }
-    return Choice(model.entry, {**model.parameters, **given})
+    return Choice(model.entry, {**model.parameters, **narrower})
 
 
 def _scaled(model: Choice[Model], scale: int) -> Choice[Model]:

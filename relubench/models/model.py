@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from relubench.catalog import Catalog, Entry
+from relubench.catalog import Catalog, Entry, Parameters
 from relubench.errors import BadValue
+
+if TYPE_CHECKING:
+    from torch import nn  # noqa: F401  named in a string
 
 
 @dataclass(frozen=True)
-class Model(Entry):
+class Model(Entry["nn.Module"]):
     """One architecture.
 
     paper       where it was published
@@ -34,7 +37,7 @@ class Model(Entry):
     def check(self) -> None:
         """Refuse a name that nothing stands for, where that cannot be read off the name."""
 
-    def loaded(self, shape: Sequence[int], outputs: int, settings: Mapping[str, Any]) -> str:
+    def loaded(self, shape: Sequence[int], outputs: int, settings: Parameters) -> str:
         """A digest of the weights that its code brings along; "" where all are drawn."""
         return ""
 
@@ -42,10 +45,10 @@ class Model(Entry):
 MODELS: Catalog[Model] = Catalog("model", Model)
 
 
-def check_dropout(model: str, share: float) -> None:
-    """Refuse a share of dropped units that cannot be one."""
-    if not 0 <= share < 1:
-        raise BadValue(f"{model}: dropout must be at least 0 and below 1, got {share:g}")
+def check_dropout(model: str, dropout: float) -> None:
+    """Refuse a fraction of dropped units that cannot be one."""
+    if not 0 <= dropout < 1:
+        raise BadValue(f"{model}: dropout must be at least 0 and below 1, got {dropout:g}")
 
 
 def check_widths(model: str, name: str, widths: tuple[int, ...], count: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Which of a network's calls are activations, found by what they do.
+"""Which of a network's calls are activations, result by what they do.
 
 A value is a function of another, element by element, where only elementwise functions lie between
 them. Such a function is an activation where it is not linear, however it is spelt: x * sigmoid(x),
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +31,8 @@ from relubench.models.functions import (
     WEIGHING,
 )
 
+# Where a formula is tried: FAR, where what levels off has done so in float32, and on NEAR points,
+# even ones, so that second differences of a straight line are 0.
 FAR, NEAR = 60.0, torch.linspace(-6, 6, 25).tolist()
 
 
@@ -104,6 +105,7 @@ class Formula:
         """Whether it is linear on the points that matter."""
         if self.named:
             return False
+        # By trying: a clamp at 100, say, is linear where it matters.
         at = self.values(NEAR)
         spread = max(float(value.double().abs().max()) for value in at) or 1.0
         bends = (a - 2 * b + c for a, b, c in zip(at, at[1:], at[2:], strict=False))
@@ -116,10 +118,9 @@ class Formula:
             return self.named in {"sigmoid", "hardsigmoid"}
         low, high = (value.double() for value in self.values([-FAR, FAR]))
         ends = (low, high) if float(low.mean()) < float(high.mean()) else (high, low)
-        return all(
-            bool((end - wanted).abs().max() < 0.01)
-            for end, wanted in zip(ends, (0, 1), strict=True)
-        )
+        near_0 = bool(ends[0].abs().max() < 0.01)
+        near_1 = bool((ends[1] - 1).abs().max() < 0.01)
+        return near_0 and near_1
 
 
 def _written(old: Value, new: Tensor, made: Mapping[Value, Tensor], taken: Value) -> Tensor:
@@ -127,7 +128,7 @@ def _written(old: Value, new: Tensor, made: Mapping[Value, Tensor], taken: Value
 
 
 @dataclass(eq=False)
-class Found:
+class Recognised:
     """What a record holds.
 
     formulas  the activations, in the order of the calls
@@ -140,10 +141,10 @@ class Found:
     hidden: list[tuple[str, str]]
 
 
-def recognised(record: Record) -> Found:
+def recognised(record: Record) -> Recognised:
     """The activations of a recorded pass, and what stays."""
     elementwise = _Elementwise(record)
-    found = Found([], [], [])
+    result = Recognised([], [], [])
     for end in elementwise.ends():
         for formula in elementwise.formulas(end):
             if formula.straight:
@@ -153,26 +154,26 @@ def recognised(record: Record) -> Found:
             if reason == "a gate":
                 elementwise.gates.add(formula.call.line)
             if reason:
-                found.staying.append((f"{formula.title} in {formula.place}", reason))
+                result.staying.append((f"{formula.title} in {formula.place}", reason))
             elif hidden:
-                found.hidden.append((str(formula.call), hidden))
+                result.hidden.append((str(formula.call), hidden))
             elif reason is None:
                 elementwise.roots[formula.end] = formula.end
                 elementwise.linear[formula.end] = True
-                found.formulas.append(formula)
-    _join_gates(found, elementwise.gates)
-    found.formulas.sort(key=lambda formula: formula.call.number)
+                result.formulas.append(formula)
+    _join_gates(result, elementwise.gates)
+    result.formulas.sort(key=lambda formula: formula.call.number)
     for call in record.calls:
         if call.name in STAYING and any(value.reached for value in call.inputs):
-            found.staying.append((str(call), STAYING[call.name]))
-    return found
+            result.staying.append((str(call), STAYING[call.name]))
+    return result
 
 
-def _join_gates(found: Found, lines: set[tuple[str, int]]) -> None:
+def _join_gates(result: Recognised, lines: set[tuple[str, int]]) -> None:
     """What a line of code makes is a gate in every step, also in the first, of no state yet."""
-    for formula in [f for f in found.formulas if f.opens and f.call.line in lines]:
-        found.formulas.remove(formula)
-        found.staying.append((f"{formula.title} in {formula.place}", "a gate"))
+    for formula in [f for f in result.formulas if f.opens and f.call.line in lines]:
+        result.formulas.remove(formula)
+        result.staying.append((f"{formula.title} in {formula.place}", "a gate"))
 
 
 class _Elementwise:
@@ -195,12 +196,14 @@ class _Elementwise:
 
     def _place(self, call: Call, value: Value) -> None:
         roots = {self.root(taken) for taken in call.inputs if taken.reached}
-        known = len(call.outputs) == 1 and (call.name in ELEMENTWISE or _acts_alone(call, value))
-        if not known or len(roots) != 1 or not _alike(call, value):
-            self.roots[value], self.linear[value] = value, True
-            return
-        (self.roots[value],) = roots
-        self.linear[value] = self._straight(call)
+        single = len(call.outputs) == 1
+        elementwise = single and (call.name in ELEMENTWISE or _acts_alone(call, value))
+        if elementwise and len(roots) == 1 and _alike(call, value):
+            (self.roots[value],) = roots
+            self.linear[value] = self._straight(call)
+        else:
+            self.roots[value] = value
+            self.linear[value] = True
 
     def _straight(self, call: Call) -> bool:
         reached = [value for value in call.inputs if value.reached]
@@ -220,11 +223,16 @@ class _Elementwise:
                     continue
                 if not value.tensor.is_floating_point():
                     continue  # a mask: what it is for, is another call
-                leaves = (out for user in value.users for out in user.outputs)
-                root = self.root(value)
-                seen = value in self.results or call.effect
-                if seen or any(self.root(out) is not root for out in leaves):
+                if value in self.results or call.effect or self._leaves_its_root(value):
                     yield value
+
+    def _leaves_its_root(self, value: Value) -> bool:
+        """Whether something is made of a value that is no function of its root alone."""
+        root = self.root(value)
+        for user in value.users:
+            if any(self.root(made) is not root for made in user.outputs):
+                return True
+        return False
 
     def formulas(self, end: Value) -> Iterator[Formula]:
         """The activations that lie one after the other up to a value."""
@@ -243,7 +251,9 @@ class _Elementwise:
 
     def _behind(self, end: Value) -> tuple[Value | None, set[Value]]:
         """The one value that `end` comes from, with all between; None for a sum of several."""
-        root, between, entries = self.root(end), set[Value](), set[Value]()
+        root = self.root(end)
+        between: set[Value] = set()
+        entries: set[Value] = set()
         left = [end]
         while left:
             value = left.pop()
@@ -268,12 +278,8 @@ class _Elementwise:
                 continue
             before = _up_to(value, start)
             after = between - before
-            crossing = any(
-                taken in before | {start} and taken is not value
-                for later in after
-                for taken in (later.call.inputs if later.call else ())
-                if taken.reached
-            )
+            passed = (before | {start}) - {value}
+            crossing = any(not passed.isdisjoint(_inputs(later)) for later in after)
             if not crossing and any(v.call and v.call.name in NAMED for v in after):
                 yield value
 
@@ -318,7 +324,8 @@ class _Elementwise:
             inside = _up_to(run.output, run.input)
             fits = sure.inside <= inside <= segment and sure.start in inside | {run.input}
             around = inside - sure.inside
-            if fits and (not around or not (core.named or any(_number(v) is None for v in around))):
+            written_out = not core.named and all(_number(value) is not None for value in around)
+            if fits and (not around or written_out):
                 return Formula(run.input, run.output, frozenset(inside), run)
         return best
 
@@ -353,12 +360,12 @@ class _Elementwise:
 
     def _runs(self, start: Value, end: Value, between: set[Value]) -> list[Run]:
         """Modules whose forward is an elementwise function within these, the outermost first."""
-        known = {start, *between}
+        passed = {start, *between}
         runs = [
             run
             for run in self.record.runs
             if run.path
-            and run.input in known
+            and run.input in passed
             and run.output in between
             and run.input is not run.output
             and self._closed(run)
@@ -370,9 +377,8 @@ class _Elementwise:
         assert run.input is not None
         assert run.output is not None
         inside = _up_to(run.output, run.input)
-        return all(
-            taken in inside or taken is run.input for value in inside for taken in _inputs(value)
-        )
+        allowed = inside | {run.input}
+        return all(allowed.issuperset(_inputs(value)) for value in inside)
 
 
 def _staying(record: Record, formula: Formula) -> str | None:
@@ -542,8 +548,10 @@ def _number(value: Value) -> float | None:
         return -1.0
     if call.name in {"mul", "div"}:
         args = [*call.arguments[0], *call.arguments[1].values()]
-        known = [a.tensor.item() if isinstance(a, Value) else a for a in args if not _reached(a)]
-        return -1.0 if any(isinstance(n, int | float) and n < 0 for n in known) else 1.0
+        plain = [arg for arg in args if not _reached(arg)]
+        numbers = [arg.tensor.item() if isinstance(arg, Value) else arg for arg in plain]
+        negative = any(isinstance(number, int | float) and number < 0 for number in numbers)
+        return -1.0 if negative else 1.0
     return 1.0
 
 
@@ -556,7 +564,7 @@ def _sign(end: Value, start: Value) -> float:
     return sign
 
 
-def _reached(argument: Any) -> bool:
+def _reached(argument: object) -> bool:
     return isinstance(argument, Value) and argument.reached
 
 

@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -20,7 +19,7 @@ from relubench.activations import Activation
 from relubench.catalog import Choice
 from relubench.errors import BadValue
 from relubench.models import calls
-from relubench.models.calls import Shown, asks, spelt
+from relubench.models.calls import Shown, ShownCall, TorchFunction, asks, spelt
 from relubench.models.layers import Act, Dropout, Ordered, pieces
 from relubench.models.recognition import Formula
 from relubench.user_code import UserCodeError, brief
@@ -52,23 +51,23 @@ class Step:
     """What is done in the place of one call, or with what it gives.
 
     site    which activation takes the call's place; None for a dropout
-    held    the call that made what it takes and the place there, where that is no argument of the
+    source  the call that made what it takes and the place there, where that is no argument of the
             call itself: -1 is the examples' call
     taken   else which of the call's tensors it takes
     into    which of them is changed in place, where that is seen
     copied  whether what it takes is written to later, so that a gradient needs a copy
     copies  whether what it gives is
-    share, whole  of a dropout
+    fraction, whole  of a dropout
     own     what the network has there itself
     """
 
     site: int | None = None
-    held: tuple[int, int] | None = None
+    source: tuple[int, int] | None = None
     taken: int = 0
     into: int | None = None
     copied: bool = False
     copies: bool = False
-    share: float = 0.0
+    fraction: float = 0.0
     whole: int = 0
     own: Formula | None = field(default=None, compare=False)
 
@@ -81,7 +80,7 @@ class Mode:
           results, or below 0 among the arguments, and whether it must be copied
     """
 
-    functions: Sequence[Any]
+    functions: Sequence[TorchFunction]
     steps: Mapping[int, Step]
     kept: Mapping[int, Mapping[int, bool]]
 
@@ -98,7 +97,7 @@ class Analysis:
 
     sites: Sequence[Site]
     modes: Mapping[bool, Mode]
-    shown: Mapping[str, Any]
+    shown: Mapping[str, ShownCall]
     order: Sequence[str | int]
     unused: Sequence[str]
     staying: Sequence[tuple[str, str]]
@@ -147,7 +146,7 @@ class Swapped(Ordered):
             self.acts.append(act)
         for number, step in analysis.modes[True].steps.items():
             if step.site is None:
-                self.drops[str(number)] = Dropout(step.share, step.whole)
+                self.drops[str(number)] = Dropout(step.fraction, step.whole)
 
     def forward(self, x: Tensor) -> Tensor:
         """(examples, …) to what the network gives."""
@@ -169,7 +168,7 @@ class Swapped(Ordered):
             for place in self.analysis.order
         ]
 
-    def own_state(self) -> dict[str, Any]:
+    def own_state(self) -> dict[str, Tensor]:
         """The state dict under the network's own names; learned activations come under theirs."""
         return {key.removeprefix("network."): value for key, value in self.state_dict().items()}
 
@@ -182,22 +181,27 @@ class Swap(TorchFunctionMode):
         self.network = network
         self.mode = network.analysis.modes[network.training]
         self.examples, self.number = x.shape[0], 0
-        self.held = {(-1, 0): x}
+        self.kept = {(-1, 0): x}
         self.log: list[list[Tensor]] | None = None
 
     def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        function: TorchFunction,
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         """Call the function, or take the step in its place."""
         kwargs = kwargs or {}
         if asks(function):
             return function(*args, **kwargs)
+        # Calls are known by their number alone: every pass must make the same ones in this order.
         number = self.number
         self.number += 1
         functions = self.mode.functions
         if number >= len(functions) or functions[number] != function:
-            known = spelt(functions[number]) if number < len(functions) else "the end"
-            self._refuse(number, f"{spelt(function)} instead of {known}")
+            expected = spelt(functions[number]) if number < len(functions) else "the end"
+            self._refuse(number, f"{spelt(function)} instead of {expected}")
         step = self.mode.steps.get(number)
         result = self._take(step, number, args, kwargs) if step else function(*args, **kwargs)
         if number in self.mode.kept:
@@ -218,19 +222,20 @@ class Swap(TorchFunctionMode):
             "(input_shape, classes, activation)"
         )
 
-    def _keep(self, number: int, result: Any, args: Any, kwargs: Any) -> None:
-        made, given = calls.tensors(result), calls.tensors((args, kwargs))
+    def _keep(self, number: int, result: object, args: object, kwargs: object) -> None:
+        made, arguments = calls.tensors(result), calls.tensors((args, kwargs))
         for place, copied in self.mode.kept[number].items():
-            tensor = made[place] if place >= 0 else given[-place - 1]
-            self.held[number, place] = tensor.clone() if copied else tensor
+            tensor = made[place] if place >= 0 else arguments[-place - 1]
+            self.kept[number, place] = tensor.clone() if copied else tensor
 
-    def _take(self, step: Step, number: int, args: Any, kwargs: Any) -> Any:
-        given = calls.tensors((args, kwargs))
-        x = given[step.taken] if step.held is None else self.held[step.held]
+    def _take(self, step: Step, number: int, args: object, kwargs: object) -> Tensor:
+        arguments = calls.tensors((args, kwargs))
+        x = arguments[step.taken] if step.source is None else self.kept[step.source]
         if step.into is None:
             value = self._value(step, number, x.clone() if step.copied else x)
             return value.clone() if step.copies else value
-        return given[step.into].copy_(self._value(step, number, x.clone()))
+        # The network looks at the change by another name: it must happen in that very memory.
+        return arguments[step.into].copy_(self._value(step, number, x.clone()))
 
     def _value(self, step: Step, number: int, x: Tensor) -> Tensor:
         if step.site is None:
@@ -306,11 +311,16 @@ def copied(name: str, network: nn.Module, same: Iterable[Tensor] = ()) -> nn.Mod
 
     What a layer computes from its parameters and keeps (weight_norm, prune) is copied as numbers.
     """
-    made = (v for m in network.modules() for v in vars(m).values() if isinstance(v, Tensor))
-    known = {id(tensor): tensor.detach() for tensor in made if not tensor.is_leaf}
-    known |= {id(tensor): tensor for tensor in same}
+    # deepcopy's memo: what is in it already is taken as it stands. A tensor with a history, which
+    # torch refuses to copy, is detached.
+    memo: dict[int, Tensor] = {}
+    for module in network.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach()
+    memo |= {id(tensor): tensor for tensor in same}
     try:
-        return copy.deepcopy(network, known)
+        return copy.deepcopy(network, memo)
     except Exception as error:
         raise BadValue(
             f"{name} cannot be copied, to see that it stays the same: {brief(error)}"
@@ -319,6 +329,7 @@ def copied(name: str, network: nn.Module, same: Iterable[Tensor] = ()) -> nn.Mod
 
 def plain(network: nn.Module) -> nn.Module:
     """The network as it was before torch.compile."""
+    # What is compiled calls none of torch's functions by name, so that no mode would see a call.
     network = getattr(network, "_orig_mod", network)
     for module in list(network.modules()):
         module._compiled_call_impl = None  # of Module.compile
@@ -334,7 +345,7 @@ def fit(network: nn.Module, analysis: Analysis) -> None:
         show(network, path, call)
 
 
-def show(network: nn.Module, path: str, call: Any) -> None:
+def show(network: nn.Module, path: str, call: ShownCall) -> None:
     """Let the forward of the module at `path` be one call."""
     parent, _, name = path.rpartition(".")
     home = network.get_submodule(parent)
@@ -344,6 +355,7 @@ def show(network: nn.Module, path: str, call: Any) -> None:
 
 def _set_aside(network: nn.Module, path: str) -> None:
     """A parameter that nothing takes any more learns nothing, and is none."""
+    # A buffer, since the network's own code may still read the attribute.
     parent, _, name = path.rpartition(".")
     home = network.get_submodule(parent)
     value = home.get_parameter(name).detach()

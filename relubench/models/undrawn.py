@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from relubench.models.calls import TorchFunction
 from relubench.models.weights import WEIGHTED
 
 
 class _Undrawn(TorchFunctionMode):
     """What torch.nn.init is given, it leaves as it is."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
-        if "tensor" in given and getattr(func, "__module__", "") == nn.init.__name__:
-            return given["tensor"]
-        return func(*args, **given)
+    def __torch_function__(
+        self,
+        function: TorchFunction,
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        named = kwargs or {}
+        if "tensor" in named and getattr(function, "__module__", "") == nn.init.__name__:
+            return named["tensor"]
+        return function(*args, **named)
 
 
 class _UndrawnLayers(TorchFunctionMode):
@@ -31,16 +37,23 @@ class _UndrawnLayers(TorchFunctionMode):
         super().__init__()
         self.weights: dict[int, Tensor] = {}
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
-        tensor = args[0] if args else given.get("tensor")
-        name = getattr(func, "__name__", "")
+    def __torch_function__(
+        self,
+        function: TorchFunction,
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        named = kwargs or {}
+        tensor = args[0] if args else named.get("tensor")
+        name = getattr(function, "__name__", "")
         drawing = name.endswith("_") and not name.startswith("__") and id(tensor) in self.weights
-        return tensor if drawing else func(*args, **given)
+        return tensor if drawing else function(*args, **named)
 
-    def note(self, module: nn.Module, name: str, parameter: Any) -> None:
+    def note(self, module: nn.Module, name: str, parameter: Tensor | None) -> None:
         """A parameter is registered: whether it is such a weight."""
         if isinstance(module, WEIGHTED) and name == "weight" and parameter is not None:
+            # By id: where it is drawn there is a tensor, and neither module nor name.
             self.weights[id(parameter)] = parameter
 
 
@@ -59,6 +72,7 @@ def undrawn_layers() -> Iterator[None]:
 @torch.no_grad()
 def sketch(network: nn.Module) -> None:
     """Give dense and convolutional layers weights that are good enough to look at, in no time."""
+    # One more than a power of 2, so that rows of such a length differ.
     numbers = torch.randn(2**12 + 1, generator=torch.Generator().manual_seed(0))
     for module in network.modules():
         if isinstance(module, WEIGHTED):

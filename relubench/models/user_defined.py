@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from relubench.activations import ACTIVATIONS, Activation
-from relubench.catalog import KINDS, Choice
+from relubench.catalog import KINDS, Choice, Parameter, Parameters
 from relubench.errors import RelubenchError, Terminated
 from relubench.models.analysis import analysed
 from relubench.models.layers import Act, drawing_from
@@ -37,13 +36,13 @@ class Source:
     """What makes a user's network: name, function, how many arguments it needs, digest."""
 
     name: str
-    make: Callable[..., Any]
+    make: Callable[..., object]
     count: int
     sha256: str
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class Invariants:
     """What is the same in every network of a source.
 
     kept      the parameters that its code does not draw, by name
@@ -57,27 +56,28 @@ class Known:
 
 
 @dataclass(frozen=True)
-class OwnModel(Model):
+class UserModel(Model):
     """A user's own model; its parameters are the arguments that have a plain default."""
 
-    settable: tuple[tuple[str, Any], ...] = ()
+    settable: tuple[tuple[str, Parameter], ...] = ()
     source: Source | None = None
 
-    def loaded(self, shape: Sequence[int], outputs: int, settings: Mapping[str, Any]) -> str:
+    def loaded(self, shape: Sequence[int], outputs: int, settings: Parameters) -> str:
         """A digest of the weights that its code brings along; "" where it draws them all."""
         assert self.source is not None
-        return known(self.source, tuple(shape), outputs, tuple(settings.items())).digest
+        return invariants(self.source, tuple(shape), outputs, tuple(settings.items())).digest
 
     @cached_property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """Each with its default."""
         return dict(self.settable)
 
 
 @lru_cache
-def model(name: str, own: UserCode) -> OwnModel:
+def model(name: str, own: UserCode) -> UserModel:
     """The entry for a user's own model; raises UserCodeError if it cannot be one."""
-    thing: Callable[..., Any] = own.thing
+    # What can be checked without running it: building waits for the data's shape.
+    thing: Callable[..., object] = own.thing
     if isinstance(own.thing, nn.Module):
         thing = _giving(own.thing)
     elif not callable(thing):
@@ -92,7 +92,7 @@ def model(name: str, own: UserCode) -> OwnModel:
     plain = tuple((p.name, p.default) for p in arguments if type(p.default) in KINDS)
     source = Source(name, thing, count, own.sha256)
     build = partial(network, source)
-    return OwnModel(
+    return UserModel(
         name, build, paper="own", code=own.sha256, any_layout=False, settable=plain, source=source
     )
 
@@ -107,17 +107,17 @@ def network(
     outputs: int,
     activation: Choice[Activation],
     unit_axis: int | None = None,
-    **settings: Any,
+    **settings: Parameter,
 ) -> nn.Module:
     """The network, which says by `kept_parameters` what of its weights is not to be drawn anew.
 
     Raises UserCodeError where the user's code does.
     """
-    about = known(source, tuple(shape), outputs, tuple(settings.items()))
+    facts = invariants(source, tuple(shape), outputs, tuple(settings.items()))
     made = _made(source, shape, outputs, activation, settings)
-    kept = about.kept
-    if about.analysis is not None:
-        made = swapped(source.name, made, activation, about.analysis, unit_axis)
+    kept = facts.kept
+    if facts.analysis is not None:
+        made = swapped(source.name, made, activation, facts.analysis, unit_axis)
         kept = frozenset(f"network.{name}" for name in kept)
     made.kept_parameters = kept  # type: ignore[assignment]  # an attribute of ours
     return made
@@ -128,11 +128,11 @@ def _made(
     shape: Sequence[int],
     outputs: int,
     activation: Choice[Activation],
-    settings: Mapping[str, Any],
+    settings: Parameters,
 ) -> nn.Module:
-    given = (tuple(shape), outputs, partial(Act, activation))[: source.count]
+    arguments = (tuple(shape), outputs, partial(Act, activation))[: source.count]
     try:
-        made = source.make(*given, **settings)
+        made = source.make(*arguments, **settings)
     except (KeyboardInterrupt, Terminated, RelubenchError):
         raise
     except BaseException as error:
@@ -143,11 +143,15 @@ def _made(
 
 
 @lru_cache
-def known(
-    source: Source, shape: tuple[int, ...], outputs: int, settings: tuple[tuple[str, Any], ...]
-) -> Known:
+def invariants(
+    source: Source,
+    shape: tuple[int, ...],
+    outputs: int,
+    settings: tuple[tuple[str, Parameter], ...],
+) -> Invariants:
     """Build it twice from different draws, see what is the same, and look at its calls."""
     builds = []
+    # Two different draws: what comes out equal was not drawn, and belongs to the user's code.
     for seed in (1, 2):
         with drawing_from(torch.Generator().manual_seed(seed)):
             relu = ACTIVATIONS.choose("relu")
@@ -159,7 +163,7 @@ def known(
     for name in brought:
         digest.update(name.encode() + one[name].detach().cpu().numpy().tobytes())
     parameters = {name for name, _ in builds[0].named_parameters()}
-    return Known(
+    return Invariants(
         kept=frozenset(same & parameters),
         digest=digest.hexdigest()[:16] if brought else "",
         analysis=analysed(source.name, builds[0], shape) if source.count < 3 else None,

@@ -27,9 +27,9 @@ SETTINGS = {"googlenet": PLAIN, "inception_v3": PLAIN}
 def check(name: str) -> None:
     """Raise UnknownName where torchvision has no such network, DataError without torchvision."""
     networks = libraries.torchvision("torchvision.models")
-    known = [f"torchvision.{each}" for each in networks.list_models(module=networks)]
-    if name not in known:
-        raise UnknownName("model", name, known)
+    names = [f"torchvision.{short}" for short in networks.list_models(module=networks)]
+    if name not in names:
+        raise UnknownName("model", name, names)
 
 
 def network(
@@ -83,7 +83,8 @@ def _side(name: str, taken: tuple[int, int, int]) -> int:
 
 def _fit_channels(made: nn.Module, channels: int) -> None:
     """Let the first convolution take so many channels; it is the first that is registered too."""
-    path, first = next((p, m) for p, m in made.named_modules() if isinstance(m, nn.Conv2d))
+    modules = made.named_modules()
+    path, first = next((path, one) for path, one in modules if isinstance(one, nn.Conv2d))
     if first.in_channels == channels:
         return
     parent, _, name = path.rpartition(".")

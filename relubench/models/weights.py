@@ -18,14 +18,8 @@ from relubench.models.layers import Act, Ordered, activations, drawing_from
 from relubench.noise import Noise
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers that begin by a scheme
-
-
-NEIGHBOURS = 64  # among which a unit is looked at that takes in others' pre-activations
-
-
+NEIGHBOURS = 64  # neurons of a layer where one takes in others' pre-activations
 REPEATS = 4  # draws of noise at each point
-
-
 HELD: dict[tuple[str, str], Hold] = {}  # by spelling and digest
 
 
@@ -51,6 +45,7 @@ def _second_moment(choice: Choice[Activation]) -> Callable[[float], float]:
         points, weights = points.repeat(REPEATS, 1), weights.repeat(REPEATS) / REPEATS
 
     def second(sd: float) -> float:
+        # The same noise for every sd, so that this is a function of it.
         act.noise = Noise.of(torch.Generator("cpu").manual_seed(0))
         with torch.no_grad():
             values = act.activate(points * sd)
@@ -80,6 +75,7 @@ class Start:
         plain = "weight" in module._parameters
         whole = module.weight.detach() if plain else module.weight.detach().clone()
         part = self._part(whole, first)
+        # In float64 whatever the weights are: float32 and float64 runs begin alike.
         z = torch.randn(part.shape, generator=stream, dtype=torch.float64)
         part.copy_(INITS[self.scheme].function(z, self.layer))
         if not plain:
@@ -109,10 +105,11 @@ def write_weight(module: Any, weight: Tensor) -> None:
         with suppress(NotImplementedError):
             module.weight = weight
     elif hasattr(module, "weight_g"):
+        # The older weight_norm: its hook computes the weight from these before every forward.
         norms = (h for h in module._forward_pre_hooks.values() if hasattr(h, "compute_weight"))
         module.weight_g.copy_(torch.norm_except_dim(weight, 2, next(norms).dim))
         module.weight_v.copy_(weight)
-    elif hasattr(module, "weight_orig"):
+    elif hasattr(module, "weight_orig"):  # prune, and the older spectral_norm
         module.weight_orig.copy_(weight)
 
 
@@ -131,7 +128,9 @@ def initialise(
     code brings along. A weight of two layers is drawn once, for the first.
     """
     acts = [act for _, act in activations(network)]
-    own = {module for act in acts for module in act.learned.modules()}
+    own: set[nn.Module] = set()
+    for act in acts:
+        own.update(act.learned.modules())
     pending: list[nn.Module] = []
     starts: list[Start] = []
     for module in network.order if isinstance(network, Ordered) else network.modules():
@@ -144,6 +143,8 @@ def initialise(
     last = "torch" if init == "torch" else OUTPUT
     starts += [Start(layer, last, 1, Layer(*_fans(layer, 1))) for layer in pending]
     starts = list(_drawn(network, starts))
+    # First pieces of all layers, then the rest: an activation with two pieces begins with the same
+    # numbers as one with one.
     for first in (True, False):
         parts = [start for start in starts if first or start.pieces > 1]
         for start in parts:
@@ -187,8 +188,8 @@ def _before(act: Act, module: nn.Module, init: str | None, sees_data: bool) -> S
     """How a layer before `act` begins."""
     name, variance = scheme(init, act.activation.entry), 1.0
     if INITS[name].takes_gain:
-        held = holding(act.activation)
-        variance = held.first if sees_data else held.variance
+        moments = holding(act.activation)
+        variance = moments.first if sees_data else moments.variance
     fans = _fans(module, act.pieces)
     return Start(module, name, act.pieces, Layer(*fans, variance, sees_data, act.activation))
 

@@ -1,4 +1,4 @@
-"""Counts of dead, inactive, rare, dormant and saturated units, from an Act's outputs and slopes.
+"""Counts of dead, inactive, rare, dormant and saturated units, from outputs and derivatives.
 
 A unit is one output, an index of dimension 1: a neuron of a dense layer, or a channel of a
 convolution, which is counted over all its positions. Counts are taken over a stream of batches in
@@ -30,8 +30,8 @@ class Counter:
     """Running figures of one layer; every tensor is (cells, units).
 
     positions                  of one unit, over all examples: 1 an example in a dense layer
-    moved                      whether any slope was not 0
-    active, flat               positions with an output that is not 0, with a slope under FLAT
+    moved                      whether any derivative was not 0
+    active, flat               positions with an output that is not 0, with a derivative under FLAT
     total, magnitude, squares  sums of outputs, of their magnitudes and their squares
     room                       memory that figures share
     """
@@ -53,15 +53,15 @@ class Counter:
         self.magnitude = sums()
         self.squares = sums()
 
-    def see(self, value: Tensor, slope: Tensor) -> None:
-        """Count one batch of outputs and slopes, (cells, examples, units, …)."""
+    def see(self, value: Tensor, derivative: Tensor) -> None:
+        """Count one batch of outputs and derivatives, (cells, examples, units, …)."""
         over = (1, *range(3, value.ndim))
         self.examples += value.shape[1]
         self.positions += value[0].numel() // self.units
         value = value.to(torch.promote_types(value.dtype, torch.float32))
         if self.room.shape != value.shape:
             self.room = torch.empty_like(value)  # new memory for every figure would take longer
-        steepness = torch.abs(slope.to(value.dtype), out=self.room)
+        steepness = torch.abs(derivative.to(value.dtype), out=self.room)
         self.moved |= steepness.amax(over) > 0
         # marks are numbers, since a CPU is slow at summing bools; they count exactly to 16 million
         self.flat += torch.lt(steepness, FLAT, out=self.room).sum(over)
@@ -95,6 +95,7 @@ class Counter:
             "mean_activation": mean,
             "sd_activation": variance.clamp(min=0).sqrt(),
         }
+        # Once for all cells: on a GPU every .tolist() waits for the device.
         by_name = {name: figure.tolist() for name, figure in figures.items()}
         counts = []
         for cell in range(len(active)):

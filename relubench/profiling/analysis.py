@@ -22,7 +22,7 @@ from relubench.rows import ActivationProfileRow, Interval
 STEP = 1 / 64  # between the points of a curve: kinks at such multiples are hit
 WINDOW = 5.0  # a curve reaches this far on both sides of 0, and past every kink under FARTHEST
 FARTHEST = 10.0
-SEARCHED = 16.0  # slopes are looked for up to here: beyond, float64 makes 0 of a small one
+SEARCHED = 16.0  # derivatives are looked for up to here: beyond, float64 makes 0 of a small one
 FAR = (1e4, 1e6)  # a value that still grows between these has no bound
 
 
@@ -44,12 +44,12 @@ def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfileRow:
     entry = choice.entry
     pieces, outputs = arity(choice)
     points, weights = standard_normal(pieces)
-    value, slopes = _evaluate(choice, points)
+    value, derivatives = _evaluate(choice, points)
     flat = _flat(choice, pieces)
-    dies_at_a_point = pieces > 1 and bool((slopes == 0).all(dim=1).any())
-    held = holding(choice)
+    dies_at_a_point = pieces > 1 and bool((derivatives == 0).all(dim=1).any())
+    moments = holding(choice)
     low, high = _bounds(choice, pieces)
-    curve, curve_slopes = _evaluate(choice, F.pad(x.unsqueeze(1), (0, pieces - 1)))
+    curve, curve_derivatives = _evaluate(choice, F.pad(x.unsqueeze(1), (0, pieces - 1)))
     return ActivationProfileRow(
         name=str(choice),
         family=entry.family,
@@ -67,9 +67,9 @@ def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfileRow:
         init_std=INITS[entry.init].sd,
         mean=float((weights * value).sum()),
         second_moment=float((weights * value**2).sum()),
-        gain=held.gain,
-        growth=_finite_or_none(held.growth),
-        steady=held.steady,
+        gain=moments.gain,
+        growth=_finite_or_none(moments.growth),
+        steady=moments.steady,
         low=low,
         high=high,
         can_die=bool(flat) or dies_at_a_point,
@@ -77,7 +77,7 @@ def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfileRow:
         faint=_faint(choice, flat) if pieces == 1 else [],
         x=x.tolist(),
         value=_finite(curve),
-        slope=_finite(curve_slopes[:, 0]),
+        slope=_finite(curve_derivatives[:, 0]),
     )
 
 
@@ -95,11 +95,11 @@ def _act(choice: Choice[Activation]) -> Act:
 
 
 def _evaluate(choice: Choice[Activation], points: Tensor) -> tuple[Tensor, Tensor]:
-    """The first output, (n,), and its slopes, (n, pieces), at points (n, pieces)."""
+    """The first output, (n,), and its derivatives, (n, pieces), at points (n, pieces)."""
     z = points.clone().requires_grad_()
     value = _act(choice)(z)[:, 0]
-    (slopes,) = torch.autograd.grad(value.sum(), z)
-    return value.detach(), slopes
+    (derivatives,) = torch.autograd.grad(value.sum(), z)
+    return value.detach(), derivatives
 
 
 def _bounds(choice: Choice[Activation], pieces: int) -> tuple[float | None, float | None]:
@@ -127,14 +127,14 @@ def _midpoints() -> Tensor:
 
 
 def _flat(choice: Choice[Activation], pieces: int) -> list[Interval]:
-    """Intervals of slope 0: from the catalogue at the defaults, else measured."""
+    """Intervals of derivative 0: from the catalogue at the defaults, else measured."""
     if choice.given or choice.entry.sha256:
         return _runs(choice, lambda steepness: steepness == 0) if pieces == 1 else []
     return [(_finite_or_none(low), _finite_or_none(high)) for low, high in choice.entry.flat]
 
 
 def _faint(choice: Choice[Activation], flat: Sequence[Interval]) -> list[Interval]:
-    """Tails where the slope is under FLAT, but never 0."""
+    """Tails where the derivative is under FLAT, but never 0."""
     tails = [ends for ends in _runs(choice, lambda s: s < FLAT) if None in ends]
     flat_below = any(low is None for low, _ in flat)
     flat_above = any(high is None for _, high in flat)
@@ -147,15 +147,19 @@ def _faint(choice: Choice[Activation], flat: Sequence[Interval]) -> list[Interva
 
 
 def _runs(choice: Choice[Activation], condition: Callable[[Tensor], Tensor]) -> list[Interval]:
-    """Intervals of x where the slope's magnitude is so; one at the search's end has no end."""
+    """Intervals of x where the derivative's magnitude is so; one at the search's end has no end."""
     x = _midpoints()
-    inside = condition(_evaluate(choice, x.unsqueeze(1))[1][:, 0].abs())
-    edges = torch.diff(inside.int(), prepend=torch.tensor([0]), append=torch.tensor([0]))
-    starts, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
+    _, derivatives = _evaluate(choice, x.unsqueeze(1))
+    inside = condition(derivatives[:, 0].abs())
+    outside = torch.tensor([0])
+    edges = torch.diff(inside.int(), prepend=outside, append=outside)
+    starts = (edges == 1).nonzero().flatten()
+    ends = (edges == -1).nonzero().flatten()
     intervals = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         low = None if start == 0 else float(x[start]) - STEP / 2
         high = None if end == len(x) else float(x[end - 1]) + STEP / 2
+        # A single point is where the derivative passes 0, as silu's does: no interval.
         if end - start > 1 or None in (low, high):
             intervals.append((low, high))
     return intervals

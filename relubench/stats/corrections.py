@@ -33,7 +33,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def looks(first: int, last: int, alpha: float = 0.05) -> list[Look]:
     """The looks at which a run that grows from `first` to `last` seeds may stop, and their levels.
 
-    At most five, in equal ratios. Each look spends the share of alpha that its new seeds are of all
+    At most five, in equal ratios. Each look spends the part of alpha that its new seeds are of all
     (linear spending, Lan & DeMets, Biometrika 70, 1983) as a level of its own. The levels add up to
     alpha, so that by Bonferroni's inequality the error rate over all looks is at most alpha
     whatever the test and however the looks depend on each other; the price is some power.

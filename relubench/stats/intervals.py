@@ -68,8 +68,9 @@ def interval(difference: Floats, confidence: float = 0.95) -> Interval:
     BCa interval that says 95 % covers 85 % with five and 93 % with 20; the expanded one covers 93 %
     with five, where no interval that ends at the extremes can reach 94 %, and 95 % with 20.
     """
-    few = len(difference) < BCA_FROM
-    return (t_interval if few else bca_interval)(difference, confidence)
+    if len(difference) < BCA_FROM:
+        return t_interval(difference, confidence)
+    return bca_interval(difference, confidence)
 
 
 def t_interval(difference: Floats, confidence: float = 0.95, ratio: float = 0.0) -> Interval:
@@ -100,7 +101,8 @@ def bca_interval(difference: Floats, confidence: float = 0.95) -> Interval:
     mean, spread = float(difference.mean()), float(difference.std(ddof=1))
     quantile = scipy.special.stdtrit(n - 1, (1 + confidence) / 2)
     tail = float(scipy.special.ndtr(-math.sqrt(n / (n - 1)) * quantile))
-    found = scipy.stats.bootstrap(
+    # Standardised, so that the rounding below is relative to the spread.
+    limits = scipy.stats.bootstrap(
         ((difference - mean) / spread,),
         lambda z, axis: np.round(np.mean(z, axis=axis), 10),  # equal means must be ties
         confidence_level=1 - 2 * tail,
@@ -108,7 +110,7 @@ def bca_interval(difference: Floats, confidence: float = 0.95) -> Interval:
         method="BCa",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return Interval(mean + spread * float(found.low), mean + spread * float(found.high), "BCa")
+    return Interval(mean + spread * float(limits.low), mean + spread * float(limits.high), "BCa")
 
 
 def all_equal(values: Floats) -> bool:
@@ -127,15 +129,17 @@ def chance(difference: Floats, confidence: float = 0.95) -> Chance:
     ties = n - wins - losses
     if not n:
         return Chance(0, 0, 0, None, None, None)
-    share = (wins + ties / 2) / n
-    return Chance(wins, ties, losses, share, *wilson(share, n, confidence))
+    proportion = (wins + ties / 2) / n
+    low, high = wilson(proportion, n, confidence)
+    return Chance(wins, ties, losses, proportion, low, high)
 
 
-def wilson(share: float, n: int, confidence: float) -> tuple[float, float]:
-    """Wilson's score interval of a share of n."""
+def wilson(proportion: float, n: int, confidence: float) -> tuple[float, float]:
+    """Wilson's score interval of a proportion of n."""
     z2 = float(scipy.special.ndtri((1 + confidence) / 2)) ** 2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    centre = (proportion + z2 / (2 * n)) / (1 + z2 / n)
+    variance = proportion * (1 - proportion) / n + z2 / (4 * n * n)
+    half = math.sqrt(z2 * variance) / (1 + z2 / n)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
@@ -143,4 +147,7 @@ def mean_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Mean and sample standard deviation (n - 1); None where there are too few values."""
     if not values:
         return None, None
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+    mean = float(np.mean(values))
+    if len(values) == 1:  # one value has no spread, which is not a spread of 0
+        return mean, None
+    return mean, float(np.std(values, ddof=1))

@@ -1,4 +1,4 @@
-"""Tests on ranks: several datasets, each one a unit; and seeds that are not paired.
+"""Tests on ranks: several datasets, each one an observation; and seeds that are not paired.
 
 Scores may hold None for a run that diverged: it ranks below every score, level with others of its
 kind. Larger scores are better.
@@ -53,6 +53,7 @@ def losing(scores: Scores) -> Floats:
 def differences(a: Scores, b: Scores) -> Floats:
     """a - b by pairs; 0 where both diverged."""
     first, second = losing(a), losing(b)
+    # Without the masks -∞ - -∞ would be NaN, and numpy would warn of it.
     level = first == second
     return np.where(level, 0.0, first - np.where(level, 0.0, second))
 
@@ -82,12 +83,15 @@ def mann_whitney_above(a: Scores, b: Scores) -> float:
     Counts, rank after rank, the choices of len(a) of all values by the sum of their doubled ranks.
     """
     n = len(a)
-    ranks = np.round(2 * mid_ranks(np.concatenate([losing(a), losing(b)]))).astype(int)
+    both = np.concatenate([losing(a), losing(b)])
+    ranks = np.round(2 * mid_ranks(both)).astype(int)  # doubled: mid-ranks end in .5
     counts = np.zeros((n + 1, ranks.sum() + 1))  # (chosen, sum) → choices
     counts[0, 0] = 1
     for rank in ranks:
+        # A copy: the sum would read what it has just written, and choose a value twice.
         counts[1:, rank:] += counts[:-1, : counts.shape[1] - rank].copy()
-    return float(counts[n, ranks[:n].sum() :].sum() / counts[n].sum())
+    as_large = counts[n, ranks[:n].sum() :].sum()
+    return float(as_large / counts[n].sum())
 
 
 def mann_whitney(a: Scores, b: Scores) -> float:
@@ -100,7 +104,8 @@ def mann_whitney(a: Scores, b: Scores) -> float:
 
 def mean_ranks(scores: Sequence[Scores]) -> tuple[float, ...]:
     """The mean rank of each candidate, 1 the best, over (datasets) rows of scores."""
-    return tuple(map(float, np.mean([mid_ranks(-losing(row)) for row in scores], axis=0)))
+    ranks = [mid_ranks(-losing(row)) for row in scores]
+    return tuple(map(float, np.mean(ranks, axis=0)))
 
 
 def friedman(scores: Sequence[Scores]) -> Friedman:
@@ -109,6 +114,7 @@ def friedman(scores: Sequence[Scores]) -> Friedman:
     The χ² approximation is conservative for few datasets. Iman and Davenport's F is not used: it is
     infinite where the datasets agree entirely.
     """
+    # Ranks of ours, since scipy's would part values that differ in their last bits.
     ranks = np.array([mid_ranks(-losing(row)) for row in scores])
     if (ranks == ranks[:, :1]).all():  # level everywhere
         return Friedman(0.0, 1.0, mean_ranks(scores))
@@ -134,14 +140,26 @@ def matrix(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]]) -> list[P
     A verdict on two candidates depends on these two alone, which mean ranks do not promise
     (Benavoli, Corani & Mangili, JMLR 17, 2016).
     """
-    by_pair = [differences([r[i] for r in scores], [r[j] for r in scores]) for i, j in pairs]
+    by_pair = [differences(_column(scores, i), _column(scores, j)) for i, j in pairs]
     p_values = [wilcoxon(difference) for difference in by_pair]
     rows = zip(pairs, by_pair, p_values, holm(p_values), strict=True)
     return [pair(i, j, difference, p, p_holm) for (i, j), difference, p, p_holm in rows]
 
 
+def _column(scores: Sequence[Scores], candidate: int) -> Scores:
+    return [row[candidate] for row in scores]
+
+
 def pair(first: int, second: int, difference: Floats, p: float, p_holm: float) -> Pair:
     """One cell of the matrix from the differences of two candidates, a dataset each."""
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    mean = float(difference.mean()) if np.isfinite(difference).all() else None
-    return Pair(first, second, mean, wins, len(difference) - wins - losses, losses, p, p_holm)
+    return Pair(
+        first=first,
+        second=second,
+        difference=float(difference.mean()) if np.isfinite(difference).all() else None,
+        wins=wins,
+        ties=len(difference) - wins - losses,
+        losses=losses,
+        p=p,
+        p_holm=p_holm,
+    )

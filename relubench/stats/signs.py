@@ -24,10 +24,13 @@ def sign_flip_above(difference: Floats) -> float:
     beyond, 100,000 patterns drawn from a fixed stream and the observed one.
     """
     n = len(difference)
+    # A little less than was seen: patterns with an equal sum count, whatever their last bits.
     observed = difference.sum() - SAME * np.abs(difference).sum()
     if n > EXACT_LIMIT:
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (DRAWN, n))
+        # The observed pattern counts as one more draw: without it p could be 0.
         return (int((signs @ difference >= observed).sum()) + 1) / (DRAWN + 1)
+    # Halves: 2^16 sums twice instead of 2^32 once.
     left = signed_sums(difference[: n // 2])
     right = np.sort(signed_sums(difference[n // 2 :]))
     as_large = len(right) - np.searchsorted(right, observed - left)

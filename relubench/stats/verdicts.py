@@ -112,51 +112,70 @@ def evidence(difference: Floats, design: Design, margin: float | None = None) ->
     """What (n,) finite differences say under this design, and whether they stay inside ±margin."""
     n = len(difference)
     if not n:
-        return Evidence(design, margin, 0, None, None, 1.0, None if margin is None else 1.0)
+        return Evidence(
+            design=design,
+            margin=margin,
+            n=0,
+            difference=None,
+            spread=None,
+            p=1.0,
+            p_inside=None if margin is None else 1.0,
+        )
     p = min(1.0, 2 * min(design.above(difference), design.above(-difference)))
-    inside = None
+    p_inside = None
     if margin is not None:
-        inside = max(design.above(_beyond(each, margin)) for each in (difference, -difference))
-    spread = float(difference.std(ddof=1)) if n > 1 else None
-    return Evidence(design, margin, n, float(difference.mean()), spread, p, inside)
+        above_lower_end = design.above(_beyond(difference, margin))
+        below_upper_end = design.above(_beyond(-difference, margin))
+        p_inside = max(above_lower_end, below_upper_end)
+    return Evidence(
+        design=design,
+        margin=margin,
+        n=n,
+        difference=float(difference.mean()),
+        spread=float(difference.std(ddof=1)) if n > 1 else None,
+        p=p,
+        p_inside=p_inside,
+    )
 
 
-def verdicts(found: Sequence[Evidence], alpha: float = 0.05) -> list[Verdict]:
+def verdicts(comparisons: Sequence[Evidence], alpha: float = 0.05) -> list[Verdict]:
     """A word for each of several comparisons, in order.
 
     Two questions, each with the error rate alpha over all comparisons (Holm): is there a
     difference, and does it stay inside the margin? Where both are shown the word is the first's.
     What would decide is reckoned at the level that Holm leaves to those not shown yet.
     """
-    p_values = holm([each.p for each in found])
-    inside = holm([1.0 if each.p_inside is None else each.p_inside for each in found])
+    p_values = holm([one.p for one in comparisons])
+    inside = holm([1.0 if one.p_inside is None else one.p_inside for one in comparisons])
     levels: dict[Towards, float] = {
         "difference": alpha / max(1, sum(p >= alpha for p in p_values)),
         "equivalence": alpha / max(1, sum(p >= alpha for p in inside)),
     }
-    return [
-        verdict(each, p, None if each.p_inside is None else p_inside, alpha, levels)
-        for each, p, p_inside in zip(found, p_values, inside, strict=True)
-    ]
+    words = []
+    for one, p, p_inside in zip(comparisons, p_values, inside, strict=True):
+        adjusted = None if one.p_inside is None else p_inside
+        words.append(verdict(one, p, adjusted, alpha, levels))
+    return words
 
 
 def verdict(
-    found: Evidence,
+    comparison: Evidence,
     p: float,
     p_inside: float | None,
     alpha: float,
     levels: Mapping[Towards, float],
 ) -> Verdict:
     """The word for one comparison whose p-values are adjusted for all of them."""
-    if p < alpha and found.difference is not None:
-        return Verdict("better" if found.difference > 0 else "worse", p, p_inside)
+    if p < alpha and comparison.difference is not None:
+        return Verdict("better" if comparison.difference > 0 else "worse", p, p_inside)
     if p_inside is not None and p_inside < alpha:
         return Verdict("equivalent", p, p_inside)
-    return Verdict("undecided", p, p_inside, *seeds_missing(found, levels))
+    more, towards = seeds_missing(comparison, levels)
+    return Verdict("undecided", p, p_inside, more, towards)
 
 
 def seeds_missing(
-    found: Evidence, levels: Mapping[Towards, float]
+    comparison: Evidence, levels: Mapping[Towards, float]
 ) -> tuple[int | None, Towards | None]:
     """About how many more repeats would decide, and which way, with power 0.8 at these levels.
 
@@ -164,19 +183,21 @@ def seeds_missing(
     distance from it, whichever takes fewer. As rough as the spread and the difference it takes for
     the truth; (None, None) where neither would do with 1000.
     """
-    if found.difference is None or found.spread is None:
+    if comparison.difference is None or comparison.spread is None:
         return None, None
-    size, spread, design, most = abs(found.difference), found.spread, found.design, found.n + CAP
+    size, spread = abs(comparison.difference), comparison.spread
+    design, most = comparison.design, comparison.n + CAP
     ways: dict[Towards, float] = {
         "difference": repeats_needed(size, spread, design, levels["difference"], most=most)
     }
-    if found.margin is not None:
-        near, far, level = found.margin - size, found.margin + size, levels["equivalence"]
+    if comparison.margin is not None:
+        near, far = comparison.margin - size, comparison.margin + size
+        level = levels["equivalence"]
         ways["equivalence"] = repeats_needed(near, spread, design, level, far, most)
     way = min(ways, key=lambda name: ways[name])
     if math.isinf(ways[way]):
         return None, None
-    return max(1, int(ways[way]) - found.n), way
+    return max(1, int(ways[way]) - comparison.n), way
 
 
 def repeats_needed(
@@ -198,6 +219,7 @@ def repeats_needed(
         return math.inf
     if spread == 0:
         return least
+    # Power rises with the number of repeats, so that the fewest is found by bisection.
     counts = range(least, most + 1)
     ends = (distance / spread, math.inf if farther is None else farther / spread)
     place = bisect_left(counts, POWER, key=lambda n: power(n, *ends, design, alpha / sides))
@@ -212,6 +234,7 @@ def power(n: int, near: float, far: float, design: Design, level: float) -> floa
     """
     if design.ratio is None:
         level = attainable(n, level)
+    # Quantiles in the middle of GRID equal parts: a mean over them is one over the distribution.
     tails = (np.arange(GRID) + 0.5) / GRID
     deviations = np.sqrt(scipy.special.chdtri(n - 1, tails) / (n - 1))
     reach = scipy.special.stdtrit(n - 1, 1 - level) * deviations
@@ -234,11 +257,27 @@ def non_inferior(difference: Floats, margin: float, design: Design) -> Gated:
     """
     n = len(difference)
     if not n:
-        return Gated(0, None, 1.0, 1.0, False, design.smallest_p(0, 1))
+        return _nothing_measured(design.smallest_p(0, 1))
     beyond = _beyond(difference, margin)
-    above, below = design.above(beyond), design.above(-beyond)
-    mean, identical = float(difference.mean()), not difference.any()
-    return Gated(n, mean, above, below, identical, design.smallest_p(n, 1))
+    return Gated(
+        n=n,
+        difference=float(difference.mean()),
+        p_pass=design.above(beyond),
+        p_fail=design.above(-beyond),
+        identical=not difference.any(),
+        smallest=design.smallest_p(n, 1),
+    )
+
+
+def _nothing_measured(smallest: float | None) -> Gated:
+    return Gated(
+        n=0,
+        difference=None,
+        p_pass=1.0,
+        p_fail=1.0,
+        identical=False,
+        smallest=smallest,
+    )
 
 
 def non_inferior_unpaired(new: Sequence[float], base: Sequence[float], margin: float) -> Gated:
@@ -248,11 +287,16 @@ def non_inferior_unpaired(new: Sequence[float], base: Sequence[float], margin: f
     """
     n, m = len(new), len(base)
     if not n or not m:
-        return Gated(0, None, 1.0, 1.0, False, 1.0)
+        return _nothing_measured(1.0)
     raised = [value + margin for value in new]
-    above, below = mann_whitney_above(raised, base), mann_whitney_above(base, raised)
-    mean = math.fsum(new) / n - math.fsum(base) / m
-    return Gated(min(n, m), mean, above, below, False, smallest_p_unpaired(n, m, 1))
+    return Gated(
+        n=min(n, m),
+        difference=math.fsum(new) / n - math.fsum(base) / m,
+        p_pass=mann_whitney_above(raised, base),
+        p_fail=mann_whitney_above(base, raised),
+        identical=False,  # other seeds: equal values would be chance, and no proof of no change
+        smallest=smallest_p_unpaired(n, m, 1),
+    )
 
 
 def outcomes(rows: Sequence[Gated], alpha: float = 0.05) -> list[Outcome]:

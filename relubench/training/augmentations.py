@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     torch, F = Deferred("torch"), Deferred("torch.nn.functional")
 
-AUGMENTATIONS: Catalog[Entry] = Catalog("augmentation", Entry)
+AUGMENTATIONS: Catalog[Entry[Tensor]] = Catalog("augmentation", Entry)
 
 
 @AUGMENTATIONS.add()
@@ -29,7 +29,8 @@ def flip(x: Tensor, u: Tensor) -> Tensor:
     """Mirrored left to right, one image in two"""
     images = torch.arange(len(x), device=x.device)
     both = torch.cat([x, x.flip(-1)])
-    return both.index_select(0, images + len(x) * (u[:, 0] < 0.5))  # a mask takes longer
+    mirrored = u[:, 0] < 0.5
+    return both.index_select(0, images + len(x) * mirrored)  # a mask takes longer
 
 
 @AUGMENTATIONS.add()
@@ -51,15 +52,15 @@ def crop(x: Tensor, u: Tensor, *, padding: int = 4) -> Tensor:
     channels = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(x.shape[:2])
     corners = channels * padded[0, 0].numel() + (down * stride + right).unsqueeze(1)
     rows = corners.unsqueeze(2) + stride * torch.arange(height, device=x.device)
-    return padded.flatten().unfold(0, width, 1).index_select(0, rows.flatten()).view(x.shape)
+    windows = padded.flatten().unfold(0, width, 1)  # a view: every run of `width` numbers
+    return windows.index_select(0, rows.flatten()).view(x.shape)
 
 
 class Augment:
     """The augmentations of the cells' recipe; each cell draws from its own stream."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
-        names = cells[0].recipe.augment
-        self.steps = [AUGMENTATIONS.choose(name) for name in names.split(",")] if names else []
+        self.steps = [AUGMENTATIONS.choose(name) for name in cells[0].recipe.augmentations]
         self.streams = [seeds.stream(cell, "augment") for cell in cells]
 
     def draw(self, sizes: Sequence[int]) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -40,9 +38,10 @@ def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
         model = MODELS.choose(cell.model)
         if cell.match_parameters:
             model = matching.narrowed(cell.model, cell.activation, tuple(shape), classes)
+        # Code that is not relubench's may load weights, or draw them as it likes: it needs memory.
         device = torch.device("cpu") if model.entry.code else undrawn.weightless()
         with layers.drawing_from(seeds.stream(cell, "network")), device:
-            network: nn.Module = model(shape, classes, activation, **axis)
+            network = model(shape, classes, activation, **axis)
     except (RuntimeError, TypeError, MemoryError) as error:
         if MODELS.choose(cell.model).entry.code:
             raise UserCodeError(f"{cell.model} cannot be built: {brief(error)}") from error
@@ -67,11 +66,11 @@ def with_weights(network: nn.Module, cell: Cell, machine: Machine) -> nn.Module:
         output_bias=HEADS.choose(cell.head).entry.bias,
         init=cell.init,
     )
-    layout: Any = {}
-    if model.any_layout and layers.narrowest(network) >= NARROW:
-        layout = {"memory_format": torch.channels_last}  # faster convolutions
     # The type once more: initialising makes a user's own modules anew, in a type of their own.
-    return network.to(machine.device, dtype, **layout)
+    network = network.to(machine.device, dtype)
+    if model.any_layout and layers.narrowest(network) >= NARROW:
+        network = network.to(memory_format=torch.channels_last)  # faster convolutions
+    return network
 
 
 def _with_memory(network: nn.Module, cell: Cell) -> nn.Module:

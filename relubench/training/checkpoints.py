@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relubench import files
 from relubench.catalog import Deferred
@@ -41,13 +41,13 @@ class CheckpointStore:
     folder  of all of them
     every   seconds from one save to the next
     tell    takes a note about what cannot be read or written; None: nobody listens
-    told    reasons why nothing can be written that have been told
+    reasons_told  why nothing can be written, as far as it has been told
     """
 
     folder: Path
     every: float
     tell: Tell | None = None
-    told: set[str] = field(default_factory=set)
+    reasons_told: set[str] = field(default_factory=set)
 
     def path(self, stack: Stack) -> Path:
         """The folder of one stack."""
@@ -64,7 +64,7 @@ class CheckpointStore:
         """
         path = self.path(stack) / f"{passed.key}-{_digest(context)}.pt"
         belongs = f"{passed.key} {context}"
-        return Checkpoint(path, self.every, belongs, self.tell, self.told)
+        return Checkpoint(path, self.every, belongs, self.tell, self.reasons_told)
 
     def discard(self, stack: Stack, context: str | None = None) -> None:
         """Remove what was kept of a stack, under one context or under all.
@@ -128,14 +128,14 @@ class Checkpoint:
         every: float = 0.0,
         belongs: str = "",
         tell: Tell | None = None,
-        told: set[str] | None = None,
+        reasons_told: set[str] | None = None,
     ) -> None:
         self.path = path
         self.every = every
         self.belongs = belongs
         self.before = 0.0
         self.tell: Tell = tell or (lambda text: None)
-        self.told = set() if told is None else told
+        self.reasons_told = set() if reasons_told is None else reasons_told
         self.start = self.saved = time.perf_counter()
 
     @property
@@ -148,7 +148,7 @@ class Checkpoint:
         """Whether it is time to save."""
         return self.path is not None and time.perf_counter() - self.saved >= self.every
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, state: dict[str, object]) -> None:
         """Replace what is saved, as a whole.
 
         Where that fails it is told, once for each reason, and training goes on.
@@ -164,8 +164,8 @@ class Checkpoint:
             files.write(self.path, buffer.getbuffer())
         except (OSError, BadValue) as error:
             why = str(getattr(error, "strerror", None) or error)
-            if why not in self.told:
-                self.told.add(why)
+            if why not in self.reasons_told:
+                self.reasons_told.add(why)
                 self.tell(f"{self.path}: the unfinished run cannot be kept: {why}")
         self.saved = time.perf_counter()
 
@@ -186,7 +186,7 @@ class Checkpoint:
         except states.Damaged as damage:
             self._set_aside(self.path, str(damage))
 
-    def _read(self, most: int) -> Any:
+    def _read(self, most: int) -> states.Saved:
         """Load the file, executing nothing of it; None where there is none."""
         assert self.path is not None
         try:
@@ -199,7 +199,7 @@ class Checkpoint:
         except Exception as error:  # torch.load raises whatever a damaged file leads it to
             raise states.Damaged("it cannot be read") from error
 
-    def _checked_seconds(self, saved: Any) -> float:
+    def _checked_seconds(self, saved: states.Saved) -> float:
         """Its seconds, where it is whole and belongs to this training."""
         if not isinstance(saved, dict):
             raise states.Damaged("it is no state")

@@ -16,6 +16,7 @@ def compute_settings(machine: Machine) -> Iterator[None]:
     threads = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()
     cudnn_tf32 = torch.backends.cudnn.allow_tf32
+    # All of them, since torch's defaults disagree: cuDNN has TF32 on, products of matrices off.
     tf32 = machine.dtype == "tf32"
     try:
         _set(machine.threads, "high" if tf32 else "highest", tf32)

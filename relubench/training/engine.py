@@ -93,6 +93,7 @@ def fitted(
         nested = checkpoints and checkpoints.within(stack)
         fit_at = partial(fitted, machine=machine, weights=weights, checkpoints=nested)
         return rate_search.fit_at_best(stack, fit_at)
+    # Before the clock of any cell starts: the first step of a process compiles and allocates.
     warm_up(machine.device, stack.cells[0].recipe.optimizer)
     try:
         data = {cell: tensors(cell, machine) for cell in stack.cells}
@@ -223,7 +224,9 @@ def _built(cells: Sequence[Cell], data: Data, machine: Machine) -> Networks:
     if networks.buffers and len(by_size) > 1:
         why = "padding would count in the statistics of batch normalisation"
         raise CannotStack(why, list(by_size.values()))
-    examples = Examples.of([data[c].x_train for c in cells], [data[c].y_train for c in cells])
+    trained = [data[cell] for cell in cells]
+    examples = Examples.of([part.x_train for part in trained], [part.y_train for part in trained])
+    # Two examples: with one, batch normalisation of a dense layer raises.
     first = examples.x[:2]
     networks.probe(first.expand(len(cells), *first.shape))
     return networks

@@ -14,7 +14,7 @@ from relubench import datasets, seeds
 from relubench.datasets import Dataset, folds, preprocessing
 from relubench.plan import Cell, Machine, Preparation
 
-VALIDATION = 0.1  # share of the training part
+VALIDATION = 0.1  # fraction of the training set
 
 Pair = tuple[Tensor, Tensor]  # inputs and classes
 
@@ -101,7 +101,7 @@ class Part:
 def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
     """Yield what the networks of some cells learn from, one part after the other.
 
-    Usually one, the training part; where weights are carried from fold to fold, it is cut in folds
+    Usually one, the training set; where weights are carried from fold to fold, it is cut in folds
     after all preparation, as it was published.
     """
     split = next(iter(data)).split
@@ -118,7 +118,7 @@ def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
 
 
 def _cut(cell: Cell, data: Tensors, fold: int) -> tuple[Pair, Pair]:
-    """Inputs and classes of a fold of the training part: what is learned, what is held out."""
+    """Inputs and classes of a fold of the training set: what is learned, what is held out."""
     y = data.y_train.cpu().numpy()
     rows = folds.stratified(y, cell.split.folds or 0, fold, seeds.folds(cell))
     learned, held_out = (torch.as_tensor(part, device=data.y_train.device) for part in rows)
@@ -141,7 +141,7 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
 def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
     """The cell's training and test rows.
 
-    Folds partition the training part of a dataset with a published test set, which they leave
+    Folds partition the training set of a dataset with a published test set, which they leave
     alone; without folds that test set is the test part, and a drawn 30 % where there is none.
     A validation part is drawn from what would train, and what would test is in neither. Where a
     dataset has groups, none is in two parts.

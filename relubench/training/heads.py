@@ -21,7 +21,7 @@ FLOOR = 1e-7  # the clip of Keras 2.1.5, which ran the published DL-ReLU experim
 
 
 @dataclass(frozen=True)
-class Head(Entry):
+class Head(Entry["Tensor"]):
     """One output meaning.
 
     paper   where it was published
@@ -53,7 +53,10 @@ def relu(outputs: Tensor) -> Tensor:
     score begins at 0 on its examples learns nothing from them, so biases begin at 4, more than the
     scores' standard deviation then; the published runs began at 0.
     """
+    # Clipped after the division, as Keras did: an example without any score has a loss too.
     scores = torch.relu(outputs)
     total = scores.sum(dim=-1, keepdim=True)
-    shares = scores / torch.where(total == 0, 1, total)  # a NaN stays one: that cell has diverged
-    return shares.clip(FLOOR, 1 - FLOOR).log()
+    probabilities = scores / torch.where(
+        total == 0, 1, total
+    )  # a NaN stays one: that cell has diverged
+    return probabilities.clip(FLOOR, 1 - FLOOR).log()

@@ -122,7 +122,7 @@ class Learner:
         decay = self.recipe.weight_decay
         groups = layers.parameter_groups(self.step_groups.parameters, decay)
         make = OPTIMIZERS.choose(self.recipe.optimizer)
-        optimizer: torch.optim.Optimizer = make(groups, self.recipe.lr, decay)
+        optimizer = make(groups, self.recipe.lr, decay)
         if self.device.type == "cuda":
             for group in optimizer.param_groups:
                 if "capturable" in group:

@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,10 @@ from relubench.training.uncompiled import gradient
 
 Call = Callable[[Tensor], Tensor]
 Keys = Sequence[Tensor]  # two for each layer that draws, the cells in their first dimension
-Pullback = Callable[[Call, Tensor], Any]  # as torch.func.vjp
+Pull = Callable[[Tensor], tuple[Tensor, ...]]  # of outputs back to inputs
+Pullback = Callable[[Call, Tensor], tuple[Tensor, Pull]]  # as torch.func.vjp
+Observed = tuple[Tensor, list[tuple[Tensor, Tensor]]]  # outputs; values and derivatives by layer
+T = TypeVar("T")
 
 OWN_PACKAGES = {"torch", "relubench"}  # whose modules keep nothing between calls
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -196,10 +199,13 @@ class Networks:
             outputs = layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return outputs
 
-    def _called(self, layer: nn.Module, parameters: Any, keys: Keys, x: Tensor) -> Any:
+    def _called(
+        self, layer: nn.Module, parameters: Mapping[str, Tensor], keys: Keys, x: Tensor
+    ) -> Tensor:
         """Call a module with these parameters in the place of its own, and with these keys."""
         with self._drawing(keys, noisy(layer)):
-            return functional_call(layer, parameters, (x,))
+            outputs: Tensor = functional_call(layer, dict(parameters), (x,))
+        return outputs
 
     def _drawing(self, keys: Keys, layers: Sequence[Noisy]) -> AbstractContextManager[None]:
         return drawing_by(layers, keys, self.places) if keys else nullcontext()
@@ -219,30 +225,35 @@ class Networks:
 
     # --- as a whole
 
-    def observe(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """The outputs, and for every Act its values and slopes, (cells, batch, units, …)."""
-        pullback = vjp if self.stacked else _autograd_vjp
+    def observe(self, x: Tensor) -> Observed:
+        """The outputs, and for every Act its values and derivatives, (cells, batch, units, …)."""
+        # torch.func.vjp goes under vmap; alone, autograd's has rules for more ops.
+        pullback: Pullback = _functional_vjp if self.stacked else _autograd_vjp
         look = partial(_observe, self.modules[0], pullback=pullback)
         outputs, seen = self._map(look, *self._cast(x))
         return outputs.float() if self.bf16 else outputs, seen
 
     def _map(
         self,
-        function: Callable[[Call, Tensor], Any],
+        function: Callable[[Call, Tensor], T],
         parameters: Mapping[str, Tensor],
         x: Tensor,
         keys: Keys = (),
-    ) -> Any:
+    ) -> T:
         """function(network, inputs) of every network, the results stacked."""
         network = self.modules[0]
 
-        def one(parameters: Any, buffers: Any, keys: Keys, x: Tensor) -> Any:
+        def one(
+            parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], keys: Keys, x: Tensor
+        ) -> T:
+            tensors = dict(parameters), dict(buffers)
             with self._drawing(keys, self.noisy):
-                return function(lambda x: functional_call(network, (parameters, buffers), (x,)), x)
+                return function(lambda x: functional_call(network, tensors, (x,)), x)
 
         if self.stacked:
             try:
-                return torch.vmap(one)(parameters, self.buffers, list(keys), x)
+                stacked: T = torch.vmap(one)(parameters, self.buffers, list(keys), x)
+                return stacked
             except RuntimeError as error:
                 if "randomness" in str(error):  # of torch's global generator
                     raise CannotStack(str(error)) from error
@@ -252,7 +263,8 @@ class Networks:
         else:
             with self._drawing(keys, self.noisy):
                 result = function(network, x[0])
-        return pytree.tree_map(lambda tensor: tensor.unsqueeze(0), result)
+        unsqueezed: T = pytree.tree_map(lambda tensor: tensor.unsqueeze(0), result)
+        return unsqueezed
 
     @property
     def reentrant(self) -> bool:
@@ -447,15 +459,15 @@ def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return stacked
 
 
-# --- values and slopes ----------------------------------------------------------------------------
+# --- values and derivatives -----------------------------------------------------------------------
 
 
-def _observe(network: nn.Module, call: Call, x: Tensor, pullback: Pullback) -> Any:
-    """The outputs of a network, and the values and slopes of each activation that is counted."""
+def _observe(network: nn.Module, call: Call, x: Tensor, pullback: Pullback) -> Observed:
+    """A network's outputs, and values and derivatives of each activation that is counted."""
     seen: dict[Act, tuple[Tensor, Tensor]] = {}
 
     def look(act: Act, x: Tensor) -> Tensor:
-        seen[act] = with_slopes(act, x, pullback)
+        seen[act] = with_derivatives(act, x, pullback)
         return seen[act][0]
 
     # A context variable, not hooks on the modules: threads that share the network look each for
@@ -468,7 +480,12 @@ def _observe(network: nn.Module, call: Call, x: Tensor, pullback: Pullback) -> A
         ACTIVATION_OBSERVER.reset(token)
 
 
-def _autograd_vjp(function: Call, x: Tensor) -> tuple[Tensor, Any]:
+def _functional_vjp(function: Call, x: Tensor) -> tuple[Tensor, Pull]:
+    value, pull = vjp(function, x)[:2]
+    return value, pull
+
+
+def _autograd_vjp(function: Call, x: Tensor) -> tuple[Tensor, Pull]:
     """vjp by autograd, which also has rules for ops that torch.func has none for."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
@@ -480,17 +497,17 @@ def _autograd_vjp(function: Call, x: Tensor) -> tuple[Tensor, Any]:
     return value.detach(), pull
 
 
-def slopes(act: Act, x: Tensor) -> Tensor:
+def derivatives(act: Act, x: Tensor) -> Tensor:
     """|f'(x)| by automatic differentiation: what back-propagation would multiply by at `x`."""
-    _, slope = with_slopes(act, x, _autograd_vjp)
-    return slope.abs()
+    _, derivative = with_derivatives(act, x, _autograd_vjp)
+    return derivative.abs()
 
 
-def with_slopes(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, Tensor]:
+def with_derivatives(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, Tensor]:
     """f(x), and f'(x) by automatic differentiation, both (examples, units, …).
 
-    The slope of an output over several pre-activations is the steepest, without its sign; where an
-    activation takes other examples or positions in too, that of its sum over them.
+    The derivative of an output over several pre-activations is the steepest, without its sign;
+    where an activation takes other examples or positions in too, that of its sum over them.
     """
     value, pull = pullback(act.activate, x)
     entry = act.activation.entry
@@ -503,5 +520,7 @@ def with_slopes(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, Tensor
     for first in range(0, act.units, apart):
         chosen = torch.zeros_like(value)
         chosen[:, first : first + apart] = 1
-        steepest.append(pull(chosen)[0].abs().unflatten(1, (-1, apart)).amax(dim=1))
+        (derivative,) = pull(chosen)
+        by_output = derivative.abs().unflatten(1, (-1, apart))
+        steepest.append(by_output.amax(dim=1))
     return value, torch.cat(steepest, dim=1)

@@ -5,18 +5,19 @@ All are elementwise: no weight's step depends on another weight.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relubench.catalog import Catalog, Deferred, Entry
 
 if TYPE_CHECKING:
     from torch import optim
+    from torch.optim.optimizer import ParamsT
 
     from relubench.training import uncompiled
 else:
     optim, uncompiled = Deferred("torch.optim"), Deferred("relubench.training.uncompiled")
 
-OPTIMIZERS: Catalog[Entry] = Catalog("optimizer", Entry)
+OPTIMIZERS: Catalog[Entry[optim.Optimizer]] = Catalog("optimizer", Entry)
 
 # fused=True: one kernel for all tensors, where torch has one (not for RMSprop). Steps of small
 # networks cost mostly calls.
@@ -24,7 +25,7 @@ OPTIMIZERS: Catalog[Entry] = Catalog("optimizer", Entry)
 
 @OPTIMIZERS.add()
 def adam(
-    groups: Any,
+    groups: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -40,7 +41,7 @@ def adam(
 
 @OPTIMIZERS.add()
 def adamw(
-    groups: Any,
+    groups: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -56,7 +57,12 @@ def adamw(
 
 @OPTIMIZERS.add()
 def sgd(
-    groups: Any, lr: float, weight_decay: float, *, momentum: float = 0.0, nesterov: bool = False
+    groups: ParamsT,
+    lr: float,
+    weight_decay: float,
+    *,
+    momentum: float = 0.0,
+    nesterov: bool = False,
 ) -> optim.Optimizer:
     """Stochastic gradient descent, with momentum and Nesterov's on request"""
     return uncompiled.uncompiled(optim.SGD)(
@@ -66,7 +72,7 @@ def sgd(
 
 @OPTIMIZERS.add()
 def rmsprop(
-    groups: Any,
+    groups: ParamsT,
     lr: float,
     weight_decay: float,
     *,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     torch = Deferred("torch")
 
-PERTURBATIONS: Catalog[Entry] = Catalog("perturbation", Entry)
+PERTURBATIONS: Catalog[Entry[Tensor]] = Catalog("perturbation", Entry)
 
 
 @PERTURBATIONS.add()
@@ -34,7 +34,7 @@ def gaussian(x: Tensor, spread: Tensor, stream: torch.Generator, *, sd: float) -
 
 @PERTURBATIONS.add()
 def dropout(x: Tensor, spread: Tensor, stream: torch.Generator, *, share: float) -> Tensor:
-    """A share of the inputs set to 0, nothing scaled up"""
+    """A fraction of the inputs set to 0, nothing scaled up"""
     if not 0 <= share <= 1:
         raise BadValue(f"dropout: share must be from 0 to 1, got {share:g}")
     return x * (torch.rand(x.shape, generator=stream) >= share).to(x)
@@ -49,11 +49,12 @@ def shift(x: Tensor, spread: Tensor, stream: torch.Generator, *, sd: float) -> T
 def perturbed(cell: Cell, name: str, x_train: Tensor, x_test: Tensor) -> Tensor:
     """The cell's test inputs under one of its perturbations, the same for every activation."""
     prepared = cell.preparation
+    # Components are not standardised after the rotation: theirs differ.
     standardised = prepared.standardise and not prepared.pca
     spread = torch.ones(()) if standardised else _spread(x_train)
+    # By name: another perturbation beside it changes none of this one's numbers.
     stream = seeds.stream(cell, f"perturb {name}")
-    x: Tensor = PERTURBATIONS.choose(name)(x_test, spread.to(x_test), stream)
-    return x
+    return PERTURBATIONS.choose(name)(x_test, spread.to(x_test), stream)
 
 
 def _spread(x: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def _predict(
     counters: Sequence[Counter],
     drew: Callable[[], bool],
 ) -> Prediction:
-    n = examples.sizes[0]
+    n = examples.sizes[0]  # every cell has as many: no padding would be scored
     x = [examples.x[first : first + n] for first in examples.first]
     y = [examples.y[first : first + n] for first in examples.first]
     size = EVALUATION_BATCH // len(examples.sizes)
@@ -61,13 +61,15 @@ def _predict(
         threads = min(torch.get_num_threads(), n_batches)
     rounds = math.ceil(n_batches / threads)
     size = math.ceil(n / (rounds * threads))  # as many batches for every thread
-    batches = list(zip(*(part.split(size) for part in x), strict=True))
-    shares = divided(batches, threads)
-    tallies = [counters, *(deepcopy(counters) for _ in shares[1:])]
+    parts = [of_cell.split(size) for of_cell in x]
+    batches = list(zip(*parts, strict=True))
+    by_thread = divided(batches, threads)
+    # Counters add in place: threads that shared one would lose counts.
+    tallies = [counters, *(deepcopy(counters) for _ in by_thread[1:])]
     outputs = in_parallel(
         lambda work: _look(networks, head, *work),
-        list(zip(shares, tallies, strict=True)),
-        len(shares),
+        list(zip(by_thread, tallies, strict=True)),
+        len(by_thread),
         threads=1,
     )
     for tally in tallies[1:]:
@@ -95,8 +97,8 @@ def _look(
         for batch in batches:
             if counters:
                 outputs, seen = networks.observe(joined(batch))
-                for counter, (value, slope) in zip(counters, seen, strict=True):
-                    counter.see(value, slope)
+                for counter, (value, derivative) in zip(counters, seen, strict=True):
+                    counter.see(value, derivative)
             else:
                 outputs = networks(joined(batch))
             log_p.append(head(outputs))

@@ -62,6 +62,7 @@ def _at(cell: Cell, rate: float) -> Cell:
 
 
 def _trial(cell: Cell, rate: float) -> Cell:
-    """The run at this rate, learning from the training part without its validation part."""
+    """The run at this rate, learning from the training set without its validation part."""
+    # Neither takes part in the choice: with and without them a trial is the same, and so its state.
     unperturbed = replace(_at(cell, rate), perturb=None, until=None)
     return replace(unperturbed, split=replace(cell.split, validation=True))

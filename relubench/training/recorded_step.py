@@ -36,6 +36,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -143,11 +144,11 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(
         self,
-        op: Any,
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+        op: OpOverload,
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         """Call the op, and write the call down."""
         kwargs = kwargs or {}
         if not self.replayable or op.namespace == "profiler":
@@ -173,7 +174,7 @@ class Recorder(TorchDispatchMode):
             self.replayable = False
         return result
 
-    def _target(self, result: Any, arguments: Sequence[Tensor]) -> str:
+    def _target(self, result: object, arguments: Sequence[Tensor]) -> str:
         """The variable that a result is assigned to; `_` where it is none, or an argument."""
         if not isinstance(result, Tensor) or any(result is argument for argument in arguments):
             return "_"
@@ -187,18 +188,18 @@ class Recorder(TorchDispatchMode):
         name = self.names[tensor] = f"v{next(self.number)}"
         return name
 
-    def _constant(self, value: Any) -> str:
+    def _constant(self, value: object) -> str:
         name = f"c{len(self.constants)}"
         self.constants[name] = value
         return name
 
-    def _arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    def _arguments(self, args: Sequence[object], kwargs: Mapping[str, object]) -> str:
         """The source of the arguments of a call."""
         sources = [self._argument(value) for value in args]
         sources += [f"{name}={self._argument(value)}" for name, value in kwargs.items()]
         return ", ".join(sources)
 
-    def _argument(self, value: Any) -> str:
+    def _argument(self, value: object) -> str:
         """The source of one argument."""
         if isinstance(value, list | tuple):
             return f"[{', '.join(map(self._argument, value))}]"
@@ -228,7 +229,7 @@ class Recorder(TorchDispatchMode):
         return replay
 
 
-def callable_of(op: Any) -> Callable[..., Any]:
+def callable_of(op: OpOverload) -> Callable[..., object]:
     """The fastest callable that takes the same arguments as an op: torch's function, or the op."""
     overload = str(op).removeprefix("aten.")
     name = overload.partition(".")[0]
@@ -237,11 +238,12 @@ def callable_of(op: Any) -> Callable[..., Any]:
         owner = torch
     elif op.namespace == "aten" and overload in METHODS:
         owner = Tensor
-    function: Any = getattr(owner, name, None)
-    builtin = isinstance(function, types.BuiltinFunctionType | types.MethodDescriptorType)
-    called: Callable[..., Any] = function if builtin else op
-    return called
+    function: object = getattr(owner, name, None)
+    # Functions that torch wrote in Python, such as Tensor.unflatten, would dispatch to other ops.
+    if isinstance(function, types.BuiltinFunctionType | types.MethodDescriptorType):
+        return function
+    return op
 
 
-def _as_list(result: Any) -> Sequence[Any]:
+def _as_list(result: object) -> Sequence[object]:
     return result if isinstance(result, list | tuple) else [result]

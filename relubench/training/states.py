@@ -17,6 +17,8 @@ from relubench.training.networks import Networks
 
 LARGEST_REST = 2**28  # bytes that a state may have besides its tensors
 KEYS = {"tensors", "optimizer", "streams", "curves"}
+Saved = Any  # out of a file, which may hold anything: nothing of it is used before it is checked
+OptimizerState = dict[int, dict[str, object]]  # by a tensor's number, and torch's name of each part
 
 
 class Damaged(Exception):
@@ -37,7 +39,7 @@ class State:
     curves: list[list[Epoch]]
     epochs: int
 
-    def save(self) -> dict[str, Any]:
+    def save(self) -> dict[str, object]:
         """The state as torch.load(weights_only=True) reads it back."""
         tensors = self.networks.tensors
         return {
@@ -66,7 +68,7 @@ class State:
         sizes = [tensor.nbytes for tensor in self.networks.tensors.values()]
         return LARGEST_REST + 16 * sum(sizes)
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
+    def restore(self, saved: Mapping[str, Saved]) -> None:
         """Take over what was saved; raises Damaged, with nothing changed, where it does not fit."""
         # All checks come first: a state that is taken over in part would be worse than none.
         curves = self._checked_curves(saved)
@@ -79,7 +81,7 @@ class State:
         for curve, epochs in zip(self.curves, curves, strict=True):
             curve[:] = epochs
 
-    def _checked_curves(self, saved: Mapping[str, Any]) -> list[list[Epoch]]:
+    def _checked_curves(self, saved: Mapping[str, Saved]) -> list[list[Epoch]]:
         """The learning curves of a state that is one of this training."""
         if not saved.keys() >= KEYS:
             raise Damaged(f"it lacks {', '.join(sorted(KEYS - saved.keys()))}")
@@ -96,7 +98,7 @@ class State:
         self._check_optimizer(saved["optimizer"], len(going) == len(curves))
         return curves
 
-    def _curves(self, saved: Any) -> list[list[Epoch]]:
+    def _curves(self, saved: Saved) -> list[list[Epoch]]:
         """The learning curves; one of a run that goes on has as many epochs as any."""
         if not isinstance(saved, list) or len(saved) != len(self.curves):
             raise Damaged("it has not a learning curve for each run")
@@ -107,7 +109,7 @@ class State:
             raise Damaged("its learning curves are not as long as they can be")
         return curves
 
-    def _check_streams(self, saved: Any) -> None:
+    def _check_streams(self, saved: Saved) -> None:
         if not _alike(saved, [stream.get_state() for stream in self.streams]):
             raise Damaged("its random streams are not those of these runs")
         try:
@@ -116,7 +118,7 @@ class State:
         except RuntimeError as error:
             raise Damaged("a random stream of it is none") from error
 
-    def _check_optimizer(self, saved: Any, all_go_on: bool) -> None:
+    def _check_optimizer(self, saved: Saved, all_go_on: bool) -> None:
         """Refuse what this optimizer does not have after some step.
 
         It keeps nothing of what never has a gradient.
@@ -138,7 +140,7 @@ class State:
         if all_go_on and not _has_no_nan(states):
             raise Damaged("its optimizer has no numbers")
 
-    def _stepped(self) -> dict[Any, Any]:
+    def _stepped(self) -> OptimizerState:
         """The optimizer's state after a step, by number; the networks do not change."""
         # Of what an optimizer keeps only a step tells: torch says nowhere which tensors those are.
         optimizer = copy.deepcopy(self.optimizer)
@@ -146,25 +148,26 @@ class State:
             for tensor in group["params"]:
                 tensor.grad = torch.zeros_like(tensor)
         optimizer.step()
-        states: dict[Any, Any] = optimizer.state_dict()["state"]
+        states: OptimizerState = optimizer.state_dict()["state"]
         return states
 
 
-def checksum(state: Any) -> str:
+def checksum(state: object) -> str:
     """A digest of all that a state holds: tensors, numbers, words, lists and dicts of them."""
     digest = hashlib.sha256()
     _add(digest, state)
     return digest.hexdigest()
 
 
-def _add(digest: Any, part: Any) -> None:
+def _add(digest: hashlib._Hash, part: object) -> None:
     if isinstance(part, Tensor):
         digest.update(f"{part.dtype} {list(part.shape)} ".encode())
+        # Bytes, since NaN is not equal to itself and -0.0 is to 0.0.
         flat = part.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy())
+        digest.update(flat.view(torch.uint8).numpy().data)
     elif isinstance(part, Mapping):
         digest.update(f"{len(part)} keys ".encode())
-        for key in sorted(part, key=repr):
+        for key in sorted(part, key=repr):  # by repr: numbers and words do not compare
             _add(digest, key)
             _add(digest, part[key])
     elif isinstance(part, list | tuple):
@@ -175,7 +178,7 @@ def _add(digest: Any, part: Any) -> None:
         digest.update(f"{part!r} ".encode())
 
 
-def _curve(saved: Any) -> list[Epoch]:
+def _curve(saved: Saved) -> list[Epoch]:
     """A learning curve; raises Damaged where a figure cannot be one."""
     try:
         curve = [Epoch(**epoch) for epoch in saved]
@@ -188,9 +191,12 @@ def _curve(saved: Any) -> list[Epoch]:
 
 
 def _possible(epoch: Epoch) -> bool:
-    shares = [share for share in (epoch.accuracy, epoch.held_out) if share is not None]
-    if not all(type(share) is float and 0 <= share <= 1 for share in shares):
-        return False
+    for accuracy in (epoch.accuracy, epoch.held_out):
+        if accuracy is None:
+            continue
+        # Not isinstance: a bool or a tensor of one number out of a file would pass for a float.
+        if type(accuracy) is not float or not 0 <= accuracy <= 1:
+            return False
     if epoch.loss is None:
         return epoch.accuracy is None
     return type(epoch.loss) is float and math.isfinite(epoch.loss) and epoch.accuracy is not None
@@ -206,7 +212,7 @@ def _going(curves: Sequence[Sequence[Epoch]]) -> list[int]:
     return [number for number, curve in enumerate(curves) if not _diverged(curve)]
 
 
-def _alike(one: Any, other: Any) -> bool:
+def _alike(one: Saved, other: object) -> bool:
     """Whether both hold the same kinds of things in the same places, tensors of the same shapes."""
     if isinstance(other, Tensor):
         same = isinstance(one, Tensor) and one.layout == other.layout
@@ -229,7 +235,7 @@ def _finite(networks: Networks, weights: Mapping[str, Tensor], cells: Sequence[i
     return True
 
 
-def _has_no_nan(states: Mapping[Any, Mapping[str, Any]]) -> bool:
+def _has_no_nan(states: OptimizerState) -> bool:
     """Whether an optimizer's tensors hold no NaN; squares of large gradients may be infinite."""
     for state in states.values():
         for part in state.values():
