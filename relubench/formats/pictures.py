@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
-from relubench.table import Panel, Picture
-
-if TYPE_CHECKING:
-    from rich.text import Text
+from relubench.grouping import joined
+from relubench.table import Curve, Panel, Picture
 
 SUFFIXES = (".svg", ".png")  # of the files that a picture can be written to
 MARKS = "ox+*#%@&"
 COLOURS = ("cyan", "yellow", "magenta", "green", "red", "blue", "white", "bright_black")
 MOST = len(MARKS)  # curves of one panel
+UNFOLDED = 1000  # columns: wider than any table
 PIPED = 80  # columns, where no terminal says how wide it is
 NARROW, WIDE = 64, 120  # columns: panels stand one below the other, and grow no further
 ROWS = 12  # of cells
@@ -35,23 +33,29 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     return []
 
 
-def draw(picture: Picture, width: int) -> Text:
+def draw(picture: Picture, width: int) -> list[list[Cell]]:
     """The picture as lines of at most `width` columns, with a legend where curves are several."""
-    from rich.text import Text
-
     width = min(width, WIDE)
-    names = [curve.name for curve in picture.panels[0].curves]
     beside = len(picture.panels) if width >= NARROW else 1
-    each = (width - 2 * beside) // beside
+    panel_width = (width - 2 * beside) // beside
     lines: list[list[Cell]] = []
     for start in range(0, len(picture.panels), beside):
-        drawn = [list(_panel(panel, each)) for panel in picture.panels[start : start + beside]]
-        for row in zip(*drawn, strict=True):
-            lines.append([cell for part in row for cell in [(" ", "")] * 2 + part])
-    if len(names) > 1:
-        for mark, colour, name in zip(MARKS, COLOURS, names, strict=False):
-            lines.append([(f"  {mark} ", colour), (name, "")])
-    return Text("\n").join(Text.assemble(*line) for line in lines)
+        panels = picture.panels[start : start + beside]
+        lines += _side_by_side([list(_panel(panel, panel_width)) for panel in panels])
+    curves = picture.panels[0].curves
+    return [*lines, *_legend(curves)] if len(curves) > 1 else lines
+
+
+def _side_by_side(panels: list[list[list[Cell]]]) -> list[list[Cell]]:
+    """The lines of panels of one height, with a gap before each panel."""
+    gap = [(" ", "")] * 2
+    return [joined(gap + part for part in parts) for parts in zip(*panels, strict=True)]
+
+
+def _legend(curves: Sequence[Curve]) -> list[list[Cell]]:
+    """A line per curve: its mark in its colour, and its name."""
+    looks = zip(MARKS, COLOURS, curves, strict=False)
+    return [[(f"  {mark} ", colour), (curve.name, "")] for mark, colour, curve in looks]
 
 
 def _panel(panel: Panel, width: int) -> Iterator[list[Cell]]:
