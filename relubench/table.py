@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar, get_type_hints
 
+from relubench.grouping import joined
 from relubench.printable import plain
 
 
@@ -31,7 +32,8 @@ class Panel:
     @property
     def y_range(self) -> tuple[float, float]:
         """The least range that holds 0 and every drawn point, and a little more."""
-        drawn = [y for curve in self.curves for y in curve.y if y is not None]
+        points = joined(curve.y for curve in self.curves)
+        drawn = [y for y in points if y is not None]
         low = min(0.0, *(max(y, self.low) for y in drawn))
         high = max(0.0, *(min(y, self.high) for y in drawn))
         margin = 0.04 * (high - low or 1)

@@ -170,8 +170,7 @@ def _is_about(gate: GateRow, row: CompareRow) -> bool:
 
 def table(rows: Sequence[GateRow], base: Record, new: Record, path: str) -> Table[GateRow]:
     """The gate for people: a row per metric, what it means below."""
-    first = rows[0].setup
-    varying = [key for key in first if any(row.setup[key] != first[key] for row in rows)]
+    varying = [key for key in rows[0].setup if _varies(rows, key)]
     columns: list[Column[GateRow]] = [
         *(_column(key) for key in varying or ["activation"]),
         Column("metric", _metric, left=True),
@@ -186,6 +185,10 @@ def table(rows: Sequence[GateRow], base: Record, new: Record, path: str) -> Tabl
     ]
     title = f"gate: {path}, {summary(rows)}"
     return Table(rows, columns, title, notes(rows, base, new))
+
+
+def _varies(rows: Sequence[GateRow], key: str) -> bool:
+    return len({row.setup[key] for row in rows}) > 1
 
 
 def _column(key: str) -> Column[GateRow]:

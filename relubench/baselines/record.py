@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from relubench import __version__, files
 from relubench.errors import BadValue, NotComparable
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import MEASURES
 from relubench.plan import Cell
 from relubench.report import run_row, setup_row
@@ -250,7 +250,7 @@ def differences(base: Record, new: Record) -> list[str]:
     lines = []
     if base.precision != new.precision:
         lines.append(_differs("precision", [base.precision], [new.precision]))
-    for key in dict.fromkeys(key for row in (*base.rows, *new.rows) for key in row.setup):
+    for key in dict.fromkeys(joined(row.setup for row in (*base.rows, *new.rows))):
         there = [row.setup.get(key) for row in base.rows]
         here = [row.setup.get(key) for row in new.rows]
         if set(there) != set(here):
@@ -265,8 +265,10 @@ def differences(base: Record, new: Record) -> list[str]:
 
 def _digests(record: Record) -> dict[SetupValue, set[str]]:
     """The digests of the data by dataset: one each, where nothing is wrong."""
-    rows = grouped(record.rows, lambda row: row.setup.get("dataset"))
-    return {dataset: {row.data for row in alike} for dataset, alike in rows.items()}
+    digests: dict[SetupValue, set[str]] = {}
+    for row in record.rows:
+        digests.setdefault(row.setup.get("dataset"), set()).add(row.data)
+    return digests
 
 
 def _missing(base: Record, new: Record) -> list[str]:

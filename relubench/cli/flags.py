@@ -13,6 +13,7 @@ from typer import Argument
 from relubench.cli.completion import completed
 from relubench.config.options import MACHINE, Option, declared
 from relubench.errors import BadValue
+from relubench.grouping import comma_parts, joined
 
 SHOWN, FILTER, GATE = "Output", "Which runs", "Baselines and continuous integration"
 BENCHMARKS = "Benchmarks (default: ./benchmarks.toml, else the shipped ones)."
@@ -180,7 +181,7 @@ Where = Annotated[
 
 def names_in(lists: Iterable[str]) -> tuple[str, ...]:
     """The names of comma lists."""
-    return tuple(name.strip() for text in lists for name in text.split(",") if name.strip())
+    return tuple(name for name in comma_parts(lists) if name)
 
 
 def takes(*groups: type, command: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -202,7 +203,7 @@ def takes(*groups: type, command: str = "") -> Callable[[Callable[..., Any]], Ca
             *options(command),
             *parameters[_positional(parameters) :],
         ]
-        parameters += [parameter for group in groups for parameter in _parameters(group)]
+        parameters += joined(map(_parameters, groups))
         # Typer reads the signature: it sees flags that Python's own signature gathers in **flags
         function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         function.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -217,8 +218,8 @@ def _positional(parameters: list[inspect.Parameter]) -> int:
 
 def options(command: str) -> list[inspect.Parameter]:
     """The flags for the options that a command has."""
-    found = [option for option in declared() if command in option.commands]
-    return [parameter for option in found for parameter in _parameters_of(option)]
+    taken = [option for option in declared() if command in option.commands]
+    return joined(map(_parameters_of, taken))
 
 
 def _parameters(group: type) -> Iterator[inspect.Parameter]:

@@ -15,6 +15,7 @@ from relubench.cli.flags import Names
 from relubench.cli.terminal import say, width_and_colour
 from relubench.errors import BadValue, Stopped
 from relubench.formats import pictures
+from relubench.grouping import comma_parts
 
 if TYPE_CHECKING:
     from relubench.commands import Outcome
@@ -130,4 +131,4 @@ def arrangement(columns: Names, sort: str | None, group: Names) -> report.Arrang
 
 
 def _keys(lists: Names) -> tuple[str, ...]:
-    return tuple(key.strip() for text in lists or () for key in text.split(","))
+    return tuple(comma_parts(lists or ()))

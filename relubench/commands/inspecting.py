@@ -15,6 +15,7 @@ from relubench.commands.request import CATALOGS, Outcome
 from relubench.errors import BadValue, UnknownName, suggestion
 from relubench.execution.progress import Console
 from relubench.formats.pictures import MOST
+from relubench.grouping import joined
 from relubench.plan import Machine
 from relubench.table import AnyTable
 from relubench.wording import counted
@@ -116,8 +117,8 @@ def _kind_of(name: str) -> str:
         return "benchmark"
     if user_code.named(first):
         return ACTIVATIONS.kind
-    known = [*(each for entries in CATALOGS.values() for each in entries), *benchmarks]
-    hint = suggestion(name, known) or "see relubench list"
+    names = [*joined(CATALOGS.values()), *benchmarks]
+    hint = suggestion(name, names) or "see relubench list"
     raise BadValue(f"nothing is named {name!r}: {hint}")
 
 
@@ -195,4 +196,4 @@ def elements(text: str) -> int:
 
 
 def _split(names: Sequence[str]) -> list[str]:
-    return [part for name in names for part in name.split(",")]
+    return joined(name.split(",") for name in names)

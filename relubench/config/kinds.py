@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from relubench.errors import BadValue
+from relubench.grouping import joined
 from relubench.metrics import measures
 from relubench.plan import Margin
 
@@ -17,11 +18,15 @@ MANY = 100_000  # seeds, folds or repeats: a slip of the finger, not a study
 def _comma_list(value: Any) -> Any:
     """'a,b' or ['a,b', 'c'] to a tuple of single entries; a comma after a backslash stays."""
     items = value if isinstance(value, list | tuple) else [value]
-    return tuple(
-        part.strip().replace("\\,", ",") if isinstance(part, str) else part
-        for item in items
-        for part in (re.split(r"(?<!\\),", item) if isinstance(item, str) else [item])
-    )
+    return tuple(joined(map(_entries, items)))
+
+
+def _entries(item: Any) -> list[Any]:
+    """The entries of one text; what is no text, such as a TOML number, is one entry."""
+    if not isinstance(item, str):
+        return [item]
+    parts = re.split(r"(?<!\\),", item)
+    return [part.strip().replace("\\,", ",") for part in parts]
 
 
 def _width(value: Any) -> str:

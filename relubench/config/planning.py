@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relubench.catalog import Catalog
@@ -29,42 +30,66 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
     """
     _check_growth(settings)
     settings = _counted(settings, command, quick and not settings.quick)
-    every_seed = [settings.seed] if settings.seed is not None else range(settings.seeds or 1)
     names = {model: _activations(settings, command, models, model) for model in settings.model}
-    perturb = ",".join(settings.perturb) or None
-    preparation = Preparation(
-        standardise=settings.standardise, pca=settings.pca, limit=settings.limit
-    )
-    cells = tuple(
-        Cell(
-            dataset=dataset,
-            model=model,
-            activation=activation,
-            head=head,
-            match_parameters=settings.match_parameters,
-            recipe=recipe,
-            preparation=preparation,
-            split=split,
-            seed=seed,
-            perturb=perturb,
-            until=settings.until,
-            fresh=settings.fresh,
-            unit_axis=settings.unit_axis,
-            init=init,
-        )
-        for dataset, model, head, init, recipe in itertools.product(
-            settings.dataset,
-            settings.model,
-            settings.head,
-            settings.init or (None,),
-            _recipes(settings),
-        )
-        for split in _splits(settings, command)
-        for seed in every_seed
-        for activation in names[model]
-    )
+    splits = _splits(settings, command)
+    cells: list[Cell] = []
+    for setup in _setups(settings):
+        # Seeds stand inside folds: examples are shared between cells that follow each other.
+        repetitions = itertools.product(splits, _seeds(settings), names[setup.model])
+        cells += [_repeated(setup, *repetition) for repetition in repetitions]
     return Plan(
-        cells=cells, reference=settings.reference, quick=quick, margins=dict(settings.margin)
+        cells=tuple(cells), reference=settings.reference, quick=quick, margins=dict(settings.margin)
+    )
+
+
+@dataclass(frozen=True)
+class _SetUp:
+    """What settings may name several of, beside activations and repetitions."""
+
+    settings: Settings
+    dataset: str
+    model: str
+    head: str
+    init: str | None
+    recipe: Recipe
+
+
+def _setups(settings: Settings) -> list[_SetUp]:
+    """Every set-up, the first of the options changing slowest."""
+    options = itertools.product(
+        settings.dataset,
+        settings.model,
+        settings.head,
+        settings.init or (None,),
+        _recipes(settings),
+    )
+    return [_SetUp(settings, *chosen) for chosen in options]
+
+
+def _seeds(settings: Settings) -> Sequence[int]:
+    return range(settings.seeds or 1) if settings.seed is None else [settings.seed]
+
+
+def _repeated(setup: _SetUp, split: Split, seed: int, activation: str) -> Cell:
+    """One training: a set-up with an activation, on one split and seed."""
+    settings = setup.settings
+    return Cell(
+        dataset=setup.dataset,
+        model=setup.model,
+        activation=activation,
+        head=setup.head,
+        match_parameters=settings.match_parameters,
+        recipe=setup.recipe,
+        preparation=Preparation(
+            standardise=settings.standardise, pca=settings.pca, limit=settings.limit
+        ),
+        split=split,
+        seed=seed,
+        perturb=",".join(settings.perturb) or None,
+        until=settings.until,
+        fresh=settings.fresh,
+        unit_axis=settings.unit_axis,
+        init=setup.init,
     )
 
 
@@ -106,7 +131,7 @@ def _recipes(settings: Settings) -> list[Recipe]:
 
 def protocols(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
     """The folds of every set-up and seed, the run that carries its weights through them, and the
-    run on the whole training part that it is held against.
+    run on the whole training set that it is compared with.
     """
     folded = settings.model_copy(update={"seeds": settings.first_seeds(command)})
     cells = plan(folded, "cv", quick, models).cells
@@ -158,8 +183,5 @@ def _activations(
 def _splits(settings: Settings, command: str) -> list[Split]:
     if command not in ("cv", "compare") or settings.folds is None:
         return [Split()]
-    return [
-        Split(folds=settings.folds, fold=fold, repeat=repeat)
-        for repeat in range(settings.repeats)
-        for fold in range(settings.folds)
-    ]
+    places = itertools.product(range(settings.repeats), range(settings.folds))
+    return [Split(folds=settings.folds, fold=fold, repeat=repeat) for repeat, fold in places]

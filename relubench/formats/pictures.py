@@ -48,8 +48,11 @@ def draw(picture: Picture, width: int) -> list[list[Cell]]:
 
 def _side_by_side(panels: list[list[list[Cell]]]) -> list[list[Cell]]:
     """The lines of panels of one height, with a gap before each panel."""
-    gap = [(" ", "")] * 2
-    return [joined(gap + part for part in parts) for parts in zip(*panels, strict=True)]
+    gap: list[Cell] = [(" ", "")] * 2
+    lines: list[list[Cell]] = []
+    for parts in zip(*panels, strict=True):
+        lines.append(joined(gap + part for part in parts))
+    return lines
 
 
 def _legend(curves: Sequence[Curve]) -> list[list[Cell]]:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from relubench.errors import BadValue, suggestion
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import MEASURES
 from relubench.report.columns import percent_column
 from relubench.report.figures import UNDEFINED, significant
@@ -51,7 +51,7 @@ class Arrangement:
         for key in shared:
             _check("--group", key, keys)
         group = texts_of(shared)
-        together = [row for rows in grouped(table.rows, group).values() for row in rows]
+        together = joined(grouped(table.rows, group).values())
         return replace(table, rows=together, group=group, heading=lambda row: "")
 
     def _sorted(self, table: AnyTable, keys: Collection[str]) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relubench import __version__, stats
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import Measure
 from relubench.plan import Cell, Plan
 from relubench.report import advice
@@ -34,7 +34,7 @@ def sentences(
     by_design = list(grouped(tested, lambda row: (row.design, row.test)).values())
     lines = [options.stopped] if options.stopped else []
     lines += [*_verdicts(rows, names, options.measure), *advice.advise(rows, names)]
-    lines += [line for members in by_design for line in _method(members, options)]
+    lines += joined(_method(members, options) for members in by_design)
     lines += _shared(rows, options.measure)
     if options.explain:
         lines += [_methods_section(members, options) for members in by_design]

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from relubench import stats
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import MEASURES, Measure
 from relubench.plan import Plan
 from relubench.report import convergence
@@ -65,7 +65,7 @@ def compare_rows(
     families = [setups] if options.family == "all" else [[setup] for setup in setups]
     rows = []
     for family in families:
-        compared = [comparison for setup in family for comparison in setup.compared]
+        compared = joined(setup.compared for setup in family)
         verdicts = iter(judge(compared, options.alpha))
         best = standings([(setup.scores, setup.recorded) for setup in family], options)
         correction = Correction(len(compared), len(setups), options.family == "all")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from relubench import stats
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import UNTIL
 from relubench.report.columns import figure_of, head
 from relubench.report.evidence import Repetition, repetition
@@ -155,9 +155,10 @@ def falling(results: Sequence[RunResult]) -> list[str]:
     others = f" and {counted(len(names) - NAMED, 'other')}" if len(names) > NAMED else ""
     setups, concerned = {row.setup for row in groups}, {row.setup for row in falls}
     part = f" in {len(concerned)} of {len(setups)} set-ups" if len(setups) > 1 else ""
-    ends = dict.fromkeys(f"{100 * end:.0f}" for end in (min(falls.values()), max(falls.values())))
-    trained = [run for row in falls for run in groups[row] if run.curve]
-    last = {(len(run.curve), _tenth(run)) for run in trained}
+    extremes = (min(falls.values()), max(falls.values()))
+    ends = dict.fromkeys(f"{100 * fall:.0f}" for fall in extremes)
+    trained = joined(groups[row] for row in falls)
+    last = {(len(run.curve), _tenth(run)) for run in trained if run.curve}
     epochs = "last tenth of the epochs"
     if len(last) == 1:
         ((whole, tenth),) = last
@@ -174,14 +175,14 @@ def _fall(runs: Sequence[RunResult]) -> float | None:
     Nor is there one where runs have fewer than two epochs or carry weights from fold to fold.
     """
     done = [r for r in runs if len(r.curve) > 1 and not r.failed and not r.cell.split.carried]
-    ends = [run.curve[-_tenth(run) :] for run in done]
-    accuracy = mean_of([epoch.accuracy for end in ends for epoch in end])
-    loss = mean_of([epoch.loss for end in ends for epoch in end])
-    before = [run.curve[-2 * _tenth(run) : -_tenth(run)] for run in done]
-    first = mean_of([epoch.loss for part in before for epoch in part])
-    if accuracy is None or loss is None or not first or accuracy >= LEARNED:
+    last = joined(run.curve[-_tenth(run) :] for run in done)
+    before = joined(run.curve[-2 * _tenth(run) : -_tenth(run)] for run in done)
+    accuracy = mean_of([epoch.accuracy for epoch in last])
+    loss = mean_of([epoch.loss for epoch in last])
+    loss_before = mean_of([epoch.loss for epoch in before])
+    if accuracy is None or loss is None or not loss_before or accuracy >= LEARNED:
         return None
-    fall = 1 - loss / first
+    fall = 1 - loss / loss_before
     return fall if fall >= FALLING else None
 
 

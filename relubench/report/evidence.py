@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from relubench import stats
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import MEASURES, Measure
 from relubench.plan import Cell, Margin
 from relubench.results import RunResult
@@ -210,7 +210,7 @@ def standings(
     Corrected (Holm) over these set-ups.
     """
     rivals = [_beside_best(scores, over, options) for scores, over in family]
-    compared = [rival for _, others in rivals for rival in others]
+    compared = joined(others for _, others in rivals)
     adjusted = iter(stats.holm([rival.evidence.p for rival in compared]))
     standings = []
     for best, others in rivals:

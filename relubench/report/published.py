@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -35,7 +36,8 @@ def table(
     measured  a row per set-up and activation, as compare has them
     why_not   why these runs are not the published ones; "" where they are
     """
-    rows = [_row(entry, row, why_not) for entry in entries for row in measured if about(entry, row)]
+    pairs = itertools.product(entries, measured)
+    rows = [_row(entry, row, why_not) for entry, row in pairs if about(entry, row)]
     metric = _shared(rows, _metric)
     title = counted(len(rows), "published figure") + (f", {metric}" if metric else "")
     return Table(rows, _columns(rows), title, _notes(rows))

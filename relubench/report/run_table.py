@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from relubench import stats
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics import METRICS
 from relubench.metrics.measures import UNTIL
 from relubench.plan import Plan
@@ -125,7 +125,8 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table[RunRow]:
 
 def folds(results: Sequence[RunResult], plan: Plan) -> Table[FoldRow]:
     """Mean ± sd over folds per set-up; the seeds of a fold are averaged first."""
-    perturbed = dict.fromkeys(f"accuracy {n}" for r in results for n in r.cell.perturbations)
+    perturbations = dict.fromkeys(joined(result.cell.perturbations for result in results))
+    perturbed = [f"accuracy {name}" for name in perturbations]
     scores = ("accuracy", "precision", "recall", "f1", "macro_f1", *perturbed)
     rows = [_fold_row(setup, runs, scores) for setup, runs in by_activation(results).items()]
     names = varying(rows, "activation", *SETUP) or ["activation"]
