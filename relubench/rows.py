@@ -443,10 +443,10 @@ class GateRow(Row):
     p_fail: Annotated[Number, "one-sided, of having lost more, corrected over the gate"] = None
     reason: Annotated[str | None, "what the word alone does not say"] = None
 
-    @property
-    def keys(self) -> list[str]:
+    @classmethod
+    def declared_keys(cls) -> list[str]:
         """Without the set-up: these rows stand in one that names it."""
-        return [key for key in super().keys if key != "setup"]
+        return [key for key in super().declared_keys() if key != "setup"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -510,11 +510,11 @@ class LedgerRow(SetupRow):
     failed: Annotated[int, "those that diverged"]
     finished: Annotated[str, "when the last was finished, UTC"]
 
-    @property
-    def keys(self) -> list[str]:
+    @classmethod
+    def declared_keys(cls) -> list[str]:
         """The activation first; without the scheme of initial weights that follows from it."""
-        others = [key for key in super().keys if key not in ("activation", "init")]
-        return ["activation", *others]
+        keys = super().declared_keys()
+        return ["activation", *(key for key in keys if key not in ("activation", "init"))]
 
 
 @dataclass(frozen=True, kw_only=True)
