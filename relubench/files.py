@@ -81,10 +81,10 @@ def regular(path: Path, most: int, follow: bool = True) -> Iterator[BinaryIO]:
         raise BadValue("it is a link")
     handle = os.open(path, os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_BINARY"))
     try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             raise BadValue("it is no regular file")
-        if found.st_size > most:
+        if status.st_size > most:
             raise BadValue(f"it has more than {most} bytes")
         with open(handle, "rb", closefd=False) as file:
             yield file
@@ -194,5 +194,5 @@ def _gone(part: Path) -> None:
 
 def _flag(name: str) -> int:
     """A flag of os.open that not every system has."""
-    found: int = getattr(os, name, 0)
-    return found
+    flag: int = getattr(os, name, 0)
+    return flag

@@ -17,7 +17,7 @@ from relubench.grouping import grouped
 class Recipe:
     """A training recipe: optimiser, learning rate, passes over the data, batch size.
 
-    rates    learning rates joined by commas; each run takes the best on a validation part, and
+    rates    learning rates joined by commas; each run takes the best on a validation set, and
              `lr` is the first of them
     augment  names of augmentations joined by commas, applied one after the other
     """
@@ -38,7 +38,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """Preprocessing of the inputs, always fitted on the training part of the split alone."""
+    """Preprocessing of the inputs, always fitted on the training set of the split alone."""
 
     standardise: bool = True
     pca: int | None = None
@@ -50,8 +50,8 @@ class Split:
     """Which rows train and which test: fold `fold` of `folds`, or the hold-out without folds.
 
     folds       where no fold is named: one network learns from all of them in turn, within the
-                training part of the hold-out, its weights carried from fold to fold
-    validation  a tenth of the training part takes the place of the test part
+                training set of the hold-out, its weights carried from fold to fold
+    validation  a tenth of the training set takes the place of the test set
     """
 
     folds: int | None = None
@@ -70,7 +70,7 @@ class Cell:
     """Everything that decides one training, and nothing else: no device, no executor.
 
     match_parameters  whether hidden layers are narrowed to as many parameters as with relu
-    perturb  names of perturbations joined by commas: each is a further score on the test part
+    perturb  names of perturbations joined by commas: each is a further score on the test set
     until    "train_error=0.25": after how many epochs and seconds a run comes so far
     fresh    whether weights that another's code brings along are drawn anew
     unit_axis  which axis holds the units of another's network, where nothing else says so
@@ -172,7 +172,7 @@ class Stack:
 class Margin:
     """The margin within which two means are as good: a fraction, or in the metric's unit.
 
-    relative  as a share of the mean that it is compared with
+    relative  as a fraction of the mean that it is compared with
     """
 
     size: float

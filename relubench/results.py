@@ -27,25 +27,25 @@ class Environment:
     stack: int
 
 
-RARE = 0.01  # share of examples; Dohare's incremental CIFAR study
+RARE = 0.01  # fraction of examples; Dohare's incremental CIFAR study
 DORMANT = 0.025  # tau of ReDo, arXiv:2302.12902
-FLAT, SATURATED = 0.01, 0.99  # |slope| under FLAT on at least this share of examples
+FLAT, SATURATED = 0.01, 0.99  # |derivative| under FLAT on at least this fraction of examples
 
 COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
 MOMENTS = ("sparsity", "mean_activation", "sd_activation")
 DEFINITIONS = {
-    "dead": "slope exactly 0 on every example",
+    "dead": "derivative exactly 0 on every example",
     "born_dead": "dead before any training",
     "inactive": "output exactly 0 on every example",
     "rare": f"output not 0 on under {RARE:.0%} of the examples (of a channel: and positions)",
     "dormant": f"mean |output| at most {DORMANT} of its layer's mean",
-    "saturated": f"|slope| under {FLAT} on at least {SATURATED:.0%} of them",
-    "sparsity": "share of outputs that are exactly 0",
+    "saturated": f"|derivative| under {FLAT} on at least {SATURATED:.0%} of them",
+    "sparsity": "fraction of outputs that are exactly 0",
     "mean_activation": "mean output",
     "sd_activation": "standard deviation of all outputs of a layer",
 }
 COUNTED_ON = (
-    "counted after the activation, on the whole training part, in evaluation mode; "
+    "counted after the activation, on the whole training set, in evaluation mode; "
     "a unit is a neuron, or a convolution's channel over all positions"
 )
 
@@ -124,7 +124,7 @@ class Epoch:
 
     Both are None where the loss is not finite: the cell has diverged.
 
-    held_out  accuracy afterwards on a validation part or fold, where there is one
+    held_out  accuracy afterwards on a validation set or fold, where there is one
     """
 
     loss: float | None = None
@@ -184,9 +184,9 @@ class RunResult:
     @property
     def folds(self) -> tuple[float | None, ...]:
         """Accuracy on each fold when it had its turn, where weights are carried through them."""
-        each = self.cell.recipe.epochs
-        passed = each and self.cell.split.carried and not self.failed
-        ends = self.curve[each - 1 :: each] if passed else ()
+        epochs = self.cell.recipe.epochs
+        passed = epochs and self.cell.split.carried and not self.failed
+        ends = self.curve[epochs - 1 :: epochs] if passed else ()
         return tuple(epoch.held_out for epoch in ends)
 
     @property
@@ -200,7 +200,7 @@ class RunResult:
         return status(self.failed)
 
 
-def lost(cell: Cell, why: str) -> RunResult:
+def lost_run(cell: Cell, reason: str) -> RunResult:
     """What stands for a cell that nobody could train to an end."""
     nowhere = Environment(relubench=__version__, torch="", device="", threads=0, dtype="", stack=0)
     return RunResult(
@@ -211,7 +211,7 @@ def lost(cell: Cell, why: str) -> RunResult:
         parameters=0,
         seconds=0.0,
         curve=(),
-        failed=f"{LOST}: {why}",
+        failed=f"{LOST}: {reason}",
     )
 
 

@@ -41,13 +41,13 @@ def folds(cell: Cell) -> np.random.Generator:
 
 
 def limit(cell: Cell) -> np.random.Generator:
-    """The generator of the subset of the training part that `limit` keeps."""
+    """The generator of the subset of the training set that `limit` keeps."""
     split = cell.split
     return np.random.default_rng(number("limit", cell.seed, split.repeat, split.fold))
 
 
 def validation(cell: Cell) -> np.random.Generator:
-    """The generator of the tenth of the training part on which a learning rate is chosen."""
+    """The generator of the tenth of the training set on which a learning rate is chosen."""
     split = cell.split
     return np.random.default_rng(number("validation", cell.seed, split.repeat, split.fold))
 

@@ -17,7 +17,7 @@ X = [number / 64 for number in range(-320, 321)]
 
 def picture(*names: str) -> Picture:
     curves = [Curve(name, X, [x * (i + 1) / 4 for x in X]) for i, name in enumerate(names)]
-    return Picture([Panel("value", curves), Panel("slope", curves)])
+    return Picture([Panel("value", curves), Panel("derivative", curves)])
 
 
 def rows(width: int, *names: str) -> list[str]:

@@ -136,7 +136,7 @@ def _suite(cases: Sequence[ElementTree.Element]) -> str:
 def history(rows: Sequence[CompareRow], setup: Sequence[str]) -> str:
     """compare's rows for github-action-benchmark, tool customSmallerIsBetter.
 
-    Error and dead share in per cent, seconds per run. What is not defined is left out.
+    Error and dead fraction in per cent, seconds per run. What is not defined is left out.
     """
     entries = []
     for row in rows:

@@ -90,7 +90,7 @@ def _undefined(there: Mapping[int, float], here: Mapping[int, float], base: Row,
 
 
 def figures(row: Row, name: str) -> dict[int, float]:
-    """A metric's figures by seed: a share of a diverged run is its worst; others have none."""
+    """A metric's figures by seed: a fraction of a diverged run is its worst; others have none."""
     worst, values = MEASURES[name].worst, row.values.get(name, ())
     by_seed = {
         seed: worst if failed else value

@@ -234,9 +234,10 @@ def _lacks(row: Row, metrics: Sequence[str]) -> str:
         values = row.values.get(name)
         if values is None:
             return f"no {name}"
-        shares = [] if MEASURES[name].unit != "fraction" else [v for v in values if v is not None]
-        if any(not 0 <= share <= 1 for share in shares):
-            return f"{name} is no share"
+        figures = [figure for figure in values if figure is not None]
+        fractions = figures if MEASURES[name].unit == "fraction" else []
+        if any(not 0 <= fraction <= 1 for fraction in fractions):
+            return f"{name} is no fraction"
     for seed, failed, value in zip(
         row.seeds, row.failed, row.values.get("accuracy", ()), strict=False
     ):
@@ -283,7 +284,7 @@ def _missing(base: Record, new: Record) -> list[str]:
 
 
 def surroundings(base: Record, new: Record) -> list[str]:
-    """What else is not as it was in the baseline, and need not be."""
+    """Environment differences that are reported but allowed, a line each."""
     names = ("relubench", "engine", "torch", "device", "machine")
     pairs = {name: (getattr(base, name), getattr(new, name)) for name in names}
     return [_differs(name, [a], [b]) for name, (a, b) in pairs.items() if a != b]

@@ -47,8 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(arguments, f"cannot write to stdout: {error.strerror}", 2)
     except Exception as error:
         if out_of_memory(error):
-            told = (str(error).splitlines() or [""])[0]
-            return _failed(arguments, plain(f"out of memory{told and f': {told}'}"), 2)
+            reason = (str(error).splitlines() or [""])[0]
+            return _failed(arguments, plain(f"out of memory{reason and f': {reason}'}"), 2)
         return _failed(arguments, plain(f"bug in relubench: {type(error).__name__}: {error}"), 70)
 
 

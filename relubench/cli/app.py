@@ -149,12 +149,12 @@ def compare(
     }
     outputs = [("-o", path) for path in flags["output"] or ()]
     distinct([("--baseline", baseline), *outputs, *written.items()])
-    asked = BaselineOptions(
+    baseline_options = BaselineOptions(
         baseline, bool(save_baseline), strict, require_baseline, remedy(context.obj)
     )
 
     def work(request: Request, console: Console) -> Outcome:
-        return deliver(commands.compare(request, console, explain, asked), parts)
+        return deliver(commands.compare(request, console, explain, baseline_options), parts)
 
     with keeping(written) as parts:
         try:
@@ -275,8 +275,8 @@ def ledger_show(
     **flags: Any,
 ) -> int:
     """Show what the ledger holds, a row per set-up; or one whole run."""
-    chosen, told = _chosen(flags), console(flags["quiet"])
-    return show(lambda: commands.ledger_show(_ledger(ledger), chosen, key, told), **flags)
+    chosen, notes = _chosen(flags), console(flags["quiet"])
+    return show(lambda: commands.ledger_show(_ledger(ledger), chosen, key, notes), **flags)
 
 
 @ledger_app.command("export")
@@ -284,8 +284,8 @@ def ledger_show(
 def ledger_export(*, ledger: Where = None, **flags: Any) -> int:
     """Print every finished run, with the rows of train (jsonl unless said otherwise)."""
     flags["format"] = flags["format"] or (None if flags["output"] else "jsonl")
-    chosen, told = _chosen(flags), console(flags["quiet"])
-    return show(lambda: commands.ledger_export(_ledger(ledger), chosen, told), **flags)
+    chosen, notes = _chosen(flags), console(flags["quiet"])
+    return show(lambda: commands.ledger_export(_ledger(ledger), chosen, notes), **flags)
 
 
 @ledger_app.command("check")
@@ -304,8 +304,8 @@ def ledger_rm(
     **flags: Any,
 ) -> int:
     """Drop the runs that are named: a key means all that is known under it."""
-    told = console(flags["quiet"])
-    return show(lambda: commands.ledger_rm(_ledger(ledger), rows, told), **flags)
+    notes = console(flags["quiet"])
+    return show(lambda: commands.ledger_rm(_ledger(ledger), rows, notes), **flags)
 
 
 @ledger_app.command("merge")

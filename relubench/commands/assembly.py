@@ -70,7 +70,7 @@ def assemble(
 
 
 def _begun(path: Path, console: Console) -> execution.ledger.Ledger:
-    """The ledger of a command; a new one is told of."""
+    """The ledger of a command; a note says where a new one is."""
     new = not path.exists()
     ledger = open_ledger(path)
     if new:
@@ -119,17 +119,16 @@ def check(plan: Plan, machine: Machine, console: Console, strict: bool) -> None:
 
 def tell_of_starts(plan: Plan, console: Console) -> None:
     """Say of which activations no initial weights hold the second moment, where they should."""
-
     adrift, undefined = [], []
     for cell in {(cell.activation, cell.init): cell for cell in plan.cells}.values():
         choice = ACTIVATIONS.choose(cell.activation)
         if not INITS[scheme(cell.init, choice.entry)].takes_gain:
             continue
-        held = models.weights.holding(choice)
-        if not held.defined:
+        start = models.weights.holding(choice)
+        if not start.defined:
             undefined.append(cell.activation)
-        elif not held.steady:
-            adrift.append(f"{cell.activation} ({held.growth:.1f} times)")
+        elif not start.steady:
+            adrift.append(f"{cell.activation} ({start.growth:.1f} times)")
     if adrift:
         console.once(
             "no initial weights hold the second moment of these from layer to layer; a small "

@@ -24,28 +24,30 @@ if TYPE_CHECKING:
     from relubench.report import ComparisonOptions
 
 
-def compare(request: Request, console: Console, explain: bool, asked: BaselineOptions) -> Outcome:
+def compare(
+    request: Request, console: Console, explain: bool, baseline: BaselineOptions
+) -> Outcome:
     """Train every activation on the same seeds or folds and say what the differences allow.
 
     A benchmark's published figures stand beside the measured ones in a table of their own. Raises
     NotComparable, before anything is trained, where there is a baseline of something else.
     """
     settings = read(request, console)
-    baselines.workflow.check(asked, settings, request.quick)
-    base = baselines.workflow.load(asked, console)
+    baselines.workflow.check(baseline, settings, request.quick)
+    base = baselines.workflow.load(baseline, console)
     work = assemble(settings, request, console)
     if base:  # what was finished before says nothing of the code that is under test now
         work = replace(work, rerun=True)
     options = _comparison_options(settings, work, explain)
     request.check(
-        work.plan, lambda results: baselines.workflow.preview(asked, results, work.plan, options)
+        work.plan, lambda results: baselines.workflow.preview(baseline, results, work.plan, options)
     )
-    new = baselines.workflow.planned(work, asked, base)
+    new = baselines.workflow.planned(work, baseline, base)
     if settings.until_decided and not request.quick:
         results, compared = until_decided(work, options, settings.first_seeds("compare"), console)
     else:
         results, compared = at_once(work, options, console)
-    check = baselines.workflow.hold(asked, base, new, results, work.plan)
+    check = baselines.workflow.hold(baseline, base, new, results, work.plan)
     check.report_notes(console)
     if carried := settings.protocol == "published":
         results, protocols = leak(settings, request, console, results)
@@ -66,7 +68,7 @@ def compare(request: Request, console: Console, explain: bool, asked: BaselineOp
 
 
 def _comparison_options(settings: Settings, work: Work, explain: bool) -> ComparisonOptions:
-    """What the comparison is asked."""
+    """The comparison that settings ask for."""
     names = {cell.dataset for cell in work.plan.cells}
     published = {name for name in names if datasets.load(name, work.machine.data_dir).n_test}
     return report.ComparisonOptions(
@@ -118,7 +120,7 @@ def until_decided(
 
 
 def refused(reasons: Sequence[str]) -> Outcome:
-    """What CI is told of a run that cannot be held against its baseline."""
+    """The outcome, for CI too, of a run that is not comparable with its baseline."""
     return Outcome(
         [],
         NotComparable.exit_code,

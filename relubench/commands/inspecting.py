@@ -62,8 +62,8 @@ def _listed(singular: str, config_file: Path | None, console: Console) -> AnyTab
         names = config.unread(CATALOGS)
         settings = {name: config.resolve(benchmarks, name, {}, names) for name in benchmarks.tables}
         runs = {
-            name: len(config.plan(each, "compare", False, names["model"]).cells)
-            for name, each in settings.items()
+            name: len(config.plan(benchmark, "compare", False, names["model"]).cells)
+            for name, benchmark in settings.items()
         }
         tables = {
             name: {**table, "published": config.figures(table.get("published", ()))}

@@ -62,34 +62,34 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
 
     No own code is run, since a file may name other code than the command does.
     """
-    found, catalogs = find(path), unread(catalogs)
+    place, catalogs = find(path), unread(catalogs)
     try:
-        text = files.text(found)
+        text = files.text(place)
     except BadValue as error:
-        raise BadValue(f"cannot read {found}: {error}") from None
+        raise BadValue(f"cannot read {place}: {error}") from None
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BadValue(f"{found} is not valid TOML: {error}") from None
+        raise BadValue(f"{place} is not valid TOML: {error}") from None
     except RecursionError:
-        raise BadValue(f"{found} is not valid TOML: it is nested too deeply") from None
+        raise BadValue(f"{place} is not valid TOML: it is nested too deeply") from None
     problems = [
-        f"{found}: unknown table [{key}]: known: [benchmark.NAME]"
+        f"{place}: unknown table [{key}]: known: [benchmark.NAME]"
         for key in document
         if key != "benchmark"
     ]
     tables = document.get("benchmark", {})
     if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
-        raise BadValue(f"{found}: every benchmark is a table: [benchmark.NAME]")
+        raise BadValue(f"{place}: every benchmark is a table: [benchmark.NAME]")
     for name, table in tables.items():
-        label = f"{found}, [benchmark.{name}]: ".__add__
+        label = f"{place}, [benchmark.{name}]: ".__add__
         problems += _problems(table, catalogs, label, strict=True)
         if isinstance(quick := table.get("quick"), dict):
-            label = f"{found}, [benchmark.{name}], quick: ".__add__
+            label = f"{place}, [benchmark.{name}], quick: ".__add__
             problems += _problems(quick, catalogs, label, strict=True)
     if problems:
         raise BadValue(*problems)
-    return Benchmarks(str(found), tables, files.resolved(found) == files.resolved(shipped()))
+    return Benchmarks(str(place), tables, files.resolved(place) == files.resolved(shipped()))
 
 
 NAMED = {"activation": "-a", "dataset": "-d", "model": "-m", "optimizer": "--optimizer"}
@@ -152,15 +152,15 @@ def _problems(
 ) -> list[str]:
     """A line for each; `strict` takes no text for a number: a file has both, a shell only text."""
     keys = Settings.model_fields
-    found = []
+    problems = []
     for key in table.keys() - keys.keys():
         hint = suggestion(key, keys) or f"known: {', '.join(keys)}"
-        found.append(f"{label('')}unknown key {key!r}: {hint}")
+        problems.append(f"{label('')}unknown key {key!r}: {hint}")
     if table.get("seed") is not None and table.get("seeds") is not None:
-        found.append(f"{label('seed')}: give one seed or a number of seeds, not both")
+        problems.append(f"{label('seed')}: give one seed or a number of seeds, not both")
     try:
-        known = {key: value for key, value in table.items() if key in keys}
-        Settings.model_validate(known, context=catalogs, strict=strict)
+        declared = {key: value for key, value in table.items() if key in keys}
+        Settings.model_validate(declared, context=catalogs, strict=strict)
     except ValidationError as error:
-        found += [f"{label(str(e['loc'][0]))}: {_explain(e)}" for e in error.errors()]
-    return sorted(set(found))
+        problems += [f"{label(str(e['loc'][0]))}: {_explain(e)}" for e in error.errors()]
+    return sorted(set(problems))

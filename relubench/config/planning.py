@@ -99,8 +99,8 @@ def _counted(settings: Settings, command: str, shrunk: bool) -> Settings:
     folds = settings.folds or (FOLDS if command == "cv" else None)
     counts: dict[str, Any] = {"seeds": seeds, "folds": folds}
     if shrunk:
-        given = dict(settings) | counts
-        counts = {key: min(given[key] or most, most) for key, most in QUICK.items()}
+        asked = dict(settings) | counts
+        counts = {key: min(asked[key] or most, most) for key, most in QUICK.items()}
         counts["folds"] = folds and counts["folds"]
         counts["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
     return settings.model_copy(update=counts)

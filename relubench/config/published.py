@@ -60,21 +60,21 @@ def _published(value: Any, info: ValidationInfo) -> Any:
     shared = value if isinstance(value, list) else [None]
     if not all(isinstance(entry, dict) and _tables(entry.get("figures", [])) for entry in shared):
         raise BadValue("must be tables: [[benchmark.NAME.published]], with figures = [{…}, …]")
-    found, problems = [], []
+    checked, problems = [], []
     for number, entry in enumerate(figures(value), 1):
         try:
-            found.append(_named(Published.model_validate(entry), info.context or {}))
+            checked.append(_named(Published.model_validate(entry), info.context or {}))
         except (BadValue, UnknownName) as error:
             problems.append(f"entry {number}: {error}")
         except ValidationError as error:
             problems += [f"entry {number}, {_place(e)}: {_explain(e)}" for e in error.errors()]
     if problems:
         raise BadValue("; ".join(problems))
-    return tuple(found)
+    return tuple(checked)
 
 
 def _tables(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+    return isinstance(value, list) and all(isinstance(table, dict) for table in value)
 
 
 def figures(published: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

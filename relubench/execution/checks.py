@@ -32,7 +32,7 @@ from relubench.wording import counted
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 NAMED = 5  # classes that a note names
 
-Rows = tuple[folds.Rows, folds.Rows]  # of the training and the test part
+Rows = tuple[folds.Rows, folds.Rows]  # of the training set and the test set
 
 
 class Trial:
@@ -157,7 +157,7 @@ def _data_notes(cell: Cell, dataset: Dataset, rows: Rows) -> list[str]:
             names = ", ".join(map(repr, shown))
             more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
             notes.append(
-                f"{cell.dataset}: class {names}{more} is only in the {part} part (seed {cell.seed})"
+                f"{cell.dataset}: class {names}{more} is only in the {part} set (seed {cell.seed})"
             )
     return notes
 
@@ -191,7 +191,7 @@ def _brought(network: nn.Module) -> list[str]:
 
 
 def _sizes(cell: Cell, dataset: Dataset, rows: Rows) -> set[int]:
-    """Sizes of the training part of the cell, and of the same cell on other folds."""
+    """Sizes of the training set of the cell, and of the same cell on other folds."""
     train, _ = rows
     sizes = {len(train)}
     folds = cell.split.folds
@@ -229,7 +229,7 @@ def _check_groups(cell: Cell, count: int) -> None:
         )
     needed = parts
     if cell.recipe.rates:
-        needed += 1  # the validation part's
+        needed += 1  # the validation set's
     if count < needed:
         raise BadValue(
             f"{cell.dataset}: {count} groups are too few for {parts} parts, each with its own"
@@ -264,8 +264,8 @@ def _leaves_one(size: int, batch_size: int) -> bool:
 def _check_model(trial: Trial, dataset: Dataset) -> None:
     """Refuse a network of foreign code that cannot be trained.
 
-    It is looked at with elu, whose slope is 0 nowhere: with another activation no gradient in the
-    first layer might be the activation's doing.
+    The network is checked with elu, whose derivative is 0 nowhere: with another activation, no
+    gradient in the first layer might be the activation's doing.
     """
     cell = trial.cell
     classes = len(dataset.classes)

@@ -20,7 +20,7 @@ from relubench.catalog import Catalog, Choice, Entry
 from relubench.errors import BadValue
 from relubench.execution import cluster
 from relubench.plan import Stack
-from relubench.results import RunResult, lost
+from relubench.results import RunResult, lost_run
 
 Fit = Callable[[Stack], list[RunResult]]
 Done = tuple[Stack, list[RunResult]]
@@ -95,8 +95,8 @@ def dask(stacks: Iterable[Stack], fit: Fit, *, scheduler: str = "") -> Iterator[
             yield stack, results
 
 
-def _all_lost(stack: Stack, why: str) -> list[RunResult]:
-    return [lost(cell, why) for cell in stack.cells]
+def _all_lost(stack: Stack, reason: str) -> list[RunResult]:
+    return [lost_run(cell, reason) for cell in stack.cells]
 
 
 class Worker:

@@ -113,10 +113,10 @@ def tune(
 def steps(cell: Cell, dataset: datasets.Dataset) -> int:
     """About how many steps the cell's training takes."""
     folds = cell.split.folds
-    share = 1 if dataset.n_test else 0.7  # the hold-out's
+    train_fraction = 1 if dataset.n_test else 0.7  # the hold-out's
     if folds is not None:
-        share = 1 - 1 / folds
-    examples = min(dataset.n_train * share, cell.preparation.limit or math.inf)
+        train_fraction = 1 - 1 / folds
+    examples = min(dataset.n_train * train_fraction, cell.preparation.limit or math.inf)
     trainings = 1 + len(cell.recipe.candidates)
     if cell.split.carried:
         trainings = folds or 1

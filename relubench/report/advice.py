@@ -9,7 +9,7 @@ from relubench.report.naming import texts_of
 from relubench.rows import CompareRow
 from relubench.wording import counted
 
-MANY_DEAD = 0.1  # share of dead hidden units from which on it is said
+MANY_DEAD = 0.1  # fraction of dead hidden units from which on it is said
 OFFSET = 1.0  # standard deviations between the mean output and 0 from which on it is said
 SENTENCES = 2  # per set-up
 NAMED = 3  # activations in a list

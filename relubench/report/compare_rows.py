@@ -124,7 +124,7 @@ def _procedure(setup: _SetUp, correction: Correction, options: ComparisonOptions
 def _claim(judged: tuple[Comparison, Verdict] | None, own: Scores, folds: int | None) -> Claim:
     """What is said of one activation beside the reference; nothing of the reference itself."""
     if judged is None:
-        return Claim(pairs=len(own.known), verdict="reference")
+        return Claim(pairs=len(own.defined), verdict="reference")
     compared, verdict = judged
     claim = Claim(
         pairs=compared.evidence.n,
@@ -220,10 +220,10 @@ def _summary(runs: Sequence[RunResult], own: Scores, measure: Measure) -> dict[s
     finished = [run_row(result) for result in runs if not result.failed]
     averaged = [*SCORES, *COUNTS, *MOMENTS]
     means = {name: _average(finished, name) for name in averaged}
-    accuracies = scores(runs, MEASURES["accuracy"]).known.values()
+    accuracies = scores(runs, MEASURES["accuracy"]).defined.values()
     means["accuracy"], means["accuracy_sd"] = stats.mean_sd(list(accuracies))
     means["mean"], means["mean_sd"] = stats.mean_sd(
-        [] if own.undefined else list(own.known.values())
+        [] if own.undefined else list(own.defined.values())
     )
     perturbed = {
         name: stats.mean_sd(_perturbed(finished, name)) for name in runs[0].cell.perturbations

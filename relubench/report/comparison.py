@@ -28,7 +28,7 @@ from relubench.report.naming import (
     title,
     varying,
 )
-from relubench.report.notes import definitions, failures, quick, withstanding
+from relubench.report.notes import definitions, failures, perturbation_notes, quick
 from relubench.report.ranking import over_datasets, rankings
 from relubench.results import RunResult
 from relubench.rows import SETUP, AgainstRow, CompareRow, PairRow, SetupRow
@@ -76,7 +76,7 @@ def _table(
             *definitions(["dead", *silent]),
             *convergence.notes(rows),
             *([] if plan.quick else convergence.unconverged(results)),
-            *withstanding(perturbations(rows)),
+            *perturbation_notes(perturbations(rows)),
             *quick(plan),
         ],
         group=lambda row: row.setup,

@@ -79,7 +79,7 @@ def _by_repetition(
 
 
 def columns(rows: Sequence[CompareRow], reference: str, measured: str) -> list[Column[CompareRow]]:
-    """Those of a comparison that asked for a target or for the best rates."""
+    """Columns for --until and --best-lr."""
     columns: list[Column[CompareRow]] = []
     if any(row.chosen_lr for row in rows):
         columns.append(Column("best lr", _rates, key="chosen_lr"))
@@ -96,7 +96,7 @@ def notes(rows: Sequence[CompareRow]) -> list[str]:
     """What the columns mean, and which runs did not come so far."""
     sentences = []
     if target := next((row.until for row in rows if row.until), None):
-        sentences.append(f"until: passes over the training part until {_meaning(target)}.")
+        sentences.append(f"until: passes over the training set until {_meaning(target)}.")
     for row in rows:
         if row.reached is not None and (short := row.runs - row.reached):
             sentences.append(
@@ -106,7 +106,7 @@ def notes(rows: Sequence[CompareRow]) -> list[str]:
     if any(row.chosen_lr for row in rows):
         sentences.append(
             "best lr: of the rates above, each run's own: the highest accuracy on a tenth of its "
-            "training part, averaged over the epochs of runs that learned from the rest."
+            "training set, averaged over the epochs of runs that learned from the rest."
         )
     return sentences
 
@@ -133,13 +133,13 @@ def majority(results: Sequence[RunResult]) -> list[str]:
         done = [run for run in same if run.curve and run.confusion and run.n_test]
         if not done or len(done) < len(same):
             continue
-        share = min(max(map(sum, run.confusion or ())) / run.n_test for run in done)
-        if max(run.scores["accuracy"] or 0.0 for run in done) > share:
+        largest = min(max(map(sum, run.confusion or ())) / run.n_test for run in done)
+        if max(run.scores["accuracy"] or 0.0 for run in done) > largest:
             continue
-        learned = max(run.scores["train_accuracy"] or 0.0 for run in done) > share
+        learned = max(run.scores["train_accuracy"] or 0.0 for run in done) > largest
         of = f" of {dataset}" if several else ""
         notes.append(
-            f"To name the largest class{of} always has {100 * share:.1f} % accuracy, and nothing "
+            f"To name the largest class{of} always has {100 * largest:.1f} % accuracy, and nothing "
             f"here has more{'' if learned else ', not even in training: it has not converged'}."
         )
     return notes
@@ -170,7 +170,7 @@ def falling(results: Sequence[RunResult]) -> list[str]:
 
 
 def _fall(runs: Sequence[RunResult]) -> float | None:
-    """By which share the mean loss of the last tenth lies below that before; None: not by much.
+    """By which fraction the mean loss of the last tenth lies below that before; None: not by much.
 
     Nor is there one where runs have fewer than two epochs or carry weights from fold to fold.
     """

@@ -22,7 +22,7 @@ Repetition = tuple[int, ...]  # what is repeated: (seed,), or (repeat, fold)
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonOptions:
-    """What a comparison is asked.
+    """How activations are to be compared.
 
     margin      within which two means are alike; None: the measure's own
     rope        half the region of practical equivalence; None: the margin
@@ -52,7 +52,7 @@ class Scores:
     shared  seconds of runs that were trained in one pass: one measurement, not several
     """
 
-    known: Mapping[Repetition, float]
+    defined: Mapping[Repetition, float]
     diverged: frozenset[Repetition]
     undefined: int
     shared: bool
@@ -65,7 +65,7 @@ class Scores:
     @property
     def mean(self) -> float | None:
         """The mean over the repetitions that have a figure."""
-        return stats.mean_sd(list(self.known.values()))[0]
+        return stats.mean_sd(list(self.defined.values()))[0]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def repetition(cell: Cell) -> Repetition:
 
 def scores(runs: Sequence[RunResult], measure: Measure) -> Scores:
     """An activation's figures; the seeds of a split are averaged first."""
-    known, diverged, undefined = {}, set(), 0
+    defined, diverged, undefined = {}, set(), 0
     for repeated, same in grouped(runs, lambda result: repetition(result.cell)).items():
         figures = [figure for run in same if (figure := measure.of(run)) is not None]
         if any(run.failed for run in same):
@@ -118,11 +118,11 @@ def scores(runs: Sequence[RunResult], measure: Measure) -> Scores:
         elif len(figures) < len(same):
             undefined += 1
         else:
-            known[repeated] = float(np.mean(figures))
+            defined[repeated] = float(np.mean(figures))
     shared = measure.unit == "s" and any(run.environment.stack > 1 for run in runs)
-    if shared and known:  # one measurement, however many runs it was of
-        known = {min(known): float(np.mean(list(known.values())))}
-    return Scores(known, frozenset(diverged), undefined, shared)
+    if shared and defined:  # one measurement, however many runs it was of
+        defined = {min(defined): float(np.mean(list(defined.values())))}
+    return Scores(defined, frozenset(diverged), undefined, shared)
 
 
 def recorded_design(runs: Sequence[RunResult], published: frozenset[str]) -> RecordedDesign:
@@ -150,8 +150,8 @@ def comparison(
 ) -> Comparison:
     """What the repetitions that both activations have say of their difference."""
     a, b, measure = by_activation[first], by_activation[second], options.measure
-    common = sorted(a.known.keys() & b.known.keys())
-    difference = np.array([a.known[key] - b.known[key] for key in common], dtype=float)
+    common = sorted(a.defined.keys() & b.defined.keys())
+    difference = np.array([a.defined[key] - b.defined[key] for key in common], dtype=float)
     ratio = over.design.ratio
     limits = (
         stats.interval(difference) if ratio is None else stats.t_interval(difference, ratio=ratio)
@@ -184,17 +184,17 @@ def _size(margin: Margin, mean: float | None) -> float | None:
 
 def _with_losses(a: Scores, b: Scores, measure: Measure) -> stats.Floats:
     """Differences by pair, more being better; a run that diverged loses its pair."""
-    paired = sorted((a.known.keys() | a.diverged) & (b.known.keys() | b.diverged))
+    paired = sorted((a.defined.keys() | a.diverged) & (b.defined.keys() | b.diverged))
     return stats.differences(_turned(a, paired, measure), _turned(b, paired, measure))
 
 
 def _turned(own: Scores, paired: Sequence[Repetition], measure: Measure) -> list[float | None]:
     """The figures so that more is better; None for a run that diverged."""
-    return [None if key in own.diverged else measure.sign * own.known[key] for key in paired]
+    return [None if key in own.diverged else measure.sign * own.defined[key] for key in paired]
 
 
 def judge(compared: Sequence[Comparison], alpha: float) -> list[Verdict]:
-    """Their verdicts, corrected over all of them; one that is not decidable still counts."""
+    """Holm-corrected verdicts; undecidable comparisons count towards the correction."""
     judged = stats.verdicts([comparison.evidence for comparison in compared], alpha)
     return [
         verdict if comparison.decidable else Verdict("undecided", verdict.p, verdict.p_inside)

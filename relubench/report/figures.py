@@ -11,9 +11,9 @@ from relubench.metrics.measures import Measure
 UNDEFINED = "–"
 
 
-def percent(share: float | None, decimals: int = 1, scale: int = 100) -> str:
+def percent(fraction: float | None, decimals: int = 1, scale: int = 100) -> str:
     """A fraction as a percentage without its sign."""
-    return UNDEFINED if share is None else f"{scale * share:.{decimals}f}"
+    return UNDEFINED if fraction is None else f"{scale * fraction:.{decimals}f}"
 
 
 def plus_minus(

@@ -127,7 +127,7 @@ def _notes(ranking: Ranking, options: ComparisonOptions) -> list[str]:
         notes.append(
             f"Friedman: χ² {significant(friedman.chi2, 3)}, p {p_value(friedman.p)}. p: exact "
             f"Wilcoxon signed-rank, Holm over {counted(len(ranking.pairs), 'comparison')}; "
-            "the dataset is the unit, and a dataset on which a run diverged is lost."
+            "the dataset is what is repeated, and one on which a run diverged is lost."
         )
     needed = stats.pairs_needed(len(ranking.pairs), options.alpha)
     if ranking.datasets < needed:
