@@ -91,7 +91,7 @@ def test_arrays_of_keras_and_medmnist_are_read(names: tuple[str, ...], tmp_path:
     assert (dataset.n_train, dataset.n_test) == (12, 6 if len(names) > 2 else 0)
     assert np.array_equal(dataset.x[:12], x.transpose(0, 3, 1, 2))
     assert np.array_equal(dataset.y[:12], Y)
-    assert "val_images, a validation set, is left out" in dataset.notes
+    assert "val_images, a validation part, is left out" in dataset.notes
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def judge(base: Record, new: Record, margins: Mapping[str, Margin]) -> list[Gate
             blank = GateRow(setup=row.setup, metric=name)
             weighed.append(weigh(blank, base.row(row.setup), row, margin, untimed))
     tested = [gated for _, gated in weighed if gated]
+    # Holm over fails alone: a false alarm anywhere stops a build, a false pass is one row's.
     words = iter(stats.outcomes(tested, ALPHA))
     corrected = iter(stats.holm([gated.p_fail for gated in tested]))
     return [
@@ -107,10 +108,12 @@ def _tested(
     after = [here[seed] for seed in common] or list(here.values())
     size, sign = margin.of(mean(before)), 1 if MEASURES[blank.metric].better == "higher" else -1
     old, now = sign * np.array(before), sign * np.array(after)
+    # Paired wherever a seed is in both: it drew the same split and weights, so most noise cancels.
     if common:
         gated = stats.non_inferior(now - old, size, SEEDS)
     else:
         gated = stats.non_inferior_unpaired(list(now), list(old), size)
+    # A sign-flip test of few seeds cannot reach alpha, however clear the case is.
     if not new.finished:  # which no seed of the baseline did: this is not noise
         gated = replace(gated, p_pass=1.0, p_fail=0.0)
     row = replace(

@@ -150,6 +150,7 @@ def write(record: Record) -> str:
 
     `sha256` is the digest of all the rest, whatever its blanks and line ends.
     """
+    # There and back, so that tuples are lists: the digest is of what a reader will parse.
     content = json.loads(json.dumps(asdict(record), allow_nan=False))
     text = json.dumps(content | {"sha256": digest(content)}, indent=1, sort_keys=True)
     return re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", _on_one_line, text) + "\n"
@@ -176,6 +177,7 @@ def read(path: Path) -> Record | None:
         return None
     except BadValue as error:
         raise NotComparable(f"{path}: cannot be read: {error}") from None
+    # Python's json takes the last of two equal keys: a merge of two branches may leave both.
     try:
         content = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
@@ -191,6 +193,7 @@ def read(path: Path) -> Record | None:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "rows"
         raise NotComparable(f"{path}: damaged: {where}: {first['msg']}") from None
+    # Last, since "damaged: rows.3.seeds" helps more than "it is not as it was saved".
     if sealed != digest(content):
         altered = "sha256: it is not as it was saved (--save-baseline makes it anew)"
         raise NotComparable(f"{path}: damaged: {altered}")
@@ -315,9 +318,10 @@ def _listed(values: Iterable[object]) -> str:
 def machine_class(device: str) -> str:
     """What seconds depend on: the GPU's name, or the CPU's with its cores."""
     if device.startswith("cuda"):
-        import torch
+        import torch  # here: where there is a GPU to be named, it is loaded by now
 
         return torch.cuda.get_device_name(device)
+    # Not cpu_count(): a container or taskset may allow fewer, and seconds follow from those.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpu = f"{_cpu()}, {cores} cores"
     return cpu if device == "cpu" else f"{device} of {cpu}"

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from relubench.config import Settings
     from relubench.report import ComparisonOptions
 
-PRECEDENCE = (3, 4, 1)  # of exit codes; else 0
+# Of exit codes; else 0. A regression (3) was measured, whatever else is incomplete (4). Runs that
+# diverged (1) come last: the gate has judged them.
+PRECEDENCE = (3, 4, 1)
 
 
 def check(options: BaselineOptions, settings: Settings, quick: bool) -> None:

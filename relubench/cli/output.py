@@ -48,6 +48,7 @@ def show(
         raise BadValue("stdout is closed: give -o FILE")
     path: Path | None = None
     try:
+        # All files are open before the work: that one cannot be written must not cost a night.
         with ExitStack() as stack:
             parts = {p: stack.enter_context(files.replacing(p, "-o")) for p in targets if p}
             with (

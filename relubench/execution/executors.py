@@ -52,6 +52,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
     workers = [Worker(fit) for _ in range(jobs)]
     try:
         while True:
+            # A stack is taken when a worker is free and not before, since taking it claims it.
             for number, worker in enumerate(workers):
                 if worker.stack is not None:
                     continue
@@ -62,6 +63,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
             busy = [worker for worker in workers if worker.stack is not None]
             if not busy:
                 return
+            # A pipe is ready with results, and also when its worker dies: its end is then closed.
             wait([worker.results for worker in busy])
             for worker in busy:
                 if not worker.results.poll():
@@ -76,6 +78,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
                 else:
                     yield stack, _all_lost(stack, f"{why}, {TRIES} times")
     finally:
+        # Also where the caller stops in the middle: a generator that is closed comes by here.
         for worker in workers:
             worker.stop()
 
@@ -130,6 +133,7 @@ class Worker:
         stack = self.stack
         self.stack = None
         assert stack is not None
+        # Nothing typed comes out of a pipe: results, or what `fit` has raised.
         try:
             outcome: Any = self.results.recv()
         except (EOFError, OSError):

@@ -73,6 +73,7 @@ class Record:
             result = RESULT.validate_json(self.result)
         except (ValueError, TypeError, RecursionError, OverflowError):
             raise Unreadable("its result is none") from None
+        # A key is a hash of the cell: a row put under another's key would be taken for its result.
         if result.cell != cell and (cell or result.cell.key != self.key):
             raise Unreadable("its result is another cell's")
         if not all(map(math.isfinite, _figures(result))):

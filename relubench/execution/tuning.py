@@ -100,6 +100,7 @@ def tune(
         return tuned
     most = min(max(threads) // n_threads, width // 2)
     n_parallel = 2
+    # Doubled until that no longer pays: every arrangement that is tried costs a measurement.
     while n_parallel <= most:
         narrower = min(width, math.ceil(len(cells) / n_parallel))
         taken = seconds(narrower, n_threads, n_parallel)

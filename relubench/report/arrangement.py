@@ -31,6 +31,7 @@ class Arrangement:
         if self == Arrangement() or not table.rows:
             return table
         shown = {column.key or column.head.replace(" ", "_"): column for column in table.columns}
+        # A set would forget the order, in which an error names the keys.
         keys = dict.fromkeys([*table.rows[0].keys, *shown])
         table = self._grouped(table, keys)
         if self.sort:
@@ -61,6 +62,7 @@ class Arrangement:
         ordered: list[Row] = []
         blocks = grouped(table.rows, lambda row: (table.heading(row), table.group(row)))
         for rows in blocks.values():
+            # None compares with nothing; and reverse=True alone would put those rows first.
             defined = [row for row in rows if row.get(key) is not None]
             ordered += sorted(defined, key=lambda row: _order(row.get(key)), reverse=down)
             ordered += [row for row in rows if row.get(key) is None]

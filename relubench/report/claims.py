@@ -153,6 +153,7 @@ def _method(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[str]
     ]
     if first.folds and (warning := stats.caveat(first.folds, first.repeats or 1)):
         lines.append(warning)
+    # Holm multiplies the smallest p by the number of comparisons; that of n pairs is 2 / 2ⁿ.
     least = min(1.0, stats.smallest_p(most) * first.comparisons)
     if first.ratio is None and least >= options.alpha:
         lines.append(

@@ -66,6 +66,7 @@ def compare_rows(
     rows = []
     for family in families:
         compared = joined(setup.compared for setup in family)
+        # Judged together and handed out again in order: Holm needs the p-values of all of them.
         verdicts = iter(judge(compared, options.alpha))
         best = standings([(setup.scores, setup.recorded) for setup in family], options)
         correction = Correction(len(compared), len(setups), options.family == "all")
@@ -196,6 +197,7 @@ def _beside_first(compared: Comparison, verdict: Verdict) -> AgainstRow:
     return AgainstRow(
         activation=compared.first,
         difference=_negated(row.difference),
+        # Seen from the other side the ends of the interval change places.
         difference_low=_negated(row.difference_high),
         difference_high=_negated(row.difference_low),
         p=row.p,
@@ -220,6 +222,7 @@ def _summary(runs: Sequence[RunResult], own: Scores, measure: Measure) -> dict[s
     finished = [run_row(result) for result in runs if not result.failed]
     averaged = [*SCORES, *COUNTS, *MOMENTS]
     means = {name: _average(finished, name) for name in averaged}
+    # Over repetitions, the seeds of a fold averaged first: a plain sd would be that of runs.
     accuracies = scores(runs, MEASURES["accuracy"]).defined.values()
     means["accuracy"], means["accuracy_sd"] = stats.mean_sd(list(accuracies))
     means["mean"], means["mean_sd"] = stats.mean_sd(

@@ -182,6 +182,7 @@ def _fall(runs: Sequence[RunResult]) -> float | None:
     loss_before = mean_of([epoch.loss for epoch in before])
     if accuracy is None or loss is None or not loss_before or accuracy >= LEARNED:
         return None
+    # Of means over runs: the last epochs of a single run rise and fall with its batches.
     fall = 1 - loss / loss_before
     return fall if fall >= FALLING else None
 

@@ -112,6 +112,7 @@ def scores(runs: Sequence[RunResult], measure: Measure) -> Scores:
     """An activation's figures; the seeds of a split are averaged first."""
     defined, diverged, undefined = {}, set(), 0
     for repeated, same in grouped(runs, lambda result: repetition(result.cell)).items():
+        # Seeds of one split share their rows, so that each by itself is no repetition.
         figures = [figure for run in same if (figure := measure.of(run)) is not None]
         if any(run.failed for run in same):
             diverged.add(repeated)
@@ -130,6 +131,7 @@ def recorded_design(runs: Sequence[RunResult], published: frozenset[str]) -> Rec
     cell = runs[0].cell
     if cell.split.folds is None and cell.dataset in published:
         return RecordedDesign("paired seeds", Design())
+    # The largest ratio is the most cautious: it widens the interval (Nadeau & Bengio 2003).
     ratio = max((run.n_test / run.n_train for run in runs if run.n_train), default=1.0)
     return RecordedDesign("folds" if cell.split.folds else "drawn hold-outs", Design(ratio))
 
@@ -158,6 +160,7 @@ def comparison(
     )
     margin = _size(options.margin or measure.margin, b.mean)
     rope = _size(options.rope, b.mean) if options.rope else margin
+    # Without overlap there is no model for it: the correlated t assumes ratio / (1 + ratio).
     posterior = None
     if ratio is not None and rope is not None:
         posterior = stats.correlated_t(difference, ratio, rope)
@@ -166,6 +169,7 @@ def comparison(
         second=second,
         difference=float(difference.mean()) if common else None,
         interval=limits,
+        # Turned here, so that `stats` knows only that more is better.
         evidence=stats.evidence(measure.sign * difference, over.design, margin),
         chance=None if over.name == "folds" else stats.chance(_with_losses(a, b, measure)),
         posterior=posterior,

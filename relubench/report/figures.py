@@ -31,6 +31,7 @@ def significant(value: float | None, digits: int = 2) -> str:
         return UNDEFINED
     if abs(value) >= 1e6:
         return f"{value:.{digits - 1}e}"
+    # Not :g, which would write 0.00001 as 1e-05 and drop the zeros that are significant.
     places = digits - 1 - math.floor(math.log10(abs(value))) if value else digits - 1
     return f"{value:.{max(0, places)}f}"
 

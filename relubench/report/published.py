@@ -145,6 +145,7 @@ def margin(sd: float, n: int, runs: int = 1, published_sd: float | None = None) 
     With one run t·sd·√(1 + 1/n); t has n - 1 degrees of freedom, in either case.
     """
     theirs = sd if published_sd is None else published_sd
+    # A prediction interval, not a confidence interval: the published mean is a draw of its own.
     error = math.sqrt(sd**2 / n + theirs**2 / runs)
     return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error)
 

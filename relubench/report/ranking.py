@@ -65,6 +65,7 @@ def rank(rows: Sequence[CompareRow], options: ComparisonOptions) -> Ranking | No
     if len(by_dataset) < 2 or len(names) < 2:
         return None
     sign = options.measure.sign
+    # A diverged run has no mean, and `stats` ranks what has none last: the dataset is lost.
     means = {
         (row.dataset, row.activation): None if row.diverged or row.mean is None else sign * row.mean
         for row in rows
@@ -77,6 +78,7 @@ def rank(rows: Sequence[CompareRow], options: ComparisonOptions) -> Ranking | No
     compared = [(number, reference) for number in others]
     if options.every_pair:
         compared += list(combinations(others, 2))
+    # Friedman's test is for three or more (Demšar 2006); of two the pair's Wilcoxon says it all.
     friedman = stats.friedman(scores) if len(names) > 2 else None
     ranks = friedman.mean_ranks if friedman else stats.mean_ranks(scores)
     return Ranking(names, len(scores), ranks, friedman, stats.matrix(scores, compared))
