@@ -18,10 +18,13 @@ from relubench.grouping import comma_parts, joined
 SHOWN, FILTER, GATE = "Output", "Which runs", "Baselines and continuous integration"
 BENCHMARKS = "Benchmarks (default: ./benchmarks.toml, else the shipped ones)."
 Names = list[str] | None
+FlagValue = Any  # of the type that the flag's declaration names; Typer has seen to that
+Flags = dict[str, FlagValue]
+Command = Callable[..., FlagValue]
 Number = str | None  # config says what is wrong with it, as it does for benchmarks.toml
 
 
-def flag(panel: str, help: str, metavar: str = "N", *names: str, complete: str = "") -> Any:
+def flag(panel: str, help: str, metavar: str = "N", *names: str, complete: str = "") -> FlagValue:
     """One flag of the help's panel `panel`; `complete` is the kind of names that it takes."""
     return typer.Option(
         *names,
@@ -51,7 +54,7 @@ def _parameters_of(option: Option) -> list[inspect.Parameter]:
     return [_keyword(option.key, list[str] | None if option.listed else str | None, made)]
 
 
-def _keyword(name: str, kind: Any, made: Any) -> inspect.Parameter:
+def _keyword(name: str, kind: object, made: object) -> inspect.Parameter:
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -60,7 +63,7 @@ def _keyword(name: str, kind: Any, made: Any) -> inspect.Parameter:
     )
 
 
-def given(flags: dict[str, Any]) -> dict[str, Any]:
+def given(flags: Flags) -> Flags:
     """The options that a command line gives, by key."""
     values = {
         key: value
@@ -184,14 +187,14 @@ def names_in(lists: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in comma_parts(lists) if name)
 
 
-def takes(*groups: type, command: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def takes(*groups: type, command: str = "") -> Callable[[Command], Command]:
     """Decorator: the command takes more flags, as **flags.
 
     groups   classes of flags
     command  whose options of a benchmark it takes, too
     """
 
-    def widen(function: Callable[..., Any]) -> Callable[..., Any]:
+    def widen(function: Command) -> Command:
         own = inspect.signature(function)
         hints = get_type_hints(function, include_extras=True)
         parameters = [

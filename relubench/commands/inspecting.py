@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from relubench import config, execution, profiling, report, training, user_code
 from relubench.activations import ACTIVATIONS
@@ -148,7 +147,7 @@ def _turned(table: AnyTable, kind: str, names: Sequence[str]) -> AnyTable:
 
 
 def cost(
-    flags: Mapping[str, Any], sizes: Sequence[str], rounds: int, quick: bool, console: Console
+    flags: Mapping[str, object], sizes: Sequence[str], rounds: int, quick: bool, console: Console
 ) -> Outcome:
     """Time activations in interleaved rounds; `quick` times them once, at few elements."""
     settings = config.resolve(config.Benchmarks("", {}), None, flags, CATALOGS)

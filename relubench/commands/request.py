@@ -67,7 +67,7 @@ class Request:
 
     command: str
     benchmark: str | None
-    flags: Mapping[str, Any]
+    flags: Mapping[str, object]
     config: Path | None = None
     data_dir: Path | None = None
     quick: bool = False

@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import (
     ValidationError,
@@ -14,7 +13,7 @@ from pydantic import (
 
 from relubench import files
 from relubench.catalog import Catalogs
-from relubench.config.published import _explain
+from relubench.config.published import Toml, _explain
 from relubench.config.settings import Settings
 from relubench.errors import BadValue, UnknownName, suggestion
 from relubench.plan import Preparation, Recipe
@@ -28,7 +27,7 @@ class Benchmarks:
     """
 
     path: str
-    tables: Mapping[str, Mapping[str, Any]]
+    tables: Mapping[str, Toml]
     shipped: bool = True
 
     @property
@@ -104,7 +103,7 @@ EXECUTION = {"executor", "jobs", "scheduler", "scheduler_file"}
 def resolve(
     benchmarks: Benchmarks,
     name: str | None,
-    flags: Mapping[str, Any],
+    flags: Toml,
     catalogs: Catalogs,
     quick: bool = False,
 ) -> Settings:
@@ -139,7 +138,7 @@ CHANGING = {*Recipe.__dataclass_fields__, *Preparation.__dataclass_fields__} | {
 }
 
 
-def changed(flags: Mapping[str, Any], quick: bool) -> str:
+def changed(flags: Mapping[str, object], quick: bool) -> str:
     """Why a benchmark run with these flags is not the published study; "" where it still is."""
     if quick:
         return "a quick run is not the published set-up"
@@ -148,7 +147,7 @@ def changed(flags: Mapping[str, Any], quick: bool) -> str:
 
 
 def _problems(
-    table: Mapping[str, Any], catalogs: Catalogs, label: Callable[[str], str], strict: bool
+    table: Toml, catalogs: Catalogs, label: Callable[[str], str], strict: bool
 ) -> list[str]:
     """A line for each; `strict` takes no text for a number: a file has both, a shell only text."""
     keys = Settings.model_fields

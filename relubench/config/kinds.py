@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -15,13 +15,13 @@ from relubench.plan import Margin
 MANY = 100_000  # seeds, folds or repeats: a slip of the finger, not a study
 
 
-def _comma_list(value: Any) -> Any:
+def _comma_list(value: object) -> tuple[object, ...]:
     """'a,b' or ['a,b', 'c'] to a tuple of single entries; a comma after a backslash stays."""
     items = value if isinstance(value, list | tuple) else [value]
     return tuple(joined(map(_entries, items)))
 
 
-def _entries(item: Any) -> list[Any]:
+def _entries(item: object) -> list[object]:
     """The entries of one text; what is no text, such as a TOML number, is one entry."""
     if not isinstance(item, str):
         return [item]
@@ -29,7 +29,7 @@ def _entries(item: Any) -> list[Any]:
     return [part.strip().replace("\\,", ",") for part in parts]
 
 
-def _width(value: Any) -> str:
+def _width(value: object) -> str:
     """'auto', or how many cells train in one pass."""
     text = str(value)
     if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= MANY):
@@ -43,7 +43,7 @@ def _address(text: str) -> str:
     return text
 
 
-def _target(value: Any) -> str:
+def _target(value: object) -> str:
     """'train_error=0.25' or 'train_error=25%', as cells and rows have it: the first."""
     name, equals, text = str(value).partition("=")
     number = re.fullmatch(r"\s*((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*(%?)\s*", text)

@@ -14,6 +14,7 @@ from relubench.metrics import measures
 from relubench.plan import Cell, Plan, Preparation, Recipe, Split
 
 QUICK_EPOCHS = 2
+Models = Catalog[Any]  # their entries are of a package on this floor, which is not imported here
 
 
 QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
@@ -22,7 +23,7 @@ QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 FOLDS = 10  # of cv, where nothing says how many
 
 
-def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
+def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     """The cells of a command; with `quick` a smoke run: a few seeds, epochs and examples.
 
     A benchmark's own quick form stays as it is.
@@ -129,7 +130,7 @@ def _recipes(settings: Settings) -> list[Recipe]:
     ]
 
 
-def protocols(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
+def protocols(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     """The folds of every set-up and seed, the run that carries its weights through them, and the
     run on the whole training set that it is compared with.
     """
@@ -170,9 +171,7 @@ def _check_growth(settings: Settings) -> None:
         raise BadValue(f"--max-seeds: got {settings.max_seeds}, must be above --seeds {first}")
 
 
-def _activations(
-    settings: Settings, command: str, models: Catalog[Any], model: str
-) -> tuple[str, ...]:
+def _activations(settings: Settings, command: str, models: Models, model: str) -> tuple[str, ...]:
     """What is chosen, else the model's own; where they are compared, the reference too."""
     chosen = settings.activation or (models.choose(model).entry.activation,)
     if command == "compare" and settings.reference not in chosen:

@@ -30,6 +30,9 @@ Figure = Literal[
 ]
 
 
+Toml = Mapping[str, Any]  # a table as it was written; Settings checks what stands in it
+
+
 class Published(BaseModel):
     """A published figure, and the rows of compare that it is about: all with these names.
 
@@ -73,11 +76,11 @@ def _published(value: Any, info: ValidationInfo) -> Any:
     return tuple(checked)
 
 
-def _tables(value: Any) -> bool:
+def _tables(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(table, dict) for table in value)
 
 
-def figures(published: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def figures(published: Sequence[Toml]) -> list[Toml]:
     """A table for each figure; one with `figures` says what all of them share."""
     tables = []
     for entry in published:

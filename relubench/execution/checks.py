@@ -317,7 +317,7 @@ def _wrong_units(network: nn.Module, calls: Mapping[str, list[int]]) -> str:
     return ""
 
 
-def _run(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int]]]:
+def _run(network: nn.Module, x: torch.Tensor) -> tuple[object, dict[str, list[int]]]:
     """Outputs while training, and the width of each call of an Act."""
     calls: dict[str, list[int]] = {}
     for name, act in layers.activations(network):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relubench import __version__, files
 from relubench.errors import BadValue, ClusterError
@@ -41,7 +41,7 @@ def run_stacks(
     # One stack a worker in flight, no more: a stack is claimed when it is taken, and whoever joins
     # later should find some left.
     source = iter(stacks)
-    running: dict[Any, Stack] = {}
+    running: dict[object, Stack] = {}
     finished = as_completed(loop=client.loop)
     while True:
         workers = max(1, len(client.nthreads()))  # now: they come and go

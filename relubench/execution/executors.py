@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from relubench.catalog import Catalog, Choice, Entry
 from relubench.errors import BadValue
@@ -135,7 +134,7 @@ class Worker:
         assert stack is not None
         # Nothing typed comes out of a pipe: results, or what `fit` has raised.
         try:
-            outcome: Any = self.results.recv()
+            outcome: list[RunResult] | BaseException = self.results.recv()
         except (EOFError, OSError):
             self.process.join()
             return stack, None, f"its worker died (exit code {self.process.exitcode})"
@@ -183,7 +182,7 @@ def choose(
     chosen = EXECUTORS.choose(name or _implied(jobs, scheduler))
     if jobs == 1 and "jobs" not in chosen.entry.parameters:
         jobs = None
-    flags: dict[str, Any] = {"jobs": jobs, "scheduler": scheduler}
+    flags: dict[str, object] = {"jobs": jobs, "scheduler": scheduler}
     flags = {key: value for key, value in flags.items() if value is not None}
     for key, value in flags.items():
         if key not in chosen.entry.parameters or key in chosen.given:
