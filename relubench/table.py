@@ -204,6 +204,7 @@ class Table(Generic[R]):
         types = type(self.rows[0]).types() if self.rows else {}
         columns = {}
         for key in dict.fromkeys(joined(records)):
+            # As objects into a typed series: pandas would take [2**60, None] through floats.
             values = [record.get(key) for record in records]
             columns[key] = pd.Series(values, dtype=_dtype(types.get(key)))
         return pd.DataFrame(columns)

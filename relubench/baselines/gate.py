@@ -84,7 +84,8 @@ def _undefined(there: Mapping[int, float], here: Mapping[int, float], base: Row,
     if not there:
         return "not defined in the baseline"
     paired = set(base.seeds) & set(new.seeds)
-    finished = [seed for seed, why in zip(new.seeds, new.failed, strict=True) if why is None]
+    ends = zip(new.seeds, new.failed, strict=True)
+    finished = [seed for seed, reason in ends if reason is None]
     due = [seed for seed in finished if seed in there or not paired]
     lost = sum(seed not in here for seed in due)
     return f"not defined in {lost} of {counted(len(due), 'run')} here" if lost else ""
@@ -106,7 +107,8 @@ def _tested(
     common = sorted(there.keys() & here.keys())
     before = [there[seed] for seed in common] or list(there.values())
     after = [here[seed] for seed in common] or list(here.values())
-    size, sign = margin.of(mean(before)), 1 if MEASURES[blank.metric].better == "higher" else -1
+    size = margin.of(mean(before))
+    sign = 1 if MEASURES[blank.metric].better == "higher" else -1
     old, now = sign * np.array(before), sign * np.array(after)
     # Paired wherever a seed is in both: it drew the same split and weights, so most noise cancels.
     if common:
@@ -152,7 +154,7 @@ def with_gate(table: Table[CompareRow], rows: Sequence[GateRow]) -> Table[GatedC
     """compare's table whose rows also have `gate`, the gravest word, and `gates`, the metrics'."""
     return Table(
         [_gated(row, rows) for row in table.rows],
-        [Column(c.head, c.show, c.left, c.wrap, c.key, c.mark) for c in table.columns],
+        table.columns,
         table.title,
         table.notes,
         group=table.group,
@@ -233,8 +235,10 @@ def notes(rows: Sequence[GateRow], base: Record, new: Record) -> list[str]:
         )
     for row in new.rows:
         there = base.row(row.setup).seeds
-        if left := set(row.seeds) ^ set(there) if set(row.seeds) & set(there) else set():
-            sentences.append(f"seeds in one of the two only, left out: {_listed(left)}.")
+        paired = set(row.seeds) & set(there)
+        unpaired = set(row.seeds) ^ set(there)
+        if paired and unpaired:
+            sentences.append(f"seeds in one of the two only, left out: {_listed(unpaired)}.")
             break
     if differ := surroundings(base, new):
         sentences.append(f"Compared all the same: {'; '.join(differ)}.")

@@ -123,7 +123,8 @@ def planned(setups: Iterable[tuple[Setup, Context]], machine: str | None) -> Rec
 def measured(plan: Record, results: Sequence[RunResult]) -> Record:
     """The planned record with what came out."""
     runs = grouped(results, lambda result: _key(setup(result.cell)))
-    return replace(plan, rows=tuple(_filled(row, runs[_key(row.setup)]) for row in plan.rows))
+    rows = [_filled(row, runs[_key(row.setup)]) for row in plan.rows]
+    return replace(plan, rows=tuple(rows))
 
 
 def _filled(row: Row, results: Sequence[RunResult]) -> Row:
@@ -289,8 +290,12 @@ def _missing(base: Record, new: Record) -> list[str]:
 def surroundings(base: Record, new: Record) -> list[str]:
     """Environment differences that are reported but allowed, a line each."""
     names = ("relubench", "engine", "torch", "device", "machine")
-    pairs = {name: (getattr(base, name), getattr(new, name)) for name in names}
-    return [_differs(name, [a], [b]) for name, (a, b) in pairs.items() if a != b]
+    lines = []
+    for name in names:
+        there, here = getattr(base, name), getattr(new, name)
+        if there != here:
+            lines.append(_differs(name, [there], [here]))
+    return lines
 
 
 def clock(base: Record, new: Record, setup: Setup) -> str | None:

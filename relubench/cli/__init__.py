@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(arguments, plain(hint(error.format_message(), arguments)), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(arguments, "interrupted", 130)
-    except Terminated:
+    except Terminated:  # before SystemExit, which it is one of
         raise
     except SystemExit as stop:
         if stop.code != 1:
@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _failed(arguments: list[str], message: str, exit_code: int) -> int:
+    # __main__ raises an interrupt again each second until somebody has heard it.
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)  # an interrupt has been heard
     if {"-v", "--verbose"} & set(arguments):

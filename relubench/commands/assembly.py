@@ -89,6 +89,7 @@ def tune(
     tuned = []
     for cells in plan.setups():
         cell = cells[0]
+        # Set-ups that differ in what costs no time, as in the rate, are measured once.
         if cell.timing_key not in measured:
             measured[cell.timing_key] = execution.tuning.tune(cells, machine, counts, width)
             console.detail(f"{cell.dataset}, {cell.model}: {measured[cell.timing_key]}")
@@ -120,6 +121,7 @@ def check(plan: Plan, machine: Machine, console: Console, strict: bool) -> None:
 def tell_of_starts(plan: Plan, console: Console) -> None:
     """Say of which activations no initial weights hold the second moment, where they should."""
     adrift, undefined = [], []
+    # One cell for each: a plan has thousands of cells, and a few activations.
     for cell in {(cell.activation, cell.init): cell for cell in plan.cells}.values():
         choice = ACTIVATIONS.choose(cell.activation)
         if not INITS[scheme(cell.init, choice.entry)].takes_gain:

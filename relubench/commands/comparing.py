@@ -39,6 +39,7 @@ def compare(
     if base:  # what was finished before says nothing of the code that is under test now
         work = replace(work, rerun=True)
     options = _comparison_options(settings, work, explain)
+    # After the networks were checked and before anything is trained: a misspelt --columns is cheap.
     request.check(
         work.plan, lambda results: baselines.workflow.preview(baseline, results, work.plan, options)
     )
@@ -110,6 +111,7 @@ def until_decided(
         at_look = replace(options, alpha=look.alpha, look=number)
         for line in report.outlook(plan, at_look):
             console.note(f"look {number}: {line}")
+        # Seeds that are new since the last look: --no-ledger would train the others again.
         results += work.seeds(range(seen, look.seeds)).run(console)
         decided = report.decided(results, plan, at_look)
         if decided:

@@ -35,7 +35,8 @@ def pages() -> dict[str, str]:
         if file.name.endswith(".md")
     }
     ordered = [topic for topic in READING_ORDER if topic in texts]
-    return {topic: texts[topic] for topic in [*ordered, *sorted(set(texts) - set(ordered))]}
+    others = sorted(set(texts) - set(ordered))
+    return {topic: texts[topic] for topic in [*ordered, *others]}
 
 
 def topics() -> Outcome:

@@ -64,7 +64,10 @@ def cv(request: Request, console: Console) -> Outcome:
     work = assemble(settings, request, console)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
     results = work.run(console)
-    tables: list[AnyTable] = [report.runs(results, work.plan), report.folds(results, work.plan)]
+    tables: list[AnyTable] = [
+        report.runs(results, work.plan),
+        report.folds(results, work.plan),
+    ]
     if settings.protocol == "published":
         results, protocols = leak(settings, request, console, results)
         tables.append(protocols)

@@ -114,7 +114,8 @@ def resolve(
     if name is not None and name not in benchmarks.tables:
         for kind, flag in NAMED.items():
             if name in catalogs[kind]:
-                names = ",".join([*(part.strip(", ") for part in flags.get(kind, ())), name])
+                named = [part.strip(", ") for part in flags.get(kind, ())]
+                names = ",".join([*named, name])
                 raise BadValue(
                     f"{name!r} is no benchmark but an entry of {kind}s: {flag} {names} "
                     "(names are joined by commas)"
@@ -125,6 +126,7 @@ def resolve(
     for alternatives in (SEEDING, EXECUTION):
         if alternatives & flags.keys():  # one replaces the other
             table = {key: value for key, value in table.items() if key not in alternatives}
+    # Checked apart, so that a problem is named where it was written: a flag or the file.
     problems = _problems(flags, catalogs, lambda key: f"--{key.replace('_', '-')}", False)
     kept = {key: value for key, value in table.items() if key not in flags}
     problems += _problems(kept, catalogs, f"{benchmarks.path}, [benchmark.{name}]: ".__add__, True)

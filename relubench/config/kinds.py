@@ -49,12 +49,13 @@ def _target(value: object) -> str:
     number = re.fullmatch(r"\s*((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*(%?)\s*", text)
     if not equals or name.strip() not in ("train_error", "train_loss") or not number:
         raise BadValue(f"got {value}, must be such as train_error=0.25 or train_loss=0.1")
-    name, size = name.strip(), float(number[1]) / (100 if number[2] else 1)
+    name = name.strip()
+    size = float(number[1]) / (100 if number[2] else 1)
     if name == "train_error" and size >= 1:
         raise BadValue(f"got {value}: an error is a fraction below 1, such as 0.25 or 25%")
     if name == "train_loss" and number[2]:
         raise BadValue(f"got {value}: a loss is in nats, such as 0.1")
-    return f"{name}={size!r}"
+    return f"{name}={size!r}"  # repr: 25% and 0.25 are one cell
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(min_length=1)]

@@ -102,6 +102,7 @@ def _counted(settings: Settings, command: str, shrunk: bool) -> Settings:
     if shrunk:
         asked = dict(settings) | counts
         counts = {key: min(asked[key] or most, most) for key, most in QUICK.items()}
+        # Of a run without folds a smoke run has none either.
         counts["folds"] = folds and counts["folds"]
         counts["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
     return settings.model_copy(update=counts)
@@ -138,6 +139,7 @@ def protocols(settings: Settings, command: str, quick: bool, models: Models) -> 
     cells = plan(folded, "cv", quick, models).cells
     through = (replace(cell, split=replace(cell.split, fold=None)) for cell in cells)
     whole = (replace(cell, split=Split()) for cell in cells)
+    # dict.fromkeys: every fold of a repeat asks for the same carried run and the same whole one.
     return Plan(cells=tuple(dict.fromkeys((*cells, *through, *whole))), quick=quick)
 
 
@@ -151,6 +153,7 @@ def _rates(settings: Settings) -> str | None:
         return None
     if settings.protocol == "published":
         raise BadValue("--protocol published carries weights on: give one --lr, and no --best-lr")
+    # Sorted, so that --lr 0.1,0.01 and --lr 0.01,0.1 are the same runs to the ledger.
     return ",".join(repr(rate) for rate in sorted(settings.lr))
 
 

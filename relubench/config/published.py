@@ -93,7 +93,10 @@ def figures(published: Sequence[Toml]) -> list[Toml]:
 def _named(entry: Published, catalogs: Catalogs) -> Published:
     """The entry with its names spelt as rows spell them."""
     names = {key: getattr(entry, key) for key in ("dataset", "model", "activation", "head")}
-    spelt = {key: str(catalogs[key].choose(name)) for key, name in names.items() if name}
+    spelt = {}
+    for key, name in names.items():
+        if name:
+            spelt[key] = str(catalogs[key].choose(name))
     return entry.model_copy(update=spelt)
 
 

@@ -35,6 +35,7 @@ else:
 
     def _fields() -> type[BaseModel]:
         """A model with a field for each option: its type by name, its default."""
+        # Types are resolved only here: options.py names them without importing pydantic.
         types = get_type_hints(Options, vars(kinds), include_extras=True)
         return create_model(
             "_Fields", **{option.key: (types[option.key], option.default) for option in declared()}

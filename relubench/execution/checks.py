@@ -278,6 +278,7 @@ def _check_model(trial: Trial, dataset: Dataset) -> None:
         outputs, calls = _run(network, x)
     except RelubenchError:
         raise
+    # Anything at all: this is a user's code, and its sys.exit() must not end the command.
     except (Exception, SystemExit) as error:
         raise UserCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
     shape = tuple(getattr(outputs, "shape", ()))
@@ -322,6 +323,7 @@ def _run(network: nn.Module, x: torch.Tensor) -> tuple[object, dict[str, list[in
     calls: dict[str, list[int]] = {}
     for name, act in layers.activations(network):
         widths = calls[name] = []
+        # w=widths: a lambda sees the loop's last value otherwise.
         act.register_forward_hook(lambda act, inputs, value, w=widths: w.append(value.shape[1]))
     stream = torch.Generator().manual_seed(0)
     layers.draw_noise_from(network, stream, stream)
@@ -353,6 +355,7 @@ def _mixed(network: nn.Module, x: torch.Tensor) -> str:
 
     Nothing tells where they are drawn in evaluation too.
     """
+    # In evaluation mode: while training, batch normalisation mixes examples, as it should.
     network.eval()
     try:
         with torch.no_grad(), layers.drawing_after(0, x.device) as drew:

@@ -90,7 +90,9 @@ class Ledger:
         self.released: threading.Event | None = None  # set: claims are not prolonged any more
         self.copied: tempfile.TemporaryDirectory[str] | None = None
         with self._usable():
-            if reading and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            # The folder too: SQLite makes its -wal and -shm files there.
+            writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+            if reading and not writable:
                 self._open_reading()
             else:
                 self._open()
@@ -328,7 +330,7 @@ class Ledger:
             )
 
     def _insert(self, records: Iterable[Record]) -> None:
-        rows = [(r.key, r.context, r.result, r.finished, r.checksum) for r in records]
+        rows = [(*record.texts, record.checksum) for record in records]
         self.base.executemany(f"{INSERT} VALUES (?, ?, ?, ?, ?)", rows)
 
     def __iter__(self) -> Iterator[tuple[str, str, RunResult]]:

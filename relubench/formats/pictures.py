@@ -24,6 +24,7 @@ Cell = tuple[str, str]  # a character and its style
 
 def ticks(low: float, high: float, most: int) -> list[float]:
     """At most so many round numbers between two, 0 among them where it lies there."""
+    # The smallest step of 1, 2 or 5 times a power of ten that gives few enough.
     for exponent in range(-12, 13):
         for factor in (1, 2, 5):
             step = factor * 10.0**exponent
@@ -82,12 +83,14 @@ def _panel(panel: Panel, width: int) -> Iterator[list[Cell]]:
 
 
 def _padded(cells: list[Cell], width: int) -> list[Cell]:
-    return [*cells, (" " * (width - sum(len(text) for text, _ in cells)), "")]
+    taken = sum(len(text) for text, _ in cells)
+    return [*cells, (" " * (width - taken), "")]
 
 
 def _index(at: float, first: float, last: float, count: int) -> int:
     """Which of `count` equal parts from first to last holds a point."""
-    return min(count - 1, max(0, math.floor((at - first) / (last - first) * count)))
+    fraction = (at - first) / (last - first)
+    return min(count - 1, max(0, math.floor(fraction * count)))
 
 
 def _grid(panel: Panel, columns: int) -> list[list[Cell]]:
@@ -96,12 +99,13 @@ def _grid(panel: Panel, columns: int) -> list[list[Cell]]:
     across, down = _index(0, top, bottom, ROWS), _index(0, left, right, columns)
     grid: list[list[Cell]] = []
     for row in range(ROWS):
-        grid.append([(" ", "")] * columns if row != across else [(AXES, "dim")] * columns)
+        cell = (AXES, "dim") if row == across else (" ", "")
+        grid.append([cell] * columns)
         grid[row][down] = (AXES, "dim")
     bits: dict[tuple[int, int], int] = {}
     marks: dict[tuple[int, int], Cell] = {}
     several = len(panel.curves) > 1
-    stride = max(8, 2 * len(panel.curves))
+    stride = max(8, 2 * len(panel.curves))  # cells from mark to mark; each curve has its own offset
     for number, (curve, style) in enumerate(zip(panel.curves, COLOURS, strict=False)):
         for x, y in zip(curve.x, curve.y, strict=True):
             if y is None or not bottom <= y <= top:
@@ -112,6 +116,7 @@ def _grid(panel: Panel, columns: int) -> list[list[Cell]]:
             grid[row][column] = chr(0x2800 + bits[at]), style
             if several and column % stride == number * stride // len(panel.curves):
                 marks[at] = MARKS[number], style
+    # Last: a mark must not vanish under the dots of a curve that is drawn after it.
     for (row, column), mark in marks.items():
         grid[row][column] = mark
     return grid

@@ -52,7 +52,10 @@ FORMATS: Catalog[Format] = Catalog("format", Format)
 
 def by_suffix(name: str) -> str | None:
     """The format that a file name's suffix means."""
-    return next((f.name for f in FORMATS.values() if name.lower().endswith(f.suffix)), None)
+    for entry in FORMATS.values():
+        if name.lower().endswith(entry.suffix):
+            return entry.name
+    return None
 
 
 def render(
@@ -196,7 +199,7 @@ def _tabulate(table: AnyTable, style: str, escape: Callable[[str], str] = str) -
         headers=[escape(head) for head in table.heads],
         tablefmt=style,
         colalign=["left" if column.left else "right" for column in table.columns],
-        disable_numparse=True,
+        disable_numparse=True,  # or tabulate reformats texts that look like numbers
     )
 
 
@@ -220,6 +223,7 @@ def csv(table: AnyTable) -> str:
 
 def _field(value: object) -> object:
     if isinstance(value, str):
+        # A spreadsheet runs a cell that begins with = or @, also one from a stranger's column name.
         text = plain(value)
         return f"'{text}" if text.startswith(FORMULAS) else text
     return _json(value) if isinstance(value, list | tuple | dict | bool) else value

@@ -52,7 +52,9 @@ def _dead(rows: Sequence[CompareRow]) -> list[str]:
     if not counted_rows:
         return []
     counted_rows.sort(key=lambda pair: -pair[0])
-    least, best = min(counted_rows, key=lambda pair: (pair[0], -(pair[1].accuracy or 0.0)))
+    least = counted_rows[-1][0]
+    fewest_dead = [row for dead, row in counted_rows if dead == least]
+    best = max(fewest_dead, key=lambda row: row.accuracy or 0.0)
     limit = max(MANY_DEAD, 2 * least)
     losing = [
         f"{row.activation}: {100 * dead:.1f} %" for dead, row in counted_rows if dead >= limit

@@ -42,7 +42,8 @@ class Arrangement:
             _check("--columns", key, keys)
         columns = [shown.get(key) or _plain(key) for key in self.columns]
         if table.turned:  # what each row is called stands above it
-            columns = [table.columns[0], *(c for c in columns if c is not table.columns[0])]
+            first = table.columns[0]
+            columns = [first, *(column for column in columns if column is not first)]
         return replace(table, columns=columns, keys=self.columns)
 
     def _grouped(self, table: AnyTable, keys: Collection[str]) -> AnyTable:
@@ -57,7 +58,8 @@ class Arrangement:
 
     def _sorted(self, table: AnyTable, keys: Collection[str]) -> list[Row]:
         """The rows by one key inside each group; those without a value last."""
-        down, key = (self.sort or "").startswith("-"), (self.sort or "").removeprefix("-")
+        wanted = self.sort or ""
+        down, key = wanted.startswith("-"), wanted.removeprefix("-")
         _check("--sort", key, keys)
         ordered: list[Row] = []
         blocks = grouped(table.rows, lambda row: (table.heading(row), table.group(row)))

@@ -193,7 +193,7 @@ def _pairs(
     for members in grouped(rows, lambda row: row.setup).values():
         seen = set()
         for row in members:
-            seen.add(row.activation)
+            seen.add(row.activation)  # each pair stands in the rows of both
             later = [pair for pair in row.against or () if pair.activation not in seen]
             pairs += [_pair(row, pair) for pair in later]
     decimals = meaningful_decimals(map(_half_width, pairs), options.measure.scale)

@@ -148,7 +148,11 @@ def majority(results: Sequence[RunResult]) -> list[str]:
 def falling(results: Sequence[RunResult]) -> list[str]:
     """Whose training loss still fell at the end, in one line; FALLING and LEARNED say from when."""
     groups = by_activation(results)
-    falls = {row: fall for row, runs in groups.items() if (fall := _fall(runs)) is not None}
+    falls = {}
+    for row, runs in groups.items():
+        fall = _fall(runs)
+        if fall is not None:
+            falls[row] = fall
     if not falls:
         return []
     names = list(dict.fromkeys(row.activation for row in falls))
@@ -174,7 +178,7 @@ def _fall(runs: Sequence[RunResult]) -> float | None:
 
     Nor is there one where runs have fewer than two epochs or carry weights from fold to fold.
     """
-    done = [r for r in runs if len(r.curve) > 1 and not r.failed and not r.cell.split.carried]
+    done = [run for run in runs if _has_an_end(run)]
     last = joined(run.curve[-_tenth(run) :] for run in done)
     before = joined(run.curve[-2 * _tenth(run) : -_tenth(run)] for run in done)
     accuracy = mean_of([epoch.accuracy for epoch in last])
@@ -185,6 +189,11 @@ def _fall(runs: Sequence[RunResult]) -> float | None:
     # Of means over runs: the last epochs of a single run rise and fall with its batches.
     fall = 1 - loss / loss_before
     return fall if fall >= FALLING else None
+
+
+def _has_an_end(run: RunResult) -> bool:
+    """Whether the last epochs of a run say where its training was going."""
+    return len(run.curve) > 1 and not run.failed and not run.cell.split.carried
 
 
 def _tenth(run: RunResult) -> int:

@@ -153,11 +153,13 @@ def comparison(
     """What the repetitions that both activations have say of their difference."""
     a, b, measure = by_activation[first], by_activation[second], options.measure
     common = sorted(a.defined.keys() & b.defined.keys())
-    difference = np.array([a.defined[key] - b.defined[key] for key in common], dtype=float)
+    differences = [a.defined[key] - b.defined[key] for key in common]
+    difference = np.array(differences, dtype=float)
     ratio = over.design.ratio
-    limits = (
-        stats.interval(difference) if ratio is None else stats.t_interval(difference, ratio=ratio)
-    )
+    if ratio is None:
+        limits = stats.interval(difference)
+    else:
+        limits = stats.t_interval(difference, ratio=ratio)
     margin = _size(options.margin or measure.margin, b.mean)
     rope = _size(options.rope, b.mean) if options.rope else margin
     # Without overlap there is no model for it: the correlated t assumes ratio / (1 + ratio).
@@ -188,7 +190,9 @@ def _size(margin: Margin, mean: float | None) -> float | None:
 
 def _with_losses(a: Scores, b: Scores, measure: Measure) -> stats.Floats:
     """Differences by pair, more being better; a run that diverged loses its pair."""
-    paired = sorted((a.defined.keys() | a.diverged) & (b.defined.keys() | b.diverged))
+    ended_a = a.defined.keys() | a.diverged
+    ended_b = b.defined.keys() | b.diverged
+    paired = sorted(ended_a & ended_b)
     return stats.differences(_turned(a, paired, measure), _turned(b, paired, measure))
 
 
@@ -231,7 +235,10 @@ def _beside_best(
 ) -> tuple[dict[str, str], list[Comparison]]:
     """A set-up's best mean, and each other beside it; nothing where no mean is whole."""
     sign = options.measure.sign
-    means = {name: sign * own.mean for name, own in scores.items() if own.mean is not None}
+    means = {}
+    for name, own in scores.items():
+        if own.mean is not None:
+            means[name] = sign * own.mean
     steady = [name for name in means if scores[name].whole]
     if not steady:
         return {}, []

@@ -45,7 +45,9 @@ def meaningful_decimals(spreads: Iterable[float | None], scale: int = 100) -> in
     if not positive:
         return 1
     most = 2 if scale == 100 else 6
-    return min(most, max(0, -math.floor(math.log10(scale / 2 * median(positive)))))
+    # Of half the spread: one of 1.9 leaves a first decimal its meaning, one of 2.1 does not.
+    magnitude = math.floor(math.log10(scale / 2 * median(positive)))
+    return min(most, max(0, -magnitude))
 
 
 def signed(difference: float | None, measure: Measure, decimals: int) -> str:

@@ -59,6 +59,7 @@ def deadcount(
 def _layer_rows(result: RunResult, born: RunResult | None, plan: Plan) -> list[LayerRow]:
     """A row per layer and their total; of a run without counts the total alone, undefined."""
     begun = _dead(born.layers) if born else {}
+    # A diverged run has no counts: its row shows that it was there, and – for every figure.
     layers: list[LayerCount | None] = [None]
     if result.layers:
         layers = [*result.layers, total(result.layers)]
@@ -123,4 +124,6 @@ def _rate_column(rate: float, several: bool) -> Column[DeadByRateRow]:
 
 def _mean(rows: Sequence[LayerRow], key: str) -> float | None:
     """The mean of what is defined."""
-    return stats.mean_sd([row.get(key) for row in rows if row.get(key) is not None])[0]
+    figures = [row.get(key) for row in rows]
+    mean, _ = stats.mean_sd([figure for figure in figures if figure is not None])
+    return mean

@@ -128,7 +128,8 @@ def catalog(entries: Catalog[Entry], described: str) -> Table[CatalogRow]:
 
 
 def _row(entry: Entry, described: str) -> CatalogRow:
-    facts = {f.name: getattr(entry, f.name) for f in fields(entry) if f.name not in HIDDEN}
+    names = [field.name for field in fields(entry) if field.name not in HIDDEN]
+    facts = {name: getattr(entry, name) for name in names}
     parameters = dict.fromkeys(entry.first) | entry.parameters
     if isinstance(entry, Activation):
         facts |= {"learned": list(entry.learns), "can_die": entry.can_die}
@@ -183,7 +184,8 @@ def _kinks_text(kinks: Mapping[float, float]) -> str:
 
 
 def _paper_text(row: Row) -> str:
-    return ", ".join(str(row.get(key)) for key in ("paper", "year") if row.get(key))
+    facts = [row.get("paper"), row.get("year")]
+    return ", ".join(str(fact) for fact in facts if fact)
 
 
 Show = Callable[[ActivationProfileRow], str]

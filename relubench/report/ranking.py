@@ -34,7 +34,8 @@ class Ranking:
 
 def over_datasets(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[CompareRow]:
     """The rows with their activation's rank and record over datasets; None with one dataset."""
-    rankings = {setup: rank(members, options) for setup, members in grouped(rows, _besides).items()}
+    setups = grouped(rows, _besides)
+    rankings = {setup: rank(members, options) for setup, members in setups.items()}
     return [_ranked(row, rankings[_besides(row)]) for row in rows]
 
 

@@ -158,9 +158,11 @@ def _mean_score(runs: Sequence[RunResult], name: str) -> float | None:
 
 def _fold_column(name: str, rows: Sequence[FoldRow]) -> Column[FoldRow]:
     decimals = meaningful_decimals(row.spreads[name] for row in rows)
-    return Column(
-        head(name), lambda row: plus_minus(row.means[name], row.spreads[name], decimals), key=name
-    )
+
+    def show(row: FoldRow) -> str:
+        return plus_minus(row.means[name], row.spreads[name], decimals)
+
+    return Column(head(name), show, key=name)
 
 
 def confusion(result: RunResult, classes: Sequence[str]) -> Table[ConfusionRow]:
@@ -182,7 +184,8 @@ def _predicted_column(name: str) -> Column[ConfusionRow]:
 
 def curve(result: RunResult) -> Table[EpochRow]:
     """The learning curve of one cell, as its training passes saw it."""
-    rows = [EpochRow(epoch=i, **asdict(epoch)) for i, epoch in enumerate(result.curve, start=1)]
+    numbered = enumerate(result.curve, start=1)
+    rows = [EpochRow(epoch=number, **asdict(epoch)) for number, epoch in numbered]
     columns: list[Column[EpochRow]] = [
         Column("epoch", lambda row: str(row.epoch)),
         Column("train loss", lambda row: significant(row.loss, 3)),
