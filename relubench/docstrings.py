@@ -13,6 +13,7 @@ class _Loader(SourceFileLoader):
     """Compiles as `python -O` does, and leaves the compiled files of -OO alone."""
 
     def get_code(self, fullname: str) -> CodeType:
+        # From the source each time: the cached .opt-2.pyc has no docstrings.
         source = self.get_data(self.path)
         return compile(source, self.path, "exec", dont_inherit=True, optimize=1)
 

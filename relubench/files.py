@@ -44,6 +44,7 @@ def replacing(path: Path, flag: str) -> Iterator[Path]:
     try:
         yield part
         if target and part.exists():
+            # A new file would have the umask's mode; one that is replaced keeps its own.
             if target.exists():
                 part.chmod(stat.S_IMODE(target.stat().st_mode))
             part.replace(target)
@@ -63,6 +64,7 @@ def write(path: Path, data: bytes | memoryview) -> None:
         with part.open("r+b") as file:
             file.write(data)
             file.flush()
+            # A rename may reach the disk before the data do: after a power cut the file is empty.
             os.fsync(file.fileno())
         part.replace(path)
     finally:
@@ -79,12 +81,14 @@ def regular(path: Path, most: int, follow: bool = True) -> Iterator[BinaryIO]:
     """
     if not follow and path.is_symlink():
         raise BadValue("it is a link")
+    # O_NONBLOCK: to open a named pipe that nobody writes to would otherwise wait for ever.
     handle = os.open(path, os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_BINARY"))
     try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
+        # Of the open file, not of the path, where something else may stand by now.
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             raise BadValue("it is no regular file")
-        if found.st_size > most:
+        if status.st_size > most:
             raise BadValue(f"it has more than {most} bytes")
         with open(handle, "rb", closefd=False) as file:
             yield file
@@ -140,11 +144,11 @@ def alive(process: int, mine: bool = True) -> bool:
     if os.name != "posix":
         return True
     try:
-        os.kill(process, 0)
+        os.kill(process, 0)  # signal 0 is not sent: it only asks whether it could be
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        pass
+        pass  # it is there, and another user's
     return True
 
 
@@ -181,6 +185,9 @@ def _made(target: Path) -> Path:
     sweep(target.parent)
     name = f".{target.name[:40]}.{HOST}-{os.getpid()}-{secrets.token_hex(8)}.part"
     part = target.with_name(name)
+    # O_EXCL and a random name: in a folder that others may write to, a file or a link that somebody
+    # put there beforehand is not written through. Not tempfile, whose files have mode 0600 whatever
+    # the umask; and beside the target, since a rename is atomic within one file system only.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW")
     OPEN.add(name)
     os.close(os.open(part, flags, 0o666))
@@ -194,5 +201,5 @@ def _gone(part: Path) -> None:
 
 def _flag(name: str) -> int:
     """A flag of os.open that not every system has."""
-    found: int = getattr(os, name, 0)
-    return found
+    flag: int = getattr(os, name, 0)
+    return flag

@@ -44,6 +44,7 @@ def torchvision(module: str) -> Any:
         raise DataError("this needs torchvision: pip install torchvision")
     try:
         return importlib.import_module(module)
+    # A wheel built against another torch fails at import in any of these ways.
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         torch, vision = map(importlib.metadata.version, ("torch", "torchvision"))
         raise DataError(

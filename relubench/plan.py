@@ -16,7 +16,7 @@ from relubench.grouping import grouped
 class Recipe:
     """A training recipe: optimiser, learning rate, passes over the data, batch size.
 
-    rates    learning rates joined by commas; each run takes the best on a validation part, and
+    rates    learning rates joined by commas; each run takes the best on a validation set, and
              `lr` is the first of them
     augment  names of augmentations joined by commas, applied one after the other
     """
@@ -60,7 +60,7 @@ class Split:
 
     folds       where no fold is named: one network learns from all of them in turn, within the
                 training set of the hold-out, its weights carried from fold to fold
-    validation  a tenth of the training set takes the place of the test part
+    validation  a tenth of the training set takes the place of the test set
     """
 
     folds: int | None = None
@@ -79,7 +79,7 @@ class Cell:
     """Everything that decides one training, and nothing else: no device, no executor.
 
     match_parameters  whether hidden layers are narrowed to as many parameters as with relu
-    perturb  names of perturbations joined by commas: each is a further score on the test part
+    perturb  names of perturbations joined by commas: each is a further score on the test set
     until    "train_error=0.25": after how many epochs and seconds a run comes so far
     fresh    whether weights that another's code brings along are drawn anew
     unit_axis  which axis holds the units of another's network, where nothing else says so

@@ -41,5 +41,6 @@ def for_json(text: str) -> str:
 
 
 def _in_json(sign: str) -> str:
-    units = sign.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    # JSON escapes halves of UTF-16: a sign beyond U+FFFF takes two.
+    halves = sign.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{halves[at : at + 2].hex()}" for at in range(0, len(halves), 2))

@@ -34,18 +34,18 @@ FLAT, SATURATED = 0.01, 0.99  # |derivative| under FLAT on at least this fractio
 COUNTS = ("dead", "inactive", "rare", "dormant", "saturated")
 MOMENTS = ("sparsity", "mean_activation", "sd_activation")
 DEFINITIONS = {
-    "dead": "slope exactly 0 on every example",
+    "dead": "derivative exactly 0 on every example",
     "born_dead": "dead before any training",
     "inactive": "output exactly 0 on every example",
     "rare": f"output not 0 on under {RARE:.0%} of the examples (of a channel: and positions)",
     "dormant": f"mean |output| at most {DORMANT} of its layer's mean",
-    "saturated": f"|slope| under {FLAT} on at least {SATURATED:.0%} of them",
-    "sparsity": "share of outputs that are exactly 0",
+    "saturated": f"|derivative| under {FLAT} on at least {SATURATED:.0%} of them",
+    "sparsity": "fraction of outputs that are exactly 0",
     "mean_activation": "mean output",
     "sd_activation": "standard deviation of all outputs of a layer",
 }
 COUNTED_ON = (
-    "counted after the activation, on the whole training part, in evaluation mode; "
+    "counted after the activation, on the whole training set, in evaluation mode; "
     "a unit is a neuron, or a convolution's channel over all positions"
 )
 
@@ -127,7 +127,7 @@ class Epoch:
 
     Both are None where the loss is not finite: the cell has diverged.
 
-    held_out  accuracy afterwards on a validation part or fold, where there is one
+    held_out  accuracy afterwards on a validation set or fold, where there is one
     """
 
     loss: float | None = None
@@ -204,7 +204,7 @@ class RunResult:
         return status(self.failed)
 
 
-def lost(cell: Cell, why: str) -> RunResult:
+def lost_run(cell: Cell, reason: str) -> RunResult:
     """What stands for a cell that nobody could train to an end."""
     nowhere = Environment(relubench=__version__, torch="", device="", threads=0, dtype="", stack=0)
     return RunResult(
@@ -215,7 +215,7 @@ def lost(cell: Cell, why: str) -> RunResult:
         parameters=0,
         seconds=0.0,
         curve=(),
-        failed=f"{LOST}: {why}",
+        failed=f"{LOST}: {reason}",
     )
 
 

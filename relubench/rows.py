@@ -44,14 +44,14 @@ class SetupRow(Row):
     optimizer: Annotated[str, "how the weights are found"]
     lr: Annotated[Number, "learning rate; null where each run chooses its own"]
     rates: Annotated[str | None, "the learning rates that a run may choose from"]
-    epochs: Annotated[int, "passes over the training part"]
+    epochs: Annotated[int, "passes over the training set"]
     batch_size: Annotated[int, "examples in a step"]
     weight_decay: Annotated[float, "strength of weight decay"]
-    augment: Annotated[str | None, "augmentations of the training part"]
+    augment: Annotated[str | None, "augmentations of the training set"]
     standardise: Annotated[bool, "whether inputs are standardised"]
     pca: Annotated[int | None, "principal components that are kept"]
-    limit: Annotated[int | None, "examples that the training part is limited to"]
-    perturb: Annotated[str | None, "perturbations of the test part that are scored too"]
+    limit: Annotated[int | None, "examples that the training set is limited to"]
+    perturb: Annotated[str | None, "perturbations of the test set that are scored too"]
     until: Annotated[str | None, "target of training, such as train_error=0.25"]
     fresh_weights: Annotated[bool, "whether weights that user code loads are drawn anew"]
     unit_axis: Annotated[int | None, "axis of the hidden units in a user's network"]
@@ -104,18 +104,18 @@ class _RunNames(SetupRow):
 
 @dataclass(frozen=True, kw_only=True)
 class _RunScores(Row):
-    accuracy: Annotated[Number, "fraction of the test part that is classified rightly"]
+    accuracy: Annotated[Number, "fraction of the test set that is classified rightly"]
     precision: Annotated[Number, "mean precision of the classes, weighted by support"]
     recall: Annotated[Number, "mean recall of the classes, weighted by support"]
     f1: Annotated[Number, "mean F1 of the classes, weighted by support"]
     macro_precision: Annotated[Number, "plain mean precision of the classes"]
     macro_recall: Annotated[Number, "plain mean recall of the classes"]
     macro_f1: Annotated[Number, "plain mean F1 of the classes"]
-    loss: Annotated[Number, "mean loss of the test part, in nats"]
+    loss: Annotated[Number, "mean loss of the test set, in nats"]
     silent: Annotated[Number, "fraction of test examples to which the head gives all classes a 0"]
-    train_accuracy: Annotated[Number, "accuracy on the training part"]
-    train_loss: Annotated[Number, "loss on the training part"]
-    perturbed: Annotated[Mapping[str, Number], "accuracy by perturbation of the test part"]
+    train_accuracy: Annotated[Number, "accuracy on the training set"]
+    train_loss: Annotated[Number, "loss on the training set"]
+    perturbed: Annotated[Mapping[str, Number], "accuracy by perturbation of the test set"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,12 +167,12 @@ class ConfusionRow(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRow(Row):
-    """train --curve: one pass over the training part."""
+    """train --curve: one pass over the training set."""
 
     epoch: Annotated[int, "its number, from 1"]
     loss: Annotated[Number, "mean loss as the pass saw it"]
     accuracy: Annotated[Number, "accuracy as the pass saw it"]
-    held_out: Annotated[Number, "accuracy on a validation part or fold"]
+    held_out: Annotated[Number, "accuracy on a validation set or fold"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +211,8 @@ class _MeanScores(Row):
     macro_f1: Annotated[Number, "mean of the runs' macro F1"]
     loss: Annotated[Number, "mean test loss"]
     silent: Annotated[Number, "mean fraction of silent test examples"]
-    train_accuracy: Annotated[Number, "mean accuracy on the training part"]
-    train_loss: Annotated[Number, "mean loss on the training part"]
+    train_accuracy: Annotated[Number, "mean accuracy on the training set"]
+    train_loss: Annotated[Number, "mean loss on the training set"]
     perturbed: Annotated[Mapping[str, Number], "mean accuracy by perturbation"]
     perturbed_sd: Annotated[Mapping[str, Number], "its standard deviation"]
 
@@ -443,10 +443,10 @@ class GateRow(Row):
     p_fail: Annotated[Number, "one-sided, of having lost more, corrected over the gate"] = None
     reason: Annotated[str | None, "what the word alone does not say"] = None
 
-    @property
-    def keys(self) -> list[str]:
+    @classmethod
+    def declared_keys(cls) -> list[str]:
         """Without the set-up: these rows stand in one that names it."""
-        return [key for key in super().keys if key != "setup"]
+        return [key for key in super().declared_keys() if key != "setup"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -472,7 +472,7 @@ class _LayerNames(SetupRow):
 class _LayerRun(Row):
     examples: Annotated[int | None, "examples on which was counted"]
     definition: Annotated[str, "what each count means"]
-    accuracy: Annotated[Number, "fraction of the test part that is classified rightly"]
+    accuracy: Annotated[Number, "fraction of the test set that is classified rightly"]
     parameters: Annotated[int, "learned numbers of the network"]
     seconds: Annotated[float, "seconds of training"]
 
@@ -510,11 +510,11 @@ class LedgerRow(SetupRow):
     failed: Annotated[int, "those that diverged"]
     finished: Annotated[str, "when the last was finished, UTC"]
 
-    @property
-    def keys(self) -> list[str]:
+    @classmethod
+    def declared_keys(cls) -> list[str]:
         """The activation first; without the scheme of initial weights that follows from it."""
-        others = [key for key in super().keys if key not in ("activation", "init")]
-        return ["activation", *others]
+        keys = super().declared_keys()
+        return ["activation", *(key for key in keys if key not in ("activation", "init"))]
 
 
 @dataclass(frozen=True, kw_only=True)

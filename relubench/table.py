@@ -5,9 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Generic, TypeVar, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from relubench.catalog import Deferred
+from relubench.grouping import joined
 from relubench.printable import plain
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from pandas.api.extensions import ExtensionDtype
+else:  # `--help` and `list` must not wait for it
+    pd = Deferred("pandas")
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,8 @@ class Panel:
     @property
     def y_range(self) -> tuple[float, float]:
         """The least range that holds 0 and every drawn point, and a little more."""
-        drawn = [y for curve in self.curves for y in curve.y if y is not None]
+        points = joined(curve.y for curve in self.curves)
+        drawn = [y for y in points if y is not None]
         low = min(0.0, *(max(y, self.low) for y in drawn))
         high = max(0.0, *(min(y, self.high) for y in drawn))
         margin = 0.04 * (high - low or 1)
@@ -61,10 +72,15 @@ class Row:
     A field's type is Annotated with what the key means.
     """
 
+    @classmethod
+    def declared_keys(cls) -> list[str]:
+        """What machine formats print of such rows, in order."""
+        return [field.name for field in fields(cls)]
+
     @property
     def keys(self) -> list[str]:
         """What machine formats print of this row."""
-        return [field.name for field in fields(self)]
+        return self.declared_keys()
 
     def get(self, key: str) -> Any:
         """What stands under a key; None where the row has no such key."""
@@ -82,7 +98,13 @@ class Row:
     def meanings(cls) -> dict[str, str]:
         """What each key means, for the manual and for help."""
         hints = get_type_hints(cls, include_extras=True)
-        return {field.name: hints[field.name].__metadata__[0] for field in fields(cls)}
+        return {key: hints[key].__metadata__[0] for key in cls.declared_keys()}
+
+    @classmethod
+    def types(cls) -> dict[str, object]:
+        """The type of what stands under each key."""
+        hints = get_type_hints(cls)
+        return {key: hints[key] for key in cls.declared_keys() if key in hints}
 
 
 def _plain_value(value: object) -> object:
@@ -94,6 +116,24 @@ def _plain_value(value: object) -> object:
     if isinstance(value, list) and value and isinstance(value[0], Row):
         return [row.record() for row in value]
     return value
+
+
+def _dtype(declared: object) -> ExtensionDtype | np.dtype[np.generic]:
+    """The pandas type of a declared one; what is neither number nor truth stays as it is.
+
+    Int64 with a capital has an NA; an int64 column with one gap would turn to floats.
+    """
+    is_union = get_origin(declared) in (Union, UnionType)
+    kinds = set(get_args(declared)) if is_union else {declared}
+    nullable = type(None) in kinds
+    name = "object"
+    if kinds <= {float, type(None)}:
+        name = "float64"
+    elif kinds <= {int, type(None)}:
+        name = "Int64" if nullable else "int64"
+    elif kinds <= {bool, type(None)}:
+        name = "boolean" if nullable else "bool"
+    return pd.api.types.pandas_dtype(name)
 
 
 def _chosen(record: dict[str, object], keys: Sequence[str]) -> dict[str, object]:
@@ -154,6 +194,20 @@ class Table(Generic[R]):
         if not self.keys:
             return records
         return [_chosen(record, self.keys) for record in records]
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a data frame: a column per key, of the type that the row's class declares.
+
+        What is not defined is NaN, or pandas' NA where a column holds whole numbers.
+        """
+        records = self.records
+        types = type(self.rows[0]).types() if self.rows else {}
+        columns = {}
+        for key in dict.fromkeys(joined(records)):
+            # As objects into a typed series: pandas would take [2**60, None] through floats.
+            values = [record.get(key) for record in records]
+            columns[key] = pd.Series(values, dtype=_dtype(types.get(key)))
+        return pd.DataFrame(columns)
 
     @property
     def texts(self) -> list[list[str]]:

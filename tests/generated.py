@@ -7,29 +7,48 @@ A page names each between `<!-- generated: NAME -->` and `<!-- end -->`;
 from __future__ import annotations
 
 import io
-import json
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import typer
 
+from relubench import rows
 from relubench.cli import main
 from relubench.cli.app import app
+from relubench.table import Row, Worded
 
+TYPES = {  # bool before int, which it is one of
+    type(None): "null",
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Worded: "text",
+    Mapping: "object",
+    Sequence: "list",
+}
 PART = re.compile(r"<!-- generated: ([^\n]+?) -->\n(.*?)<!-- end -->", re.DOTALL)
 WIDEST = 118
 TRAINING = ("train", "cv", "compare", "deadcount")
-ROWS = {  # small runs whose rows have every key
-    "train and cv": "train -d iris -m ffnn:hidden=4 --quick",
-    "compare": "compare -d iris -m ffnn:hidden=4 --quick",
-    "deadcount": "deadcount -d iris -m ffnn:hidden=4 --quick",
-    "ledger show": "ledger show",
-    "cost": "cost -a relu --quick",
-    "show, of activations": "show relu",
+SMALL = "-d iris -m ffnn:hidden=4 --quick"
+PARTS = {  # keys that several kinds of rows have
+    "Set-up": rows.SetupRow,
+    "Hidden units": rows.HiddenUnits,
+    "Environment": rows.Surroundings,
+}
+ROWS: dict[str, tuple[type[Row], str]] = {  # what prints the rows, and a small run of it
+    "train and cv": (rows.RunRow, f"train {SMALL}"),
+    "compare": (rows.CompareRow, f"compare {SMALL}"),
+    "compare with a baseline: gates": (rows.GateRow, ""),
+    "deadcount": (rows.LayerRow, f"deadcount {SMALL}"),
+    "ledger show": (rows.LedgerRow, "ledger show"),
+    "cost": (rows.CostRow, "cost -a relu --quick"),
+    "show, of activations": (rows.ActivationProfileRow, "show relu"),
 }
 
 
@@ -128,16 +147,46 @@ def _row(option: Any) -> str:
 
 
 def keys() -> str:
-    """The keys of each command's rows, in order."""
-    return "\n".join(_keys_of_commands())
+    """What each key means, and the keys of each kind of rows in order, from the declarations."""
+    shared = [f"### {heading}\n\n{_meanings(kind, ())}" for heading, kind in PARTS.items()]
+    return "\n".join([*shared, *(_keys_of(heading, kind) for heading, (kind, _) in ROWS.items())])
 
 
-def _keys_of_commands() -> Iterator[str]:
-    for heading, command in ROWS.items():
-        rows = json.loads(stdout(*command.split(), "--format", "json"))
-        names = " ".join(f"`{key}`" for key in rows[0])
-        lines = textwrap.wrap(names, WIDEST, break_long_words=False, break_on_hyphens=False)
-        yield f"### {heading}\n\n" + "\n".join(lines) + "\n"
+def _keys_of(heading: str, kind: type[Row]) -> str:
+    """The keys of a kind of rows in order, and what those mean that stand in no shared table."""
+    elsewhere: set[str] = set()
+    for part in PARTS.values():
+        if issubclass(kind, part):
+            elsewhere |= set(part.declared_keys())
+    names = " ".join(f"`{key}`" for key in kind.declared_keys())
+    lines = textwrap.wrap(names, WIDEST, break_long_words=False, break_on_hyphens=False)
+    in_order = "\n".join(lines)
+    return f"### {heading}\n\n{in_order}\n\n{_meanings(kind, elsewhere)}"
+
+
+def _meanings(kind: type[Row], elsewhere: Collection[str]) -> str:
+    types = kind.types()
+    made = ["| key | type | meaning |\n| --- | --- | --- |\n"]
+    for key, meaning in kind.meanings().items():
+        if key not in elsewhere:
+            cells = (f"`{key}`", _type_text(types[key]), meaning)
+            made.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n")
+    return "".join(made)
+
+
+def _type_text(declared: Any) -> str:
+    """A type as machine formats have it."""
+    origin = get_origin(declared)
+    if origin in (Union, UnionType):
+        # None last: 'number or null'
+        members = sorted(get_args(declared), key=lambda member: member is type(None))
+        return " or ".join(dict.fromkeys(map(_type_text, members)))
+    if origin is Literal:
+        return "text"
+    for kind, name in TYPES.items():
+        if issubclass(origin or declared, kind):
+            return name
+    raise AssertionError(f"no name for {declared}")
 
 
 def broken_benchmark() -> str:

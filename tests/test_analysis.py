@@ -110,7 +110,7 @@ def test_every_unit_can_be_shown(
     out = capsys.readouterr().out
     assert activation.name in out
     assert activation.description.split()[0] in out
-    drawn = re.split(r"\n +value +slope", out)[1].splitlines()[:14]
+    drawn = re.split(r"\n +value +derivative", out)[1].splitlines()[:14]
     assert max(map(len, drawn)) <= 80
 
 

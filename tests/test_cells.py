@@ -388,11 +388,11 @@ def test_a_limit_keeps_an_example_of_each_class(kind: str, tmp_path: Path) -> No
 
 
 SINGLE = {
-    "last": (["a"] * 30 + ["b"] * 30 + ["c"], "'c' is only in the training part"),
-    "first": (["a"] + ["b"] * 30 + ["c"] * 30, "'a' is only in the test part"),
-    "two": (["a"] * 30 + ["b"] * 30 + ["c", "d"], "only in the training part"),
+    "last": (["a"] * 30 + ["b"] * 30 + ["c"], "'c' is only in the training set"),
+    "first": (["a"] + ["b"] * 30 + ["c"] * 30, "'a' is only in the test set"),
+    "two": (["a"] * 30 + ["b"] * 30 + ["c", "d"], "only in the training set"),
     "middle": (["a"] * 30 + ["b"] + ["c"] * 30, "'b' is only in the "),
-    "few": (["a"] * 20 + ["z"], "'z' is only in the training part"),
+    "few": (["a"] * 20 + ["z"], "'z' is only in the training set"),
 }
 
 

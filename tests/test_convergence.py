@@ -115,7 +115,7 @@ def test_a_target_has_one_spelling(text: str) -> None:
     ("flags", "said"),
     [
         (["--until", "accuracy=0.9"], "must be such as train_error=0.25"),
-        (["--until", "train_error=25"], "an error is a share below 1"),
+        (["--until", "train_error=25"], "an error is a fraction below 1"),
         (["--until", "train_loss=10%"], "a loss is in nats"),
         (["--until", "train_error"], "must be such as train_error=0.25"),
         (["--best-lr"], "chooses among several rates"),

@@ -456,7 +456,7 @@ def test_seeds_share_their_folds_and_repeats_do_not(machine: Machine) -> None:
 
 
 def test_the_test_part_decides_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law 4: training ends in the same bits whatever the test part holds."""
+    """Law 4: training ends in the same bits whatever the test set holds."""
     original = engine.tensors(CELL, machine)
     scrambled = dataclasses.replace(original, x_test=original.x_test * 1e6)
     first = fit(CELL, machine)

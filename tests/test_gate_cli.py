@@ -367,7 +367,7 @@ def test_lost_runs_are_4_and_never_a_baseline(
 ) -> None:
     def loses(stacks: Any, fit: Any) -> Any:
         for stack in stacks:
-            yield stack, [results.lost(cell, "killed") for cell in stack.cells]
+            yield stack, [results.lost_run(cell, "killed") for cell in stack.cells]
 
     serial = dataclasses.replace(EXECUTORS["serial"], function=loses)
     monkeypatch.setitem(EXECUTORS, "serial", serial)

@@ -90,7 +90,7 @@ def test_a_perturbation_means_the_same_before_and_after_standardisation(
 @pytest.mark.parametrize("standardise", [True, False])
 @pytest.mark.parametrize("pca", [2, 3, 8])
 def test_after_components_the_unit_is_theirs(standardise: bool, pca: int) -> None:
-    """Each moves by its own standard deviation in the training part."""
+    """Each moves by its own standard deviation in the training set."""
     x = load_digits().data
     preparation = Preparation(standardise=standardise, pca=pca)
     train, test = map(

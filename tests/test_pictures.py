@@ -17,11 +17,16 @@ X = [number / 64 for number in range(-320, 321)]
 
 def picture(*names: str) -> Picture:
     curves = [Curve(name, X, [x * (i + 1) / 4 for x in X]) for i, name in enumerate(names)]
-    return Picture([Panel("value", curves), Panel("slope", curves)])
+    return Picture([Panel("value", curves), Panel("derivative", curves)])
 
 
 def rows(width: int, *names: str) -> list[str]:
-    return draw(picture(*names), width).plain.splitlines()
+    return lines_of(picture(*names), width)
+
+
+def lines_of(picture: Picture, width: int) -> list[str]:
+    """The characters of each line, without their styles."""
+    return ["".join(character for character, _ in line) for line in draw(picture, width)]
 
 
 @pytest.mark.parametrize("width", [40, 63, 64, 80, 119, 300])
@@ -42,7 +47,7 @@ def test_dots_stand_where_the_points_are() -> None:
     panel = Panel("p", [Curve("c", [-1.0, 1.0], [None, -1.0])], low=-1.0)
     low, high = panel.y_range
     assert (low, high) == pytest.approx((-1.04, 0.04))
-    line = draw(Picture([panel]), 40).plain.splitlines()[ROWS]
+    line = lines_of(Picture([panel]), 40)[ROWS]
     assert ord(line.rstrip()[-1]) - 0x2800 in (0x08, 0x10, 0x20, 0x80)
 
 

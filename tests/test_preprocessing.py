@@ -1,4 +1,4 @@
-"""Preparation against scikit-learn, and that it never sees the test part."""
+"""Preparation against scikit-learn, and that it never sees the test set."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def fit(cell: Cell, machine: Machine) -> RunResult:
 
 
 def test_it_is_a_plain_loop_over_the_folds_with_one_network(machine: Machine) -> None:
-    """One scaler, one network and one optimiser; folds of the hold-out's training part."""
+    """One scaler, one network and one optimiser; folds of the hold-out's training set."""
     double = dataclasses.replace(machine, dtype="float64")
     data, network = tensors(CARRIED, double), engine.build(CARRIED, (4,), double)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
@@ -132,7 +132,7 @@ def made_up(published: float | None) -> list[str]:
 def test_what_the_leak_is_worth_is_said() -> None:
     """Folds: 0.905 fresh, (0.95 + 0.99) / 2 carried. Test part: 0.91 and 0.93."""
     said = "relu: carrying weights from fold to fold is worth +6.50 points over folds and +2.00 "
-    said += "on the test part"
+    said += "on the test set"
     assert made_up(None)[0] == f"{said}."
     nearer = "2.00 nearer to the published 94.00 (1.00 from it instead of 3.00)"
     assert made_up(0.94)[0] == f"{said}, {nearer}."

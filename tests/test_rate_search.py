@@ -53,7 +53,7 @@ def test_the_rate_is_the_best_of_all_tried_by_hand(cell: Cell, machine: Machine)
 
 
 def test_the_accuracy_held_out_is_that_of_the_network_after_the_epoch(machine: Machine) -> None:
-    """The same training, one epoch shorter each time, is tested on the validation part."""
+    """The same training, one epoch shorter each time, is tested on the validation set."""
     cell = dataclasses.replace(at(CELL, 0.01), split=Split(validation=True))
     curve = fit(cell, machine).curve
     for epochs in (1, 2, 3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import statistics
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import picture
 import pytest
-from generated import generated, parts, stdout, with_part
+from generated import ROWS, generated, parts, stdout, with_part
 
 import relubench
 from relubench.activations import ACTIVATIONS
@@ -119,13 +120,23 @@ def test_generated_parts_are_fresh(
 ) -> None:
     """--update-golden writes them."""
     monkeypatch.chdir(tmp_path)
-    if part == "keys":  # ledger show needs a run
-        assert main(["train", "-d", "iris", "-m", "ffnn:hidden=4", "--quick", "--quiet"]) == 0
     text = PATHS[page].read_text(encoding="utf-8")
     fresh = with_part(text, part, generated(part))
     if request.config.getoption("--update-golden"):
         PATHS[page].write_text(fresh, encoding="utf-8")
     assert PATHS[page].read_text(encoding="utf-8") == fresh
+
+
+@pytest.mark.parametrize("heading", [heading for heading, (_, command) in ROWS.items() if command])
+def test_commands_print_the_keys_that_rows_declare(
+    heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kind, command = ROWS[heading]
+    if command == "ledger show":  # which needs a run
+        assert main(["train", "-d", "iris", "-m", "ffnn:hidden=4", "--quick", "--quiet"]) == 0
+    printed = json.loads(stdout(*command.split(), "--format", "json"))
+    assert list(printed[0]) == kind.declared_keys()
 
 
 def test_rows_of_train_and_cv_have_the_same_keys() -> None:

@@ -133,7 +133,7 @@ def test_deadcount_weighs_units_in_the_total() -> None:
     (table,) = report.deadcount([COMPARED[0]], plan(COMPARED))
     assert [row["layer"] for row in table.records] == ["dense1", "dense2", "total"]
     assert [row["dead"] for row in table.records] == [1 / 8, 1.0, 5 / 12]
-    assert "slope exactly 0 on every example" in str(table.records[0]["definition"])
+    assert "derivative exactly 0 on every example" in str(table.records[0]["definition"])
 
 
 @pytest.mark.parametrize(

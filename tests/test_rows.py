@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +28,8 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_key_has_a_meaning(kind: type[Row]) -> None:
     meanings = kind.meanings()
-    assert list(meanings) == [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    assert list(meanings) == list(kind.types()) == kind.declared_keys()
+    assert set(meanings) <= {field.name for field in fields(kind)}  # type: ignore[arg-type]
     assert all(meaning and not meaning.endswith(".") for meaning in meanings.values())
 
 
@@ -52,6 +53,47 @@ def test_a_rows_fields_are_the_keys_of_its_record() -> None:
         (LayerRow, report.deadcount(results, plan(results))[0]),
     ):
         assert list(table.records[0]) == list(kind.meanings())
+
+
+def test_a_table_is_a_data_frame() -> None:
+    results = runs("relu", 0.0)
+    table = report.compare(results, plan(results))
+    frame = table.frame()
+    assert list(frame.columns) == CompareRow.declared_keys()
+    assert len(frame) == len(table.rows)
+    for key, value in table.records[0].items():
+        if value is not None and not isinstance(value, list | dict):
+            assert frame[key][0] == value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(Row):
+    """A row of numbers that need not be there."""
+
+    score: Annotated[float | None, "a number"]
+    count: Annotated[int | None, "a whole number"]
+    chosen: Annotated[bool, "whether it was chosen"]
+    name: Annotated[str | None, "a text"]
+
+
+@pytest.mark.parametrize("score", [0.25, None])
+@pytest.mark.parametrize("count", [2**60, None])
+def test_a_frames_types_are_those_of_the_rows(score: float | None, count: int | None) -> None:
+    """Not those of the values that happen to be there: a column of nulls has a type, too."""
+    row = Measured(score=score, count=count, chosen=True, name=None)
+    frame = Table([row, replace(row, count=None)], []).frame()
+    dtypes = {key: str(dtype) for key, dtype in frame.dtypes.items()}
+    assert dtypes["score"] == "float64"
+    assert dtypes["count"] == "Int64"
+    assert dtypes["chosen"] == "bool"
+    assert frame["score"].isna()[0] == (score is None)
+    assert count is None or frame["count"][0] == count
+
+
+def test_a_frame_has_the_keys_that_a_table_shows() -> None:
+    row = Measured(score=0.5, count=1, chosen=False, name="a")
+    assert list(Table([row], [], keys=("name", "score")).frame().columns) == ["name", "score"]
+    assert Table[Measured]([], []).frame().empty
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,7 @@ def test_carried_weights_are_those_of_dlrelu_wdbc(tmp_path: Path) -> None:
     text = written.read_text(encoding="utf-8")
     begin = next(n for n, line in enumerate(lines) if line[0] == "`dlrelu-wdbc`")
     for _, head, over, *cells in lines[begin : begin + 4]:
-        place = "test part" if over == "test" else "over folds"
+        place = "test set" if over == "test" else "over folds"
         (line,) = re.findall(rf"^ +{head} +{place} +(.*)$", text, re.M)
         measured = re.findall(rf"({NUMBER}) ± ({NUMBER})", line)
         printed = [tuple(re.findall(NUMBER, cell)) for cell in cells[:2]]

@@ -20,7 +20,7 @@ from relubench.execution.progress import Console
 from relubench.execution.tuning import Tuning
 from relubench.execution.work import Work
 from relubench.plan import Cell, Machine, Plan, Stack
-from relubench.results import RunResult, lost
+from relubench.results import RunResult, lost_run
 from relubench.training import engine
 
 CELLS = tuple(
@@ -42,7 +42,7 @@ def test_no_cell_is_trained_twice_at_once(
     def fit(stack: Stack, **rest: Any) -> list[RunResult]:
         trained.update(stack.cells)
         return [
-            dataclasses.replace(lost(cell, ""), failed=None, scores={"seed": float(cell.seed)})
+            dataclasses.replace(lost_run(cell, ""), failed=None, scores={"seed": float(cell.seed)})
             for cell in stack.cells
         ]
 

@@ -30,6 +30,7 @@ def cut(text: str, room: int) -> str:
     if len(text.encode()) <= room:
         return text
     left = max(0, room - len(CUT.encode()))
+    # GitHub's limit is one of bytes; errors="ignore" drops a character that is cut in two.
     kept = text.encode()[:left].decode(errors="ignore").rpartition("\n")[0]
     return (kept + CUT) if room >= len(CUT.encode()) else ""
 
@@ -111,6 +112,7 @@ def _verdict(case: ElementTree.Element, kind: str, message: str) -> None:
 
 
 def _legal(text: str) -> str:
+    # ElementTree writes characters that XML 1.0 forbids, and parsers then refuse the whole file.
     return NOT_XML.sub("\ufffd", plain(text))
 
 
@@ -136,7 +138,7 @@ def _suite(cases: Sequence[ElementTree.Element]) -> str:
 def history(rows: Sequence[CompareRow], setup: Sequence[str]) -> str:
     """compare's rows for github-action-benchmark, tool customSmallerIsBetter.
 
-    Error and dead share in per cent, seconds per run. What is not defined is left out.
+    Error and dead fraction in per cent, seconds per run. What is not defined is left out.
     """
     entries = []
     for row in rows:

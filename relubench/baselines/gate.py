@@ -45,6 +45,7 @@ def judge(base: Record, new: Record, margins: Mapping[str, Margin]) -> list[Gate
             blank = GateRow(setup=row.setup, metric=name)
             weighed.append(weigh(blank, base.row(row.setup), row, margin, untimed))
     tested = [gated for _, gated in weighed if gated]
+    # Holm over fails alone: a false alarm anywhere stops a build, a false pass is one row's.
     words = iter(stats.outcomes(tested, ALPHA))
     corrected = iter(stats.holm([gated.p_fail for gated in tested]))
     return [
@@ -83,14 +84,15 @@ def _undefined(there: Mapping[int, float], here: Mapping[int, float], base: Row,
     if not there:
         return "not defined in the baseline"
     paired = set(base.seeds) & set(new.seeds)
-    finished = [seed for seed, why in zip(new.seeds, new.failed, strict=True) if why is None]
+    ends = zip(new.seeds, new.failed, strict=True)
+    finished = [seed for seed, reason in ends if reason is None]
     due = [seed for seed in finished if seed in there or not paired]
     lost = sum(seed not in here for seed in due)
     return f"not defined in {lost} of {counted(len(due), 'run')} here" if lost else ""
 
 
 def figures(row: Row, name: str) -> dict[int, float]:
-    """A metric's figures by seed: a share of a diverged run is its worst; others have none."""
+    """A metric's figures by seed: a fraction of a diverged run is its worst; others have none."""
     worst, values = MEASURES[name].worst, row.values.get(name, ())
     by_seed = {
         seed: worst if failed else value
@@ -105,12 +107,15 @@ def _tested(
     common = sorted(there.keys() & here.keys())
     before = [there[seed] for seed in common] or list(there.values())
     after = [here[seed] for seed in common] or list(here.values())
-    size, sign = margin.of(mean(before)), 1 if MEASURES[blank.metric].better == "higher" else -1
+    size = margin.of(mean(before))
+    sign = 1 if MEASURES[blank.metric].better == "higher" else -1
     old, now = sign * np.array(before), sign * np.array(after)
+    # Paired wherever a seed is in both: it drew the same split and weights, so most noise cancels.
     if common:
         gated = stats.non_inferior(now - old, size, SEEDS)
     else:
         gated = stats.non_inferior_unpaired(list(now), list(old), size)
+    # A sign-flip test of few seeds cannot reach alpha, however clear the case is.
     if not new.finished:  # which no seed of the baseline did: this is not noise
         gated = replace(gated, p_pass=1.0, p_fail=0.0)
     row = replace(
@@ -149,7 +154,7 @@ def with_gate(table: Table[CompareRow], rows: Sequence[GateRow]) -> Table[GatedC
     """compare's table whose rows also have `gate`, the gravest word, and `gates`, the metrics'."""
     return Table(
         [_gated(row, rows) for row in table.rows],
-        [Column(c.head, c.show, c.left, c.wrap, c.key, c.mark) for c in table.columns],
+        table.columns,
         table.title,
         table.notes,
         group=table.group,
@@ -170,8 +175,7 @@ def _is_about(gate: GateRow, row: CompareRow) -> bool:
 
 def table(rows: Sequence[GateRow], base: Record, new: Record, path: str) -> Table[GateRow]:
     """The gate for people: a row per metric, what it means below."""
-    first = rows[0].setup
-    varying = [key for key in first if any(row.setup[key] != first[key] for row in rows)]
+    varying = [key for key in rows[0].setup if _varies(rows, key)]
     columns: list[Column[GateRow]] = [
         *(_column(key) for key in varying or ["activation"]),
         Column("metric", _metric, left=True),
@@ -186,6 +190,10 @@ def table(rows: Sequence[GateRow], base: Record, new: Record, path: str) -> Tabl
     ]
     title = f"gate: {path}, {summary(rows)}"
     return Table(rows, columns, title, notes(rows, base, new))
+
+
+def _varies(rows: Sequence[GateRow], key: str) -> bool:
+    return len({row.setup[key] for row in rows}) > 1
 
 
 def _column(key: str) -> Column[GateRow]:
@@ -227,8 +235,10 @@ def notes(rows: Sequence[GateRow], base: Record, new: Record) -> list[str]:
         )
     for row in new.rows:
         there = base.row(row.setup).seeds
-        if left := set(row.seeds) ^ set(there) if set(row.seeds) & set(there) else set():
-            sentences.append(f"seeds in one of the two only, left out: {_listed(left)}.")
+        paired = set(row.seeds) & set(there)
+        unpaired = set(row.seeds) ^ set(there)
+        if paired and unpaired:
+            sentences.append(f"seeds in one of the two only, left out: {_listed(unpaired)}.")
             break
     if differ := surroundings(base, new):
         sentences.append(f"Compared all the same: {'; '.join(differ)}.")

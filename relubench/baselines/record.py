@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from relubench import __version__, files
 from relubench.errors import BadValue, NotComparable
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import MEASURES
 from relubench.plan import Cell
 from relubench.report import run_row, setup_row
@@ -123,7 +123,8 @@ def planned(setups: Iterable[tuple[Setup, Context]], machine: str | None) -> Rec
 def measured(plan: Record, results: Sequence[RunResult]) -> Record:
     """The planned record with what came out."""
     runs = grouped(results, lambda result: _key(setup(result.cell)))
-    return replace(plan, rows=tuple(_filled(row, runs[_key(row.setup)]) for row in plan.rows))
+    rows = [_filled(row, runs[_key(row.setup)]) for row in plan.rows]
+    return replace(plan, rows=tuple(rows))
 
 
 def _filled(row: Row, results: Sequence[RunResult]) -> Row:
@@ -150,6 +151,7 @@ def write(record: Record) -> str:
 
     `sha256` is the digest of all the rest, whatever its blanks and line ends.
     """
+    # There and back, so that tuples are lists: the digest is of what a reader will parse.
     content = json.loads(json.dumps(asdict(record), allow_nan=False))
     text = json.dumps(content | {"sha256": digest(content)}, indent=1, sort_keys=True)
     return re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", _on_one_line, text) + "\n"
@@ -176,6 +178,7 @@ def read(path: Path) -> Record | None:
         return None
     except BadValue as error:
         raise NotComparable(f"{path}: cannot be read: {error}") from None
+    # Python's json takes the last of two equal keys: a merge of two branches may leave both.
     try:
         content = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
@@ -191,6 +194,7 @@ def read(path: Path) -> Record | None:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "rows"
         raise NotComparable(f"{path}: damaged: {where}: {first['msg']}") from None
+    # Last, since "damaged: rows.3.seeds" helps more than "it is not as it was saved".
     if sealed != digest(content):
         altered = "sha256: it is not as it was saved (--save-baseline makes it anew)"
         raise NotComparable(f"{path}: damaged: {altered}")
@@ -234,9 +238,10 @@ def _lacks(row: Row, metrics: Sequence[str]) -> str:
         values = row.values.get(name)
         if values is None:
             return f"no {name}"
-        shares = [] if MEASURES[name].unit != "fraction" else [v for v in values if v is not None]
-        if any(not 0 <= share <= 1 for share in shares):
-            return f"{name} is no share"
+        figures = [figure for figure in values if figure is not None]
+        fractions = figures if MEASURES[name].unit == "fraction" else []
+        if any(not 0 <= fraction <= 1 for fraction in fractions):
+            return f"{name} is no fraction"
     for seed, failed, value in zip(
         row.seeds, row.failed, row.values.get("accuracy", ()), strict=False
     ):
@@ -250,7 +255,7 @@ def differences(base: Record, new: Record) -> list[str]:
     lines = []
     if base.precision != new.precision:
         lines.append(_differs("precision", [base.precision], [new.precision]))
-    for key in dict.fromkeys(key for row in (*base.rows, *new.rows) for key in row.setup):
+    for key in dict.fromkeys(joined(row.setup for row in (*base.rows, *new.rows))):
         there = [row.setup.get(key) for row in base.rows]
         here = [row.setup.get(key) for row in new.rows]
         if set(there) != set(here):
@@ -265,8 +270,10 @@ def differences(base: Record, new: Record) -> list[str]:
 
 def _digests(record: Record) -> dict[SetupValue, set[str]]:
     """The digests of the data by dataset: one each, where nothing is wrong."""
-    rows = grouped(record.rows, lambda row: row.setup.get("dataset"))
-    return {dataset: {row.data for row in alike} for dataset, alike in rows.items()}
+    digests: dict[SetupValue, set[str]] = {}
+    for row in record.rows:
+        digests.setdefault(row.setup.get("dataset"), set()).add(row.data)
+    return digests
 
 
 def _missing(base: Record, new: Record) -> list[str]:
@@ -281,10 +288,14 @@ def _missing(base: Record, new: Record) -> list[str]:
 
 
 def surroundings(base: Record, new: Record) -> list[str]:
-    """What else is not as it was in the baseline, and need not be."""
+    """Environment differences that are reported but allowed, a line each."""
     names = ("relubench", "engine", "torch", "device", "machine")
-    pairs = {name: (getattr(base, name), getattr(new, name)) for name in names}
-    return [_differs(name, [a], [b]) for name, (a, b) in pairs.items() if a != b]
+    lines = []
+    for name in names:
+        there, here = getattr(base, name), getattr(new, name)
+        if there != here:
+            lines.append(_differs(name, [there], [here]))
+    return lines
 
 
 def clock(base: Record, new: Record, setup: Setup) -> str | None:
@@ -312,9 +323,10 @@ def _listed(values: Iterable[object]) -> str:
 def machine_class(device: str) -> str:
     """What seconds depend on: the GPU's name, or the CPU's with its cores."""
     if device.startswith("cuda"):
-        import torch
+        import torch  # here: where there is a GPU to be named, it is loaded by now
 
         return torch.cuda.get_device_name(device)
+    # Not cpu_count(): a container or taskset may allow fewer, and seconds follow from those.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpu = f"{_cpu()}, {cores} cores"
     return cpu if device == "cpu" else f"{device} of {cpu}"

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from relubench.config import Settings
     from relubench.report import ComparisonOptions
 
-PRECEDENCE = (3, 4, 1)  # of exit codes; else 0
+# Of exit codes; else 0. A regression (3) was measured, whatever else is incomplete (4). Runs that
+# diverged (1) come last: the gate has judged them.
+PRECEDENCE = (3, 4, 1)
 
 
 def check(options: BaselineOptions, settings: Settings, quick: bool) -> None:
@@ -102,7 +104,7 @@ class BaselineCheck:
 
     @property
     def unsaved(self) -> str | None:
-        """Why this is not the baseline that it was to be."""
+        """Reason why the run cannot be saved as a baseline, or None."""
         return record.unfit(self.new) if self.options.save else None
 
     @property
@@ -135,14 +137,14 @@ class BaselineCheck:
         }
 
     def problems(self) -> list[str]:
-        """What must be heard even under --quiet."""
+        """Lines that --quiet does not suppress."""
         problems = [self.heading] if self.gate_code else []
         if self.unsaved:
             problems.append(f"--save-baseline: nothing written: {self.unsaved}")
         return problems
 
     def report_notes(self, console: Console) -> None:
-        """What may be left unheard."""
+        """Print the notes that --quiet suppresses."""
         if self.base and not self.gate_code:
             console.note(self.heading)
         if self.options.save and self.new.machine is None:

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(arguments, plain(hint(error.format_message(), arguments)), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(arguments, "interrupted", 130)
-    except Terminated:
+    except Terminated:  # before SystemExit, which it is one of
         raise
     except SystemExit as stop:
         if stop.code != 1:
@@ -47,12 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(arguments, f"cannot write to stdout: {error.strerror}", 2)
     except Exception as error:
         if out_of_memory(error):
-            told = (str(error).splitlines() or [""])[0]
-            return _failed(arguments, plain(f"out of memory{told and f': {told}'}"), 2)
+            reason = (str(error).splitlines() or [""])[0]
+            return _failed(arguments, plain(f"out of memory{reason and f': {reason}'}"), 2)
         return _failed(arguments, plain(f"bug in relubench: {type(error).__name__}: {error}"), 70)
 
 
 def _failed(arguments: list[str], message: str, exit_code: int) -> int:
+    # __main__ raises an interrupt again each second until somebody has heard it.
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)  # an interrupt has been heard
     if {"-v", "--verbose"} & set(arguments):

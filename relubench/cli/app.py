@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, get_type_hints
 
 import typer
 from typer import Argument, Option
@@ -23,6 +23,8 @@ from relubench.cli.flags import (
     SHOWN,
     Benchmark,
     FilterFlags,
+    Flags,
+    FlagValue,
     Names,
     Number,
     OutputFlags,
@@ -75,7 +77,7 @@ def train(
     ] = False,
     curve: Annotated[bool, flag(SHOWN, "Also print the learning curve.", "", "--curve")] = False,
     save: Annotated[Path | None, flag(SHOWN, "Save the weights: a state dict.", "FILE")] = None,
-    **flags: Any,
+    **flags: FlagValue,
 ) -> int:
     """Train every run once and print its scores on the test set."""
     if save and save in (flags["output"] or ()):
@@ -98,7 +100,7 @@ def train(
     )
 )
 @takes(RunFlags, OutputFlags, command="cv")
-def cv(benchmark: Benchmark = None, **flags: Any) -> int:
+def cv(benchmark: Benchmark = None, **flags: FlagValue) -> int:
     """Cross-validate over stratified folds, each with weights and scaler of its own."""
     return run(commands.cv, "cv", benchmark, flags)
 
@@ -137,7 +139,7 @@ def compare(
     export_benchmark: Annotated[
         Path | None, flag(GATE, "Write figures for github-action-benchmark.", "FILE")
     ] = None,
-    **flags: Any,
+    **flags: FlagValue,
 ) -> int:
     """Compare activations on paired seeds or folds (benchmark 'default' where none is named)."""
     if (strict or require_baseline) and not baseline:
@@ -149,12 +151,12 @@ def compare(
     }
     outputs = [("-o", path) for path in flags["output"] or ()]
     distinct([("--baseline", baseline), *outputs, *written.items()])
-    asked = BaselineOptions(
+    baseline_options = BaselineOptions(
         baseline, bool(save_baseline), strict, require_baseline, remedy(context.obj)
     )
 
     def work(request: Request, console: Console) -> Outcome:
-        return deliver(commands.compare(request, console, explain, asked), parts)
+        return deliver(commands.compare(request, console, explain, baseline_options), parts)
 
     with keeping(written) as parts:
         try:
@@ -170,7 +172,7 @@ def compare(
     )
 )
 @takes(RunFlags, OutputFlags, command="deadcount")
-def deadcount(benchmark: Benchmark = None, **flags: Any) -> int:
+def deadcount(benchmark: Benchmark = None, **flags: FlagValue) -> int:
     """Count dead neurons per layer over the training set, before training and after."""
     return run(commands.deadcount, "deadcount", benchmark, flags)
 
@@ -183,7 +185,7 @@ def list_(
     family: Annotated[str | None, flag(SHOWN, "Only activations of this family.", "NAME")] = None,
     search: Annotated[str | None, flag(SHOWN, "Only entries with this text.", "TEXT")] = None,
     config: Annotated[Path | None, flag(MACHINE, BENCHMARKS, "FILE")] = None,
-    **flags: Any,
+    **flags: FlagValue,
 ) -> int:
     """List available activations, models, datasets, heads, benchmarks, …"""
 
@@ -214,7 +216,7 @@ def cost(
     ] = None,
     threads: Annotated[Number, flag(MACHINE, "CPU threads (default 1).")] = None,
     quick: Annotated[bool, flag(MACHINE, "A smoke run, marked as such.", "", "--quick")] = False,
-    **flags: Any,
+    **flags: FlagValue,
 ) -> int:
     """Time activations: forward, backward and memory, beside relu and a plain copy."""
     settings = given({"activation": activation, "device": device, "threads": threads})
@@ -236,7 +238,7 @@ def show_entries(
             autocompletion=completed("activation"),
         ),
     ],
-    **flags: Any,
+    **flags: FlagValue,
 ) -> int:
     """Show activations (formula, facts, gain, curves; also -o FILE.svg|png) or another entry."""
     kind, chosen = commands.kind_and_names(names)
@@ -256,7 +258,7 @@ def _ledger(path: Path | None) -> Path:
     return path or Path(os.environ.get("RELUBENCH_LEDGER") or ".relubench/ledger.db")
 
 
-def _chosen(flags: dict[str, Any]) -> Chosen:
+def _chosen(flags: Flags) -> Chosen:
     """The filters among a ledger command's flags, which are taken out."""
     since = commands.since(flags.pop("since"))
     filters = {key: flags.pop(key) or () for key in ("dataset", "model", "activation")}
@@ -272,25 +274,25 @@ def ledger_show(
     ] = None,
     *,
     ledger: Where = None,
-    **flags: Any,
+    **flags: FlagValue,
 ) -> int:
     """Show what the ledger holds, a row per set-up; or one whole run."""
-    chosen, told = _chosen(flags), console(flags["quiet"])
-    return show(lambda: commands.ledger_show(_ledger(ledger), chosen, key, told), **flags)
+    chosen, notes = _chosen(flags), console(flags["quiet"])
+    return show(lambda: commands.ledger_show(_ledger(ledger), chosen, key, notes), **flags)
 
 
 @ledger_app.command("export")
 @takes(FilterFlags, OutputFlags)
-def ledger_export(*, ledger: Where = None, **flags: Any) -> int:
+def ledger_export(*, ledger: Where = None, **flags: FlagValue) -> int:
     """Print every finished run, with the rows of train (jsonl unless said otherwise)."""
     flags["format"] = flags["format"] or (None if flags["output"] else "jsonl")
-    chosen, told = _chosen(flags), console(flags["quiet"])
-    return show(lambda: commands.ledger_export(_ledger(ledger), chosen, told), **flags)
+    chosen, notes = _chosen(flags), console(flags["quiet"])
+    return show(lambda: commands.ledger_export(_ledger(ledger), chosen, notes), **flags)
 
 
 @ledger_app.command("check")
 @takes(OutputFlags)
-def ledger_check(*, ledger: Where = None, **flags: Any) -> int:
+def ledger_check(*, ledger: Where = None, **flags: FlagValue) -> int:
     """Print the rows that cannot be read; exit code 1 where there are any."""
     return show(lambda: commands.ledger_check(_ledger(ledger)), **flags)
 
@@ -301,11 +303,11 @@ def ledger_rm(
     rows: Annotated[list[str], Argument(metavar="ROW…", help="Keys, or rows that check names.")],
     *,
     ledger: Where = None,
-    **flags: Any,
+    **flags: FlagValue,
 ) -> int:
     """Drop the runs that are named: a key means all that is known under it."""
-    told = console(flags["quiet"])
-    return show(lambda: commands.ledger_rm(_ledger(ledger), rows, told), **flags)
+    notes = console(flags["quiet"])
+    return show(lambda: commands.ledger_rm(_ledger(ledger), rows, notes), **flags)
 
 
 @ledger_app.command("merge")
@@ -314,7 +316,7 @@ def ledger_merge(
     others: Annotated[list[Path], Argument(metavar="FILE…", help="Ledgers to add.")],
     *,
     ledger: Where = None,
-    **flags: Any,
+    **flags: FlagValue,
 ) -> int:
     """Add the runs of other ledgers; a conflict is named and nothing is merged."""
 
@@ -337,7 +339,7 @@ def help_(
 ) -> int:
     """Show the manual: its topics, one of them, or a command's flags."""
     if not topic:
-        unset: dict[str, Any] = dict.fromkeys(get_type_hints(OutputFlags))
+        unset: Flags = dict.fromkeys(get_type_hints(OutputFlags))
         return show(commands.help.topics, **unset)
     if topic[0] in COMMANDS:
         return app([*topic, "--help"], prog_name="relubench", standalone_mode=False) or 0
@@ -359,7 +361,7 @@ def run(
     command: Callable[[Request, Console], Outcome],
     name: str,
     benchmark: str | None,
-    flags: dict[str, Any],
+    flags: Flags,
 ) -> int:
     """A training command: from flags to its table and exit code.
 

@@ -22,6 +22,7 @@ def distinct(paths: Iterable[tuple[str, Path | None]]) -> None:
     """Refuse two flags that name one file."""
     seen: dict[Path, str] = {}
     for flag, path in paths:
+        # Devices and pipes may be named twice: /dev/null for two files is no mistake.
         if path and (path.is_file() or not path.exists()):
             other = seen.setdefault(files.resolved(path), flag)
             if other != flag:
@@ -31,6 +32,7 @@ def distinct(paths: Iterable[tuple[str, Path | None]]) -> None:
 def remedy(arguments: list[str]) -> str:
     """A command line with what makes a baseline in place of what asks for one."""
     kept = [word for word in arguments if word not in ("--strict", "--require-baseline")]
+    # Quoted first, so that a path with a blank can be pasted into a shell again.
     text = shlex.join(["relubench", *kept])
     return re.sub(r"(?<= )--baseline(?=[ =])", "--save-baseline", text)
 
@@ -46,6 +48,7 @@ def keeping(paths: dict[str, Path | None]) -> Iterator[dict[str, Path]]:
         }
         yield parts
         for part in parts.values():
+            # Nothing was written, as with no gate to report: an earlier file stays as it is.
             if part.is_file() and not part.stat().st_size:
                 part.unlink()
 
@@ -61,6 +64,7 @@ def deliver(done: Outcome, parts: dict[str, Path]) -> Outcome:
     for problem in done.problems:
         say(f"relubench: {problem}")
     if os.environ.get("GITHUB_ACTIONS") == "true":
+        # As they are: `say` would escape the :: by which GitHub knows a command.
         for line in done.annotations:
             write(line)
     page = os.environ.get("GITHUB_STEP_SUMMARY")

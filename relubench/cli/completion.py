@@ -22,6 +22,7 @@ def completed(key: str) -> Callable[[str], list[str]]:
 def _names(key: str) -> Iterable[str]:
     """What may stand there; nothing where it is no name."""
     if key == "benchmark":
+        # A broken benchmarks.toml must not print an error into a line that is being typed.
         try:
             return config.read(None, commands.CATALOGS).tables
         except RelubenchError:

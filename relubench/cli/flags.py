@@ -13,14 +13,18 @@ from typer import Argument
 from relubench.cli.completion import completed
 from relubench.config.options import MACHINE, Option, declared
 from relubench.errors import BadValue
+from relubench.grouping import comma_parts, joined
 
 SHOWN, FILTER, GATE = "Output", "Which runs", "Baselines and continuous integration"
 BENCHMARKS = "Benchmarks (default: ./benchmarks.toml, else the shipped ones)."
 Names = list[str] | None
+FlagValue = Any  # of the type that the flag's declaration names; Typer has seen to that
+Flags = dict[str, FlagValue]
+Command = Callable[..., FlagValue]
 Number = str | None  # config says what is wrong with it, as it does for benchmarks.toml
 
 
-def flag(panel: str, help: str, metavar: str = "N", *names: str, complete: str = "") -> Any:
+def flag(panel: str, help: str, metavar: str = "N", *names: str, complete: str = "") -> FlagValue:
     """One flag of the help's panel `panel`; `complete` is the kind of names that it takes."""
     return typer.Option(
         *names,
@@ -50,7 +54,7 @@ def _parameters_of(option: Option) -> list[inspect.Parameter]:
     return [_keyword(option.key, list[str] | None if option.listed else str | None, made)]
 
 
-def _keyword(name: str, kind: Any, made: Any) -> inspect.Parameter:
+def _keyword(name: str, kind: object, made: object) -> inspect.Parameter:
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -59,7 +63,7 @@ def _keyword(name: str, kind: Any, made: Any) -> inspect.Parameter:
     )
 
 
-def given(flags: dict[str, Any]) -> dict[str, Any]:
+def given(flags: Flags) -> Flags:
     """The options that a command line gives, by key."""
     values = {
         key: value
@@ -180,17 +184,17 @@ Where = Annotated[
 
 def names_in(lists: Iterable[str]) -> tuple[str, ...]:
     """The names of comma lists."""
-    return tuple(name.strip() for text in lists for name in text.split(",") if name.strip())
+    return tuple(name for name in comma_parts(lists) if name)
 
 
-def takes(*groups: type, command: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def takes(*groups: type, command: str = "") -> Callable[[Command], Command]:
     """Decorator: the command takes more flags, as **flags.
 
     groups   classes of flags
     command  whose options of a benchmark it takes, too
     """
 
-    def widen(function: Callable[..., Any]) -> Callable[..., Any]:
+    def widen(function: Command) -> Command:
         own = inspect.signature(function)
         hints = get_type_hints(function, include_extras=True)
         parameters = [
@@ -202,7 +206,7 @@ def takes(*groups: type, command: str = "") -> Callable[[Callable[..., Any]], Ca
             *options(command),
             *parameters[_positional(parameters) :],
         ]
-        parameters += [parameter for group in groups for parameter in _parameters(group)]
+        parameters += joined(map(_parameters, groups))
         # Typer reads the signature: it sees flags that Python's own signature gathers in **flags
         function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         function.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -217,8 +221,8 @@ def _positional(parameters: list[inspect.Parameter]) -> int:
 
 def options(command: str) -> list[inspect.Parameter]:
     """The flags for the options that a command has."""
-    found = [option for option in declared() if command in option.commands]
-    return [parameter for option in found for parameter in _parameters_of(option)]
+    taken = [option for option in declared() if command in option.commands]
+    return joined(map(_parameters_of, taken))
 
 
 def _parameters(group: type) -> Iterator[inspect.Parameter]:

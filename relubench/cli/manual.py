@@ -35,6 +35,7 @@ def completed(incomplete: str) -> list[str]:
 
 
 def _render(page: str) -> None:
+    # Here: rich's Markdown is slow to import, and a pipe gets the page as it is.
     from rich.console import Console
     from rich.markdown import Markdown
 

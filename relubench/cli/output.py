@@ -15,6 +15,7 @@ from relubench.cli.flags import Names
 from relubench.cli.terminal import say, width_and_colour
 from relubench.errors import BadValue, Stopped
 from relubench.formats import pictures
+from relubench.grouping import comma_parts
 
 if TYPE_CHECKING:
     from relubench.commands import Outcome
@@ -47,6 +48,7 @@ def show(
         raise BadValue("stdout is closed: give -o FILE")
     path: Path | None = None
     try:
+        # All files are open before the work: that one cannot be written must not cost a night.
         with ExitStack() as stack:
             parts = {p: stack.enter_context(files.replacing(p, "-o")) for p in targets if p}
             with (
@@ -84,17 +86,20 @@ def _targets(
     return {place: _format(format, place, pictured) for place in places}
 
 
-def _format(given: str | None, output: Path | None, pictured: bool) -> str:
+def _format(name: str | None, output: Path | None, pictured: bool) -> str:
     """The format's name, or the suffix of a picture's file."""
     device = output is not None and output.exists() and not (output.is_file() or output.is_dir())
-    if given or output is None or device:  # such as /dev/null
-        return formats.FORMATS[given or "text"].name
+    if name or output is None or device:  # such as /dev/null
+        return formats.FORMATS[name or "text"].name
     drawn = pictures.SUFFIXES if pictured else ()
     suffix = output.suffix.lower()
-    name = suffix if suffix in drawn else formats.by_suffix(output.name)
+    if suffix in drawn:
+        return suffix
+    name = formats.by_suffix(output.name)
     if name is None:
-        known = ", ".join([*(entry.suffix for entry in formats.FORMATS.values()), *drawn])
-        raise BadValue(f"-o {output}: no format has this suffix; give --format, or one of {known}")
+        suffixes = [*(entry.suffix for entry in formats.FORMATS.values()), *drawn]
+        hint = f"give --format, or one of {', '.join(suffixes)}"
+        raise BadValue(f"-o {output}: no format has this suffix; {hint}")
     return name
 
 
@@ -130,4 +135,4 @@ def arrangement(columns: Names, sort: str | None, group: Names) -> report.Arrang
 
 
 def _keys(lists: Names) -> tuple[str, ...]:
-    return tuple(key.strip() for text in lists or () for key in text.split(","))
+    return tuple(comma_parts(lists or ()))

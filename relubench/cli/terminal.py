@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from relubench.execution.progress import Console
 from relubench.formats import UNFOLDED
 from relubench.printable import plain
 
 if TYPE_CHECKING:
     from relubench.execution.executors import Done
-    from relubench.execution.progress import Console
 
 
 def say(text: str) -> None:
@@ -38,8 +38,6 @@ def console(quiet: bool, verbose: bool = False) -> Console:
 
     A worker process can be sent what takes the notes, and has the same stderr.
     """
-    from relubench.execution.progress import Console
-
     terminal = sys.stderr is not None and sys.stderr.isatty()
     bar = terminal and not quiet and "CI" not in os.environ
     return Console(
@@ -50,6 +48,7 @@ def console(quiet: bool, verbose: bool = False) -> Console:
 
 
 def _bar(finished: Iterable[Done], total: int) -> Iterator[Done]:
+    # Here: only a terminal shows a bar, and rich is slow to import.
     from rich import progress
     from rich.console import Console as Terminal
 

@@ -113,7 +113,7 @@ def _most(request: Request) -> float:
 
 
 def _begun(path: Path, console: Console) -> execution.ledger.Ledger:
-    """The ledger of a command; a new one is told of."""
+    """The ledger of a command; a note says where a new one is."""
     new = not path.exists()
     ledger = open_ledger(path)
     if new:
@@ -138,6 +138,7 @@ def tune(
     tuned = []
     for cells in plan.setups():
         cell = cells[0]
+        # Set-ups that differ in what costs no time, as in the rate, are measured once.
         if cell.timing_key not in measured:
             start = time.perf_counter()
             measured[cell.timing_key] = execution.tuning.tune(cells, machine, counts, width, most)
@@ -176,17 +177,17 @@ def check(plan: Plan, machine: Machine, console: Console, strict: bool) -> None:
 
 def tell_of_starts(plan: Plan, console: Console) -> None:
     """Say of which activations no initial weights hold the second moment, where they should."""
-
     adrift, undefined = [], []
+    # One cell for each: a plan has thousands of cells, and a few activations.
     for cell in {(cell.activation, cell.init): cell for cell in plan.cells}.values():
         choice = ACTIVATIONS.choose(cell.activation)
         if not INITS[scheme(cell.init, choice.entry)].takes_gain:
             continue
-        held = models.weights.holding(choice)
-        if not held.defined:
+        start = models.weights.holding(choice)
+        if not start.defined:
             undefined.append(cell.activation)
-        elif not held.steady:
-            adrift.append(f"{cell.activation} ({held.growth:.1f} times)")
+        elif not start.steady:
+            adrift.append(f"{cell.activation} ({start.growth:.1f} times)")
     if adrift:
         console.once(
             "no initial weights hold the second moment of these from layer to layer; a small "

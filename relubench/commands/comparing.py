@@ -24,27 +24,30 @@ if TYPE_CHECKING:
     from relubench.report import ComparisonOptions
 
 
-def compare(request: Request, console: Console, explain: bool, asked: BaselineOptions) -> Outcome:
+def compare(
+    request: Request, console: Console, explain: bool, baseline: BaselineOptions
+) -> Outcome:
     """Train every activation on the same seeds or folds and say what the differences allow.
 
     A benchmark's published figures stand beside the measured ones in a table of their own. Raises
     NotComparable, before anything is trained, where there is a baseline of something else.
     """
     settings = read(request, console)
-    baselines.workflow.check(asked, settings, request.quick)
-    base = baselines.workflow.load(asked, console)
+    baselines.workflow.check(baseline, settings, request.quick)
+    base = baselines.workflow.load(baseline, console)
     # What was finished before says nothing of the code that a baseline is to test now.
     work = assemble(settings, request, console, retrain=base is not None)
     options = _comparison_options(settings, work, explain)
+    # After the networks were checked and before anything is trained: a misspelt --columns is cheap.
     request.check(
-        work.plan, lambda results: baselines.workflow.preview(asked, results, work.plan, options)
+        work.plan, lambda results: baselines.workflow.preview(baseline, results, work.plan, options)
     )
-    new = baselines.workflow.planned(work, asked, base)
+    new = baselines.workflow.planned(work, baseline, base)
     if settings.until_decided and not request.quick:
         results, compared = until_decided(work, options, settings.first_seeds("compare"), console)
     else:
         results, compared = at_once(work, options, console)
-    check = baselines.workflow.hold(asked, base, new, results, work.plan)
+    check = baselines.workflow.hold(baseline, base, new, results, work.plan)
     check.report_notes(console)
     if carried := settings.protocol == "published":
         results, protocols = leak(settings, request, console, results)
@@ -65,7 +68,7 @@ def compare(request: Request, console: Console, explain: bool, asked: BaselineOp
 
 
 def _comparison_options(settings: Settings, work: Work, explain: bool) -> ComparisonOptions:
-    """What the comparison is asked."""
+    """The comparison that settings ask for."""
     names = {cell.dataset for cell in work.plan.cells}
     published = {name for name in names if datasets.facts(name, work.machine.data_dir).n_test}
     return report.ComparisonOptions(
@@ -107,6 +110,7 @@ def until_decided(
         at_look = replace(options, alpha=look.alpha, look=number)
         for line in report.outlook(plan, at_look):
             console.note(f"look {number}: {line}")
+        # Seeds that are new since the last look: --no-ledger would train the others again.
         results += work.seeds(range(seen, look.seeds)).run(console)
         decided = report.decided(results, plan, at_look)
         if decided:
@@ -117,7 +121,7 @@ def until_decided(
 
 
 def refused(reasons: Sequence[str]) -> Outcome:
-    """What CI is told of a run that cannot be held against its baseline."""
+    """The outcome, for CI too, of a run that is not comparable with its baseline."""
     return Outcome(
         [],
         NotComparable.exit_code,

@@ -29,13 +29,14 @@ class TopicRow(Row):
 def pages() -> dict[str, str]:
     """The Markdown of every page by its topic, in reading order."""
     folder = resources.files("relubench") / "manual"
-    found = {
+    texts = {
         file.name.removesuffix(".md"): file.read_text(encoding="utf-8")
         for file in folder.iterdir()
         if file.name.endswith(".md")
     }
-    ordered = [topic for topic in READING_ORDER if topic in found]
-    return {topic: found[topic] for topic in [*ordered, *sorted(set(found) - set(ordered))]}
+    ordered = [topic for topic in READING_ORDER if topic in texts]
+    others = sorted(set(texts) - set(ordered))
+    return {topic: texts[topic] for topic in [*ordered, *others]}
 
 
 def topics() -> Outcome:
@@ -54,8 +55,8 @@ def topics() -> Outcome:
 
 def page(topic: str, commands: tuple[str, ...]) -> str:
     """The Markdown of one topic; `commands` are other words that could have been meant."""
-    known = pages()
-    if topic not in known:
-        hint = suggestion(topic, [*known, *commands]) or f"known: {', '.join(known)}"
+    texts = pages()
+    if topic not in texts:
+        hint = suggestion(topic, [*texts, *commands]) or f"known: {', '.join(texts)}"
         raise BadValue(f"unknown topic {topic!r}: {hint} (relubench help)")
-    return known[topic]
+    return texts[topic]

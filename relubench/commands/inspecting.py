@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from relubench import config, execution, profiling, report, training, user_code
 from relubench.activations import ACTIVATIONS
@@ -15,6 +14,7 @@ from relubench.commands.request import CATALOGS, Outcome
 from relubench.errors import BadValue, UnknownName, suggestion
 from relubench.execution.progress import Console
 from relubench.formats.pictures import MOST
+from relubench.grouping import joined
 from relubench.plan import Machine
 from relubench.table import AnyTable
 from relubench.wording import counted
@@ -61,8 +61,8 @@ def _listed(singular: str, config_file: Path | None, console: Console) -> AnyTab
         names = config.unread(CATALOGS)
         settings = {name: config.resolve(benchmarks, name, {}, names) for name in benchmarks.tables}
         runs = {
-            name: len(config.plan(each, "compare", False, names["model"]).cells)
-            for name, each in settings.items()
+            name: len(config.plan(benchmark, "compare", False, names["model"]).cells)
+            for name, benchmark in settings.items()
         }
         tables = {
             name: {**table, "published": config.figures(table.get("published", ()))}
@@ -116,8 +116,8 @@ def _kind_of(name: str) -> str:
         return "benchmark"
     if user_code.named(first):
         return ACTIVATIONS.kind
-    known = [*(each for entries in CATALOGS.values() for each in entries), *benchmarks]
-    hint = suggestion(name, known) or "see relubench list"
+    names = [*joined(CATALOGS.values()), *benchmarks]
+    hint = suggestion(name, names) or "see relubench list"
     raise BadValue(f"nothing is named {name!r}: {hint}")
 
 
@@ -147,7 +147,7 @@ def _turned(table: AnyTable, kind: str, names: Sequence[str]) -> AnyTable:
 
 
 def cost(
-    flags: Mapping[str, Any], sizes: Sequence[str], rounds: int, quick: bool, console: Console
+    flags: Mapping[str, object], sizes: Sequence[str], rounds: int, quick: bool, console: Console
 ) -> Outcome:
     """Time activations in interleaved rounds; `quick` times them once, at few elements."""
     settings = config.resolve(config.Benchmarks("", {}), None, flags, CATALOGS)
@@ -195,4 +195,4 @@ def elements(text: str) -> int:
 
 
 def _split(names: Sequence[str]) -> list[str]:
-    return [part for name in names for part in name.split(",")]
+    return joined(name.split(",") for name in names)

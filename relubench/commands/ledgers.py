@@ -60,13 +60,14 @@ def since(text: str | None, now: datetime | None = None) -> str:
     age = re.fullmatch(r"(\d{1,5})([dhm])", text)
     try:
         if age:
-            when = (now or datetime.now(UTC)) - timedelta(**{AGES[age[2]]: int(age[1])})
+            span = {AGES[age[2]]: int(age[1])}
+            when = (now or datetime.now(UTC)) - timedelta(**span)
         else:
             when = datetime.fromisoformat(text)
             when = when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
-        wanted = "a date (2025-12-31), a time (2025-12-31T18:00) or an age (7d, 12h, 30m)"
-        raise BadValue(f"--since {text}: give {wanted}") from None
+        examples = "a date (2025-12-31), a time (2025-12-31T18:00) or an age (7d, 12h, 30m)"
+        raise BadValue(f"--since {text}: give {examples}") from None
     return when.strftime(TIME)
 
 

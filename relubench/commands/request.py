@@ -16,7 +16,7 @@ from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.models.initialisation import INITS
 from relubench.plan import Plan
-from relubench.results import RunResult, lost
+from relubench.results import RunResult, lost_run
 from relubench.table import AnyTable
 from relubench.training.augmentations import AUGMENTATIONS
 from relubench.training.heads import HEADS
@@ -67,7 +67,7 @@ class Request:
 
     command: str
     benchmark: str | None
-    flags: Mapping[str, Any]
+    flags: Mapping[str, object]
     config: Path | None = None
     data_dir: Path | None = None
     quick: bool = False
@@ -78,7 +78,7 @@ class Request:
     def check(self, plan: Plan, table: Callable[[Sequence[RunResult]], AnyTable]) -> None:
         """Refuse keys that the command's rows will not have, before anything is trained."""
         if self.arranged:
-            self.arranged.apply(table([lost(cell, "") for cell in plan.cells]))
+            self.arranged.apply(table([lost_run(cell, "") for cell in plan.cells]))
 
 
 def exit_code(results: Sequence[RunResult]) -> int:

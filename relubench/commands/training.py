@@ -31,7 +31,7 @@ def train(
     save: Path | None,
     called: Path | None = None,
 ) -> Outcome:
-    """Train each cell once and score it on the test part.
+    """Train each cell once and score it on the test set.
 
     save, called  where the weights are written, and what the user calls it
     """
@@ -64,7 +64,10 @@ def cv(request: Request, console: Console) -> Outcome:
     work = assemble(settings, request, console)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
     results = work.run(console)
-    tables: list[AnyTable] = [report.runs(results, work.plan), report.folds(results, work.plan)]
+    tables: list[AnyTable] = [
+        report.runs(results, work.plan),
+        report.folds(results, work.plan),
+    ]
     if settings.protocol == "published":
         results, protocols = leak(settings, request, console, results)
         tables.append(protocols)
@@ -72,19 +75,19 @@ def cv(request: Request, console: Console) -> Outcome:
 
 
 def leak(
-    settings: Settings, request: Request, console: Console, known: Sequence[RunResult]
+    settings: Settings, request: Request, console: Console, finished: Sequence[RunResult]
 ) -> tuple[list[RunResult], AnyTable]:
     """Cross-validation as it should be beside one whose weights are carried from fold to fold.
 
-    known  results of this command that are not to be trained again
+    finished  results of this command that are not to be trained again
     """
     plan = config.protocols(settings, request.command, request.quick, MODELS)
-    found = {result.cell: result for result in known}
-    left = replace(plan, cells=tuple(cell for cell in plan.cells if cell not in found))
-    work = assemble(settings, request, console, left)
-    found.update({result.cell: result for result in work.run(console)})
-    results = [found[cell] for cell in plan.cells]
-    return [*found.values()], report.protocols.table(results, plan, settings.published)
+    by_cell = {result.cell: result for result in finished}
+    missing = tuple(cell for cell in plan.cells if cell not in by_cell)
+    work = assemble(settings, request, console, replace(plan, cells=missing))
+    by_cell |= {result.cell: result for result in work.run(console)}
+    results = [by_cell[cell] for cell in plan.cells]
+    return [*by_cell.values()], report.protocols.table(results, plan, settings.published)
 
 
 def deadcount(request: Request, console: Console) -> Outcome:
@@ -108,7 +111,7 @@ def dry_run(request: Request, console: Console) -> Outcome:
         work = work.with_untrained()
     for cells, tuned in work.tuned:
         finished = work.finished(Stack(tuple(cells), tuned.threads))
-        left = len(cells) - len(finished)
+        missing = len(cells) - len(finished)
         steps = execution.tuning.steps(
             cells[0], datasets.facts(cells[0].dataset, work.machine.data_dir)
         )
@@ -118,10 +121,10 @@ def dry_run(request: Request, console: Console) -> Outcome:
                 weights="carried" if cells[0].split.carried else "fresh",
                 runs=len(cells),
                 finished=len(finished),
-                stacks=math.ceil(left / tuned.stack),
+                stacks=math.ceil(missing / tuned.stack),
                 stack=tuned.stack,
                 threads=tuned.threads,
-                seconds_left=None if tuned.seconds is None else tuned.seconds * steps * left,
+                seconds_left=None if tuned.seconds is None else tuned.seconds * steps * missing,
             )
         )
     return Outcome([report.dry_run(rows)])

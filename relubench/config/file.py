@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import (
     ValidationError,
@@ -14,7 +13,7 @@ from pydantic import (
 
 from relubench import files
 from relubench.catalog import Catalogs
-from relubench.config.published import _explain
+from relubench.config.published import Toml, _explain
 from relubench.config.settings import Settings
 from relubench.errors import BadValue, UnknownName, suggestion
 from relubench.plan import Preparation, Recipe
@@ -28,7 +27,7 @@ class Benchmarks:
     """
 
     path: str
-    tables: Mapping[str, Mapping[str, Any]]
+    tables: Mapping[str, Toml]
     shipped: bool = True
 
     @property
@@ -62,34 +61,34 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
 
     No own code is run, since a file may name other code than the command does.
     """
-    found, catalogs = find(path), unread(catalogs)
+    place, catalogs = find(path), unread(catalogs)
     try:
-        text = files.text(found)
+        text = files.text(place)
     except BadValue as error:
-        raise BadValue(f"cannot read {found}: {error}") from None
+        raise BadValue(f"cannot read {place}: {error}") from None
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BadValue(f"{found} is not valid TOML: {error}") from None
+        raise BadValue(f"{place} is not valid TOML: {error}") from None
     except RecursionError:
-        raise BadValue(f"{found} is not valid TOML: it is nested too deeply") from None
+        raise BadValue(f"{place} is not valid TOML: it is nested too deeply") from None
     problems = [
-        f"{found}: unknown table [{key}]: known: [benchmark.NAME]"
+        f"{place}: unknown table [{key}]: known: [benchmark.NAME]"
         for key in document
         if key != "benchmark"
     ]
     tables = document.get("benchmark", {})
     if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
-        raise BadValue(f"{found}: every benchmark is a table: [benchmark.NAME]")
+        raise BadValue(f"{place}: every benchmark is a table: [benchmark.NAME]")
     for name, table in tables.items():
-        label = f"{found}, [benchmark.{name}]: ".__add__
+        label = f"{place}, [benchmark.{name}]: ".__add__
         problems += _problems(table, catalogs, label, strict=True)
         if isinstance(quick := table.get("quick"), dict):
-            label = f"{found}, [benchmark.{name}], quick: ".__add__
+            label = f"{place}, [benchmark.{name}], quick: ".__add__
             problems += _problems(quick, catalogs, label, strict=True)
     if problems:
         raise BadValue(*problems)
-    return Benchmarks(str(found), tables, files.resolved(found) == files.resolved(shipped()))
+    return Benchmarks(str(place), tables, files.resolved(place) == files.resolved(shipped()))
 
 
 NAMED = {"activation": "-a", "dataset": "-d", "model": "-m", "optimizer": "--optimizer"}
@@ -104,7 +103,7 @@ EXECUTION = {"executor", "jobs", "scheduler", "scheduler_file"}
 def resolve(
     benchmarks: Benchmarks,
     name: str | None,
-    flags: Mapping[str, Any],
+    flags: Toml,
     catalogs: Catalogs,
     quick: bool = False,
 ) -> Settings:
@@ -115,7 +114,8 @@ def resolve(
     if name is not None and name not in benchmarks.tables:
         for kind, flag in NAMED.items():
             if name in catalogs[kind]:
-                names = ",".join([*(part.strip(", ") for part in flags.get(kind, ())), name])
+                named = [part.strip(", ") for part in flags.get(kind, ())]
+                names = ",".join([*named, name])
                 raise BadValue(
                     f"{name!r} is no benchmark but an entry of {kind}s: {flag} {names} "
                     "(names are joined by commas)"
@@ -126,6 +126,7 @@ def resolve(
     for alternatives in (SEEDING, EXECUTION):
         if alternatives & flags.keys():  # one replaces the other
             table = {key: value for key, value in table.items() if key not in alternatives}
+    # Checked apart, so that a problem is named where it was written: a flag or the file.
     problems = _problems(flags, catalogs, lambda key: f"--{key.replace('_', '-')}", False)
     kept = {key: value for key, value in table.items() if key not in flags}
     problems += _problems(kept, catalogs, f"{benchmarks.path}, [benchmark.{name}]: ".__add__, True)
@@ -139,7 +140,7 @@ CHANGING = {*Recipe.__dataclass_fields__, *Preparation.__dataclass_fields__} | {
 }
 
 
-def changed(flags: Mapping[str, Any], quick: bool) -> str:
+def changed(flags: Mapping[str, object], quick: bool) -> str:
     """Why a benchmark run with these flags is not the published study; "" where it still is."""
     if quick:
         return "a quick run is not the published set-up"
@@ -148,19 +149,19 @@ def changed(flags: Mapping[str, Any], quick: bool) -> str:
 
 
 def _problems(
-    table: Mapping[str, Any], catalogs: Catalogs, label: Callable[[str], str], strict: bool
+    table: Toml, catalogs: Catalogs, label: Callable[[str], str], strict: bool
 ) -> list[str]:
     """A line for each; `strict` takes no text for a number: a file has both, a shell only text."""
     keys = Settings.model_fields
-    found = []
+    problems = []
     for key in table.keys() - keys.keys():
         hint = suggestion(key, keys) or f"known: {', '.join(keys)}"
-        found.append(f"{label('')}unknown key {key!r}: {hint}")
+        problems.append(f"{label('')}unknown key {key!r}: {hint}")
     if table.get("seed") is not None and table.get("seeds") is not None:
-        found.append(f"{label('seed')}: give one seed or a number of seeds, not both")
+        problems.append(f"{label('seed')}: give one seed or a number of seeds, not both")
     try:
-        known = {key: value for key, value in table.items() if key in keys}
-        Settings.model_validate(known, context=catalogs, strict=strict)
+        declared = {key: value for key, value in table.items() if key in keys}
+        Settings.model_validate(declared, context=catalogs, strict=strict)
     except ValidationError as error:
-        found += [f"{label(str(e['loc'][0]))}: {_explain(e)}" for e in error.errors()]
-    return sorted(set(found))
+        problems += [f"{label(str(e['loc'][0]))}: {_explain(e)}" for e in error.errors()]
+    return sorted(set(problems))

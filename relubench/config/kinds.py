@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from relubench.errors import BadValue
+from relubench.grouping import joined
 from relubench.metrics import measures
 from relubench.plan import Margin
 
 MANY = 100_000  # seeds, folds or repeats: a slip of the finger, not a study
 
 
-def _comma_list(value: Any) -> Any:
+def _comma_list(value: object) -> tuple[object, ...]:
     """'a,b' or ['a,b', 'c'] to a tuple of single entries; a comma after a backslash stays."""
     items = value if isinstance(value, list | tuple) else [value]
-    return tuple(
-        part.strip().replace("\\,", ",") if isinstance(part, str) else part
-        for item in items
-        for part in (re.split(r"(?<!\\),", item) if isinstance(item, str) else [item])
-    )
+    return tuple(joined(map(_entries, items)))
 
 
-def _no_decimal_comma(value: Any) -> Any:
+def _no_decimal_comma(value: object) -> object:
     """Refuse 0,001, which would be the two rates 0 and 1."""
     for text in value if isinstance(value, list | tuple) else [value]:
         if isinstance(text, str) and re.fullmatch(r"0,\d+", text):
@@ -33,14 +30,22 @@ def _no_decimal_comma(value: Any) -> Any:
     return value
 
 
-def _how_many(value: Any) -> Any:
+def _how_many(value: object) -> object:
     """Refuse a list where a number of seeds is asked for."""
     if isinstance(value, str) and re.fullmatch(r"\d+([,-]\d+)+", value):
         raise BadValue(f"got {value}, must be how many there are: 3 means seeds 0, 1 and 2")
     return value
 
 
-def _width(value: Any) -> str:
+def _entries(item: object) -> list[object]:
+    """The entries of one text; what is no text, such as a TOML number, is one entry."""
+    if not isinstance(item, str):
+        return [item]
+    parts = re.split(r"(?<!\\),", item)
+    return [part.strip().replace("\\,", ",") for part in parts]
+
+
+def _width(value: object) -> str:
     """'auto', or how many cells train in one pass."""
     text = str(value)
     if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= MANY):
@@ -54,18 +59,19 @@ def _address(text: str) -> str:
     return text
 
 
-def _target(value: Any) -> str:
+def _target(value: object) -> str:
     """'train_error=0.25' or 'train_error=25%', as cells and rows have it: the first."""
     name, equals, text = str(value).partition("=")
-    found = re.fullmatch(r"\s*((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*(%?)\s*", text)
-    if not equals or name.strip() not in ("train_error", "train_loss") or not found:
+    number = re.fullmatch(r"\s*((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*(%?)\s*", text)
+    if not equals or name.strip() not in ("train_error", "train_loss") or not number:
         raise BadValue(f"got {value}, must be such as train_error=0.25 or train_loss=0.1")
-    name, size = name.strip(), float(found[1]) / (100 if found[2] else 1)
+    name = name.strip()
+    size = float(number[1]) / (100 if number[2] else 1)
     if name == "train_error" and size >= 1:
-        raise BadValue(f"got {value}: an error is a share below 1, such as 0.25 or 25%")
-    if name == "train_loss" and found[2]:
+        raise BadValue(f"got {value}: an error is a fraction below 1, such as 0.25 or 25%")
+    if name == "train_loss" and number[2]:
         raise BadValue(f"got {value}: a loss is in nats, such as 0.1")
-    return f"{name}={size!r}"
+    return f"{name}={size!r}"  # repr: 25% and 0.25 are one cell
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(min_length=1)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relubench.catalog import Catalog
@@ -13,6 +14,7 @@ from relubench.metrics import measures
 from relubench.plan import Cell, Plan, Preparation, Recipe, Split
 
 QUICK_EPOCHS = 2
+Models = Catalog[Any]  # their entries are of a package on this floor, which is not imported here
 
 
 QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
@@ -21,7 +23,7 @@ QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 FOLDS = 10  # of cv, where nothing says how many
 
 
-def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
+def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     """The cells of a command; with `quick` a smoke run: a few seeds, epochs and examples.
 
     A benchmark's own quick form stays as it is.
@@ -29,42 +31,66 @@ def plan(settings: Settings, command: str, quick: bool, models: Catalog[Any]) ->
     """
     _check_growth(settings)
     settings = _counted(settings, command, quick and not settings.quick)
-    every_seed = [settings.seed] if settings.seed is not None else range(settings.seeds or 1)
     names = {model: _activations(settings, command, models, model) for model in settings.model}
-    perturb = ",".join(settings.perturb) or None
-    preparation = Preparation(
-        standardise=settings.standardise, pca=settings.pca, limit=settings.limit
-    )
-    cells = tuple(
-        Cell(
-            dataset=dataset,
-            model=model,
-            activation=activation,
-            head=head,
-            match_parameters=settings.match_parameters,
-            recipe=recipe,
-            preparation=preparation,
-            split=split,
-            seed=seed,
-            perturb=perturb,
-            until=settings.until,
-            fresh=settings.fresh,
-            unit_axis=settings.unit_axis,
-            init=init,
-        )
-        for dataset, model, head, init, recipe in itertools.product(
-            settings.dataset,
-            settings.model,
-            settings.head,
-            settings.init or (None,),
-            _recipes(settings),
-        )
-        for split in _splits(settings, command)
-        for seed in every_seed
-        for activation in names[model]
-    )
+    splits = _splits(settings, command)
+    cells: list[Cell] = []
+    for setup in _setups(settings):
+        # Seeds stand inside folds: examples are shared between cells that follow each other.
+        repetitions = itertools.product(splits, _seeds(settings), names[setup.model])
+        cells += [_repeated(setup, *repetition) for repetition in repetitions]
     return Plan(
-        cells=cells, reference=settings.reference, quick=quick, margins=dict(settings.margin)
+        cells=tuple(cells), reference=settings.reference, quick=quick, margins=dict(settings.margin)
+    )
+
+
+@dataclass(frozen=True)
+class _SetUp:
+    """What settings may name several of, beside activations and repetitions."""
+
+    settings: Settings
+    dataset: str
+    model: str
+    head: str
+    init: str | None
+    recipe: Recipe
+
+
+def _setups(settings: Settings) -> list[_SetUp]:
+    """Every set-up, the first of the options changing slowest."""
+    options = itertools.product(
+        settings.dataset,
+        settings.model,
+        settings.head,
+        settings.init or (None,),
+        _recipes(settings),
+    )
+    return [_SetUp(settings, *chosen) for chosen in options]
+
+
+def _seeds(settings: Settings) -> Sequence[int]:
+    return range(settings.seeds or 1) if settings.seed is None else [settings.seed]
+
+
+def _repeated(setup: _SetUp, split: Split, seed: int, activation: str) -> Cell:
+    """One training: a set-up with an activation, on one split and seed."""
+    settings = setup.settings
+    return Cell(
+        dataset=setup.dataset,
+        model=setup.model,
+        activation=activation,
+        head=setup.head,
+        match_parameters=settings.match_parameters,
+        recipe=setup.recipe,
+        preparation=Preparation(
+            standardise=settings.standardise, pca=settings.pca, limit=settings.limit
+        ),
+        split=split,
+        seed=seed,
+        perturb=",".join(settings.perturb) or None,
+        until=settings.until,
+        fresh=settings.fresh,
+        unit_axis=settings.unit_axis,
+        init=setup.init,
     )
 
 
@@ -74,8 +100,9 @@ def _counted(settings: Settings, command: str, shrunk: bool) -> Settings:
     folds = settings.folds or (FOLDS if command == "cv" else None)
     counts: dict[str, Any] = {"seeds": seeds, "folds": folds}
     if shrunk:
-        given = dict(settings) | counts
-        counts = {key: min(given[key] or most, most) for key, most in QUICK.items()}
+        asked = dict(settings) | counts
+        counts = {key: min(asked[key] or most, most) for key, most in QUICK.items()}
+        # Of a run without folds a smoke run has none either.
         counts["folds"] = folds and counts["folds"]
         counts["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
     return settings.model_copy(update=counts)
@@ -104,14 +131,15 @@ def _recipes(settings: Settings) -> list[Recipe]:
     ]
 
 
-def protocols(settings: Settings, command: str, quick: bool, models: Catalog[Any]) -> Plan:
+def protocols(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     """The folds of every set-up and seed, the run that carries its weights through them, and the
-    run on the whole training part that it is held against.
+    run on the whole training set that it is compared with.
     """
     folded = settings.model_copy(update={"seeds": settings.first_seeds(command)})
     cells = plan(folded, "cv", quick, models).cells
     through = (replace(cell, split=replace(cell.split, fold=None)) for cell in cells)
     whole = (replace(cell, split=Split()) for cell in cells)
+    # dict.fromkeys: every fold of a repeat asks for the same carried run and the same whole one.
     return Plan(cells=tuple(dict.fromkeys((*cells, *through, *whole))), quick=quick)
 
 
@@ -125,6 +153,7 @@ def _rates(settings: Settings) -> str | None:
         return None
     if settings.protocol == "published":
         raise BadValue("--protocol published carries weights on: give one --lr, and no --best-lr")
+    # Sorted, so that --lr 0.1,0.01 and --lr 0.01,0.1 are the same runs to the ledger.
     return ",".join(repr(rate) for rate in sorted(settings.lr))
 
 
@@ -145,9 +174,7 @@ def _check_growth(settings: Settings) -> None:
         raise BadValue(f"--max-seeds: got {settings.max_seeds}, must be above --seeds {first}")
 
 
-def _activations(
-    settings: Settings, command: str, models: Catalog[Any], model: str
-) -> tuple[str, ...]:
+def _activations(settings: Settings, command: str, models: Models, model: str) -> tuple[str, ...]:
     """What is chosen, else the model's own; where they are compared, the reference too."""
     chosen = settings.activation or (models.choose(model).entry.activation,)
     if command == "compare" and settings.reference not in chosen:
@@ -158,8 +185,5 @@ def _activations(
 def _splits(settings: Settings, command: str) -> list[Split]:
     if command not in ("cv", "compare") or settings.folds is None:
         return [Split()]
-    return [
-        Split(folds=settings.folds, fold=fold, repeat=repeat)
-        for repeat in range(settings.repeats)
-        for fold in range(settings.folds)
-    ]
+    places = itertools.product(range(settings.repeats), range(settings.folds))
+    return [Split(folds=settings.folds, fold=fold, repeat=repeat) for repeat, fold in places]

@@ -30,6 +30,9 @@ Figure = Literal[
 ]
 
 
+Toml = Mapping[str, Any]  # a table as it was written; Settings checks what stands in it
+
+
 class Published(BaseModel):
     """A published figure, and the rows of compare that it is about: all with these names.
 
@@ -60,24 +63,24 @@ def _published(value: Any, info: ValidationInfo) -> Any:
     shared = value if isinstance(value, list) else [None]
     if not all(isinstance(entry, dict) and _tables(entry.get("figures", [])) for entry in shared):
         raise BadValue("must be tables: [[benchmark.NAME.published]], with figures = [{…}, …]")
-    found, problems = [], []
+    checked, problems = [], []
     for number, entry in enumerate(figures(value), 1):
         try:
-            found.append(_named(Published.model_validate(entry), info.context or {}))
+            checked.append(_named(Published.model_validate(entry), info.context or {}))
         except (BadValue, UnknownName) as error:
             problems.append(f"entry {number}: {error}")
         except ValidationError as error:
             problems += [f"entry {number}, {_place(e)}: {_explain(e)}" for e in error.errors()]
     if problems:
         raise BadValue("; ".join(problems))
-    return tuple(found)
+    return tuple(checked)
 
 
-def _tables(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+def _tables(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(table, dict) for table in value)
 
 
-def figures(published: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def figures(published: Sequence[Toml]) -> list[Toml]:
     """A table for each figure; one with `figures` says what all of them share."""
     tables = []
     for entry in published:
@@ -90,7 +93,10 @@ def figures(published: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def _named(entry: Published, catalogs: Catalogs) -> Published:
     """The entry with its names spelt as rows spell them."""
     names = {key: getattr(entry, key) for key in ("dataset", "model", "activation", "head")}
-    spelt = {key: str(catalogs[key].choose(name)) for key, name in names.items() if name}
+    spelt = {}
+    for key, name in names.items():
+        if name:
+            spelt[key] = str(catalogs[key].choose(name))
     return entry.model_copy(update=spelt)
 
 

@@ -35,9 +35,10 @@ else:
 
     def _fields() -> type[BaseModel]:
         """A model with a field for each option: its type by name, its default."""
+        # Types are resolved only here: options.py names them without importing pydantic.
         types = get_type_hints(Options, vars(kinds), include_extras=True)
         return create_model(
-            "_Fields", **{each.key: (types[each.key], each.default) for each in declared()}
+            "_Fields", **{option.key: (types[option.key], option.default) for option in declared()}
         )
 
     _Fields = _fields()
@@ -61,15 +62,15 @@ class Settings(_Fields):
     def _known(cls, names: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         if names is None:
             return None
-        catalog, problems, known = _catalog(info), [], []
+        catalog, problems, spelled = _catalog(info), [], []
         for name in names:
             try:
-                known.append(str(catalog.choose(name)))
+                spelled.append(str(catalog.choose(name)))
             except (BadValue, UnknownName) as problem:
                 problems.append(str(problem))
         if problems:
             raise BadValue("; ".join(problems))
-        return tuple(dict.fromkeys(known))
+        return tuple(dict.fromkeys(spelled))
 
     @field_validator("reference", "executor", mode="after")
     @classmethod

@@ -32,7 +32,7 @@ from relubench.wording import counted
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 NAMED = 5  # classes that a note names
 
-Rows = tuple[folds.Rows, folds.Rows]  # of the training and the test part
+Rows = tuple[folds.Rows, folds.Rows]  # of the training set and the test set
 
 
 class Trial:
@@ -157,7 +157,7 @@ def _data_notes(cell: Cell, dataset: Dataset, rows: Rows) -> list[str]:
             names = ", ".join(map(repr, shown))
             more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
             notes.append(
-                f"{cell.dataset}: class {names}{more} is only in the {part} part (seed {cell.seed})"
+                f"{cell.dataset}: class {names}{more} is only in the {part} set (seed {cell.seed})"
             )
     return notes
 
@@ -191,7 +191,7 @@ def _brought(network: nn.Module) -> list[str]:
 
 
 def _sizes(cell: Cell, dataset: Dataset, rows: Rows) -> set[int]:
-    """Sizes of the training part of the cell, and of the same cell on other folds."""
+    """Sizes of the training set of the cell, and of the same cell on other folds."""
     train, _ = rows
     sizes = {len(train)}
     folds = cell.split.folds
@@ -229,7 +229,7 @@ def _check_groups(cell: Cell, count: int) -> None:
         )
     needed = parts
     if cell.recipe.rates:
-        needed += 1  # the validation part's
+        needed += 1  # the validation set's
     if count < needed:
         raise BadValue(
             f"{cell.dataset}: {count} groups are too few for {parts} parts, each with its own"
@@ -264,8 +264,8 @@ def _leaves_one(size: int, batch_size: int) -> bool:
 def _check_model(trial: Trial, dataset: Dataset) -> None:
     """Refuse a network of foreign code that cannot be trained.
 
-    It is looked at with elu, whose slope is 0 nowhere: with another activation no gradient in the
-    first layer might be the activation's doing.
+    The network is checked with elu, whose derivative is 0 nowhere: with another activation, no
+    gradient in the first layer might be the activation's doing.
     """
     cell = trial.cell
     classes = len(dataset.classes)
@@ -278,6 +278,7 @@ def _check_model(trial: Trial, dataset: Dataset) -> None:
         outputs, calls = _run(network, x)
     except RelubenchError:
         raise
+    # Anything at all: this is a user's code, and its sys.exit() must not end the command.
     except (Exception, SystemExit) as error:
         raise UserCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
     shape = tuple(getattr(outputs, "shape", ()))
@@ -317,11 +318,12 @@ def _wrong_units(network: nn.Module, calls: Mapping[str, list[int]]) -> str:
     return ""
 
 
-def _run(network: nn.Module, x: torch.Tensor) -> tuple[Any, dict[str, list[int]]]:
+def _run(network: nn.Module, x: torch.Tensor) -> tuple[object, dict[str, list[int]]]:
     """Outputs while training, and the width of each call of an Act."""
     calls: dict[str, list[int]] = {}
     for name, act in layers.activations(network):
         widths = calls[name] = []
+        # w=widths: a lambda sees the loop's last value otherwise.
         act.register_forward_hook(lambda act, inputs, value, w=widths: w.append(value.shape[1]))
     stream = torch.Generator().manual_seed(0)
     layers.draw_noise_from(network, stream, stream)
@@ -353,6 +355,7 @@ def _mixed(network: nn.Module, x: torch.Tensor) -> str:
 
     Nothing tells where they are drawn in evaluation too.
     """
+    # In evaluation mode: while training, batch normalisation mixes examples, as it should.
     network.eval()
     try:
         with torch.no_grad(), layers.drawing_after(0, x.device) as drew:

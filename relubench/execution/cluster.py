@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relubench import __version__, files
 from relubench.errors import BadValue, ClusterError
@@ -35,17 +35,19 @@ def run_stacks(
     What `fit` raises is raised here. When this ends, nobody wants what is in flight any more, and
     the scheduler drops it.
     """
+    # Here, and below: distributed is an extra that need not be installed, and takes a second.
     from distributed import KilledWorker, as_completed
 
     # One stack a worker in flight, no more: a stack is claimed when it is taken, and whoever joins
     # later should find some left.
     source = iter(stacks)
-    running: dict[Any, Stack] = {}
+    running: dict[object, Stack] = {}
     finished = as_completed(loop=client.loop)
     while True:
         workers = max(1, len(client.nthreads()))  # now: they come and go
         for stack in islice(source, max(0, workers - len(running))):
             task = pickle.dumps((fit, stack))  # in bytes, or the scheduler would import torch
+            # pure=False: dask would otherwise answer an equal task with the results of the first.
             future = client.submit(_train, task, versions(), pure=False)
             running[future] = stack
             finished.add(future)
@@ -65,6 +67,7 @@ def _train(task: bytes, client: Mapping[str, str]) -> list[RunResult]:
     from distributed import get_worker
 
     _check_versions(client, versions(), get_worker().address)
+    # `dask worker` has as many threads as cores unless told otherwise; each would set torch's own.
     with ONE_AT_A_TIME:
         fit, stack = pickle.loads(task)
         results: list[RunResult] = fit(stack)

@@ -14,13 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from relubench.catalog import Catalog, Choice, Entry
 from relubench.errors import BadValue
 from relubench.execution import cluster
 from relubench.plan import Stack
-from relubench.results import RunResult, lost
+from relubench.results import RunResult, lost_run
 
 Fit = Callable[[Stack], list[RunResult]]
 Done = tuple[Stack, list[RunResult]]
@@ -52,6 +51,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
     workers = [Worker(fit) for _ in range(jobs)]
     try:
         while True:
+            # A stack is taken when a worker is free and not before, since taking it claims it.
             for number, worker in enumerate(workers):
                 if worker.stack is not None:
                     continue
@@ -62,6 +62,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
             busy = [worker for worker in workers if worker.stack is not None]
             if not busy:
                 return
+            # A pipe is ready with results, and also when its worker dies: its end is then closed.
             wait([worker.results for worker in busy])
             for worker in busy:
                 if not worker.results.poll():
@@ -76,6 +77,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
                 else:
                     yield stack, _all_lost(stack, f"{why}, {TRIES} times")
     finally:
+        # Also where the caller stops in the middle: a generator that is closed comes by here.
         for worker in workers:
             worker.stop()
 
@@ -95,8 +97,8 @@ def dask(stacks: Iterable[Stack], fit: Fit, *, scheduler: str = "") -> Iterator[
             yield stack, results
 
 
-def _all_lost(stack: Stack, why: str) -> list[RunResult]:
-    return [lost(cell, why) for cell in stack.cells]
+def _all_lost(stack: Stack, reason: str) -> list[RunResult]:
+    return [lost_run(cell, reason) for cell in stack.cells]
 
 
 class Worker:
@@ -130,8 +132,9 @@ class Worker:
         stack = self.stack
         self.stack = None
         assert stack is not None
+        # Nothing typed comes out of a pipe: results, or what `fit` has raised.
         try:
-            outcome: Any = self.results.recv()
+            outcome: list[RunResult] | BaseException = self.results.recv()
         except (EOFError, OSError):
             self.process.join()
             return stack, None, f"its worker died (exit code {self.process.exitcode})"
@@ -179,7 +182,7 @@ def choose(
     chosen = EXECUTORS.choose(name or _implied(jobs, scheduler))
     if jobs == 1 and "jobs" not in chosen.entry.parameters:
         jobs = None
-    flags: dict[str, Any] = {"jobs": jobs, "scheduler": scheduler}
+    flags: dict[str, object] = {"jobs": jobs, "scheduler": scheduler}
     flags = {key: value for key, value in flags.items() if value is not None}
     for key, value in flags.items():
         if key not in chosen.entry.parameters or key in chosen.given:

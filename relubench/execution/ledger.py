@@ -91,7 +91,9 @@ class Ledger:
         self.released: threading.Event | None = None  # set: claims are not prolonged any more
         self.copied: tempfile.TemporaryDirectory[str] | None = None
         with self._usable():
-            if reading and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            # The folder too: SQLite makes its -wal and -shm files there.
+            writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+            if reading and not writable:
                 self._open_reading()
             else:
                 self._open()
@@ -123,17 +125,21 @@ class Ledger:
         self._check_kind()
         self.base = self._connected(str(self.path))
         self.base.create_function("checksum", 4, checksum, deterministic=True)
+        # The schema is read inside the transaction: two processes may both find the file new.
         with self._transaction():
             schema, new = self._schema()
             if new:
                 self.base.execute(f"PRAGMA application_id = {APPLICATION}")
             for statement in chain.from_iterable(CHANGES[schema:]):
+                # ALTER TABLE knows no IF NOT EXISTS; a file may have the column already.
                 if statement != CHECKSUMS or not self._has_checksums():
                     self.base.execute(statement)
             self.base.execute(f"PRAGMA user_version = {SCHEMA}")
         self.schema = SCHEMA
         with suppress(sqlite3.OperationalError):  # locked: another process is doing the same
             self.base.execute("PRAGMA journal_mode = WAL")
+        # In WAL mode NORMAL loses no consistency; a power cut may cost the last runs, which are
+        # trained again, and an fsync per stack would cost more than small stacks take.
         self.base.execute("PRAGMA synchronous = NORMAL")
 
     def _has_checksums(self) -> bool:
@@ -147,6 +153,8 @@ class Ledger:
         try:
             self.schema, new = self._schema()
         except sqlite3.OperationalError:
+            # A ledger in WAL mode cannot be opened where SQLite may not make its -shm file: read a
+            # copy. Not immutable=1, which would leave out what stands in the -wal file.
             self.base.close()
             self.copied = tempfile.TemporaryDirectory(prefix="relubench-")
             for suffix in ("", "-wal"):  # the latest rows may be in the second
@@ -159,7 +167,10 @@ class Ledger:
 
     def _connected(self, place: str) -> sqlite3.Connection:
         uri = place.startswith("file:")
+        # isolation_level=None: Python's sqlite3 would open transactions of its own, deferred ones,
+        # in which a claim could be read by two processes before either writes.
         base = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None, uri=uri)
+        # By default sqlite3 refuses text that is no UTF-8: a damaged row would end the command.
         base.text_factory = lambda text: text.decode(errors="backslashreplace")
         weakref.finalize(self, base.close)  # at exit too: what SQLite keeps beside the file goes
         return base
@@ -192,6 +203,8 @@ class Ledger:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing, and nobody else writes meanwhile."""
+        # IMMEDIATE takes the write lock now. A deferred transaction that reads first and then wants
+        # to write fails with SQLITE_BUSY at once, whatever the timeout.
         self.base.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -222,6 +235,7 @@ class Ledger:
         by_key = {cell.key: cell for cell in cells}
         keys = list(by_key)
         results: dict[Cell, RunResult] = {}
+        # In batches: SQLite takes at most 999 parameters in versions that are still about.
         for begin in range(0, len(keys), BATCH):
             part = keys[begin : begin + BATCH]
             marks = ", ".join("?" * len(part))
@@ -240,6 +254,8 @@ class Ledger:
         Raises Unwritten where the file can take no claim.
         """
         claimed: set[Cell] = set()
+        # A lease in wall time, since only that means the same on two hosts; and a lease rather than
+        # a lock, since a host that dies gives nothing back.
         until = time.time() + LEASE
         with self._writable():
             for cell in cells:
@@ -268,6 +284,7 @@ class Ledger:
             return None
         host, process, until = claim
         now = time.time()
+        # SQLite keeps any type in any column: what is no claim holds nothing.
         if not isinstance(process, int) or not isinstance(until, float):
             return None
         # A claim from beyond a lease was made by a clock that goes wrong: it would hold for ever.
@@ -297,6 +314,7 @@ class Ledger:
                 "DELETE FROM claims WHERE host = ? AND process = ?", (HOST, os.getpid())
             )
         with self._usable():
+            # So that the file alone can be copied to another machine, without its -wal beside it.
             self.base.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # busy: the last one does it
 
     def write(self, results: Iterable[RunResult], context: Context) -> None:
@@ -314,7 +332,7 @@ class Ledger:
             )
 
     def _insert(self, records: Iterable[Record]) -> None:
-        rows = [(r.key, r.context, r.result, r.finished, r.checksum) for r in records]
+        rows = [(*record.texts, record.checksum) for record in records]
         self.base.executemany(f"{INSERT} VALUES (?, ?, ?, ?, ?)", rows)
 
     def __iter__(self) -> Iterator[tuple[str, str, RunResult]]:
@@ -341,6 +359,7 @@ class Ledger:
         Returns how many those were; raises BadValue, with nothing dropped, where one names none.
         """
         with self._writable():
+            # As bytes: of two damaged keys the texts may be the same, escaped.
             raw = "CAST(key AS BLOB), CAST(context AS BLOB)"
             places: dict[str, list[tuple[bytes, bytes]]] = {}
             for key, context in self.base.execute(f"SELECT {raw} FROM results"):

@@ -46,7 +46,8 @@ class Record:
     def of(cls, result: RunResult, context: Context) -> Record:
         """A run that has just been finished."""
         text = RESULT.dump_json(result).decode()
-        return cls(result.cell.key, str(context), text, time.strftime(TIME, time.gmtime())).summed
+        finished = time.strftime(TIME, time.gmtime())
+        return cls(result.cell.key, str(context), text, finished).summed
 
     @property
     def summed(self) -> Record:
@@ -73,6 +74,7 @@ class Record:
             result = RESULT.validate_json(self.result)
         except (ValueError, TypeError, RecursionError, OverflowError):
             raise Unreadable("its result is none") from None
+        # A key is a hash of the cell: a row put under another's key would be taken for its result.
         if result.cell != cell and (cell or result.cell.key != self.key):
             raise Unreadable("its result is another cell's")
         if not all(map(math.isfinite, _figures(result))):
@@ -101,7 +103,8 @@ def _text(column: str | bytes) -> str:
 
 def checksum(*texts: object) -> str:
     """16 hexadecimal digits of a digest of these."""
-    return hashlib.sha256(json.dumps(texts, default=repr).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(texts, default=repr).encode())
+    return digest.hexdigest()[:16]
 
 
 @lru_cache

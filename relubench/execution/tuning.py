@@ -105,6 +105,7 @@ def tune(
 def _side_by_side(watch: Stopwatch, tuned: Tuning, n_cells: int, most: int) -> Tuning:
     """The same cells in several passes at once, up to `most`, as long as that gets faster."""
     width, n_parallel = tuned.stack, 2
+    # Doubled until that no longer pays: every arrangement that is tried costs a measurement.
     while n_parallel <= min(most, width // 2):
         narrower = min(width, math.ceil(n_cells / n_parallel))
         seconds = watch.seconds(narrower, tuned.threads, n_parallel)

@@ -147,10 +147,12 @@ class Work:
                 for stack, results in self.executor(claimed.claimed(stacks), fit_as_held):
                     keeper.keep(stack, results)
                     yield stack, results
+            # --save trains one stack; that its weights cannot be written must not cost its results.
             except engine.Unsaved as unsaved:
                 keeper.keep(stacks[0], unsaved.results)
                 raise
             yield from claimed.finished
+            # What others train comes round again: theirs once it is finished, ours if they die.
             stacks = claimed.elsewhere
             if stacks:
                 for host, process in self.holders(stacks):

@@ -1,8 +1,8 @@
 """Output formats: a Table in, text out; and the pictures that text and files have."""
 
+from relubench.formats.pictures import UNFOLDED
 from relubench.formats.render import (
     FORMATS,
-    UNFOLDED,
     Format,
     by_suffix,
     csv,

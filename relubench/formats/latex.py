@@ -46,7 +46,8 @@ MINUS = re.compile(r"(?<![\w.-])-(?=[\d.])")
 
 def escape(text: str) -> str:
     """The text for a table cell; letters with accents stay, since LaTeX reads UTF-8."""
-    escaped = "".join(SIGNS.get(sign) or _other(sign) for sign in MINUS.sub("−", text))
+    signs = MINUS.sub("−", text)
+    escaped = "".join(SIGNS.get(sign) or _other(sign) for sign in signs)
     escaped = BETWEEN.sub("", escaped)
     return f"{{[}}{escaped[1:]}" if escaped.startswith("[") else escaped  # \\[ takes a length
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
-from relubench.table import Panel, Picture
-
-if TYPE_CHECKING:
-    from rich.text import Text
+from relubench.grouping import joined
+from relubench.table import Curve, Panel, Picture
 
 SUFFIXES = (".svg", ".png")  # of the files that a picture can be written to
 MARKS = "ox+*#%@&"
 COLOURS = ("cyan", "yellow", "magenta", "green", "red", "blue", "white", "bright_black")
 MOST = len(MARKS)  # curves of one panel
+UNFOLDED = 1000  # columns: wider than any table
 PIPED = 80  # columns, where no terminal says how wide it is
 NARROW, WIDE = 64, 120  # columns: panels stand one below the other, and grow no further
 ROWS = 12  # of cells
@@ -26,6 +24,7 @@ Cell = tuple[str, str]  # a character and its style
 
 def ticks(low: float, high: float, most: int) -> list[float]:
     """At most so many round numbers between two, 0 among them where it lies there."""
+    # The smallest step of 1, 2 or 5 times a power of ten that gives few enough.
     for exponent in range(-12, 13):
         for factor in (1, 2, 5):
             step = factor * 10.0**exponent
@@ -35,23 +34,32 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     return []
 
 
-def draw(picture: Picture, width: int) -> Text:
+def draw(picture: Picture, width: int) -> list[list[Cell]]:
     """The picture as lines of at most `width` columns, with a legend where curves are several."""
-    from rich.text import Text
-
     width = min(width, WIDE)
-    names = [curve.name for curve in picture.panels[0].curves]
     beside = len(picture.panels) if width >= NARROW else 1
-    each = (width - 2 * beside) // beside
+    panel_width = (width - 2 * beside) // beside
     lines: list[list[Cell]] = []
     for start in range(0, len(picture.panels), beside):
-        drawn = [list(_panel(panel, each)) for panel in picture.panels[start : start + beside]]
-        for row in zip(*drawn, strict=True):
-            lines.append([cell for part in row for cell in [(" ", "")] * 2 + part])
-    if len(names) > 1:
-        for mark, colour, name in zip(MARKS, COLOURS, names, strict=False):
-            lines.append([(f"  {mark} ", colour), (name, "")])
-    return Text("\n").join(Text.assemble(*line) for line in lines)
+        panels = picture.panels[start : start + beside]
+        lines += _side_by_side([list(_panel(panel, panel_width)) for panel in panels])
+    curves = picture.panels[0].curves
+    return [*lines, *_legend(curves)] if len(curves) > 1 else lines
+
+
+def _side_by_side(panels: list[list[list[Cell]]]) -> list[list[Cell]]:
+    """The lines of panels of one height, with a gap before each panel."""
+    gap: list[Cell] = [(" ", "")] * 2
+    lines: list[list[Cell]] = []
+    for parts in zip(*panels, strict=True):
+        lines.append(joined(gap + part for part in parts))
+    return lines
+
+
+def _legend(curves: Sequence[Curve]) -> list[list[Cell]]:
+    """A line per curve: its mark in its colour, and its name."""
+    looks = zip(MARKS, COLOURS, curves, strict=False)
+    return [[(f"  {mark} ", colour), (curve.name, "")] for mark, colour, curve in looks]
 
 
 def _panel(panel: Panel, width: int) -> Iterator[list[Cell]]:
@@ -75,12 +83,14 @@ def _panel(panel: Panel, width: int) -> Iterator[list[Cell]]:
 
 
 def _padded(cells: list[Cell], width: int) -> list[Cell]:
-    return [*cells, (" " * (width - sum(len(text) for text, _ in cells)), "")]
+    taken = sum(len(text) for text, _ in cells)
+    return [*cells, (" " * (width - taken), "")]
 
 
 def _index(at: float, first: float, last: float, count: int) -> int:
     """Which of `count` equal parts from first to last holds a point."""
-    return min(count - 1, max(0, math.floor((at - first) / (last - first) * count)))
+    fraction = (at - first) / (last - first)
+    return min(count - 1, max(0, math.floor(fraction * count)))
 
 
 def _grid(panel: Panel, columns: int) -> list[list[Cell]]:
@@ -89,12 +99,13 @@ def _grid(panel: Panel, columns: int) -> list[list[Cell]]:
     across, down = _index(0, top, bottom, ROWS), _index(0, left, right, columns)
     grid: list[list[Cell]] = []
     for row in range(ROWS):
-        grid.append([(" ", "")] * columns if row != across else [(AXES, "dim")] * columns)
+        cell = (AXES, "dim") if row == across else (" ", "")
+        grid.append([cell] * columns)
         grid[row][down] = (AXES, "dim")
     bits: dict[tuple[int, int], int] = {}
     marks: dict[tuple[int, int], Cell] = {}
     several = len(panel.curves) > 1
-    stride = max(8, 2 * len(panel.curves))
+    stride = max(8, 2 * len(panel.curves))  # cells from mark to mark; each curve has its own offset
     for number, (curve, style) in enumerate(zip(panel.curves, COLOURS, strict=False)):
         for x, y in zip(curve.x, curve.y, strict=True):
             if y is None or not bottom <= y <= top:
@@ -105,6 +116,7 @@ def _grid(panel: Panel, columns: int) -> list[list[Cell]]:
             grid[row][column] = chr(0x2800 + bits[at]), style
             if several and column % stride == number * stride // len(panel.curves):
                 marks[at] = MARKS[number], style
+    # Last: a mark must not vanish under the dots of a curve that is drawn after it.
     for (row, column), mark in marks.items():
         grid[row][column] = mark
     return grid

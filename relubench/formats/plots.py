@@ -25,6 +25,7 @@ def save(picture: Picture, path: Path, kind: str) -> None:
     width, height = INCHES
     count = len(picture.panels)
     figure = Figure(figsize=(width * count, height), layout="constrained")
+    # Not pyplot: it keeps every figure for the process, and may look for a display.
     FigureCanvasAgg(figure)
     for panel, axes in zip(
         picture.panels, figure.subplots(1, count, squeeze=False)[0], strict=True
@@ -32,6 +33,7 @@ def save(picture: Picture, path: Path, kind: str) -> None:
         _draw(panel, axes)
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
+    # matplotlib dates an SVG, so that the same picture would differ in every commit.
     undated = {"Date": None} if kind == "svg" else {}
     figure.savefig(path, format=kind, dpi=DOTS_PER_INCH, metadata=undated)
 

@@ -9,29 +9,33 @@ from __future__ import annotations
 import csv as csv_writer
 import html as html_escapes
 import io
+import itertools
 import json as json_writer
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from relubench.catalog import Catalog, Entry
+from relubench.catalog import Catalog, Deferred, Entry
 from relubench.formats.latex import escape
-from relubench.formats.pictures import PIPED, draw
+from relubench.formats.pictures import UNFOLDED
 from relubench.printable import for_json, plain
 from relubench.table import AnyColumn, AnyTable, Column, Row, Table
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    import tabulate
+
+    from relubench.formats import terminal_text
+else:  # rich and tabulate take longer to import than `list --format json` takes to answer
+    tabulate = Deferred("tabulate")
+    terminal_text = Deferred("relubench.formats.terminal_text")
 
 MARKS = {"bold": r"\textbf{}", "underline": r"\underline{}"}  # of LaTeX
 PLUS_MINUS = " ± "
 PIPES = re.compile(r"(\\*)\|")
 TAGS = re.compile(r"<(?=[a-zA-Z/!?])")  # what Markdown would take for HTML
 FORMULAS = ("=", "+", "-", "@")  # what a spreadsheet would compute
-UNFOLDED = 1000  # columns: wider than any table
 HEADS, LEAST = 18, 30  # columns of a turned table: for its heads, and at least for each row
 
 
@@ -48,7 +52,10 @@ FORMATS: Catalog[Format] = Catalog("format", Format)
 
 def by_suffix(name: str) -> str | None:
     """The format that a file name's suffix means."""
-    return next((f.name for f in FORMATS.values() if name.lower().endswith(f.suffix)), None)
+    for entry in FORMATS.values():
+        if name.lower().endswith(entry.suffix):
+            return entry.name
+    return None
 
 
 def render(
@@ -70,23 +77,25 @@ def turn(table: AnyTable, width: int) -> list[Table[_TextRow]]:
 
     The title goes to the first of these tables, picture and notes to the last.
     """
+    per_table = max(1, (width - HEADS) // LEAST)
+    starts = range(0, len(table.rows), per_table)
+    return [_turned_part(table, start, start + per_table) for start in starts]
+
+
+def _turned_part(table: AnyTable, start: int, stop: int) -> Table[_TextRow]:
+    """The rows from start to stop as columns."""
     names, *facts = table.columns
-    most = max(1, (width - HEADS) // LEAST)
-    parts = []
-    for start in range(0, len(table.rows), most):
-        rows, last = table.rows[start : start + most], start + most >= len(table.rows)
-        texts = [[fact.head, *map(fact.text, rows)] for fact in facts]
-        heads = ["", *(names.text(row) for row in rows)]
-        parts.append(
-            Table(
-                rows=[_TextRow(tuple(line)) for line in texts if any(line[1:])],
-                columns=[_text_column(number, head) for number, head in enumerate(heads)],
-                title="" if start else table.title,
-                notes=table.notes if last else (),
-                picture=table.picture if last else None,
-            )
-        )
-    return parts
+    rows = table.rows[start:stop]
+    last = stop >= len(table.rows)
+    heads = ["", *map(names.text, rows)]
+    lines = [(fact.head, *map(fact.text, rows)) for fact in facts]
+    return Table(
+        rows=[_TextRow(line) for line in lines if any(line[1:])],
+        columns=[_text_column(number, head) for number, head in enumerate(heads)],
+        title="" if start else table.title,
+        notes=table.notes if last else (),
+        picture=table.picture if last else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -103,125 +112,7 @@ def _text_column(number: int, head: str) -> Column[_TextRow]:
 @FORMATS.add(suffix=".txt")
 def text(table: AnyTable, width: int = UNFOLDED, colour: bool = False) -> str:
     """Aligned columns, for a terminal"""
-    from rich.cells import cell_len
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.text import Text
-
-    system: Literal["standard"] | None = "standard" if colour else None
-    out = io.StringIO()
-    folds = any(column.wrap for column in table.columns)
-    console = Console(
-        file=out,
-        width=width if folds else UNFOLDED,  # figures are never folded or cut
-        force_terminal=colour,
-        color_system=system,
-    )
-    cells = [table.heads, *table.texts]
-    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
-    fits = sum(widths) + 2 * len(widths) <= width
-    stacked = table.stacks and not fits and len(widths) > 2
-    if table.title:
-        console.print(Text(table.caption, style="bold"), width=width)
-        console.print()
-    for number, (heading, rows) in enumerate(_blocks(table)):
-        if number:
-            console.print()
-        if heading:
-            console.print(Text(plain(heading), style="bold"), width=width)
-        if not folds:
-            out.writelines(_lines(table, rows, widths, fits, header=not number, bold=colour))
-            continue
-        grid = (
-            _stacked(table, rows, widths[0])
-            if stacked
-            else _aligned(table, rows, widths, fits, header=not number)
-        )
-        console.print(Padding(grid, (0, 0, 0, 2), expand=False))
-    if table.picture:
-        console.print()
-        console.print(draw(table.picture, PIPED if width == UNFOLDED else width))
-    if table.notes:
-        console.print()
-    for note in table.remarks:
-        console.print(Text(note), width=width)
-    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
-
-
-def _blocks(table: AnyTable) -> list[tuple[str, list[list[str]]]]:
-    """The texts of rows that stand together, with their heading; one block where there is none."""
-    pairs = zip(table.rows, table.texts, strict=True)
-    groups = groupby(pairs, key=lambda pair: (table.heading(pair[0]), table.group(pair[0])))
-    blocks = []
-    for (heading, _), block in groups:
-        blocks.append((heading, [texts for _, texts in block]))
-    return blocks or [("", [])]
-
-
-def _lines(
-    table: AnyTable,
-    rows: Sequence[Sequence[str]],
-    widths: Sequence[int],
-    fits: bool,
-    header: bool,
-    bold: bool,
-) -> Iterator[str]:
-    """Rows without a column that folds: thousands of them in a moment."""
-    from rich.cells import cell_len
-
-    gap = " " * (2 if fits else 1)
-    sides = [column.left for column in table.columns]
-
-    def line(cells: Sequence[str]) -> str:
-        blanks = [" " * (width - cell_len(t)) for t, width in zip(cells, widths, strict=True)]
-        padded = (t + b if left else b + t for t, b, left in zip(cells, blanks, sides, strict=True))
-        return f"  {gap.join(padded)}"
-
-    if header:
-        heads = line(table.heads)
-        yield f"\x1b[1m{heads}\x1b[0m\n" if bold else f"{heads}\n"
-    for cells in rows:
-        yield f"{line(cells)}\n"
-
-
-def _aligned(
-    table: AnyTable, rows: Sequence[Sequence[str]], widths: Sequence[int], fits: bool, header: bool
-) -> RichTable:
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    gap = 2 if fits else 1
-    grid = Grid(
-        box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold", show_header=header
-    )
-    for column, head, width in zip(table.columns, table.heads, widths, strict=True):
-        grid.add_column(
-            Text(head),
-            justify="left" if column.left else "right",
-            width=width if fits or not column.wrap else None,
-            no_wrap=not column.wrap,
-            overflow="fold",
-        )
-    for cells in rows:
-        grid.add_row(*map(Text, cells))
-    return grid
-
-
-def _stacked(table: AnyTable, rows: Sequence[Sequence[str]], width: int) -> RichTable:
-    """For a narrow terminal: the name, and beside it what it is and, below, all the rest."""
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    grid = Grid.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=width, no_wrap=True)
-    grid.add_column(overflow="fold")
-    heads = table.heads[2:]
-    for name, what, *rest in rows:
-        facts = [f"{head} {text}" for head, text in zip(heads, rest, strict=True) if text]
-        grid.add_row(Text(name, style="bold"), Text(what))
-        if facts:
-            grid.add_row("", Text(" · ".join(facts), style="dim"))
-    return grid
+    return terminal_text.text(table, width, colour)
 
 
 @FORMATS.add(suffix=".md")
@@ -241,25 +132,42 @@ def markdown(text: str) -> str:
 @FORMATS.add(suffix=".tex")
 def latex(table: AnyTable) -> str:
     """A booktabs table: the best in bold, what no test tells from it underlined, ± aligned"""
-    notes = [table.caption, *table.remarks]
-    if any(column.mark(row) for column in table.columns for row in table.rows):
-        notes.append("bold: the best mean; underlined: no test tells it from the best (Holm)")
-    by_column = list(zip(*table.texts, strict=True)) or [()] * len(table.columns)
-    split = [PLUS_MINUS in "\n".join(texts) for texts in by_column]
-    kinds = zip(table.columns, split, strict=True)
-    spec = [r"r@{${}\pm{}$}l" if two else "l" if c.left else "r" for c, two in kinds]
-    heads = [
-        rf"\multicolumn{{2}}{{c}}{{{escape(head)}}}" if two else escape(head)
-        for head, two in zip(table.heads, split, strict=True)
-    ]
-    lines = [f"% {note}" for note in notes if note]
-    lines += [rf"\begin{{tabular}}{{{''.join(spec)}}}", r"\toprule", _latex_row(heads), r"\midrule"]
+    split = _split_columns(table)
+    columns = list(zip(table.columns, table.heads, split, strict=True))
+    spec = "".join(_latex_spec(column, two) for column, _, two in columns)
+    heads = [_latex_head(head, two) for _, head, two in columns]
+    lines = [f"% {note}" for note in _latex_notes(table) if note]
+    lines += [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", _latex_row(heads), r"\midrule"]
     for number, row in enumerate(table.rows):
         if number and table.group(row) != table.group(table.rows[number - 1]):
             lines.append(r"\addlinespace")
-        cells = zip(table.columns, split, strict=True)
-        lines.append(_latex_row([_latex_cell(column, two, row) for column, two in cells]))
+        lines.append(_latex_row([_latex_cell(column, two, row) for column, _, two in columns]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_notes(table: AnyTable) -> list[str]:
+    """Title and notes, and what the marks mean where there are any."""
+    notes = [table.caption, *table.remarks]
+    marks = itertools.product(table.columns, table.rows)
+    if any(column.mark(row) for column, row in marks):
+        notes.append("bold: the best mean; underlined: no test tells it from the best (Holm)")
+    return notes
+
+
+def _split_columns(table: AnyTable) -> list[bool]:
+    """Which columns hold a ±: these take two columns in LaTeX, so that the signs are aligned."""
+    by_column = list(zip(*table.texts, strict=True)) or [()] * len(table.columns)
+    return [PLUS_MINUS in "\n".join(texts) for texts in by_column]
+
+
+def _latex_spec(column: AnyColumn, two: bool) -> str:
+    if two:
+        return r"r@{${}\pm{}$}l"
+    return "l" if column.left else "r"
+
+
+def _latex_head(head: str, two: bool) -> str:
+    return rf"\multicolumn{{2}}{{c}}{{{escape(head)}}}" if two else escape(head)
 
 
 def _latex_row(cells: Sequence[str]) -> str:
@@ -267,7 +175,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def _latex_cell(column: AnyColumn, two: bool, row: Row) -> str:
-    """One cell, marked; a figure with ± stands in two columns, so that the signs are aligned."""
+    """One cell, marked; `two`: a figure with ± stands in two columns."""
     center, sign, spread = column.text(row).partition(PLUS_MINUS)
     mark = MARKS.get(column.mark(row), "{}")
     figure = mark.replace("{}", "{" + escape(center) + "}") if mark != "{}" else escape(center)
@@ -286,14 +194,12 @@ def html(table: AnyTable) -> str:
 
 
 def _tabulate(table: AnyTable, style: str, escape: Callable[[str], str] = str) -> str:
-    from tabulate import tabulate
-
-    return tabulate(
+    return tabulate.tabulate(
         [list(map(escape, texts)) for texts in table.texts],
         headers=[escape(head) for head in table.heads],
         tablefmt=style,
         colalign=["left" if column.left else "right" for column in table.columns],
-        disable_numparse=True,
+        disable_numparse=True,  # or tabulate reformats texts that look like numbers
     )
 
 
@@ -317,6 +223,7 @@ def csv(table: AnyTable) -> str:
 
 def _field(value: object) -> object:
     if isinstance(value, str):
+        # A spreadsheet runs a cell that begins with = or @, also one from a stranger's column name.
         text = plain(value)
         return f"'{text}" if text.startswith(FORMULAS) else text
     return _json(value) if isinstance(value, list | tuple | dict | bool) else value

@@ -9,7 +9,7 @@ from relubench.report.naming import texts_of
 from relubench.rows import CompareRow
 from relubench.wording import counted
 
-MANY_DEAD = 0.1  # share of dead hidden units from which on it is said
+MANY_DEAD = 0.1  # fraction of dead hidden units from which on it is said
 OFFSET = 1.0  # standard deviations between the mean output and 0 from which on it is said
 SENTENCES = 2  # per set-up
 NAMED = 3  # activations in a list
@@ -52,7 +52,9 @@ def _dead(rows: Sequence[CompareRow]) -> list[str]:
     if not counted_rows:
         return []
     counted_rows.sort(key=lambda pair: -pair[0])
-    least, best = min(counted_rows, key=lambda pair: (pair[0], -(pair[1].accuracy or 0.0)))
+    least = counted_rows[-1][0]
+    fewest_dead = [row for dead, row in counted_rows if dead == least]
+    best = max(fewest_dead, key=lambda row: row.accuracy or 0.0)
     limit = max(MANY_DEAD, 2 * least)
     losing = [
         f"{row.activation}: {100 * dead:.1f} %" for dead, row in counted_rows if dead >= limit

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from relubench.errors import BadValue, suggestion
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import MEASURES
 from relubench.report.columns import percent_column
 from relubench.report.figures import UNDEFINED, significant
@@ -31,6 +31,7 @@ class Arrangement:
         if self == Arrangement() or not table.rows:
             return table
         shown = {column.key or column.head.replace(" ", "_"): column for column in table.columns}
+        # A set would forget the order, in which an error names the keys.
         keys = dict.fromkeys([*table.rows[0].keys, *shown])
         table = self._grouped(table, keys)
         if self.sort:
@@ -41,7 +42,8 @@ class Arrangement:
             _check("--columns", key, keys)
         columns = [shown.get(key) or _plain(key) for key in self.columns]
         if table.turned:  # what each row is called stands above it
-            columns = [table.columns[0], *(c for c in columns if c is not table.columns[0])]
+            first = table.columns[0]
+            columns = [first, *(column for column in columns if column is not first)]
         return replace(table, columns=columns, keys=self.columns)
 
     def _grouped(self, table: AnyTable, keys: Collection[str]) -> AnyTable:
@@ -51,16 +53,18 @@ class Arrangement:
         for key in shared:
             _check("--group", key, keys)
         group = texts_of(shared)
-        together = [row for rows in grouped(table.rows, group).values() for row in rows]
+        together = joined(grouped(table.rows, group).values())
         return replace(table, rows=together, group=group, heading=lambda row: "")
 
     def _sorted(self, table: AnyTable, keys: Collection[str]) -> list[Row]:
         """The rows by one key inside each group; those without a value last."""
-        down, key = (self.sort or "").startswith("-"), (self.sort or "").removeprefix("-")
+        wanted = self.sort or ""
+        down, key = wanted.startswith("-"), wanted.removeprefix("-")
         _check("--sort", key, keys)
         ordered: list[Row] = []
         blocks = grouped(table.rows, lambda row: (table.heading(row), table.group(row)))
         for rows in blocks.values():
+            # None compares with nothing; and reverse=True alone would put those rows first.
             defined = [row for row in rows if row.get(key) is not None]
             ordered += sorted(defined, key=lambda row: _order(row.get(key)), reverse=down)
             ordered += [row for row in rows if row.get(key) is None]

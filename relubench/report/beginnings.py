@@ -29,11 +29,15 @@ def _activations(rows: Sequence[CompareRow]) -> str:
     return ", ".join(dict.fromkeys(row.activation for row in rows))
 
 
+def _setup_but_init(row: CompareRow) -> tuple[object, ...]:
+    return tuple(row.get(key) for key in REST)
+
+
 def decided(rows: Sequence[CompareRow]) -> list[str]:
     """Of which activations the verdict depends on the initial weights, a sentence per set-up."""
     sentences = []
     names = varying(rows, *REST)
-    for members in grouped(rows, lambda row: tuple(row.get(key) for key in REST)).values():
+    for members in grouped(rows, _setup_but_init).values():
         schemes = list(dict.fromkeys(row.chosen_init for row in members))
         if len(schemes) < 2:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relubench import __version__, stats
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import Measure
 from relubench.plan import Cell, Plan
 from relubench.report import advice
@@ -34,7 +34,7 @@ def sentences(
     by_design = list(grouped(tested, lambda row: (row.design, row.test)).values())
     lines = [options.stopped] if options.stopped else []
     lines += [*_verdicts(rows, names, options.measure), *advice.advise(rows, names)]
-    lines += [line for members in by_design for line in _method(members, options)]
+    lines += joined(_method(members, options) for members in by_design)
     lines += _shared(rows, options.measure)
     if options.explain:
         lines += [_methods_section(members, options) for members in by_design]
@@ -153,6 +153,7 @@ def _method(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[str]
     ]
     if first.folds and (warning := stats.caveat(first.folds, first.repeats or 1)):
         lines.append(warning)
+    # Holm multiplies the smallest p by the number of comparisons; that of n pairs is 2 / 2ⁿ.
     least = min(1.0, stats.smallest_p(most) * first.comparisons)
     if first.ratio is None and least >= options.alpha:
         lines.append(

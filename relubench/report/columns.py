@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from relubench.grouping import joined
 from relubench.metrics import METRICS
 from relubench.metrics.measures import MEASURES, Measure
 from relubench.report.figures import percent, plus_minus, significant
@@ -44,7 +45,7 @@ def percent_column(name: str, decimals: int = 1) -> Column[Row]:
 
 def perturbations(rows: Sequence[RunRow | CompareRow]) -> list[str]:
     """Every perturbation of some row, in order of appearance."""
-    return list(dict.fromkeys(name for row in rows for name in row.perturbed))
+    return list(dict.fromkeys(joined(row.perturbed for row in rows)))
 
 
 def perturbed_accuracy(name: str, decimals: int) -> Callable[[RunRow | CompareRow], str]:

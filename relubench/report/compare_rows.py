@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from relubench import stats
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import MEASURES, Measure
 from relubench.plan import Plan
 from relubench.report import convergence
@@ -65,7 +65,8 @@ def compare_rows(
     families = [setups] if options.family == "all" else [[setup] for setup in setups]
     rows = []
     for family in families:
-        compared = [comparison for setup in family for comparison in setup.compared]
+        compared = joined(setup.compared for setup in family)
+        # Judged together and handed out again in order: Holm needs the p-values of all of them.
         verdicts = iter(judge(compared, options.alpha))
         best = standings([(setup.scores, setup.recorded) for setup in family], options)
         correction = Correction(len(compared), len(setups), options.family == "all")
@@ -124,7 +125,7 @@ def _procedure(setup: _SetUp, correction: Correction, options: ComparisonOptions
 def _claim(judged: tuple[Comparison, Verdict] | None, own: Scores, folds: int | None) -> Claim:
     """What is said of one activation beside the reference; nothing of the reference itself."""
     if judged is None:
-        return Claim(pairs=len(own.known), verdict="reference")
+        return Claim(pairs=len(own.defined), verdict="reference")
     compared, verdict = judged
     claim = Claim(
         pairs=compared.evidence.n,
@@ -196,6 +197,7 @@ def _beside_first(compared: Comparison, verdict: Verdict) -> AgainstRow:
     return AgainstRow(
         activation=compared.first,
         difference=_negated(row.difference),
+        # Seen from the other side the ends of the interval change places.
         difference_low=_negated(row.difference_high),
         difference_high=_negated(row.difference_low),
         p=row.p,
@@ -220,10 +222,11 @@ def _summary(runs: Sequence[RunResult], own: Scores, measure: Measure) -> dict[s
     finished = [run_row(result) for result in runs if not result.failed]
     averaged = [*SCORES, *COUNTS, *MOMENTS]
     means = {name: _average(finished, name) for name in averaged}
-    accuracies = scores(runs, MEASURES["accuracy"]).known.values()
+    # Over repetitions, the seeds of a fold averaged first: a plain sd would be that of runs.
+    accuracies = scores(runs, MEASURES["accuracy"]).defined.values()
     means["accuracy"], means["accuracy_sd"] = stats.mean_sd(list(accuracies))
     means["mean"], means["mean_sd"] = stats.mean_sd(
-        [] if own.undefined else list(own.known.values())
+        [] if own.undefined else list(own.defined.values())
     )
     perturbed = {
         name: stats.mean_sd(_perturbed(finished, name)) for name in runs[0].cell.perturbations

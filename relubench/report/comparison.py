@@ -28,7 +28,7 @@ from relubench.report.naming import (
     title,
     varying,
 )
-from relubench.report.notes import definitions, failures, quick, withstanding
+from relubench.report.notes import definitions, failures, perturbation_notes, quick
 from relubench.report.ranking import over_datasets, rankings
 from relubench.results import RunResult
 from relubench.rows import SETUP, AgainstRow, CompareRow, PairRow, SetupRow
@@ -76,7 +76,7 @@ def _table(
             *definitions(["dead", *silent]),
             *convergence.notes(rows),
             *([] if plan.quick else convergence.unconverged(results)),
-            *withstanding(perturbations(rows)),
+            *perturbation_notes(perturbations(rows)),
             *quick(plan),
         ],
         group=lambda row: row.setup,
@@ -193,7 +193,7 @@ def _pairs(
     for members in grouped(rows, lambda row: row.setup).values():
         seen = set()
         for row in members:
-            seen.add(row.activation)
+            seen.add(row.activation)  # each pair stands in the rows of both
             later = [pair for pair in row.against or () if pair.activation not in seen]
             pairs += [_pair(row, pair) for pair in later]
     decimals = meaningful_decimals(map(_half_width, pairs), options.measure.scale)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from relubench import stats
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import UNTIL
 from relubench.report.columns import figure_of, head
 from relubench.report.evidence import Repetition, repetition
@@ -79,7 +79,7 @@ def _by_repetition(
 
 
 def columns(rows: Sequence[CompareRow], reference: str, measured: str) -> list[Column[CompareRow]]:
-    """Those of a comparison that asked for a target or for the best rates."""
+    """Columns for --until and --best-lr."""
     columns: list[Column[CompareRow]] = []
     if any(row.chosen_lr for row in rows):
         columns.append(Column("best lr", _rates, key="chosen_lr"))
@@ -96,7 +96,7 @@ def notes(rows: Sequence[CompareRow]) -> list[str]:
     """What the columns mean, and which runs did not come so far."""
     sentences = []
     if target := next((row.until for row in rows if row.until), None):
-        sentences.append(f"until: passes over the training part until {_meaning(target)}.")
+        sentences.append(f"until: passes over the training set until {_meaning(target)}.")
     for row in rows:
         if row.reached is not None and (short := row.runs - row.reached):
             sentences.append(
@@ -106,7 +106,7 @@ def notes(rows: Sequence[CompareRow]) -> list[str]:
     if any(row.chosen_lr for row in rows):
         sentences.append(
             "best lr: of the rates above, each run's own: the highest accuracy on a tenth of its "
-            "training part, averaged over the epochs of runs that learned from the rest."
+            "training set, averaged over the epochs of runs that learned from the rest."
         )
     return sentences
 
@@ -133,13 +133,13 @@ def majority(results: Sequence[RunResult]) -> list[str]:
         done = [run for run in same if run.curve and run.confusion and run.n_test]
         if not done or len(done) < len(same):
             continue
-        share = min(max(map(sum, run.confusion or ())) / run.n_test for run in done)
-        if max(run.scores["accuracy"] or 0.0 for run in done) > share:
+        largest = min(max(map(sum, run.confusion or ())) / run.n_test for run in done)
+        if max(run.scores["accuracy"] or 0.0 for run in done) > largest:
             continue
-        learned = max(run.scores["train_accuracy"] or 0.0 for run in done) > share
+        learned = max(run.scores["train_accuracy"] or 0.0 for run in done) > largest
         of = f" of {dataset}" if several else ""
         notes.append(
-            f"To name the largest class{of} always has {100 * share:.1f} % accuracy, and nothing "
+            f"To name the largest class{of} always has {100 * largest:.1f} % accuracy, and nothing "
             f"here has more{'' if learned else ', not even in training: it has not converged'}."
         )
     return notes
@@ -148,16 +148,21 @@ def majority(results: Sequence[RunResult]) -> list[str]:
 def falling(results: Sequence[RunResult]) -> list[str]:
     """Whose training loss still fell at the end, in one line; FALLING and LEARNED say from when."""
     groups = by_activation(results)
-    falls = {row: fall for row, runs in groups.items() if (fall := _fall(runs)) is not None}
+    falls = {}
+    for row, runs in groups.items():
+        fall = _fall(runs)
+        if fall is not None:
+            falls[row] = fall
     if not falls:
         return []
     names = list(dict.fromkeys(row.activation for row in falls))
     others = f" and {counted(len(names) - NAMED, 'other')}" if len(names) > NAMED else ""
     setups, concerned = {row.setup for row in groups}, {row.setup for row in falls}
     part = f" in {len(concerned)} of {len(setups)} set-ups" if len(setups) > 1 else ""
-    ends = dict.fromkeys(f"{100 * end:.0f}" for end in (min(falls.values()), max(falls.values())))
-    trained = [run for row in falls for run in groups[row] if run.curve]
-    last = {(len(run.curve), _tenth(run)) for run in trained}
+    extremes = (min(falls.values()), max(falls.values()))
+    ends = dict.fromkeys(f"{100 * fall:.0f}" for fall in extremes)
+    trained = joined(groups[row] for row in falls)
+    last = {(len(run.curve), _tenth(run)) for run in trained if run.curve}
     epochs = "last tenth of the epochs"
     if len(last) == 1:
         ((whole, tenth),) = last
@@ -169,20 +174,26 @@ def falling(results: Sequence[RunResult]) -> list[str]:
 
 
 def _fall(runs: Sequence[RunResult]) -> float | None:
-    """By which share the mean loss of the last tenth lies below that before; None: not by much.
+    """By which fraction the mean loss of the last tenth lies below that before; None: not by much.
 
     Nor is there one where runs have fewer than two epochs or carry weights from fold to fold.
     """
-    done = [r for r in runs if len(r.curve) > 1 and not r.failed and not r.cell.split.carried]
-    ends = [run.curve[-_tenth(run) :] for run in done]
-    accuracy = mean_of([epoch.accuracy for end in ends for epoch in end])
-    loss = mean_of([epoch.loss for end in ends for epoch in end])
-    before = [run.curve[-2 * _tenth(run) : -_tenth(run)] for run in done]
-    first = mean_of([epoch.loss for part in before for epoch in part])
-    if accuracy is None or loss is None or not first or accuracy >= LEARNED:
+    done = [run for run in runs if _has_an_end(run)]
+    last = joined(run.curve[-_tenth(run) :] for run in done)
+    before = joined(run.curve[-2 * _tenth(run) : -_tenth(run)] for run in done)
+    accuracy = mean_of([epoch.accuracy for epoch in last])
+    loss = mean_of([epoch.loss for epoch in last])
+    loss_before = mean_of([epoch.loss for epoch in before])
+    if accuracy is None or loss is None or not loss_before or accuracy >= LEARNED:
         return None
-    fall = 1 - loss / first
+    # Of means over runs: the last epochs of a single run rise and fall with its batches.
+    fall = 1 - loss / loss_before
     return fall if fall >= FALLING else None
+
+
+def _has_an_end(run: RunResult) -> bool:
+    """Whether the last epochs of a run say where its training was going."""
+    return len(run.curve) > 1 and not run.failed and not run.cell.split.carried
 
 
 def _tenth(run: RunResult) -> int:

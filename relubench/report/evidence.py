@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from relubench import stats
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics.measures import MEASURES, Measure
 from relubench.plan import Cell, Margin
 from relubench.results import RunResult
@@ -22,7 +22,7 @@ Repetition = tuple[int, ...]  # what is repeated: (seed,), or (repeat, fold)
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonOptions:
-    """What a comparison is asked.
+    """How activations are to be compared.
 
     margin      within which two means are alike; None: the measure's own
     rope        half the region of practical equivalence; None: the margin
@@ -52,7 +52,7 @@ class Scores:
     shared  seconds of runs that were trained in one pass: one measurement, not several
     """
 
-    known: Mapping[Repetition, float]
+    defined: Mapping[Repetition, float]
     diverged: frozenset[Repetition]
     undefined: int
     shared: bool
@@ -65,7 +65,7 @@ class Scores:
     @property
     def mean(self) -> float | None:
         """The mean over the repetitions that have a figure."""
-        return stats.mean_sd(list(self.known.values()))[0]
+        return stats.mean_sd(list(self.defined.values()))[0]
 
 
 @dataclass(frozen=True)
@@ -110,19 +110,20 @@ def repetition(cell: Cell) -> Repetition:
 
 def scores(runs: Sequence[RunResult], measure: Measure) -> Scores:
     """An activation's figures; the seeds of a split are averaged first."""
-    known, diverged, undefined = {}, set(), 0
+    defined, diverged, undefined = {}, set(), 0
     for repeated, same in grouped(runs, lambda result: repetition(result.cell)).items():
+        # Seeds of one split share their rows, so that each by itself is no repetition.
         figures = [figure for run in same if (figure := measure.of(run)) is not None]
         if any(run.failed for run in same):
             diverged.add(repeated)
         elif len(figures) < len(same):
             undefined += 1
         else:
-            known[repeated] = float(np.mean(figures))
+            defined[repeated] = float(np.mean(figures))
     shared = measure.unit == "s" and any(run.environment.stack > 1 for run in runs)
-    if shared and known:  # one measurement, however many runs it was of
-        known = {min(known): float(np.mean(list(known.values())))}
-    return Scores(known, frozenset(diverged), undefined, shared)
+    if shared and defined:  # one measurement, however many runs it was of
+        defined = {min(defined): float(np.mean(list(defined.values())))}
+    return Scores(defined, frozenset(diverged), undefined, shared)
 
 
 def recorded_design(runs: Sequence[RunResult], published: frozenset[str]) -> RecordedDesign:
@@ -130,6 +131,7 @@ def recorded_design(runs: Sequence[RunResult], published: frozenset[str]) -> Rec
     cell = runs[0].cell
     if cell.split.folds is None and cell.dataset in published:
         return RecordedDesign("paired seeds", Design())
+    # The largest ratio is the most cautious: it widens the interval (Nadeau & Bengio 2003).
     ratio = max((run.n_test / run.n_train for run in runs if run.n_train), default=1.0)
     return RecordedDesign("folds" if cell.split.folds else "drawn hold-outs", Design(ratio))
 
@@ -150,14 +152,17 @@ def comparison(
 ) -> Comparison:
     """What the repetitions that both activations have say of their difference."""
     a, b, measure = by_activation[first], by_activation[second], options.measure
-    common = sorted(a.known.keys() & b.known.keys())
-    difference = np.array([a.known[key] - b.known[key] for key in common], dtype=float)
+    common = sorted(a.defined.keys() & b.defined.keys())
+    differences = [a.defined[key] - b.defined[key] for key in common]
+    difference = np.array(differences, dtype=float)
     ratio = over.design.ratio
-    limits = (
-        stats.interval(difference) if ratio is None else stats.t_interval(difference, ratio=ratio)
-    )
+    if ratio is None:
+        limits = stats.interval(difference)
+    else:
+        limits = stats.t_interval(difference, ratio=ratio)
     margin = _size(options.margin or measure.margin, b.mean)
     rope = _size(options.rope, b.mean) if options.rope else margin
+    # Without overlap there is no model for it: the correlated t assumes ratio / (1 + ratio).
     posterior = None
     if ratio is not None and rope is not None:
         posterior = stats.correlated_t(difference, ratio, rope)
@@ -166,6 +171,7 @@ def comparison(
         second=second,
         difference=float(difference.mean()) if common else None,
         interval=limits,
+        # Turned here, so that `stats` knows only that more is better.
         evidence=stats.evidence(measure.sign * difference, over.design, margin),
         chance=None if over.name == "folds" else stats.chance(_with_losses(a, b, measure)),
         posterior=posterior,
@@ -184,17 +190,19 @@ def _size(margin: Margin, mean: float | None) -> float | None:
 
 def _with_losses(a: Scores, b: Scores, measure: Measure) -> stats.Floats:
     """Differences by pair, more being better; a run that diverged loses its pair."""
-    paired = sorted((a.known.keys() | a.diverged) & (b.known.keys() | b.diverged))
+    ended_a = a.defined.keys() | a.diverged
+    ended_b = b.defined.keys() | b.diverged
+    paired = sorted(ended_a & ended_b)
     return stats.differences(_turned(a, paired, measure), _turned(b, paired, measure))
 
 
 def _turned(own: Scores, paired: Sequence[Repetition], measure: Measure) -> list[float | None]:
     """The figures so that more is better; None for a run that diverged."""
-    return [None if key in own.diverged else measure.sign * own.known[key] for key in paired]
+    return [None if key in own.diverged else measure.sign * own.defined[key] for key in paired]
 
 
 def judge(compared: Sequence[Comparison], alpha: float) -> list[Verdict]:
-    """Their verdicts, corrected over all of them; one that is not decidable still counts."""
+    """Holm-corrected verdicts; undecidable comparisons count towards the correction."""
     judged = stats.verdicts([comparison.evidence for comparison in compared], alpha)
     return [
         verdict if comparison.decidable else Verdict("undecided", verdict.p, verdict.p_inside)
@@ -210,7 +218,7 @@ def standings(
     Corrected (Holm) over these set-ups.
     """
     rivals = [_beside_best(scores, over, options) for scores, over in family]
-    compared = [rival for _, others in rivals for rival in others]
+    compared = joined(others for _, others in rivals)
     adjusted = iter(stats.holm([rival.evidence.p for rival in compared]))
     standings = []
     for best, others in rivals:
@@ -227,7 +235,10 @@ def _beside_best(
 ) -> tuple[dict[str, str], list[Comparison]]:
     """A set-up's best mean, and each other beside it; nothing where no mean is whole."""
     sign = options.measure.sign
-    means = {name: sign * own.mean for name, own in scores.items() if own.mean is not None}
+    means = {}
+    for name, own in scores.items():
+        if own.mean is not None:
+            means[name] = sign * own.mean
     steady = [name for name in means if scores[name].whole]
     if not steady:
         return {}, []

@@ -11,9 +11,9 @@ from relubench.metrics.measures import Measure
 UNDEFINED = "–"
 
 
-def percent(share: float | None, decimals: int = 1, scale: int = 100) -> str:
+def percent(fraction: float | None, decimals: int = 1, scale: int = 100) -> str:
     """A fraction as a percentage without its sign."""
-    return UNDEFINED if share is None else f"{scale * share:.{decimals}f}"
+    return UNDEFINED if fraction is None else f"{scale * fraction:.{decimals}f}"
 
 
 def plus_minus(
@@ -31,6 +31,7 @@ def significant(value: float | None, digits: int = 2) -> str:
         return UNDEFINED
     if abs(value) >= 1e6:
         return f"{value:.{digits - 1}e}"
+    # Not :g, which would write 0.00001 as 1e-05 and drop the zeros that are significant.
     places = digits - 1 - math.floor(math.log10(abs(value))) if value else digits - 1
     return f"{value:.{max(0, places)}f}"
 
@@ -44,7 +45,9 @@ def meaningful_decimals(spreads: Iterable[float | None], scale: int = 100) -> in
     if not positive:
         return 1
     most = 2 if scale == 100 else 6
-    return min(most, max(0, -math.floor(math.log10(scale / 2 * median(positive)))))
+    # Of half the spread: one of 1.9 leaves a first decimal its meaning, one of 2.1 does not.
+    magnitude = math.floor(math.log10(scale / 2 * median(positive)))
+    return min(most, max(0, -magnitude))
 
 
 def signed(difference: float | None, measure: Measure, decimals: int) -> str:

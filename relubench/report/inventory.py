@@ -40,6 +40,7 @@ def dry_run(setups: Sequence[PlanRow]) -> Table[PlanRow]:
 def ledger(finished: Sequence[tuple[str, RunResult]]) -> Table[LedgerRow]:
     """A row per set-up and activation of finished runs, with when the last one was finished."""
     rows = []
+    # By identity: a RunResult holds a dictionary and so has no hash.
     when = {id(result): time for time, result in finished}
     results = [result for _, result in finished]
     for setup, runs in by_activation(results).items():

@@ -12,7 +12,7 @@ from relubench.report.columns import percent_column, percent_of
 from relubench.report.figures import count_text, percent, significant
 from relubench.report.naming import name_column, setup_row, title, varying
 from relubench.report.notes import failures, quick
-from relubench.report.run_table import shares
+from relubench.report.run_table import unit_fractions
 from relubench.results import COUNTED_ON, COUNTS, DEFINITIONS, LayerCount, RunResult, total
 from relubench.rows import SETUP, DeadByRateRow, LayerRow, SetupRow
 from relubench.table import AnyTable, Column, Table
@@ -59,6 +59,7 @@ def deadcount(
 def _layer_rows(result: RunResult, born: RunResult | None, plan: Plan) -> list[LayerRow]:
     """A row per layer and their total; of a run without counts the total alone, undefined."""
     begun = _dead(born.layers) if born else {}
+    # A diverged run has no counts: its row shows that it was there, and – for every figure.
     layers: list[LayerCount | None] = [None]
     if result.layers:
         layers = [*result.layers, total(result.layers)]
@@ -75,7 +76,7 @@ def _layer_row(
         layer=name,
         units=layer.units if layer else None,
         born_dead=begun.get(name),
-        **vars(shares(layer)),
+        **vars(unit_fractions(layer)),
         examples=layer.examples if layer else None,
         definition=DEFINITION,
         accuracy=result.scores.get("accuracy"),
@@ -89,13 +90,13 @@ def _layer_row(
 
 
 def _dead(layers: Sequence[LayerCount]) -> dict[str, float]:
-    """Dead share by layer, and of all of them as `total`."""
+    """Dead fraction by layer, and of all of them as `total`."""
     counts = [*layers, total(layers)] if layers else []
     return {count.layer: count.dead / count.units for count in counts}
 
 
 def _means(rows: Sequence[LayerRow]) -> Table[DeadByRateRow]:
-    """Dead share of the whole network by set-up, a column per learning rate: means over seeds."""
+    """Dead fraction of the network by set-up, a column per learning rate: means over seeds."""
     totals = [row for row in rows if row.layer == "total"]
     setup = [key for key in ("activation", *SETUP) if key != "lr"]
     names = [name for name in varying(totals, *setup) if name != "activation"]
@@ -123,4 +124,6 @@ def _rate_column(rate: float, several: bool) -> Column[DeadByRateRow]:
 
 def _mean(rows: Sequence[LayerRow], key: str) -> float | None:
     """The mean of what is defined."""
-    return stats.mean_sd([row.get(key) for row in rows if row.get(key) is not None])[0]
+    figures = [row.get(key) for row in rows]
+    mean, _ = stats.mean_sd([figure for figure in figures if figure is not None])
+    return mean

@@ -18,7 +18,7 @@ from relubench.wording import counted
 UNDEFINED = "–"
 MOMENTS = (
     "E: mean over standard normal z. gain: 1/√E f(z)², the factor that keeps the second moment of "
-    "a layer at 1. All in float64 and evaluation mode, the gain of a noisy unit as it trains."
+    "a layer at 1. All in float64 and evaluation mode, the gain of a noisy activation as it trains."
 )
 
 HIDDEN = (
@@ -53,7 +53,7 @@ class CatalogRow(Row):
 
     @property
     def kinks(self) -> Mapping[float, float]:
-        """Of an activation: its slope at each kink."""
+        """Of an activation: its derivative at each kink."""
         kinks: Mapping[float, float] = self.get("kinks")
         return kinks
 
@@ -111,7 +111,13 @@ def catalog(entries: Catalog[Entry], described: str) -> Table[CatalogRow]:
     columns += [Column(key, value_of(key), left=True, wrap=True) for key in shown]
     if any("kinks" in row.facts for row in rows):
         columns.append(
-            Column("slope at kink", lambda row: _kinks_text(row.kinks), left=True, wrap=True)
+            Column(
+                "derivative at kink",
+                lambda row: _kinks_text(row.kinks),
+                left=True,
+                wrap=True,
+                key="slope_at_kink",
+            )
         )
     if any(row.get("paper") for row in rows):
         columns.append(Column("paper", _paper_text, left=True, wrap=True))
@@ -122,7 +128,8 @@ def catalog(entries: Catalog[Entry], described: str) -> Table[CatalogRow]:
 
 
 def _row(entry: Entry, described: str) -> CatalogRow:
-    facts = {f.name: getattr(entry, f.name) for f in fields(entry) if f.name not in HIDDEN}
+    names = [field.name for field in fields(entry) if field.name not in HIDDEN]
+    facts = {name: getattr(entry, name) for name in names}
     parameters = dict.fromkeys(entry.first) | entry.parameters
     if isinstance(entry, Activation):
         facts |= {"learned": list(entry.learns), "can_die": entry.can_die}
@@ -173,11 +180,12 @@ def _parameter_text(name: str, value: object) -> str:
 
 
 def _kinks_text(kinks: Mapping[float, float]) -> str:
-    return ", ".join(f"{slope:.4g} at {x:g}" for x, slope in kinks.items())
+    return ", ".join(f"{derivative:.4g} at {x:g}" for x, derivative in kinks.items())
 
 
 def _paper_text(row: Row) -> str:
-    return ", ".join(str(row.get(key)) for key in ("paper", "year") if row.get(key))
+    facts = [row.get("paper"), row.get("year")]
+    return ", ".join(str(fact) for fact in facts if fact)
 
 
 Show = Callable[[ActivationProfileRow], str]
@@ -193,7 +201,7 @@ def activation_profiles(rows: Sequence[ActivationProfileRow]) -> Table[Activatio
         ("parameters", _settings_text),
         ("takes, gives", _arity_text),
         ("noise", lambda row: "in training only" if row.noisy else ""),
-        ("slope at kink", lambda row: _kinks_text(row.kinks)),
+        ("derivative at kink", lambda row: _kinks_text(row.kinks)),
         ("can die", _death_text),
         ("values", lambda row: f"{_end(row.low, '-∞')} to {_end(row.high, '∞')}"),
         ("E f(z)", lambda row: f"{row.mean:.3g}"),
@@ -207,11 +215,12 @@ def activation_profiles(rows: Sequence[ActivationProfileRow]) -> Table[Activatio
 
 
 def _curves(rows: Sequence[ActivationProfileRow]) -> Picture:
-    """Values and slopes side by side, as far up and down as x reaches."""
+    """Values and derivatives side by side, as far up and down as x reaches."""
     reach = max(max(map(abs, row.x)) for row in rows)
     values = [Curve(plain(row.name), row.x, row.value) for row in rows]
-    slopes = [Curve(plain(row.name), row.x, row.slope) for row in rows]
-    return Picture([Panel("value", values, -reach, reach), Panel("slope", slopes, -reach, reach)])
+    derivatives = [Curve(plain(row.name), row.x, row.slope) for row in rows]
+    panels = {"value": values, "derivative": derivatives}
+    return Picture([Panel(title, curves, -reach, reach) for title, curves in panels.items()])
 
 
 def _settings_text(row: ActivationProfileRow) -> str:
@@ -239,9 +248,9 @@ def _death_text(row: ActivationProfileRow) -> str:
     if row.flat:
         return f"yes: where every x lies in {' or '.join(map(_interval_text, row.flat))}"
     if row.can_die:
-        return "yes: at some pre-activations all its slopes are 0"
+        return "yes: at some pre-activations all its derivatives are 0"
     faint = " and ".join(map(_interval_text, row.faint))
-    return "no: its slope is 0 nowhere" + (f", but under {FLAT} at {faint}" if faint else "")
+    return "no: its derivative is 0 nowhere" + (f", but under {FLAT} at {faint}" if faint else "")
 
 
 def _interval_text(ends: tuple[float | None, float | None]) -> str:

@@ -139,6 +139,7 @@ def name_column(name: str) -> Column[Row]:
 
 
 def _is_one_size(rows: Sequence[RunRow | CompareRow]) -> bool:
+    # What prelu learns besides is some parameters more, and no reason for a column.
     counts = [row.parameters for row in rows]
     return max(counts) <= ONE_SIZE * min(counts)
 

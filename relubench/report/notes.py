@@ -36,15 +36,15 @@ def undefined(rows: Sequence[RunRow]) -> list[str]:
 def definitions(names: Iterable[str]) -> list[str]:
     """What some column heads mean."""
     meanings = {
-        "dead": f"dead: share of hidden units with {DEFINITIONS['dead']} of the training part.",
-        "silent": "silent: share of test examples to which the head gives every class a 0.",
+        "dead": f"dead: fraction of hidden units with {DEFINITIONS['dead']} of the training set.",
+        "silent": "silent: fraction of test examples to which the head gives every class a 0.",
     }
     return [meanings[name] for name in names if name in meanings]
 
 
-def withstanding(names: Sequence[str]) -> list[str]:
+def perturbation_notes(names: Sequence[str]) -> list[str]:
     """What the columns of perturbations say."""
-    return [f"{', '.join(names)}: accuracy on the test part so perturbed, in %."] if names else []
+    return [f"{', '.join(names)}: accuracy on the test set so perturbed, in %."] if names else []
 
 
 def quick(plan: Plan) -> list[str]:

@@ -16,14 +16,14 @@ from relubench.results import RunResult
 from relubench.rows import SETUP, ProtocolRow, SetupRow
 from relubench.table import Column, Table
 
-FIGURES = {"cv_accuracy": "over folds", "accuracy": "test part"}
+FIGURES = {"cv_accuracy": "over folds", "accuracy": "test set"}
 Spread = tuple[float | None, float | None]
 
 
 def table(
     results: Sequence[RunResult], plan: Plan, entries: Sequence[Published]
 ) -> Table[ProtocolRow]:
-    """Two rows per set-up and activation: accuracy over folds and on the test part.
+    """Two rows per set-up and activation: accuracy over folds and on the test set.
 
     Both as they should be measured, every fold with fresh weights, and with the weights carried
     from fold to fold, as one network that in the end has learned from all of them.
@@ -48,7 +48,7 @@ def table(
         *(_worth(cv, test, names) for cv, test in pairs),
         "fresh: every fold begins anew, and so does its scaler. carried: one scaler for all folds, "
         "and one network that learns from one fold after the other, so that it is scored on "
-        "examples that it has learned; on the test part after the last fold. ± sd over folds, "
+        "examples that it has learned; on the test set after the last fold. ± sd over folds, "
         "over seeds.",
         *failures(results),
         *quick(plan),
@@ -99,7 +99,7 @@ def _over_carried(runs: Sequence[RunResult]) -> Spread:
 
 
 def _tested(runs: Sequence[RunResult], carried: bool) -> Spread:
-    """Mean and sd over seeds of the test part's accuracy."""
+    """Mean and sd over seeds of the test set's accuracy."""
     return _spread(
         run.scores.get("accuracy")
         for run in runs
@@ -118,7 +118,7 @@ def _worth(cv: ProtocolRow, test: ProtocolRow, names: Sequence[str]) -> str:
         return f"{who}: not all runs were finished, so nothing is said of the leak."
     worth = (
         f"{who}: carrying weights from fold to fold is worth {100 * cv.difference:+.2f} points "
-        f"over folds and {100 * test.difference:+.2f} on the test part"
+        f"over folds and {100 * test.difference:+.2f} on the test set"
     )
     if test.published is None or test.carried is None or test.fresh is None:
         return f"{worth}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -35,7 +36,8 @@ def table(
     measured  a row per set-up and activation, as compare has them
     why_not   why these runs are not the published ones; "" where they are
     """
-    rows = [_row(entry, row, why_not) for entry in entries for row in measured if about(entry, row)]
+    pairs = itertools.product(entries, measured)
+    rows = [_row(entry, row, why_not) for entry, row in pairs if about(entry, row)]
     metric = _shared(rows, _metric)
     title = counted(len(rows), "published figure") + (f", {metric}" if metric else "")
     return Table(rows, _columns(rows), title, _notes(rows))
@@ -143,6 +145,7 @@ def margin(sd: float, n: int, runs: int = 1, published_sd: float | None = None) 
     With one run t·sd·√(1 + 1/n); t has n - 1 degrees of freedom, in either case.
     """
     theirs = sd if published_sd is None else published_sd
+    # A prediction interval, not a confidence interval: the published mean is a draw of its own.
     error = math.sqrt(sd**2 / n + theirs**2 / runs)
     return float(scipy.special.stdtrit(n - 1, (1 + CONFIDENCE) / 2) * error)
 

@@ -34,7 +34,8 @@ class Ranking:
 
 def over_datasets(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[CompareRow]:
     """The rows with their activation's rank and record over datasets; None with one dataset."""
-    rankings = {setup: rank(members, options) for setup, members in grouped(rows, _besides).items()}
+    setups = grouped(rows, _besides)
+    rankings = {setup: rank(members, options) for setup, members in setups.items()}
     return [_ranked(row, rankings[_besides(row)]) for row in rows]
 
 
@@ -65,6 +66,7 @@ def rank(rows: Sequence[CompareRow], options: ComparisonOptions) -> Ranking | No
     if len(by_dataset) < 2 or len(names) < 2:
         return None
     sign = options.measure.sign
+    # A diverged run has no mean, and `stats` ranks what has none last: the dataset is lost.
     means = {
         (row.dataset, row.activation): None if row.diverged or row.mean is None else sign * row.mean
         for row in rows
@@ -77,6 +79,7 @@ def rank(rows: Sequence[CompareRow], options: ComparisonOptions) -> Ranking | No
     compared = [(number, reference) for number in others]
     if options.every_pair:
         compared += list(combinations(others, 2))
+    # Friedman's test is for three or more (Demšar 2006); of two the pair's Wilcoxon says it all.
     friedman = stats.friedman(scores) if len(names) > 2 else None
     ranks = friedman.mean_ranks if friedman else stats.mean_ranks(scores)
     return Ranking(names, len(scores), ranks, friedman, stats.matrix(scores, compared))
@@ -127,7 +130,7 @@ def _notes(ranking: Ranking, options: ComparisonOptions) -> list[str]:
         notes.append(
             f"Friedman: χ² {significant(friedman.chi2, 3)}, p {p_value(friedman.p)}. p: exact "
             f"Wilcoxon signed-rank, Holm over {counted(len(ranking.pairs), 'comparison')}; "
-            "the dataset is the unit, and a dataset on which a run diverged is lost."
+            "the dataset is what is repeated, and one on which a run diverged is lost."
         )
     needed = stats.pairs_needed(len(ranking.pairs), options.alpha)
     if ranking.datasets < needed:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from relubench import stats
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.metrics import METRICS
 from relubench.metrics.measures import UNTIL
 from relubench.plan import Plan
@@ -35,7 +35,7 @@ from relubench.report.naming import (
     title,
     varying,
 )
-from relubench.report.notes import definitions, failures, quick, undefined, withstanding
+from relubench.report.notes import definitions, failures, perturbation_notes, quick, undefined
 from relubench.results import COUNTS, MOMENTS, LayerCount, RunResult, total
 from relubench.rows import (
     SETUP,
@@ -69,7 +69,7 @@ def run_row(result: RunResult, quick: bool = False) -> RunRow:
         n_test=result.n_test,
         parameters=result.parameters,
         perturbed={name: result.scores.get(f"accuracy {name}") for name in cell.perturbations},
-        **vars(shares(total(result.layers) if result.layers else None)),
+        **vars(unit_fractions(total(result.layers) if result.layers else None)),
         seconds=result.seconds,
         epochs_until=result.epochs_until,
         seconds_until=result.seconds_until,
@@ -82,7 +82,7 @@ def run_row(result: RunResult, quick: bool = False) -> RunRow:
     )
 
 
-def shares(count: LayerCount | None) -> HiddenUnits:
+def unit_fractions(count: LayerCount | None) -> HiddenUnits:
     """Counts as fractions of the units."""
     if count is None:
         return HiddenUnits()
@@ -91,17 +91,17 @@ def shares(count: LayerCount | None) -> HiddenUnits:
 
 
 def runs(results: Sequence[RunResult], plan: Plan) -> Table[RunRow]:
-    """A row per trained cell: its scores on the test part."""
+    """A row per trained cell: its scores on the test set."""
     rows = [run_row(result, plan.quick) for result in results]
     decimals = 2 if min((row.n_test for row in rows), default=0) >= 2000 else 1
     names = varying(rows, "activation", *SETUP, "seed", "repeat", "fold") or ["activation"]
     names += ["lr"] if "lr" not in names and any(row.rates for row in rows) else []
     silent = ["silent"] if any(row.silent is not None for row in rows) else []
-    shares = ["accuracy", "precision", "recall", "f1", "macro_f1", *silent, "dead"]
+    percentages = ["accuracy", "precision", "recall", "f1", "macro_f1", *silent, "dead"]
     until = UNTIL if any(row.until for row in rows) else ()
     columns: list[Column[RunRow]] = [
         *map(name_column, names),
-        *(Column(name.replace("_", " "), percent_of(name, decimals)) for name in shares),
+        *(Column(name.replace("_", " "), percent_of(name, decimals)) for name in percentages),
         *(Column(name, perturbed_accuracy(name, decimals)) for name in perturbations(rows)),
         Column("loss", lambda row: significant(row.loss, 3)),
         Column("train", percent_of("train_accuracy", decimals), key="train_accuracy"),
@@ -112,12 +112,12 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table[RunRow]:
     notes = [
         *failures(results),
         *undefined(rows),
-        "In %: accuracy, f1 and so on of the test part (weighted by support unless macro), dead, "
-        "and train, the accuracy on the training part. loss: nats; s: seconds of training.",
+        "In %: accuracy, f1 and so on of the test set (weighted by support unless macro), dead, "
+        "and train, the accuracy on the training set. loss: nats; s: seconds of training.",
         *convergence.majority(results),
         *([] if plan.quick else convergence.falling(results)),
-        *definitions(shares),
-        *withstanding(perturbations(rows)),
+        *definitions(percentages),
+        *perturbation_notes(perturbations(rows)),
         *quick(plan),
     ]
     return Table(rows, columns, title(rows, names), notes)
@@ -125,7 +125,8 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table[RunRow]:
 
 def folds(results: Sequence[RunResult], plan: Plan) -> Table[FoldRow]:
     """Mean ± sd over folds per set-up; the seeds of a fold are averaged first."""
-    perturbed = dict.fromkeys(f"accuracy {n}" for r in results for n in r.cell.perturbations)
+    perturbations = dict.fromkeys(joined(result.cell.perturbations for result in results))
+    perturbed = [f"accuracy {name}" for name in perturbations]
     scores = ("accuracy", "precision", "recall", "f1", "macro_f1", *perturbed)
     rows = [_fold_row(setup, runs, scores) for setup, runs in by_activation(results).items()]
     names = varying(rows, "activation", *SETUP) or ["activation"]
@@ -157,9 +158,11 @@ def _mean_score(runs: Sequence[RunResult], name: str) -> float | None:
 
 def _fold_column(name: str, rows: Sequence[FoldRow]) -> Column[FoldRow]:
     decimals = meaningful_decimals(row.spreads[name] for row in rows)
-    return Column(
-        head(name), lambda row: plus_minus(row.means[name], row.spreads[name], decimals), key=name
-    )
+
+    def show(row: FoldRow) -> str:
+        return plus_minus(row.means[name], row.spreads[name], decimals)
+
+    return Column(head(name), show, key=name)
 
 
 def confusion(result: RunResult, classes: Sequence[str]) -> Table[ConfusionRow]:
@@ -181,7 +184,8 @@ def _predicted_column(name: str) -> Column[ConfusionRow]:
 
 def curve(result: RunResult) -> Table[EpochRow]:
     """The learning curve of one cell, as its training passes saw it."""
-    rows = [EpochRow(epoch=i, **asdict(epoch)) for i, epoch in enumerate(result.curve, start=1)]
+    numbered = enumerate(result.curve, start=1)
+    rows = [EpochRow(epoch=number, **asdict(epoch)) for number, epoch in numbered]
     columns: list[Column[EpochRow]] = [
         Column("epoch", lambda row: str(row.epoch)),
         Column("train loss", lambda row: significant(row.loss, 3)),

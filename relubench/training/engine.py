@@ -20,7 +20,7 @@ from relubench.metrics import METRICS
 from relubench.models import layers
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
-from relubench.results import Environment, RunResult, lost
+from relubench.results import Environment, RunResult, lost_run
 from relubench.training import perturbations, rate_search
 from relubench.training.building import build
 from relubench.training.checkpoints import Checkpoint, CheckpointStore
@@ -100,7 +100,7 @@ def fitted(
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        return [lost(cell, "out of memory") for cell in stack.cells]
+        return [lost_run(cell, "out of memory") for cell in stack.cells]
 
     def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
         checkpoint = Checkpoint(None)
@@ -148,7 +148,7 @@ def fit_splitting_on_failure(cells: Sequence[Cell], one_pass: OnePass) -> list[R
         if not out_of_memory(error):
             raise
         if len(cells) == 1:
-            return [lost(cells[0], "out of memory")]
+            return [lost_run(cells[0], "out of memory")]
         smaller = divided(cells, 2)
     # Outside of the handlers, whose exception still holds the tensors of the pass that failed.
     if torch.cuda.is_initialized():

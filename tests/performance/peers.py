@@ -27,7 +27,7 @@ HIDDEN, EPOCHS, BATCH, FOLDS = (64, 32), 30, 64, 10
 
 
 def wdbc_folds() -> Iterator[tuple[np.ndarray, ...]]:
-    """x_train, y_train, x_test, y_test of every fold, scaled by its training part."""
+    """x_train, y_train, x_test, y_test of every fold, scaled by its training set."""
     x, y = load_breast_cancer(return_X_y=True)
     for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(x, y):
         mean, std = x[train].mean(axis=0), x[train].std(axis=0)
