@@ -6,8 +6,8 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, lru_cache
 
 from relubench.grouping import grouped
 
@@ -124,22 +124,29 @@ class Cell:
         Its seed, rate, initial weights and number of a fold decide nothing that can be refused
         before training.
         """
-        fold = None if self.split.fold is None else 0
         return replace(
-            self,
-            seed=0,
-            init=None,
-            recipe=replace(self.recipe, lr=Recipe.lr),
-            split=replace(self.split, repeat=0, fold=fold),
+            self, seed=0, init=None, recipe=_at_any_rate(self.recipe), split=_any_fold(self.split)
         )
 
     @cached_property
     def key(self) -> str:
         """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""
-        facts = asdict(self, dict_factory=_without_unset)
+        facts = _set_fields(self)
+        for name in ("recipe", "preparation", "split"):
+            facts[name] = _set_fields(getattr(self, name))
         # Sorted and without blanks: the order in which fields are declared is in no key.
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@lru_cache
+def _at_any_rate(recipe: Recipe) -> Recipe:
+    return replace(recipe, lr=Recipe.lr)
+
+
+@lru_cache
+def _any_fold(split: Split) -> Split:
+    return replace(split, repeat=0, fold=None if split.fold is None else 0)
 
 
 # In no key where they are not set: ledgers from before these fields know the same cells.
@@ -149,9 +156,16 @@ UNSET = (None, False, "")
 UNTIMED = ("activation", "head", "init", "seed", "split")
 
 
-def _without_unset(facts: list[tuple[str, object]]) -> dict[str, object]:
-    """The fields of a cell or its parts, so that a new one changes no old key."""
-    return {name: value for name, value in facts if name not in LATER or value not in UNSET}
+def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object]:
+    """The fields of a cell or a part of it, so that a new one changes no old key.
+
+    Not by dataclasses.asdict, which copies every value: plans have ten thousands of cells.
+    """
+    facts = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    for name in LATER:
+        if facts.get(name, True) in UNSET:
+            del facts[name]
+    return facts
 
 
 def _values(record: Cell | Recipe, but: Sequence[str]) -> list[object]:

@@ -16,7 +16,7 @@ from relubench.datasets import DATASETS, Dataset, csv_cells
 from relubench.datasets.preprocessing import prepare
 from relubench.errors import BadValue, DataError
 from relubench.plan import Cell, Preparation, Split
-from relubench.training.examples import split
+from relubench.training.splits import split
 
 IRIS = load_iris()
 KINDS = IRIS.target_names[IRIS.target]

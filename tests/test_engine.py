@@ -17,9 +17,10 @@ from relubench.activations import ACTIVATIONS
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 from relubench.training import engine, learning
-from relubench.training.examples import Examples, Part, split
+from relubench.training.examples import Examples, Part
 from relubench.training.networks import CannotStack, Networks
 from relubench.training.optimizers import OPTIMIZERS
+from relubench.training.splits import split
 
 CELL = Cell(
     dataset="iris",

@@ -111,3 +111,16 @@ def test_a_step_imports_no_compiler() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_compiler_is_there_for_who_asks_for_it() -> None:
+    code = (
+        "import sys, torch, relubench.training.uncompiled\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+        "assert torch._dynamo.config.cache_size_limit\n"
+        "compiled = torch.compile(torch.relu, backend='eager')\n"
+        "assert compiled(torch.tensor([-1.0, 1.0])).tolist() == [0.0, 1.0]\n"
+        "print(type(torch._dynamo).__name__)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "module"

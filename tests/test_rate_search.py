@@ -14,7 +14,7 @@ from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 from relubench.training import engine
 from relubench.training.checkpoints import CheckpointStore
-from relubench.training.examples import split
+from relubench.training.splits import split
 
 RATES = (0.0001, 0.01, 0.3)
 RECIPE = Recipe(epochs=3, batch_size=16, lr=RATES[0], rates=",".join(map(str, RATES)))

@@ -56,6 +56,44 @@ def assemble(
     retrain  everything is to be trained, whatever the ledger has
     Where the ledger has all of it, nothing is checked or measured, and torch is not imported.
     """
+    work = _untuned(settings, request, console, plan)
+    work = replace(work, rerun=request.rerun or retrain)
+    if work.machine.threads and (finished := _answered(work, settings.threads)):
+        return finished
+    machine = work.machine
+    if not settings.threads:
+        threads = _share(execution.machines.threads(), work.executor)
+        machine = replace(machine, threads=threads)
+    check(work.plan, machine, console, settings.strict_swap)
+    tell_of_starts(work.plan, console)
+    most = HURRIED if request.quick else math.inf
+    return replace(work, machine=machine, tuned=tune(work.plan, machine, settings, console, most))
+
+
+def outline(
+    settings: Settings, request: Request, console: Console, plan: Plan | None = None
+) -> execution.work.Work:
+    """The work that is not to be done: nothing is measured, no network of relubench's is built."""
+    work = _untuned(settings, request, console, plan)
+    machine = work.machine
+    if not machine.threads:  # not known without torch
+        threads = _share(execution.machines.threads(), work.executor)
+        machine = replace(machine, threads=threads)
+    for cell in work.plan.shapes():
+        own = not MODELS.choose(cell.model).entry.code
+        if own and not ACTIVATIONS.choose(cell.activation).entry.sha256:
+            notes = execution.data_checks.check_data(cell, machine.data_dir).notes
+        else:
+            notes = tuple(execution.checks.check_cell(cell, machine, settings.strict_swap))
+        for note in notes:
+            console.once(note)
+    return replace(work, machine=machine, tuned=tune(work.plan, machine, settings, console, 0.0))
+
+
+def _untuned(
+    settings: Settings, request: Request, console: Console, plan: Plan | None
+) -> execution.work.Work:
+    """The work before anything is checked or tuned; 0 threads where torch alone knows them."""
     plan = plan or config.plan(settings, request.command, request.quick, MODELS)
     executor = executors.choose(
         settings.executor, settings.jobs, settings.scheduler, settings.scheduler_file
@@ -67,24 +105,15 @@ def assemble(
         dtype=settings.precision,
     )
     execution.machines.check_precision(machine)
-    work = execution.work.Work(
+    return execution.work.Work(
         plan=plan,
         machine=machine,
         tuned=(),
         ledger=_begun(request.ledger, console) if request.ledger else None,
-        rerun=request.rerun or retrain,
+        rerun=request.rerun,
         executor=executor,
         checkpoint=settings.checkpoint,
     )
-    if machine.threads and (finished := _answered(work, settings.threads)):
-        return finished
-    if not settings.threads:
-        machine = replace(machine, threads=_share(execution.machines.threads(), executor))
-    check(plan, machine, console, settings.strict_swap)
-    tell_of_starts(plan, console)
-    width = None if settings.stack == "auto" else int(settings.stack)
-    tuned = tune(plan, machine, settings.threads, width, console, _most(request))
-    return replace(work, machine=machine, tuned=tuned)
 
 
 def _share(threads: int | None, executor: Choice[Entry]) -> int:
@@ -107,11 +136,6 @@ def _answered(work: execution.work.Work, pinned: int | None) -> execution.work.W
     return replace(work, tuned=tuned)
 
 
-def _most(request: Request) -> float:
-    """Seconds that measuring may take at most."""
-    return HURRIED if request.quick else math.inf
-
-
 def _begun(path: Path, console: Console) -> execution.ledger.Ledger:
     """The ledger of a command; a note says where a new one is."""
     new = not path.exists()
@@ -122,18 +146,14 @@ def _begun(path: Path, console: Console) -> execution.ledger.Ledger:
 
 
 def tune(
-    plan: Plan,
-    machine: Machine,
-    pinned: int | None,
-    width: int | None,
-    console: Console,
-    most: float = math.inf,
+    plan: Plan, machine: Machine, settings: Settings, console: Console, most: float
 ) -> list[tuple[list[Cell], Tuning]]:
     """How to train each set-up; what `--threads` or `--stack` do not fix is measured.
 
     most  seconds that measuring may take in all
     """
-    counts = _counts(machine, pinned)
+    counts = _counts(machine, settings.threads)
+    width = None if settings.stack == "auto" else int(settings.stack)
     measured: dict[object, Tuning] = {}
     tuned = []
     for cells in plan.setups():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relubench import config, datasets, execution, report, training
-from relubench.commands.assembly import assemble, prepare, read
+from relubench.commands.assembly import assemble, outline, prepare, read
 from relubench.commands.request import Outcome, Request, exit_code
 from relubench.errors import BadValue
 from relubench.execution.progress import Console
@@ -102,11 +102,11 @@ def deadcount(request: Request, console: Console) -> Outcome:
 def dry_run(request: Request, console: Console) -> Outcome:
     """The plan, what of it is finished, and how long the rest may take; nothing is trained."""
     settings, rows = read(request, console), []
-    work = assemble(settings, request, console)
+    work = outline(settings, request, console)
     if settings.protocol == "published":
         more = config.protocols(settings, request.command, request.quick, MODELS)
         both = tuple(dict.fromkeys((*work.plan.cells, *more.cells)))
-        work = assemble(settings, request, console, replace(more, cells=both))
+        work = outline(settings, request, console, replace(more, cells=both))
     if request.command == "deadcount":
         work = work.with_untrained()
     for cells, tuned in work.tuned:

@@ -1,5 +1,6 @@
 from . import checks as checks
 from . import cluster as cluster
+from . import data_checks as data_checks
 from . import executors as executors
 from . import ledger as ledger
 from . import machines as machines

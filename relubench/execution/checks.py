@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from relubench import datasets
 from relubench.activations import ACTIVATIONS
-from relubench.datasets import Dataset, folds
+from relubench.datasets import Dataset
 from relubench.errors import BadValue, RelubenchError, UnknownName
+from relubench.execution.data_checks import check_data
 from relubench.models import MODELS, layers, weights
 from relubench.models.chain import image
 from relubench.models.swapping import Swapped
@@ -24,15 +22,11 @@ from relubench.plan import Cell, Machine
 from relubench.training import perturbations
 from relubench.training.augmentations import Augment
 from relubench.training.building import skeleton, with_weights
-from relubench.training.examples import VALIDATION, split
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.user_code import UserCodeError, brief
 from relubench.wording import counted
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-NAMED = 5  # classes that a note names
-
-Rows = tuple[folds.Rows, folds.Rows]  # of the training set and the test set
 
 
 class Trial:
@@ -70,11 +64,8 @@ def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     strict  refuse a network, too, that keeps a non-linearity which is not swapped
     returns notes for the user on the data and the network, a line each
     """
-    dataset = datasets.load(cell.dataset, machine.data_dir)
-    _check_folds(cell, dataset)
-    rows = split(cell, dataset)
-    sizes = _sizes(cell, dataset, rows)
-    shape = _checked_shape(cell, dataset, sizes)
+    data = check_data(cell, machine.data_dir)
+    dataset, shape = data.dataset, data.shape
     _check_choices(cell)
     _check_views(cell, shape)
     foreign = MODELS.choose(cell.model).entry.code
@@ -83,7 +74,7 @@ def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
             f"--unit-axis {cell.unit_axis}: where the units of {cell.model} are is known"
         )
     trial = Trial(cell, shape, dataset, machine)
-    _check_last_batch(trial, sizes)
+    _check_last_batch(trial, data.sizes)
     activation = ACTIVATIONS.choose(cell.activation).entry
     with layers.drawing_after(0, torch.device(machine.device)):
         if foreign:
@@ -91,44 +82,10 @@ def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
         plain = (activation.pieces, activation.outputs) == (1, 1)
         if activation.sha256 or (foreign and not plain):
             _check_activation(trial)
-    notes = _data_notes(cell, dataset, rows)
+    notes = [*data.notes]
     if not foreign:
         notes += _padded(cell, shape, trial.skeleton)
     return notes + _network_notes(trial, strict)
-
-
-# --- the data -------------------------------------------------------------------------------------
-
-
-def _check_folds(cell: Cell, dataset: Dataset) -> None:
-    """Refuse more folds than the rarest class has examples, or than there are groups."""
-    counts = np.bincount(dataset.y[: dataset.n_train])
-    fewest = int(counts.min())
-    if cell.split.folds and cell.split.folds > fewest:
-        rarest = dataset.classes[int(counts.argmin())]
-        so = f"at most {fewest} folds" if fewest > 1 else "it cannot be divided into folds"
-        raise BadValue(
-            f"--folds {cell.split.folds}: class {rarest!r} of {cell.dataset} has only "
-            f"{counted(fewest, 'example')}, so {so}"
-        )
-    if dataset.groups is not None:
-        _check_groups(cell, len(np.unique(dataset.groups)))
-
-
-def _checked_shape(cell: Cell, dataset: Dataset, sizes: set[int]) -> tuple[int, ...]:
-    """The shape of a prepared example; refuses what these data cannot be prepared to."""
-    limit = cell.preparation.limit
-    pca = cell.preparation.pca
-    if limit and limit < len(dataset.classes):
-        raise BadValue(
-            f"--limit {limit}: {cell.dataset} has {len(dataset.classes)} classes, so at least that"
-        )
-    if not min(sizes):
-        raise BadValue(f"--best-lr: {cell.dataset} has too few examples to hold some of them out")
-    most = min(*sizes, math.prod(dataset.shape))
-    if pca and pca > most:
-        raise BadValue(f"--pca {pca}: {cell.dataset} has at most {most} components here")
-    return (pca,) if pca else dataset.shape
 
 
 def _padded(cell: Cell, shape: tuple[int, ...], network: nn.Module) -> list[str]:
@@ -145,21 +102,6 @@ def _padded(cell: Cell, shape: tuple[int, ...], network: nn.Module) -> list[str]
         f"{cell.model}: examples of {size} get a border of 0, to be "
         f"{height + above + below}x{width + left + right}"
     ]
-
-
-def _data_notes(cell: Cell, dataset: Dataset, rows: Rows) -> list[str]:
-    """Notes on how the data were read, and on classes that one part of the split lacks."""
-    notes = [f"{cell.dataset}: {note}" for note in dataset.notes]
-    train, test = (set(dataset.y[part].tolist()) for part in rows)
-    for part, classes in (("training", train - test), ("test", test - train)):
-        if classes:
-            shown = [dataset.classes[number] for number in sorted(classes)[:NAMED]]
-            names = ", ".join(map(repr, shown))
-            more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
-            notes.append(
-                f"{cell.dataset}: class {names}{more} is only in the {part} set (seed {cell.seed})"
-            )
-    return notes
 
 
 def _network_notes(trial: Trial, strict: bool) -> list[str]:
@@ -188,52 +130,6 @@ def _brought(network: nn.Module) -> list[str]:
         if name in kept and parameter.ndim > 1 and parameter.unique().numel() > 1:
             names.append(name)
     return names
-
-
-def _sizes(cell: Cell, dataset: Dataset, rows: Rows) -> set[int]:
-    """Sizes of the training set of the cell, and of the same cell on other folds."""
-    train, _ = rows
-    sizes = {len(train)}
-    folds = cell.split.folds
-    if dataset.groups is not None:
-        return _sizes_of_groups(cell, dataset)
-    if folds:
-        whole = len(train) if cell.split.carried else dataset.n_train
-        sizes = {whole - whole // folds, whole - math.ceil(whole / folds)}
-        sizes = {min(size, cell.preparation.limit or size) for size in sizes}
-    if cell.recipe.rates:
-        sizes |= {size - math.ceil(size * VALIDATION) for size in sizes}
-    return sizes
-
-
-def _sizes_of_groups(cell: Cell, dataset: Dataset) -> set[int]:
-    """_sizes for data in groups, where groups decide how large a fold is."""
-    folds = range(cell.split.folds or 0)
-    splits = [replace(cell.split, fold=fold) for fold in folds] or [cell.split]
-    if cell.recipe.rates:
-        splits += [replace(part, validation=True) for part in splits]
-    sizes = set()
-    for part in splits:
-        train, _ = split(replace(cell, split=part), dataset)
-        sizes.add(len(train))
-    return sizes
-
-
-def _check_groups(cell: Cell, count: int) -> None:
-    """Refuse more parts than there are groups, and weights that are carried from fold to fold."""
-    parts = cell.split.folds or 2
-    if cell.split.carried:
-        raise BadValue(
-            f"{cell.dataset}: its groups cannot be kept apart where weights are carried from fold "
-            "to fold"
-        )
-    needed = parts
-    if cell.recipe.rates:
-        needed += 1  # the validation set's
-    if count < needed:
-        raise BadValue(
-            f"{cell.dataset}: {count} groups are too few for {parts} parts, each with its own"
-        )
 
 
 # --- the network ----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from . import perturbations as perturbations
 from . import prediction as prediction
 from . import rate_search as rate_search
 from . import recorded_step as recorded_step
+from . import splits as splits
 from . import states as states
 from . import step_groups as step_groups
 from . import uncompiled as uncompiled

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp
+from torch.func import functional_call, grad
 from torch.utils import _pytree as pytree
 
 from relubench.errors import out_of_memory
@@ -36,8 +36,8 @@ from relubench.training.uncompiled import gradient
 
 Call = Callable[[Tensor], Tensor]
 Keys = Sequence[Tensor]  # two for each layer that draws, the cells in their first dimension
-Pull = Callable[[Tensor], tuple[Tensor, ...]]  # of outputs back to inputs
-Pullback = Callable[[Call, Tensor], tuple[Tensor, Pull]]  # as torch.func.vjp
+Pull = Callable[[Tensor | None], Tensor]  # weights of outputs, None: 1 of each, back to inputs
+Pullback = Callable[[Call, Tensor], tuple[Tensor, Pull]]  # outputs, and what pulls them back
 Observed = tuple[Tensor, list[tuple[Tensor, Tensor]]]  # outputs; values and derivatives by layer
 T = TypeVar("T")
 
@@ -481,7 +481,21 @@ def _observe(network: nn.Module, call: Call, x: Tensor, pullback: Pullback) -> O
 
 
 def _functional_vjp(function: Call, x: Tensor) -> tuple[Tensor, Pull]:
-    value, pull = vjp(function, x)[:2]
+    """vjp, as gradients of weighted sums: torch.func.vjp itself imports sympy."""
+
+    def summed(x: Tensor) -> tuple[Tensor, Tensor]:
+        value = function(x)
+        return value.sum(), value
+
+    derivative: Tensor
+    derivative, value = grad(summed, has_aux=True)(x)
+
+    def pull(chosen: Tensor | None) -> Tensor:
+        if chosen is None:
+            return derivative
+        weighted: Tensor = grad(lambda x: (function(x) * chosen).sum())(x)
+        return weighted
+
     return value, pull
 
 
@@ -491,8 +505,9 @@ def _autograd_vjp(function: Call, x: Tensor) -> tuple[Tensor, Pull]:
         x = x.detach().requires_grad_()
         value = function(x)
 
-    def pull(chosen: Tensor) -> tuple[Tensor, ...]:
-        return gradient(value, x, chosen)
+    def pull(chosen: Tensor | None) -> Tensor:
+        ones = value.new_ones(()).expand(value.shape)
+        return gradient(value, x, ones if chosen is None else chosen)[0]
 
     return value.detach(), pull
 
@@ -512,15 +527,13 @@ def with_derivatives(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, T
     value, pull = pullback(act.activate, x)
     entry = act.activation.entry
     if entry.elementwise:
-        ones = value.new_ones(()).expand(value.shape)
-        return value, pull(ones)[0]
+        return value, pull(None)
     # Outputs that share no pre-activation are pulled back together, the others one by one.
     apart = 1 if entry.mixes else act.units // entry.outputs
     steepest = []
     for first in range(0, act.units, apart):
         chosen = torch.zeros_like(value)
         chosen[:, first : first + apart] = 1
-        (derivative,) = pull(chosen)
-        by_output = derivative.abs().unflatten(1, (-1, apart))
+        by_output = pull(chosen).abs().unflatten(1, (-1, apart))
         steepest.append(by_output.amax(dim=1))
     return value, torch.cat(steepest, dim=1)

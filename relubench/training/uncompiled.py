@@ -9,8 +9,11 @@ steps to torch's own, bit for bit.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import torch
@@ -65,3 +68,20 @@ def gradient(outputs: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
         (outputs,), (weights,), True, False, (x,), False, accumulate_grad=False
     )
     return found
+
+
+class _Compiler:
+    """Stands for torch._dynamo until that is imported, which then takes its place by itself.
+
+    torch.func.grad asks it on every call to switch compiled autograd off, which nobody can have
+    switched on without importing it. Whatever else is asked of it imports it.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "compiled_autograd":
+            return SimpleNamespace(_disable=nullcontext)
+        return getattr(importlib.import_module("torch._dynamo"), name)
+
+
+if "_dynamo" not in vars(torch):
+    setattr(torch, "_dynamo", _Compiler())  # noqa: B010  (mypy knows the module)
