@@ -8,10 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from relubench import plan, user_code
-from relubench.catalog import Choice, Deferred, Entry
+from relubench import plan, training, user_code
+from relubench.catalog import Choice, Entry
 from relubench.errors import Stopped
 from relubench.execution.executors import EXECUTORS, Done
 from relubench.execution.ledger import Ledger, LedgerError, Unwritten
@@ -22,11 +21,6 @@ from relubench.results import Context, RunResult
 from relubench.training.checkpoints import DAYS, CheckpointStore
 from relubench.training.context import context
 from relubench.wording import counted
-
-if TYPE_CHECKING:
-    from relubench.training import engine
-else:
-    engine = Deferred("relubench.training.engine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +132,7 @@ class Work:
             return
         checkpoints = None if save else self.checkpoints(console)
         # In a worker a user's file may have been edited since this command read it.
-        fit = partial(engine.fit, machine=self.machine, save=save, checkpoints=checkpoints)
+        fit = partial(training.engine.fit, machine=self.machine, save=save, checkpoints=checkpoints)
         fit_as_held = partial(user_code.as_held, user_code.held_digests(), fit)
         keeper = Keeper(self, checkpoints, console)
         while stacks:
@@ -148,7 +142,7 @@ class Work:
                     keeper.keep(stack, results)
                     yield stack, results
             # --save trains one stack; that its weights cannot be written must not cost its results.
-            except engine.Unsaved as unsaved:
+            except training.engine.Unsaved as unsaved:
                 keeper.keep(stacks[0], unsaved.results)
                 raise
             yield from claimed.finished

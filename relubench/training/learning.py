@@ -55,7 +55,6 @@ from relubench.training.prediction import predict
 from relubench.training.recorded_step import WARMUP_STEPS, RecordedStep, Step
 from relubench.training.states import State
 from relubench.training.step_groups import StepGroups
-from relubench.training.uncompiled import backward
 
 
 def train(
@@ -238,7 +237,7 @@ class Learner:
         for parameter in networks.parameters.values():
             parameter.grad = None  # optimizer.zero_grad costs 30 µs more
         # That is, of every cell's mean; no loss depends on another cell's weights.
-        backward(sums, torch.ones_like(sums) / count)
+        sums.backward(torch.ones_like(sums) / count)
         self.step_groups.assign_gradients(cells)
         self.optimizer.step()
         self.step_groups.copy_back(cells)

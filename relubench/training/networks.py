@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call, vjp
 from torch.utils import _pytree as pytree
 
 from relubench.errors import out_of_memory
@@ -32,12 +32,14 @@ from relubench.models.layers import (
     noisy,
 )
 from relubench.plan import Cell
-from relubench.training.uncompiled import gradient
+from relubench.training.uncompiled import leave_compiler_out
+
+leave_compiler_out()
 
 Call = Callable[[Tensor], Tensor]
 Keys = Sequence[Tensor]  # two for each layer that draws, the cells in their first dimension
-Pull = Callable[[Tensor | None], Tensor]  # weights of outputs, None: 1 of each, back to inputs
-Pullback = Callable[[Call, Tensor], tuple[Tensor, Pull]]  # outputs, and what pulls them back
+Pull = Callable[[Tensor], tuple[Tensor, ...]]  # of outputs back to inputs
+Pullback = Callable[[Call, Tensor], tuple[Tensor, Pull]]  # as torch.func.vjp
 Observed = tuple[Tensor, list[tuple[Tensor, Tensor]]]  # outputs; values and derivatives by layer
 T = TypeVar("T")
 
@@ -481,21 +483,7 @@ def _observe(network: nn.Module, call: Call, x: Tensor, pullback: Pullback) -> O
 
 
 def _functional_vjp(function: Call, x: Tensor) -> tuple[Tensor, Pull]:
-    """vjp, as gradients of weighted sums: torch.func.vjp itself imports sympy."""
-
-    def summed(x: Tensor) -> tuple[Tensor, Tensor]:
-        value = function(x)
-        return value.sum(), value
-
-    derivative: Tensor
-    derivative, value = grad(summed, has_aux=True)(x)
-
-    def pull(chosen: Tensor | None) -> Tensor:
-        if chosen is None:
-            return derivative
-        weighted: Tensor = grad(lambda x: (function(x) * chosen).sum())(x)
-        return weighted
-
+    value, pull = vjp(function, x)[:2]
     return value, pull
 
 
@@ -505,9 +493,8 @@ def _autograd_vjp(function: Call, x: Tensor) -> tuple[Tensor, Pull]:
         x = x.detach().requires_grad_()
         value = function(x)
 
-    def pull(chosen: Tensor | None) -> Tensor:
-        ones = value.new_ones(()).expand(value.shape)
-        return gradient(value, x, ones if chosen is None else chosen)[0]
+    def pull(chosen: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(value, x, chosen, retain_graph=True)
 
     return value.detach(), pull
 
@@ -527,13 +514,15 @@ def with_derivatives(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, T
     value, pull = pullback(act.activate, x)
     entry = act.activation.entry
     if entry.elementwise:
-        return value, pull(None)
+        ones = value.new_ones(()).expand(value.shape)
+        return value, pull(ones)[0]
     # Outputs that share no pre-activation are pulled back together, the others one by one.
     apart = 1 if entry.mixes else act.units // entry.outputs
     steepest = []
     for first in range(0, act.units, apart):
         chosen = torch.zeros_like(value)
         chosen[:, first : first + apart] = 1
-        by_output = pull(chosen).abs().unflatten(1, (-1, apart))
+        (derivative,) = pull(chosen)
+        by_output = derivative.abs().unflatten(1, (-1, apart))
         steepest.append(by_output.amax(dim=1))
     return value, torch.cat(steepest, dim=1)

@@ -19,9 +19,14 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+
+def no_check(outputs: Any, gradients: Any, is_grads_batched: bool) -> Any:
+    """Stand for the check of a torch that has it elsewhere."""
+
+
 Optim = TypeVar("Optim", bound=torch.optim.Optimizer)
 
-run = getattr(torch.autograd.graph, "_engine_run_backward", None)  # what ends in C++
+CHECK = getattr(torch.autograd, "_make_grads", no_check)
 MADE: dict[type[torch.optim.Optimizer], type[torch.optim.Optimizer]] = {}
 MARKED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 
@@ -52,28 +57,23 @@ def _without_gradients(step: Callable[..., Any]) -> Callable[..., Any]:
     return taken
 
 
-def backward(outputs: Tensor, gradient: Tensor) -> None:
-    """`outputs.backward(gradient)`, whose check of the two shapes imports sympy."""
-    if run is None:
-        outputs.backward(gradient)
-    else:
-        run((outputs,), (gradient,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+def _checked_gradients(outputs: Any, gradients: Any, is_grads_batched: bool) -> Any:
+    """torch's check of the gradients that a backward pass begins with, which imports sympy.
 
-
-def gradient(outputs: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
-    """`torch.autograd.grad` of the weighted outputs by x, which can be taken again; as above."""
-    if run is None:
-        return torch.autograd.grad(outputs, x, weights, retain_graph=True)
-    found: tuple[Tensor, ...] = run(
-        (outputs,), (weights,), True, False, (x,), False, accumulate_grad=False
-    )
-    return found
+    Where each is a plain tensor like its output, there is nothing to find; else torch's own check.
+    """
+    for output, gradient in zip(outputs, gradients, strict=False):
+        if is_grads_batched or not (type(output) is type(gradient) is Tensor):
+            return CHECK(outputs, gradients, is_grads_batched)
+        if (output.shape, output.dtype) != (gradient.shape, gradient.dtype):
+            return CHECK(outputs, gradients, is_grads_batched)
+    return tuple(gradients)
 
 
 class _Compiler:
     """Stands for torch._dynamo until that is imported, which then takes its place by itself.
 
-    torch.func.grad asks it on every call to switch compiled autograd off, which nobody can have
+    torch.func.vjp asks it on every call to switch compiled autograd off, which nobody can have
     switched on without importing it. Whatever else is asked of it imports it.
     """
 
@@ -83,5 +83,9 @@ class _Compiler:
         return getattr(importlib.import_module("torch._dynamo"), name)
 
 
-if "_dynamo" not in vars(torch):
-    setattr(torch, "_dynamo", _Compiler())  # noqa: B010  (mypy knows the module)
+def leave_compiler_out() -> None:
+    """Let gradients be taken without torch's compiler, in the whole process."""
+    if CHECK is not no_check:
+        setattr(torch.autograd, "_make_grads", _checked_gradients)  # noqa: B010  (it is torch's)
+    if "_dynamo" not in vars(torch):
+        setattr(torch, "_dynamo", _Compiler())  # noqa: B010  (mypy knows the module)
