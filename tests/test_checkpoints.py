@@ -184,9 +184,12 @@ def test_a_state_is_gone_on_with_in_its_own_context_only(
     undisturbed = engine.fit(stack, machine)
     saved: list[Kept] = []
     save = Checkpoint.save
-    monkeypatch.setattr(
-        Checkpoint, "save", lambda self, state: (saved.append(state), save(self, state))
-    )
+
+    def kept(self: Checkpoint, state: Kept) -> None:
+        saved.append(state)
+        save(self, state)
+
+    monkeypatch.setattr(Checkpoint, "save", kept)
     resumed = engine.fit(stack, machine, checkpoints=unfinished)
     assert untimed(resumed) == untimed(undisturbed)
     assert len(saved) == (2 if change == "nothing" else 6)
@@ -273,7 +276,8 @@ def test_what_is_kept_under_another_context_is_not_forgotten(
 
 def first(state: Kept) -> tuple[str, torch.Tensor]:
     """A weight of it and the weight's name."""
-    return next(iter(state["tensors"].items()))
+    name, weight = next(iter(state["tensors"].items()))
+    return name, weight
 
 
 def altered(change: Callable[[Kept], Any]) -> Callable[[Path], None]:
@@ -304,6 +308,11 @@ class Payload:
         return os.mkdir, (os.environ["RELUBENCH_PAYLOAD"],)
 
 
+def linked(path: Path) -> None:
+    path.rename(path.with_name("x"))
+    path.symlink_to("x")
+
+
 OUTSIDE: dict[str, Callable[[Path], Any]] = {
     "empty": lambda path: path.write_bytes(b""),
     "no torch file": lambda path: path.write_bytes(b"no torch file"),
@@ -312,7 +321,7 @@ OUTSIDE: dict[str, Callable[[Path], Any]] = {
     "a full folder": emptied(lambda path: (path / "x").mkdir(parents=True)),
     "a pipe": emptied(os.mkfifo),
     "a link to nothing": emptied(lambda path: path.symlink_to("nowhere")),
-    "a link": lambda path: (path.rename(path.with_name("x")), path.symlink_to("x")),
+    "a link": linked,
     "a loop": emptied(lambda path: path.symlink_to(path.name)),
     "a list": lambda path: torch.save([1, 2], path),
     "a payload": lambda path: path.write_bytes(pickle.dumps(Payload())),
@@ -488,10 +497,13 @@ def stacks(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     found: list[Stack] = []
     monkeypatch.chdir(tmp_path)
     fit = engine.fit
+
+    def noted(stack: Stack, **named: Any) -> list[RunResult]:
+        found.append(stack)
+        return fit(stack, machine)
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            engine, "fit", lambda stack, **named: (found.append(stack), fit(stack, machine))[1]
-        )
+        patch.setattr(engine, "fit", noted)
         assert main([*TINY, "--seeds", "2", "--no-ledger", "--quiet"]) == 0
     return found
 

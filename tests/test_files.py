@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def test_nothing_is_written_through_a_planted_link(
     (tmp_path / f".out.txt.{os.getpid()}.part").symlink_to(victim)  # where it once was
     with files.replacing(path, "-o") as part:
         part.write_text("new")
-    monkeypatch.setattr(files.secrets, "token_hex", lambda size: "0" * 2 * size)
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "0" * 2 * size)
     with files.replacing(path, "-o") as part:
         guessed = part
     guessed.symlink_to(victim)

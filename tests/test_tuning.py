@@ -218,7 +218,7 @@ def test_a_stack_without_memory_is_not_chosen(
         *_, arrangement, _ = arguments
         if arrangement.width >= least:
             raise MemoryError
-        return 1.0 / arrangement.width
+        return 1.0 / float(arrangement.width)
 
     monkeypatch.setattr(tuning, "SHARE", 1e9)
     monkeypatch.setattr(tuning.step_timing, "step_seconds", lambda *arguments: 1.0)
