@@ -458,6 +458,8 @@ RARE = {
     "first": ["a"] * 10 + ["b"] * 990,
     "middle": ["a"] * 500 + ["b"] * 10 + ["c"] * 490,
     "two": ["a"] * 980 + ["b"] * 10 + ["c"] * 10,
+    "numbers": ["1"] * 990 + ["0"] * 10,
+    "ten before nine": ["9"] * 990 + ["10"] * 10,
     "three of four": ["a"] * 7 + ["b"] * 8 + ["c"] * 900 + ["d"] * 9,
 }
 
@@ -476,7 +478,11 @@ def test_a_limit_keeps_an_example_of_each_class(kind: str, tmp_path: Path) -> No
 SINGLE = {
     "last": (["a"] * 30 + ["b"] * 30 + ["c"], "'c' is only in the training set"),
     "first": (["a"] + ["b"] * 30 + ["c"] * 30, "'a' is only in the test set"),
-    "two": (["a"] * 30 + ["b"] * 30 + ["c", "d"], "only in the training set"),
+    "two": (["a"] * 30 + ["b"] * 30 + ["c", "d"], "'d' are only in the training set"),
+    "numbers": (["0"] * 30 + ["1"] * 30 + ["2"], "'2' is only in the training set"),
+    "ten before nine": (["9"] * 30 + ["8"] * 30 + ["10"], "'10' is only in the training set"),
+    "several": (["a"] * 60 + [*"bcdefgh"], "'b', 'e' are only in the test set"),
+    "all": ([f"k{n}" for n in range(30)], " and 16 more are only in the training set"),
     "middle": (["a"] * 30 + ["b"] + ["c"] * 30, "'b' is only in the "),
     "few": (["a"] * 20 + ["z"], "'z' is only in the training set"),
 }
