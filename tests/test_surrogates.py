@@ -138,7 +138,7 @@ def test_works_under_vmap_and_vjp(name: str) -> None:
     assert_close(stacked, plain)
 
     def pull(x: Tensor) -> Tensor:
-        pulled = torch.func.vjp(unit, x)[1]
+        value, pulled = torch.func.vjp(unit, x)[:2]
         slope: Tensor = pulled(torch.ones_like(value))[0]
         return slope
 
