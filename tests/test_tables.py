@@ -198,7 +198,7 @@ def test_without_pyarrow_there_is_a_line(tmp_path: Path, monkeypatch: pytest.Mon
         raise ImportError("Unable to find a usable engine")
 
     name = saved(tmp_path, FRAME, "parquet")
-    monkeypatch.setattr(pd, "read_parquet", missing)
+    monkeypatch.setattr("relubench.datasets.tables.pd.read_parquet", missing)
     with pytest.raises(DataError, match=r"needs pyarrow: pip install 'relubench\[parquet\]'"):
         datasets.tables.parquet(tmp_path, file=name.removeprefix("parquet:"), target="label")
 
