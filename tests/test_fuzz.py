@@ -23,7 +23,7 @@ import pytest
 
 from relubench.baselines import record
 from relubench.cli import main
-from relubench.execution import tuning
+from relubench.execution import step_timing, tuning
 
 COUNT = 100  # of each kind of file
 LINES = 3  # that a refusal may have
@@ -304,13 +304,14 @@ def test_a_damaged_tuning_cache_is_measured_anew(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     measured: list[int] = []
-    measure = tuning._measure
+    measure = step_timing.measure
 
     def noted(cell: Any, shape: Any, batch: int, arrangement: Any, machine: Any) -> float:
         measured.append(arrangement.width)
         return measure(cell, shape, batch, arrangement, machine)
 
-    monkeypatch.setattr(tuning, "_measure", noted)
+    monkeypatch.setattr("relubench.execution.tuning.step_timing.measure", noted)
+    monkeypatch.setattr(tuning, "SHARE", 1e9)  # measured, whatever it costs
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "whole"))
     assert answered(TUNED, "whole", capsys) == (0, [])
     assert measured == [1, 8]

@@ -85,6 +85,8 @@ def test_the_backward_pass_is_torchs_bit_for_bit() -> None:
     backward(ours(x), gradient)
     theirs(x).backward(gradient)
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
         assert torch.equal(one.grad, other.grad)
 
 

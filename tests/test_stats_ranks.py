@@ -150,6 +150,6 @@ def test_ranks_and_friedman_are_scipys(levels: int) -> None:
     drawn = np.random.default_rng(levels).integers(0, levels, (12, 5)).astype(float)
     for row in drawn:
         assert np.array_equal(mid_ranks(row), scipy_stats.rankdata(row))
-    found, expected = stats.friedman(drawn), scipy_stats.friedmanchisquare(*drawn.T)
+    found, expected = stats.friedman(drawn.tolist()), scipy_stats.friedmanchisquare(*drawn.T)
     assert found.chi2 == pytest.approx(expected.statistic, rel=1e-12)
     assert found.p == pytest.approx(expected.pvalue, rel=1e-12)
