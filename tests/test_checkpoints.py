@@ -251,7 +251,7 @@ def test_a_command_goes_on_from_nothing_but_its_own_state(
     elif change == "threads":
         threads = ["--threads", "2"]
     elif change == "engine":
-        monkeypatch.setattr(engine, "ENGINE", -1)
+        monkeypatch.setattr("relubench.training.context.ENGINE", -1)
     fresh = run([*flags, *threads, *precision, "--no-ledger"], capsys)
     again = run([*flags, *threads, *precision], capsys)
     assert again == fresh
