@@ -36,7 +36,7 @@ PART = re.compile(r"<!-- generated: ([^\n]+?) -->\n(.*?)<!-- end -->", re.DOTALL
 WIDEST = 118
 TRAINING = ("train", "cv", "compare", "deadcount")
 SMALL = "-d iris -m ffnn:hidden=4 --quick"
-PARTS = {  # keys that several kinds of rows have
+PARTS: dict[str, type[Row]] = {  # keys that several kinds of rows have
     "Set-up": rows.SetupRow,
     "Hidden units": rows.HiddenUnits,
     "Environment": rows.Surroundings,

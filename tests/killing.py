@@ -78,7 +78,8 @@ class Watch:
         self.patch_files()
         saved = torch.save
         torch.save = lambda *given: self(SAVES, lambda: saved(*given), lambda: None)
-        sqlite3.connect = partial(sqlite3.connect, factory=watching(self))
+        connect = partial(sqlite3.connect, factory=watching(self))
+        sqlite3.connect = connect  # type: ignore[assignment]
 
     def named(self, kind: str, act: Callable[..., Any]) -> Callable[..., Any]:
         """What is done to a file, told with the file's suffix."""
@@ -190,8 +191,8 @@ def serve() -> None:
             finally:
                 for stream in (sys.stdout, sys.stderr):
                     stream.flush()
-                code = sys.exc_info()[1]
-                os._exit(code.code if isinstance(code, SystemExit) else 99)  # type: ignore[arg-type]
+                end = sys.exc_info()[1]
+                os._exit(int(end.code or 0) if isinstance(end, SystemExit) else 99)
         code, seconds = ended(child, asked.get("after"))
         sys.stdout.write(json.dumps({"code": code, "seconds": seconds}) + "\n")
         sys.stdout.flush()

@@ -164,13 +164,14 @@ def test_keeps_shape_and_dtype_is_finite_and_leaves_its_input_alone(
     x = torch.cat([torch.linspace(-1e4, 1e4, 31), torch.linspace(-9, 9, 59)]).reshape(6, 3, 5)
     x = x.to(dtype)
     before, module = x.clone(), act(activation.name, 3, dtype)
-    value, pull = torch.func.vjp(module.forward, x)
+    value, pull = torch.func.vjp(module.forward, x)[:2]
     assert value.shape == x.shape
     assert value.dtype == dtype
     assert value.isfinite().all()
     assert pull(torch.ones_like(value))[0].isfinite().all()
     module(x.clone().requires_grad_()).sum().backward()
-    assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
+    gradients = [parameter.grad for parameter in module.parameters()]
+    assert all(each is not None and each.isfinite().all() for each in gradients)
     module(x).detach().zero_()  # writes through, if the value is the input
     assert torch.equal(x, before)
 
@@ -211,7 +212,7 @@ def test_infinity_gives_the_limit_or_nan(activation: Activation) -> None:
 
 @pytest.fixture
 def slow_batching_is_an_error() -> Iterator[None]:
-    show = torch._C._debug_only_display_vmap_fallback_warnings
+    show = torch._C._debug_only_display_vmap_fallback_warnings  # type: ignore[attr-defined]
     show(True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -255,7 +256,8 @@ def test_noise_is_drawn_in_training_only_and_by_its_stream(activation: Activatio
 
     def trained(seed: int) -> torch.Tensor:
         module.train().noise = Noise.of(torch.Generator().manual_seed(seed))
-        return module(x)
+        value: torch.Tensor = module(x)
+        return value
 
     assert torch.equal(trained(0), trained(0))
     assert torch.equal(trained(0), trained(1)) != activation.noisy
@@ -271,8 +273,8 @@ def test_noise_has_its_distribution(activation: Activation, x: float) -> None:
     found = module(torch.full((draws, 1), x, dtype=torch.float64)).flatten()
     u = (torch.arange(draws, dtype=torch.float64) + 0.5) / draws
     expected = u * 0 + NOISY[activation.name](u, x, **activation.parameters)
-    rounded = (tensor.round(decimals=12).numpy() for tensor in (found, expected))
-    assert ks_2samp(*rounded, method="asymp").pvalue > 0.01
+    rounded = [tensor.round(decimals=12).numpy() for tensor in (found, expected)]
+    assert ks_2samp(rounded[0], rounded[1], method="asymp").pvalue > 0.01
 
 
 @every_noisy
@@ -309,6 +311,8 @@ def test_every_unit_learns_its_own_unless_the_layer_shares(activation: Activatio
     for module in (own, shared):
         module(x).sum().backward()
     for mine, theirs in zip(own.parameters(), shared.parameters(), strict=True):
+        assert mine.grad is not None
+        assert theirs.grad is not None
         assert_close(mine.grad.sum(), theirs.grad.sum())
     with torch.no_grad():
         next(own.parameters()).add_(torch.tensor([0.0, 0.5, 0.0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fabricated import facts_rows
+from fabricated import FactsRow, facts_rows
 
 from relubench.errors import BadValue
 from relubench.report import Arrangement
@@ -17,7 +17,7 @@ ROWS = facts_rows(
     {"name": "d", "half": 2, "score": 0.1, "dead": None},
     {"name": "c", "half": 1, "score": 0.9, "dead": 0.0},
 )
-NAME = Column("name", lambda row: row.get("name"))
+NAME: Column[FactsRow] = Column("name", lambda row: row.get("name"))
 TABLE = Table(ROWS, [NAME], group=lambda row: row.get("half"))
 
 

@@ -14,6 +14,7 @@ from relubench.cli import main
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.training import engine
 from relubench.training.augmentations import AUGMENTATIONS, Augment
+from relubench.training.examples import tensors
 
 X = torch.randn(50, 2, 6, 5, generator=torch.Generator().manual_seed(0))
 U = torch.rand(50, 2, generator=torch.Generator().manual_seed(1))
@@ -103,7 +104,7 @@ def test_training_in_a_stack_is_training_alone(machine: Machine) -> None:
 def test_the_test_part_is_never_changed(machine: Machine) -> None:
     plain = dataclasses.replace(CELL, recipe=dataclasses.replace(CELL.recipe, augment=None))
     for part in ("x_train", "x_test"):  # what is evaluated, and what batches are taken from
-        parts = [getattr(engine.tensors(cell, machine), part) for cell in (CELL, plain)]
+        parts = [getattr(tensors(cell, machine), part) for cell in (CELL, plain)]
         assert_close(*parts, rtol=0, atol=0)
     first, second = (engine.fit(Stack((cell,)), machine)[0] for cell in (CELL, plain))
     assert first.scores != second.scores

@@ -23,15 +23,20 @@ SETUP = record.setup(Cell(dataset="iris", model="ffnn", activation="relu"))
 def row(activation: str = "relu", figure: float | None = 0.9, n: int = 3, **facts: Any) -> Row:
     """A row whose metrics all have this figure."""
     values = {name: (figure,) * n for name in MEASURES}
-    plain = {"data": "d1", "threads": 1, "stack": 1, "failed": (None,) * n, "values": values}
-    own = {"setup": SETUP | {"activation": activation}, "seeds": tuple(range(n))}
+    plain: dict[str, Any] = {"data": "d1", "threads": 1, "stack": 1, "values": values}
+    own = {
+        "failed": (None,) * n,
+        "setup": SETUP | {"activation": activation},
+        "seeds": tuple(range(n)),
+    }
     return Row(**(plain | own | facts))
 
 
 def recorded(*rows: Row, **facts: Any) -> Record:
-    plain = {"format": 2, "relubench": "1", "engine": 2, "torch": "2", "device": "cpu"}
+    plain: dict[str, Any] = {"format": 2, "relubench": "1", "engine": 2, "torch": "2"}
     return Record(
-        **(plain | {"precision": "float32", "machine": "M, 2 cores", "rows": rows}) | facts
+        **(plain | {"device": "cpu", "precision": "float32", "machine": "M, 2 cores", "rows": rows})
+        | facts
     )
 
 

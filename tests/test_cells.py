@@ -129,6 +129,44 @@ def test_separators_and_decimal_commas_are_found(
     assert given or not named or f"read with sep={named}" in said
 
 
+@pytest.mark.parametrize(
+    "unit", [" mmol/L", "mg/dL", " kWh", " m²", " years old", "x", " CHF", "₹", " µmol"]
+)
+def test_what_all_numbers_end_in_is_their_unit(unit: str, tmp_path: Path) -> None:
+    """Whatever it is: no list has all units."""
+    rows = [[row[0] + unit, *row[1:]] for row in GOOD]
+    dataset = get(written(tmp_path, rows))
+    assert np.array_equal(dataset.x, IRIS.data)
+    said = f"{unit.strip()!r} after its numbers is taken as their unit" in str(dataset.notes)
+    assert said == (unit != "₹")  # of a sign there is no doubt
+    rows[3][0] = "n/a"
+    assert np.isnan(get(written(tmp_path, rows), "target=species:missing=impute").x).sum() == 1
+    rows[3][0] = "5.1"
+    with pytest.raises(DataError, match="'sl' holds numbers of 2 units, such as"):
+        get(written(tmp_path, rows))
+
+
+@pytest.mark.parametrize("currency", ["$", "€ ", "USD ", "EUR ", "CHF", "₹"])
+def test_a_currency_in_front_is_no_word(currency: str, tmp_path: Path) -> None:
+    rows = [[currency + row[0], *row[1:]] for row in GOOD]
+    assert np.array_equal(get(written(tmp_path, rows)).x, IRIS.data)
+
+
+@pytest.mark.parametrize("cell", ["p{}", "{}.png", "{}a|{}b", "1st{}", "{}:30 pm", "<{}", "a{}x"])
+def test_names_with_numbers_in_them_are_words(cell: str, tmp_path: Path) -> None:
+    """Neither a prefix nor endings that differ make a number of a name."""
+    kinds = cell.split("|")
+    names = [kinds[n % len(kinds)].format(n % 20) for n in range(150)]
+    rows = [[name, *row] for name, row in zip(names, GOOD, strict=True)]
+    dataset = get(written(tmp_path, rows, ["name", *HEADER]))
+    assert dataset.shape == (4 + len({*names}),)
+
+
+def test_classes_keep_their_unit(tmp_path: Path) -> None:
+    rows = [[*row[:4], f"{10 * n} mmol/L"] for row, n in zip(GOOD, IRIS.target, strict=True)]
+    assert get(written(tmp_path, rows)).classes == ("0 mmol/L", "10 mmol/L", "20 mmol/L")
+
+
 def test_a_comma_that_may_be_either_follows_the_table() -> None:
     """A decimal comma where another column has one or semicolons part; else thousands."""
     both, clear = ("1,234", "5,678"), ("0,5", "12,25")
@@ -145,13 +183,21 @@ def test_a_comma_that_may_be_either_follows_the_table() -> None:
     assert dots[0] == 1.234
 
 
-@pytest.mark.parametrize("first", [2**53, 2**60, -(2**62), 10**18, 2**53 - 1, 10**25])
-def test_classes_beyond_whole_floats_stay_apart(first: int, tmp_path: Path) -> None:
-    rows = [[*row[:4], str(first + int(kind))] for row, kind in zip(GOOD, IRIS.target, strict=True)]
+@pytest.mark.parametrize("ending", ["", ".0", ".", ".00"])
+@pytest.mark.parametrize("first", [2**53, 2**60, -(2**62), 10**18, 2**53 - 1])
+def test_classes_beyond_whole_floats_stay_apart(first: int, ending: str, tmp_path: Path) -> None:
+    names = [str(first + int(kind)) for kind in IRIS.target]
+    rows = [[*row[:4], name + ending] for row, name in zip(GOOD, names, strict=True)]
     dataset = get(written(tmp_path, rows))
-    assert sorted(dataset.classes) == sorted(str(first + kind) for kind in range(3))
-    named = [dataset.classes[number] for number in dataset.y]
-    assert named == [row[4] for row in rows]
+    assert sorted(dataset.classes) == sorted({*names})
+    assert [dataset.classes[number] for number in dataset.y] == names
+
+
+def test_classes_beyond_64_bits_stay_apart(tmp_path: Path) -> None:
+    names = [str(10**25 + int(kind)) for kind in IRIS.target]
+    rows = [[*row[:4], name] for row, name in zip(GOOD, names, strict=True)]
+    dataset = get(written(tmp_path, rows))
+    assert [dataset.classes[number] for number in dataset.y] == names
 
 
 def test_classes_of_a_parquet_file_stay_apart(tmp_path: Path) -> None:
@@ -162,7 +208,10 @@ def test_classes_of_a_parquet_file_stay_apart(tmp_path: Path) -> None:
     assert np.array_equal(dataset.y, IRIS.target)
 
 
-@pytest.mark.parametrize("blank", [" ", "  ", "\t", "\u00a0", " \t "])
+BLANKS = [" ", "  ", "\t", "\u00a0", " \t ", "\u200b", "\ufeff", " \u2060", "\u200b\u200d "]
+
+
+@pytest.mark.parametrize("blank", BLANKS)
 @pytest.mark.parametrize("where", ["after", "before", "header"])
 def test_blanks_around_words_are_no_other_word(blank: str, where: str, tmp_path: Path) -> None:
     rows, header = [list(row) for row in GOOD], list(HEADER)
@@ -182,6 +231,9 @@ INDEX = {
     "saved twice": ("Unnamed: 0", [str(number) for number in range(150)][::-1]),
     "nameless words": ("", [f"r{number}" for number in range(150)]),
     "nameless and shuffled": ("", [str(7 * number % 150) for number in range(150)]),
+    "with thousands": ("id", [f'"{number + 950:,}"' for number in range(150)]),
+    "of floats": ("index", [f"{number}.0" for number in range(150)]),
+    "with zeros": ("id", [f"{number:05}" for number in range(150)]),
 }
 
 
@@ -197,6 +249,40 @@ def test_a_column_that_counts_the_lines_is_left_out(kind: str, tmp_path: Path) -
         kept = get(path, "target=species:index=keep")
         assert kept.shape == (5,)
         assert kept.digest != dataset.digest
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["", "Unnamed: 0"],
+        ["Unnamed: 0.1", "Unnamed: 0"],
+        ["Unnamed: 0.2", "Unnamed: 0.1", "Unnamed: 0"],
+        ["id", "Unnamed: 0"],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("step", [1, 7])
+def test_an_index_that_was_saved_more_than_once_is_left_out(
+    names: list[str], step: int, tmp_path: Path
+) -> None:
+    """pandas names what it reads of an index `Unnamed: 0`, and saves it beside a new one."""
+    counts = [[str(n), *[str(step * n % 150)] * (len(names) - 1)] for n in range(150)]
+    rows = [[*count, *row] for count, row in zip(counts, GOOD, strict=True)]
+    path = written(tmp_path, rows, [*names, *HEADER])
+    assert np.array_equal(get(path).x, IRIS.data)
+    assert str(get(path).notes).count("which counts the lines, is no input") == len(names)
+    assert get(path, "target=species:index=keep").shape == (4 + len(names),)
+
+
+def test_an_index_beside_nothing_else_is_an_input(tmp_path: Path) -> None:
+    rows = [[str(number), row[4]] for number, row in enumerate(GOOD)]
+    assert get(written(tmp_path, rows, ["Unnamed: 0", "species"])).shape == (1,)
+
+
+@pytest.mark.parametrize("sep", [":", "^", "~", "•", "\x01"])
+def test_a_separator_that_is_not_found_is_asked_for(sep: str, tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match=r"no column 'species'.*one column: say what parts them"):
+        get(written(tmp_path, GOOD, sep=sep))
 
 
 def test_numbers_that_rise_in_another_column_or_fall_are_inputs(tmp_path: Path) -> None:
@@ -372,6 +458,8 @@ RARE = {
     "first": ["a"] * 10 + ["b"] * 990,
     "middle": ["a"] * 500 + ["b"] * 10 + ["c"] * 490,
     "two": ["a"] * 980 + ["b"] * 10 + ["c"] * 10,
+    "numbers": ["1"] * 990 + ["0"] * 10,
+    "ten before nine": ["9"] * 990 + ["10"] * 10,
     "three of four": ["a"] * 7 + ["b"] * 8 + ["c"] * 900 + ["d"] * 9,
 }
 
@@ -390,7 +478,11 @@ def test_a_limit_keeps_an_example_of_each_class(kind: str, tmp_path: Path) -> No
 SINGLE = {
     "last": (["a"] * 30 + ["b"] * 30 + ["c"], "'c' is only in the training set"),
     "first": (["a"] + ["b"] * 30 + ["c"] * 30, "'a' is only in the test set"),
-    "two": (["a"] * 30 + ["b"] * 30 + ["c", "d"], "only in the training set"),
+    "two": (["a"] * 30 + ["b"] * 30 + ["c", "d"], "'d' are only in the training set"),
+    "numbers": (["0"] * 30 + ["1"] * 30 + ["2"], "'2' is only in the training set"),
+    "ten before nine": (["9"] * 30 + ["8"] * 30 + ["10"], "'10' is only in the training set"),
+    "several": (["a"] * 60 + [*"bcdefgh"], "'b', 'e' are only in the test set"),
+    "all": ([f"k{n}" for n in range(30)], " and 16 more are only in the training set"),
     "middle": (["a"] * 30 + ["b"] + ["c"] * 30, "'b' is only in the "),
     "few": (["a"] * 20 + ["z"], "'z' is only in the training set"),
 }

@@ -133,7 +133,7 @@ NET = """import torch.nn as nn
 
 
 def net(shape, classes, activation):
-    return nn.Sequential(nn.Linear(shape[0], 4), nn.ReLU(), nn.Linear(4, classes), {})
+    return nn.Sequential(nn.Linear(shape[0], 4), activation(4), nn.Linear(4, classes), {})
 """
 
 
@@ -184,13 +184,80 @@ def test_a_state_is_gone_on_with_in_its_own_context_only(
     undisturbed = engine.fit(stack, machine)
     saved: list[Kept] = []
     save = Checkpoint.save
-    monkeypatch.setattr(
-        Checkpoint, "save", lambda self, state: (saved.append(state), save(self, state))
-    )
+
+    def kept(self: Checkpoint, state: Kept) -> None:
+        saved.append(state)
+        save(self, state)
+
+    monkeypatch.setattr(Checkpoint, "save", kept)
     resumed = engine.fit(stack, machine, checkpoints=unfinished)
     assert untimed(resumed) == untimed(undisturbed)
     assert len(saved) == (2 if change == "nothing" else 6)
     assert file.exists()
+
+
+OWN = ["train", "-d", "csv:data.csv:target=label", "--epochs", "6", "--lr", "0.01", "--quiet"]
+OWN += ["--batch-size", "20", "--checkpoint", "0", "--stack", "1", "--format", "json"]
+CHANGES = ["data", "activation", "model", "precision", "threads", "engine", "nothing"]
+
+
+def run(flags: list[str], capsys: pytest.CaptureFixture[str]) -> Kept:
+    """The one row of a command that ends well, but for its time."""
+    forgotten()
+    capsys.readouterr()
+    assert main(flags) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    return {key: value for key, value in row.items() if key != "seconds"}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_command_goes_on_from_nothing_but_its_own_state(
+    change: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ctrl-C after four of six epochs, one thing is changed, the same command again."""
+    monkeypatch.chdir(tmp_path)
+    Path("data.csv").write_text(table("a"))
+    Path("unit.py").write_text(UNIT.format(1))
+    Path("net.py").write_text(NET.format("nn.Identity()"))
+    own = {"activation": ["-a", "./unit.py:unit"], "model": ["-m", "./net.py:net"]}
+    flags = [*OWN, *own.get(change, ["-m", "ffnn:hidden=6:dropout=0.2"])]
+    threads, precision = ["--threads", "1"], ["--precision", "float32"]
+    undisturbed = run([*flags, *threads, *precision, "--no-ledger"], capsys)
+
+    save, saved = Checkpoint.save, list[Kept]()
+
+    def kept(self: Checkpoint, state: Kept) -> None:
+        save(self, state)
+        saved.append(state)
+        if len(saved) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", kept)
+    forgotten()
+    assert main([*flags, *threads, *precision]) == 130
+    (file,) = Path(os.environ["RELUBENCH_LEDGER"]).parent.glob("unfinished/*/*.pt")
+
+    if change == "data":
+        Path("data.csv").write_text(table("b"))
+    elif change == "activation":
+        Path("unit.py").write_text(UNIT.format(2))
+    elif change == "model":
+        Path("net.py").write_text(NET.format("nn.Softsign()"))
+    elif change == "precision":
+        precision = ["--precision", "float64"]
+    elif change == "threads":
+        threads = ["--threads", "2"]
+    elif change == "engine":
+        monkeypatch.setattr("relubench.training.context.ENGINE", -1)
+    fresh = run([*flags, *threads, *precision, "--no-ledger"], capsys)
+    again = run([*flags, *threads, *precision], capsys)
+    assert again == fresh
+    assert len(saved) == 4 + (2 if change == "nothing" else 6)  # epochs that were trained
+    assert (again["curve"] == undisturbed["curve"]) == (change in ("threads", "engine", "nothing"))
+    assert file.exists() == (change != "nothing")  # another's state is left to whom it belongs
 
 
 def test_what_is_kept_under_another_context_is_not_forgotten(
@@ -209,7 +276,8 @@ def test_what_is_kept_under_another_context_is_not_forgotten(
 
 def first(state: Kept) -> tuple[str, torch.Tensor]:
     """A weight of it and the weight's name."""
-    return next(iter(state["tensors"].items()))
+    name, weight = next(iter(state["tensors"].items()))
+    return name, weight
 
 
 def altered(change: Callable[[Kept], Any]) -> Callable[[Path], None]:
@@ -240,6 +308,11 @@ class Payload:
         return os.mkdir, (os.environ["RELUBENCH_PAYLOAD"],)
 
 
+def linked(path: Path) -> None:
+    path.rename(path.with_name("x"))
+    path.symlink_to("x")
+
+
 OUTSIDE: dict[str, Callable[[Path], Any]] = {
     "empty": lambda path: path.write_bytes(b""),
     "no torch file": lambda path: path.write_bytes(b"no torch file"),
@@ -248,7 +321,7 @@ OUTSIDE: dict[str, Callable[[Path], Any]] = {
     "a full folder": emptied(lambda path: (path / "x").mkdir(parents=True)),
     "a pipe": emptied(os.mkfifo),
     "a link to nothing": emptied(lambda path: path.symlink_to("nowhere")),
-    "a link": lambda path: (path.rename(path.with_name("x")), path.symlink_to("x")),
+    "a link": linked,
     "a loop": emptied(lambda path: path.symlink_to(path.name)),
     "a list": lambda path: torch.save([1, 2], path),
     "a payload": lambda path: path.write_bytes(pickle.dumps(Payload())),
@@ -424,10 +497,13 @@ def stacks(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     found: list[Stack] = []
     monkeypatch.chdir(tmp_path)
     fit = engine.fit
+
+    def noted(stack: Stack, **named: Any) -> list[RunResult]:
+        found.append(stack)
+        return fit(stack, machine)
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            engine, "fit", lambda stack, **named: (found.append(stack), fit(stack, machine))[1]
-        )
+        patch.setattr(engine, "fit", noted)
         assert main([*TINY, "--seeds", "2", "--no-ledger", "--quiet"]) == 0
     return found
 

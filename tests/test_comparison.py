@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,10 +18,11 @@ from relubench.metrics.measures import MEASURES
 from relubench.plan import Margin, Split
 from relubench.report import ComparisonOptions
 from relubench.results import RunResult
+from relubench.rows import CompareRow
 from relubench.table import Table
 
 
-def rows(table: Table) -> dict[str, dict[str, Any]]:
+def rows(table: Table[Any]) -> dict[str, dict[str, Any]]:
     return {str(row["activation"]): dict(row) for row in table.records}
 
 
@@ -240,7 +241,7 @@ SHIFTS = {  # of each activation on each dataset, in points of accuracy
 }
 
 
-def over_setups(family: str, every_pair: bool = False) -> Table:
+def over_setups(family: Literal["setup", "all"], every_pair: bool = False) -> Table[CompareRow]:
     draws = np.random.default_rng(3)
     shifts = {d: {"relu": 0.0} | named for d, named in SHIFTS.items()}
     results = [
@@ -262,10 +263,12 @@ def alone(row: dict[str, Any]) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("family", ["setup", "all"])
-def test_a_family_is_corrected_as_one(family: str) -> None:
+def test_a_family_is_corrected_as_one(family: Literal["setup", "all"]) -> None:
     """Verdicts and both p-values against statsmodels' Holm over a set-up, or over everything."""
     table = over_setups(family)
-    tested = [dict(row) for row in table.records if row["verdict"] != "reference"]
+    tested: list[dict[str, Any]] = [
+        dict(row) for row in table.records if row["verdict"] != "reference"
+    ]
     parts = [tested] if family == "all" else [tested[:3], tested[3:]]
     for part in parts:
         raw = np.array([alone(row) for row in part])
@@ -284,7 +287,8 @@ def test_a_family_is_corrected_as_one(family: str) -> None:
 def test_a_larger_family_shows_less() -> None:
     small, large = over_setups("setup"), over_setups("all")
     assert [r["p_unadjusted"] for r in small.records] == [r["p_unadjusted"] for r in large.records]
-    pairs = [(a["p"], b["p"]) for a, b in zip(small.records, large.records, strict=True) if a["p"]]
+    pairs = [(a.p, b.p) for a, b in zip(small.rows, large.rows, strict=True) if a.p and b.p]
+    assert len(pairs) == len([row for row in large.rows if row.p])
     assert all(a <= b for a, b in pairs)
     assert any(a < 0.05 <= b for a, b in pairs)
 

@@ -163,8 +163,9 @@ def test_a_pipe_that_the_shell_has_opened_is_read() -> None:
 
 
 def test_the_plan_is_the_product_and_pairs_activations() -> None:
-    flags = {"dataset": ["iris,wine"], "activation": ["gelu"], "lr": ["0.1,0.2"], "seeds": 3}
-    cells = plan("compare", **flags).cells
+    cells = plan(
+        "compare", dataset=["iris,wine"], activation=["gelu"], lr=["0.1,0.2"], seeds=3
+    ).cells
     assert len(set(cells)) == len(cells) == 2 * 2 * 3 * 2  # relu, the reference, joins gelu
     for first, second in zip(cells[::2], cells[1::2], strict=True):
         assert (first.activation, second.activation) == ("relu", "gelu")
@@ -172,8 +173,8 @@ def test_the_plan_is_the_product_and_pairs_activations() -> None:
 
 
 def test_any_flag_of_the_recipe_sweeps() -> None:
-    flags = {"optimizer": ["adam,sgd"], "lr": ["0.1,0.2"], "epochs": ["1,2"]}
-    more = {"batch_size": ["8,16,8"], "weight_decay": ["0,0.1"]}
+    flags: dict[str, Any] = {"optimizer": ["adam,sgd"], "lr": ["0.1,0.2"], "epochs": ["1,2"]}
+    more: dict[str, Any] = {"batch_size": ["8,16,8"], "weight_decay": ["0,0.1"]}
     inits = [cell.init for cell in plan("train", init=["he,gain", "he"]).cells]
     assert inits == ["he", "gain"]
     recipes = [cell.recipe for cell in plan("train", **flags, **more).cells]
@@ -202,26 +203,24 @@ def test_quick_only_shrinks() -> None:
 
 def test_a_key_depends_on_everything_in_the_cell() -> None:
     base = plan("train").cells[0]
-    others = [
-        plan("train", **{flag: value}).cells[0]
-        for flag, value in {
-            "dataset": ["iris"],
-            "model": ["cnn"],
-            "activation": ["gelu"],
-            "head": ["relu"],
-            "init": ["gain"],
-            "match_parameters": True,
-            "lr": ["0.5"],
-            "epochs": 2,
-            "batch_size": 7,
-            "weight_decay": 0.1,
-            "optimizer": "sgd",
-            "standardise": False,
-            "pca": 3,
-            "limit": 50,
-            "seed": 1,
-        }.items()
-    ]
+    flags: dict[str, Any] = {
+        "dataset": ["iris"],
+        "model": ["cnn"],
+        "activation": ["gelu"],
+        "head": ["relu"],
+        "init": ["gain"],
+        "match_parameters": True,
+        "lr": ["0.5"],
+        "epochs": 2,
+        "batch_size": 7,
+        "weight_decay": 0.1,
+        "optimizer": "sgd",
+        "standardise": False,
+        "pca": 3,
+        "limit": 50,
+        "seed": 1,
+    }
+    others = [plan("train", **{flag: value}).cells[0] for flag, value in flags.items()]
     keys = [cell.key for cell in (base, *others)]
     assert len(set(keys)) == len(keys)
     assert plan("train").cells[0].key == base.key

@@ -37,7 +37,7 @@ class FakeClock:
 
 
 def test_every_round_times_every_task_once_and_begins_with_another() -> None:
-    clock, log, announced = FakeClock(), [], []
+    clock, log, announced = FakeClock(), list[str](), list[float]()
     tasks = [clock.task(2.0 * SAMPLE, log, name) for name in "abcd"]
     log_before = (1 + LOOKS) * len(tasks)  # a warm-up and looks at how often to repeat
     interleaved(tasks, 4, clock, announced.append)
@@ -47,7 +47,7 @@ def test_every_round_times_every_task_once_and_begins_with_another() -> None:
 
 
 def test_a_short_task_is_repeated_until_a_sample_lasts() -> None:
-    clock, log, repeats = FakeClock(), [], []
+    clock, log, repeats = FakeClock(), list[str](), list[int]()
     work = clock.task(SAMPLE / 10, log, "short")
 
     def task(count: int) -> None:

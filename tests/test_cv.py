@@ -37,7 +37,7 @@ def plain_loop() -> float:
                 nn.functional.cross_entropy(network(x_train[rows]), y_train[rows]).backward()
                 optimizer.step()
         accuracies.append((network(x_test).argmax(1) == y_test).double().mean().item())
-    return mean(accuracies)
+    return float(mean(accuracies))
 
 
 def test_cv_on_wdbc_is_what_a_plain_loop_gives(machine: Machine) -> None:

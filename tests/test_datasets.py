@@ -252,7 +252,7 @@ def test_a_corrupted_file_is_named(real_data: Path, tmp_path: Path, file: str, d
     data = bytearray((raw / file).read_bytes())
     data[-1] ^= 1
     (raw / file).unlink()
-    (raw / file).write_bytes({"one bit": data, "cut": data[:1000], "empty": b""}[damage])
+    (raw / file).write_bytes(data[: {"one bit": len(data), "cut": 1000, "empty": 0}[damage]])
     with pytest.raises(DataError, match=f"{file} is corrupted"):
         DATASETS.choose("mnist")(tmp_path)
 

@@ -16,8 +16,8 @@ from relubench import datasets, seeds
 from relubench.activations import ACTIVATIONS
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
-from relubench.training import engine, learning
-from relubench.training.examples import Examples, Part
+from relubench.training import building, engine, learning
+from relubench.training.examples import Examples, Part, Tensors, tensors
 from relubench.training.networks import CannotStack, Networks
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.splits import split
@@ -44,7 +44,7 @@ def double(machine: Machine) -> Machine:
     return dataclasses.replace(machine, dtype="float64")
 
 
-REFERENCE_OPTIMIZERS = {
+REFERENCE_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "sgd:momentum=0.9:nesterov=true": lambda p, **k: torch.optim.SGD(
@@ -58,8 +58,8 @@ REFERENCE_OPTIMIZERS = {
 def test_training_is_a_plain_torch_loop(optimizer: str, double: Machine) -> None:
     recipe = dataclasses.replace(CELL.recipe, optimizer=optimizer, weight_decay=0.01)
     cell = dataclasses.replace(CELL, recipe=recipe)
-    data = engine.tensors(cell, double)
-    network = engine.build(cell, (4,), double)
+    data = tensors(cell, double)
+    network = building.build(cell, (4,), double)
     linears = [m for m in network.modules() if isinstance(m, nn.Linear)]
     plain = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
     plain.double()
@@ -137,7 +137,7 @@ def test_a_stack_is_its_cells_alone_to_the_bit(
     evaluate = engine.evaluate
 
     def seen(
-        results: Sequence[RunResult], networks: Networks, data: Sequence[object]
+        results: Sequence[RunResult], networks: Networks, data: Sequence[Tensors]
     ) -> list[RunResult]:
         for result, module in zip(results, networks.modules, strict=True):
             learned[result.cell] = [p.detach().clone() for p in module.parameters()]
@@ -163,8 +163,8 @@ def test_a_stack_is_its_cells_alone(activation: str, double: Machine) -> None:
     recipe = dataclasses.replace(CELL.recipe, epochs=1)
     cell = dataclasses.replace(CELL, activation=activation, recipe=recipe)
     fold = Split(folds=4, fold=0)  # 112 examples beside 105: padded
-    parts = [{"seed": 3}, {"split": fold, "seed": 0}, {"split": fold, "seed": 2}]
-    cells = [dataclasses.replace(cell, **changes) for changes in parts]
+    parts = [(Split(), 3), (fold, 0), (fold, 2)]
+    cells = [dataclasses.replace(cell, split=split, seed=seed) for split, seed in parts]
     assert [result.environment.stack for result in as_alone(Stack(tuple(cells)), double)] == [
         3,
         3,
@@ -186,7 +186,7 @@ def test_company_does_no_more_than_a_last_bit(
     )
     cells = [dataclasses.replace(cell, seed=seed) for seed in range(4)]
     alone, together = [fit(cell, double) for cell in cells], engine.fit(Stack(tuple(cells)), double)
-    build = engine.build
+    build = building.build
 
     def moved(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
         network = build(cell, shape, machine)
@@ -250,7 +250,7 @@ def test_a_diverging_cell_leaves_its_neighbours_alone(
     double: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = tuple(dataclasses.replace(CELL, seed=seed) for seed in range(3))
-    build = engine.build
+    build = building.build
 
     def poisoned(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
         network = build(cell, shape, machine)
@@ -278,7 +278,7 @@ class Undecided(nn.Module):
 def test_networks_that_cannot_be_stacked_are_trained_alone(
     first: Callable[[], nn.Module], double: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = engine.build
+    build = building.build
 
     def changed(cell: Cell, shape: tuple[int, ...], machine: Machine) -> nn.Module:
         return nn.Sequential(first(), build(cell, shape, machine))
@@ -396,15 +396,15 @@ def test_bf16_computes_coarsely_on_exact_weights(
         assert b.curve[-1].loss == pytest.approx(a.curve[-1].loss, rel=0.05)
     assert coarse[0].curve[-1].loss != exact[0].curve[-1].loss
     assert coarse[0].environment.dtype == "bf16"
-    network = engine.build(cells[0], (4,), bf16)
+    network = building.build(cells[0], (4,), bf16)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
 
 def test_seeds_differ_in_split_weights_and_batches(machine: Machine) -> None:
     cells = [dataclasses.replace(CELL, seed=seed) for seed in (0, 1)]
-    data = [engine.tensors(cell, machine) for cell in cells]
+    data = [tensors(cell, machine) for cell in cells]
     assert not torch.equal(data[0].x_train, data[1].x_train)
-    weights = [engine.build(cell, (4,), machine).get_parameter("output.weight") for cell in cells]
+    weights = [building.build(cell, (4,), machine).get_parameter("output.weight") for cell in cells]
     assert not torch.equal(weights[0], weights[1])
     orders = [torch.randperm(9, generator=seeds.stream(cell, "batches")) for cell in cells]
     assert not torch.equal(orders[0], orders[1])
@@ -418,7 +418,7 @@ def test_activations_are_paired(machine: Machine) -> None:
         expected = split(CELL, datasets.load("iris", machine.data_dir))
         assert all(map(np.array_equal, found, expected))
     first, second = (
-        engine.build(cell, (4,), machine).get_parameter("dense1.weights.weight")
+        building.build(cell, (4,), machine).get_parameter("dense1.weights.weight")
         for cell in (relu, tanh)
     )
     assert_close(first / first.std(), second / second.std())
@@ -440,7 +440,7 @@ def test_folds_share_nothing(machine: Machine) -> None:
     iris = datasets.load("iris", machine.data_dir)
     tested = np.concatenate([split(cell, iris)[1] for cell in cells[:5]])
     assert sorted(tested) == list(range(150))
-    weights = [engine.build(cell, (4,), machine).get_parameter("output.weight") for cell in cells]
+    weights = [building.build(cell, (4,), machine).get_parameter("output.weight") for cell in cells]
     assert not any(torch.equal(weights[0], other) for other in weights[1:])
 
 
@@ -458,7 +458,7 @@ def test_seeds_share_their_folds_and_repeats_do_not(machine: Machine) -> None:
 
 def test_the_test_part_decides_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 4: training ends in the same bits whatever the test set holds."""
-    original = engine.tensors(CELL, machine)
+    original = tensors(CELL, machine)
     scrambled = dataclasses.replace(original, x_test=original.x_test * 1e6)
     first = fit(CELL, machine)
     monkeypatch.setattr(engine, "tensors", lambda cell, machine: scrambled)
@@ -488,7 +488,7 @@ def test_the_curve_is_what_the_pass_saw(machine: Machine) -> None:
 
 def test_the_relu_heads_biases_begin_at_4(machine: Machine) -> None:
     for head, bias in (("relu", 4.0), ("softmax", 0.0)):
-        network = engine.build(dataclasses.replace(CELL, head=head), (4,), machine)
+        network = building.build(dataclasses.replace(CELL, head=head), (4,), machine)
         assert (network.get_parameter("output.bias") == bias).all()
         assert (network.get_parameter("dense1.weights.bias") == 0).all()
 
@@ -503,7 +503,7 @@ def test_every_seed_draws_its_own_limit(machine: Machine) -> None:
 
 def test_limit_keeps_the_class_shares_and_the_test_part(machine: Machine) -> None:
     limited = dataclasses.replace(CELL, preparation=Preparation(limit=30))
-    few, all_ = engine.tensors(limited, machine), engine.tensors(CELL, machine)
+    few, all_ = tensors(limited, machine), tensors(CELL, machine)
     assert torch.bincount(few.y_train).tolist() == [10, 10, 10]
     assert torch.equal(few.y_test, all_.y_test)
 

@@ -27,7 +27,8 @@ from relubench.models.analysis import analysed
 from relubench.models.swapping import Swapped, swapped
 from relubench.plan import Cell, Machine, Preparation, Recipe, Stack
 from relubench.results import RunResult
-from relubench.training import engine
+from relubench.training import building, engine
+from relubench.training.networks import Networks
 
 NETWORKS = """
 import torch
@@ -218,17 +219,23 @@ def test_networks_of_timm_stay_the_same_with_their_own(name: str) -> None:
 def test_a_heavy_network_is_followed_by_its_shapes(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
-    settings |= {"image_size": 64} if name.startswith("vit") else {}
+    settings: dict[str, Any] = {}
+    if name == "googlenet":
+        settings = {"aux_logits": False, "init_weights": False}
+    elif name.startswith("vit"):
+        settings = {"image_size": 64}
     network, shape = plain(name, **settings), (3, 64, 64)
     known = analysed(name, network, shape)
     before = copy.deepcopy(network.state_dict())
-    followed = []
+    followed: list[Any] = []
     outlined = analysis._outlined
+
+    def noted(*given: Any) -> Any:
+        followed.append(outlined(*given))
+        return followed[-1]
+
     monkeypatch.setattr(analysis, "HEAVY", 0)
-    monkeypatch.setattr(
-        analysis, "_outlined", lambda *a: followed.append(outlined(*a)) or followed[-1]
-    )
+    monkeypatch.setattr(analysis, "_outlined", noted)
     again = analysed(name, network, shape)
     assert len(followed) == 2
     same = (again.sites, again.modes, again.notes) == (known.sites, known.modes, known.notes)
@@ -298,7 +305,7 @@ def test_units_of_the_last_dimension_are_counted_there(gelu: str) -> None:
     assert_close(ours(x), original(x))
     ((_, act),) = layers.activations(ours)
     assert act.units == 6
-    _, seen = engine.Networks([ours]).observe(x.unsqueeze(0))
+    _, seen = Networks([ours]).observe(x.unsqueeze(0))
     assert seen[0][0].shape == (1, 2, 6, 5)
 
 
@@ -428,7 +435,7 @@ def test_a_stack_is_its_cells_alone(name: str, machine: Machine) -> None:
 def test_what_its_code_draws_is_the_cell_s_and_its_layers_are_paired(machine: Machine) -> None:
     def drawn(activation: str, seed: int) -> dict[str, Tensor]:
         cell = dataclasses.replace(CELL, model="./nets.py:Token", activation=activation, seed=seed)
-        return dict(engine.build(cell, (4,), machine).named_parameters())
+        return dict(building.build(cell, (4,), machine).named_parameters())
 
     drawn("relu", 0)  # the file is read
     before = torch.random.get_rng_state()

@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from fabricated import facts_rows
+from fabricated import FactsRow, facts_rows
 
 from relubench.formats import FORMATS, by_suffix, render
 from relubench.formats.latex import escape
@@ -36,7 +36,7 @@ AWKWARD = Table(
     notes=["a note with 5 % & an_underscore"],
     group=lambda row: row.get("ok"),
 )
-EMPTY = Table(rows=[], columns=AWKWARD.columns)
+EMPTY: Table[FactsRow] = Table(rows=[], columns=AWKWARD.columns)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -84,8 +84,10 @@ def test_latex_escapes_what_it_would_read_as_a_command() -> None:
 
 
 def test_latex_aligns_the_signs_and_marks_the_best() -> None:
-    column = Column("score %", lambda row: row.get("text"), mark=lambda row: row.get("mark"))
-    name = Column("a_b", lambda row: row.get("mark"), left=True)
+    column = Column[FactsRow](
+        "score %", lambda row: row.get("text"), mark=lambda row: row.get("mark")
+    )
+    name = Column[FactsRow]("a_b", lambda row: row.get("mark"), left=True)
     texts = {"bold": "97.6 ± 0.3", "underline": "8 ± 10", "": "–"}
     rows = facts_rows(*({"text": text, "mark": mark} for mark, text in texts.items()))
     printed = render([Table(rows, [name, column])], "latex")
@@ -141,7 +143,7 @@ def test_machine_formats_print_the_first_table_only() -> None:
 
 def test_figures_are_never_folded_but_prose_is() -> None:
     narrow = render([AWKWARD], "text", width=20)
-    assert all(row["name"] in narrow for row in ROWS)
+    assert all(str(row["name"]) in narrow for row in ROWS)
     prose = Table(
         facts_rows({"a": "word " * 30}), [Column("a", lambda row: row.get("a"), wrap=True)]
     )

@@ -1,4 +1,6 @@
-"""Configurations and baselines that are damaged in every way: a line, and never a gate that passes.
+"""Configurations, baselines and tuning caches that are damaged in every way.
+
+The first two: a line, and never a gate that passes; the last is measured anew.
 
 Tables, ledgers, unfinished trainings and data files are damaged where they are tested.
 """
@@ -21,6 +23,7 @@ import pytest
 
 from relubench.baselines import record
 from relubench.cli import main
+from relubench.execution import step_timing, tuning
 
 COUNT = 100  # of each kind of file
 LINES = 3  # that a refusal may have
@@ -266,3 +269,70 @@ def test_no_gate_passes_for_a_damaged_baseline(
         assert bool(said) == (code != 0), (number, said)
         codes[f"{code}{' sealed' if sealed else ''}"] += 1
     record_testsuite_property("exit codes of baselines", str(dict(codes)))
+
+
+TUNED = ["train", "-d", "iris", "-m", "ffnn:hidden=4", "--epochs", "16", "--batch-size", "32"]
+TUNED += ["--seeds", "8", "--threads", "1", "--no-ledger", "--quiet"]  # enough steps to measure
+
+
+def damaged_cache(path: Path, whole: str, number: int, draw: random.Random) -> None:
+    if number < len(REPLACED):
+        REPLACED[number](path)
+    elif number % 2:
+        path.write_bytes(scrambled(whole.encode(), draw))
+    else:
+        path.write_text(json.dumps(altered(json.loads(whole), draw)), encoding="utf-8")
+
+
+def seconds_in(path: Path) -> dict[str, Any]:
+    """What a cache says, whether or not it can be; {} for what is no such file."""
+    if not path.is_file() or path.is_symlink():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@pytest.mark.slow
+def test_a_damaged_tuning_cache_is_measured_anew(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    record_testsuite_property: Any,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    measured: list[int] = []
+    measure = step_timing.measure
+
+    def noted(cell: Any, shape: Any, batch: int, arrangement: Any, machine: Any) -> float:
+        measured.append(arrangement.width)
+        return measure(cell, shape, batch, arrangement, machine)
+
+    monkeypatch.setattr("relubench.execution.tuning.step_timing.measure", noted)
+    monkeypatch.setattr(tuning, "SHARE", 1e9)  # measured, whatever it costs
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "whole"))
+    assert answered(TUNED, "whole", capsys) == (0, [])
+    assert measured == [1, 8]
+    whole = (tmp_path / "whole" / "relubench" / "tuning.json").read_text(encoding="utf-8")
+    keys = dict(zip(measured, json.loads(whole), strict=True))
+    anew = Counter[int]()
+    for number in range(COUNT):
+        path = tmp_path / str(number) / "relubench" / "tuning.json"
+        path.parent.mkdir(parents=True)
+        damaged_cache(path, whole, number, random.Random(number))
+        before = seconds_in(path)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(number)))
+        measured.clear()
+        assert answered(TUNED, number, capsys) == (0, []), number
+        for width, key in keys.items():
+            assert is_time(before.get(key)) == (width not in measured), (number, before)
+            assert path.is_dir() or is_time(seconds_in(path)[key]), number
+        anew[len(measured)] += 1
+    assert anew[2] > 0
+    record_testsuite_property("tuning caches by how many of 2 were measured anew", str(dict(anew)))
+
+
+def is_time(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value) and value > 0

@@ -76,7 +76,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(end: str, place: str, code: int) -> None:
     """A unit and a model that end, in one place, in one way."""
-    places: dict[str, object] = dict.fromkeys(PLACES, False) | {place: True}
+    places: dict[str, object] = {each: each == place for each in PLACES}
     places["at_import"] = "end()" if place == "at_import" else ""
     end = end.format(code=code)
     Path("own.py").write_text(UNIT.format(end=end, code=code, **places), encoding="utf-8")

@@ -16,7 +16,8 @@ Y = torch.randint(4, (2, 50), generator=torch.Generator().manual_seed(1))
 
 def loss(head: str, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     log_p = HEADS.choose(head)(outputs)
-    return -log_p.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    losses: torch.Tensor = -log_p.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    return losses
 
 
 def test_softmax_is_cross_entropy() -> None:

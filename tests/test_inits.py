@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -189,9 +190,13 @@ def test_moments_without_a_value_leave_relus_gain() -> None:
         assert (held.variance, held.first, held.defined, held.gain) == (2, 2, False, None)
 
 
+def raised(power: float, factor: float, off: float, sd: float) -> float:
+    return float(factor * sd**power) + off
+
+
 def test_the_last_digits_of_a_sum_change_no_weight() -> None:
     """Sums come out so far apart on other machines and numbers of threads."""
-    one, other = (moments.hold(lambda sd, off=off: sd**2 / 2 + off) for off in (0.0, 3e-15))
+    one, other = (moments.hold(partial(raised, 2, 0.5, off)) for off in (0.0, 3e-15))
     assert one.variance == other.variance == one.first == other.first == 2
 
 
@@ -205,7 +210,7 @@ def test_a_run_is_named_whether_or_not_its_own_activation_is_still_there() -> No
 
 def test_a_power_grows_as_its_exponent() -> None:
     for power in (0.5, 1, 2, 3):
-        held = moments.hold(lambda sd, power=power: 3 * sd ** (2 * power))
+        held = moments.hold(partial(raised, 2 * power, 3, 0.0))
         assert held.growth == pytest.approx(power)
         assert held.steady == (power <= 1)
 

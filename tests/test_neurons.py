@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -16,13 +16,13 @@ from relubench.models import MODELS, layers, weights
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
 from relubench.results import LayerCount, total
-from relubench.training import engine, prediction
+from relubench.training import building, engine, prediction
 from relubench.training.examples import Examples, tensors
 from relubench.training.heads import HEADS
 from relubench.training.networks import Networks
 from relubench.training.prediction import predict
 
-SLOPES = {
+SLOPES: dict[str, Callable[[float], float]] = {
     "relu": lambda z: float(z > 0),
     "leaky_relu": lambda z: 1.0 if z > 0 else 0.01,
     "tanh": lambda z: 1 - np.tanh(z) ** 2,
@@ -47,7 +47,7 @@ def brute_force(built: nn.Module, x: torch.Tensor, activation: str) -> dict[str,
         if not hasattr(stage, "weights"):
             value = stage(value)
             continue
-        z = stage.weights(value)
+        z = stage.get_submodule("weights")(value)
         value = stage(value)
         by_unit = [
             (z[:, u].double().flatten().tolist(), value[:, u].double().flatten().tolist())
@@ -96,7 +96,7 @@ def test_what_is_born_dead_equals_brute_force(activation: str, machine: Machine)
     x = tensors(cell, machine).x_train
     with torch.no_grad():
         expected = brute_force(
-            engine.build(cell, tuple(x.shape[1:]), machine).eval(), x, activation
+            building.build(cell, tuple(x.shape[1:]), machine).eval(), x, activation
         )
     assert result.curve == ()
     assert {layer.layer: layer.dead for layer in result.layers} == {

@@ -24,9 +24,10 @@ from relubench.noise import drawn as raw
 from relubench.noise import keys as odd
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
-from relubench.training import engine
+from relubench.training import building, engine
 from relubench.training.checkpoints import Checkpoint, CheckpointStore
 from relubench.training.learning import NoiseKeys
+from relubench.training.networks import Networks
 from relubench.training.parallel import in_parallel
 
 CELL = Cell(
@@ -70,8 +71,8 @@ def always(shape, classes, activation):
     return Noisy(shape, classes, activation)
 """
 DRAWING = ["dropping", "always"]
-PARTS = [{"seed": 3}, {"seed": 0, "split": Split(folds=4, fold=0)}]
-PARTS += [{"seed": 2, "split": Split(folds=4, fold=0)}]  # 112 examples beside 105: padded
+PARTS = [(Split(), 3), (Split(folds=4, fold=0), 0)]  # 112 examples beside 105: padded
+PARTS += [(Split(folds=4, fold=0), 2)]
 
 
 @pytest.fixture
@@ -152,11 +153,11 @@ def test_cells_layers_and_draws_of_one_layer_are_independent() -> None:
     def numbers_of(cell: int, layer: int) -> list[Noise]:
         return [Noise(*each) for each in drawn[cell, :, layer]]
 
+    def evenly(noise: Noise) -> np.ndarray:
+        return noise.uniform(torch.empty(4096)).numpy()
+
     def even_pairs(a: list[Noise], b: list[Noise]) -> float:
-        pairs = [
-            tuple(n.uniform(torch.empty(4096)).numpy() for n in pair)
-            for pair in zip(a, b, strict=True)
-        ]
+        pairs = [(evenly(one), evenly(other)) for one, other in zip(a, b, strict=True)]
         return independent(pairs)
 
     assert even_pairs(numbers_of(0, 0), numbers_of(1, 0)) > EVENLY
@@ -223,7 +224,7 @@ def test_dropout_drops_its_share_at_once(share: float, whole: int) -> None:
 def test_dropout_is_the_same_whatever_the_activation() -> None:
     """Law 2: a noisy one draws nothing from it."""
     relu, rrelu = (
-        NoiseKeys([CELL], engine.Networks([engine.build(cell, (4,), Machine(data_dir=""))]).noisy)
+        NoiseKeys([CELL], Networks([building.build(cell, (4,), Machine(data_dir=""))]).noisy)
         for cell in (CELL, dataclasses.replace(CELL, activation="rrelu"))
     )
     first, second = relu.draw([7]), rrelu.draw([7])
@@ -244,8 +245,8 @@ def test_a_stack_is_its_cells_alone(activation: str, model: str, double: Machine
     if model.startswith("cnn"):
         recipe = dataclasses.replace(CELL.recipe, augment="flip,crop:padding=1", batch_size=32)
         cell = dataclasses.replace(cell, dataset="digits:images=true", recipe=recipe)
-        parts = [{"split": Split(folds=4, fold=fold), "seed": fold} for fold in (0, 1, 3)]
-    cells = [dataclasses.replace(cell, **changes) for changes in parts]
+        parts = [(Split(folds=4, fold=fold), fold) for fold in (0, 1, 3)]
+    cells = [dataclasses.replace(cell, split=split, seed=seed) for split, seed in parts]
     together = as_alone(Stack(tuple(cells)), double)
     assert {result.environment.stack for result in together} == {3}
     assert len({result.n_train for result in together}) == 2
@@ -335,7 +336,7 @@ def test_a_model_that_draws_by_itself_is_not_refused(
 
 def test_a_draw_moves_what_is_drawn(own: str, machine: Machine) -> None:
     """Each step another: dropout by torch trains otherwise than none."""
-    network = engine.build(dataclasses.replace(CELL, model=f"{own}:dropping"), (4,), machine)
+    network = building.build(dataclasses.replace(CELL, model=f"{own}:dropping"), (4,), machine)
     x: Tensor = torch.ones(8, 4)
     with torch.random.fork_rng(devices=[]):
         assert not torch.equal(network(x), network(x))

@@ -14,7 +14,7 @@ from torch import nn
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.uncompiled import uncompiled
 
-TORCHS = {
+TORCHS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (torch.optim.Adam, {"fused": True}),
     "adamw": (torch.optim.AdamW, {"fused": True}),
     "sgd": (torch.optim.SGD, {"fused": True}),
@@ -91,7 +91,7 @@ def test_a_gradient_that_does_not_fit_is_torchs_to_refuse() -> None:
 
 def test_an_optimizer_without_marks_is_used_as_it_is() -> None:
     class Plain(torch.optim.Optimizer):
-        def step(self, closure: Any = None) -> None:
+        def step(self, closure: Any = None) -> Any:
             """Do nothing."""
 
     assert uncompiled(Plain) is Plain

@@ -15,6 +15,7 @@ from relubench.cli import main
 from relubench.datasets.preprocessing import moments, prepare
 from relubench.plan import Cell, Machine, Preparation, Recipe, Stack
 from relubench.training import engine
+from relubench.training.examples import tensors
 from relubench.training.perturbations import PERTURBATIONS, perturbed
 
 NAMES = ("gaussian:0.1", "dropout:0.5", "shift:0.2")
@@ -130,7 +131,7 @@ def test_a_score_is_that_of_the_network_on_the_perturbed_inputs(machine: Machine
     cells = tuple(dataclasses.replace(cell, seed=seed) for seed in range(3))
     for result in engine.fit(Stack(cells), machine):
         assert result.scores["accuracy gaussian:0"] == result.scores["accuracy"]
-        data = engine.tensors(result.cell, machine)
+        data = tensors(result.cell, machine)
         shares = data.y_test.bincount() / len(data.y_test)  # of inputs 0 it says one class
         assert any(result.scores["accuracy dropout:1"] == pytest.approx(s) for s in shares.tolist())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import methodcaller
 
 import pytest
 from fabricated import facts_rows
@@ -91,7 +92,7 @@ def test_a_table_shows_its_picture_between_rows_and_notes() -> None:
 
 @pytest.mark.parametrize(("width", "tables"), [(40, 3), (80, 2), (1000, 1)])
 def test_a_turned_table_is_read_downwards(width: int, tables: int) -> None:
-    columns = [Column(key, lambda row, key=key: row.get(key)) for key in ("name", "fact", "empty")]
+    columns = [Column(key, methodcaller("get", key)) for key in ("name", "fact", "empty")]
     facts = facts_rows(*({"name": f"unit{i}", "fact": f"says {i}", "empty": ""} for i in range(3)))
     lines = render([Table(facts, columns, turned=True)], "text", width).splitlines()
     assert sum(line.split()[:1] == ["fact"] for line in lines) == tables

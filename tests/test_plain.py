@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from fabricated import compare_row, facts_rows
+from fabricated import FactsRow, compare_row, facts_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from test_baseline import SETUP
@@ -55,7 +55,7 @@ NAMES = {
 }
 
 
-def table(name: str) -> Table:
+def table(name: str) -> Table[FactsRow]:
     """A table that has the name wherever a name can stand."""
     return Table(
         rows=facts_rows(

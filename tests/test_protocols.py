@@ -20,7 +20,7 @@ from relubench.models import MODELS
 from relubench.plan import Cell, Machine, Plan, Recipe, Split, Stack
 from relubench.report import protocols
 from relubench.results import Epoch, RunResult
-from relubench.training import engine
+from relubench.training import building, engine
 from relubench.training.examples import tensors
 
 CARRIED = Cell(
@@ -40,7 +40,7 @@ def fit(cell: Cell, machine: Machine) -> RunResult:
 def test_it_is_a_plain_loop_over_the_folds_with_one_network(machine: Machine) -> None:
     """One scaler, one network and one optimiser; folds of the hold-out's training set."""
     double = dataclasses.replace(machine, dtype="float64")
-    data, network = tensors(CARRIED, double), engine.build(CARRIED, (4,), double)
+    data, network = tensors(CARRIED, double), building.build(CARRIED, (4,), double)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     batches, accuracies = seeds.stream(CARRIED, "batches"), []
     for fold in range(4):

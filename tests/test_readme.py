@@ -32,8 +32,9 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def block(page: str, start: str) -> str:
-    (text,) = [text for _, text in BLOCK.findall(PAGES[page]) if text.startswith(start)]
-    return text
+    texts: list[str] = [text for _, text in BLOCK.findall(PAGES[page])]
+    (found,) = [text for text in texts if text.startswith(start)]
+    return found
 
 
 COMMANDS = [

@@ -18,7 +18,7 @@ from torch import Tensor, library
 
 from relubench.activations import ACTIVATIONS
 from relubench.plan import Cell, Machine, Recipe
-from relubench.training import engine, recorded_step
+from relubench.training import building, recorded_step
 from relubench.training.examples import Examples, Part
 from relubench.training.heads import HEADS
 from relubench.training.learning import Learner
@@ -39,12 +39,12 @@ def learned(cell: Cell, machine: Machine, recorded: bool) -> list[Tensor]:
     x = x.to(getattr(torch, machine.storage))
     cells, sizes = [dataclasses.replace(cell, seed=seed) for seed in range(len(SIZES))], SIZES
     bf16 = machine.dtype == "bf16"
-    networks = Networks([engine.build(each, SHAPE, machine) for each in cells], bf16)
+    networks = Networks([building.build(each, SHAPE, machine) for each in cells], bf16)
     try:
         networks.probe(x[:2].expand(len(cells), 2, *SHAPE))
     except CannotStack:
         cells, sizes = cells[:1], SIZES[:1]
-        networks = Networks([engine.build(cells[0], SHAPE, machine)], bf16)
+        networks = Networks([building.build(cells[0], SHAPE, machine)], bf16)
     part = Part(Examples.of([x[:n] for n in sizes], [y[:n] for n in sizes]))
     learner = Learner(cells, networks, sizes)
     step = partial(learner.step, part.examples)
@@ -165,7 +165,11 @@ def test_a_step_whose_tensors_go_other_ways_is_taken_as_it_is() -> None:
 def test_a_large_step_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_step, "LARGE", 100)
     total = torch.zeros(())
-    recorded = RecordedStep(lambda x: total.add_((x * x).sum()), warmup_steps=1)
+
+    def step(x: torch.Tensor) -> None:
+        total.add_((x * x).sum())
+
+    recorded = RecordedStep(step, warmup_steps=1)
     for size in (3, 30, 3, 30):
         recorded(torch.ones(size))
     assert len(recorded.replays) == 1  # of 3 numbers
@@ -174,7 +178,11 @@ def test_a_large_step_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_step_whose_shapes_follow_from_numbers_is_taken_as_it_is() -> None:
     total = torch.zeros(())
-    recorded = RecordedStep(lambda x: total.add_(x[x > 0].mean()), warmup_steps=1)
+
+    def step(x: torch.Tensor) -> None:
+        total.add_(x[x > 0].mean())
+
+    recorded = RecordedStep(step, warmup_steps=1)
     for x in ([0.0, 1.0, 0.0], [2.0, 4.0, 0.0], [1.0, 2.0, 3.0]):
         recorded(torch.tensor(x))
     assert not recorded.replays
@@ -193,7 +201,8 @@ def test_a_replay_lets_go_of_what_it_is_done_with() -> None:
 
     recorded = RecordedStep(lambda x: seen(seen(seen(seen(x)))), warmup_steps=1)
     recorded(torch.ones(3))
-    refs.clear(), alive.clear()
+    refs.clear()
+    alive.clear()
     recorded(torch.ones(3))
     assert alive == [0, 1, 1, 1]  # the input is the caller's
 
@@ -214,14 +223,14 @@ def test_a_replay_ends_with_its_owner() -> None:
     "changes", [{"activation": "own.py:unit"}, {"model": "torchvision.squeezenet1_1"}]
 )
 def test_code_that_may_change_is_not_recorded(
-    changes: dict[str, str], machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text("def unit(x):\n    return x.sin()\n", encoding="utf-8")
     cell, shape = dataclasses.replace(CELL, **changes), (3, 32, 32)
-    learner = Learner([cell], Networks([engine.build(cell, shape, machine)]), SIZES[:1])
+    learner = Learner([cell], Networks([building.build(cell, shape, machine)]), SIZES[:1])
     none = Examples(torch.empty(0, *shape), torch.empty(0), [0], [0])
     assert not isinstance(learner.step_on(none), RecordedStep)
     known = dataclasses.replace(CELL, model="cnn:filters=3x4")
-    learner = Learner([known], Networks([engine.build(known, shape, machine)]), SIZES[:1])
+    learner = Learner([known], Networks([building.build(known, shape, machine)]), SIZES[:1])
     assert isinstance(learner.step_on(none), RecordedStep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fabricated import BASE, FIXED, LAYERS, plan, result, runs
@@ -24,7 +25,7 @@ COMPARED = [
 ]
 
 
-def rows(table: Table) -> dict[str, dict[str, object]]:
+def rows(table: Table[Any]) -> dict[str, dict[str, object]]:
     return {str(row["activation"]): dict(row) for row in table.records}
 
 
@@ -38,7 +39,7 @@ def test_tables_read_as_they_should(golden: Callable[[str, str], None]) -> None:
     sweep = [result("relu", 0, 0.9, lr=lr) for lr in (0.1, 0.3)] + [result("relu", 0, None, lr=1.0)]
     born = (dataclasses.replace(LAYERS[0], dead=0), dataclasses.replace(LAYERS[1], dead=1))
     begun = dataclasses.replace(sweep[0], cell=sweep[0].cell.untrained, layers=born)
-    tables = [
+    tables: list[Table[Any]] = [
         report.compare(COMPARED, plan(COMPARED), FIXED),
         report.compare(few, plan(few, quick=True), FIXED),
         report.runs(COMPARED[18:22], plan(COMPARED)),

@@ -29,7 +29,7 @@ KINDS = [
 def test_every_key_has_a_meaning(kind: type[Row]) -> None:
     meanings = kind.meanings()
     assert list(meanings) == list(kind.types()) == kind.declared_keys()
-    assert set(meanings) <= {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    assert set(meanings) <= {field.name for field in fields(kind)}
     assert all(meaning and not meaning.endswith(".") for meaning in meanings.values())
 
 

@@ -47,7 +47,8 @@ def heavy(n: int, rng: np.random.Generator) -> np.ndarray:
 
 def accuracies(n: int, rng: np.random.Generator) -> np.ndarray:
     a, b = rng.binomial(171, 0.97, (2, n))
-    return (a - b) / math.sqrt(2 * 171 * 0.97 * 0.03)
+    differences: np.ndarray = (a - b) / math.sqrt(2 * 171 * 0.97 * 0.03)
+    return differences
 
 
 def correlated(folds: int, repeats: int, rng: np.random.Generator) -> np.ndarray:
@@ -252,7 +253,8 @@ def nearest(
 ) -> np.ndarray:
     """The class of the one nearest example."""
     apart = ((x[:, :, None] - x[:, None]) ** 2).sum(-1)
-    return y[np.where(train[:, None], apart[:, None], np.inf).argmin(-1)]
+    classes: np.ndarray = y[np.where(train[:, None], apart[:, None], np.inf).argmin(-1)]
+    return classes
 
 
 def network(
@@ -287,7 +289,8 @@ def network(
             second += 0.001 * (gradient**2 - second)
             size = np.sqrt(second / (1 - 0.999**step)) + 1e-8
             weight -= 0.02 * first / (1 - 0.9**step) / size
-    return np.sign(forward()[1]).transpose(0, 2, 1)
+    predicted: np.ndarray = np.sign(forward()[1]).transpose(0, 2, 1)
+    return predicted
 
 
 LEARNERS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from relubench.cli import main
 from relubench.errors import BadValue, UnknownName
 from relubench.models import layers
 from relubench.plan import Cell, Machine
-from relubench.training import engine
+from relubench.training import building
 from relubench.training.networks import Networks
 
 # Slopes as their papers have them, or, of pd_relu, as its docstring does.
@@ -43,12 +44,14 @@ def nelu(x: float, alpha: float = 0.05) -> float:
     return 1.0 if x > 0 else 2 * alpha * x / (1 + x * x) ** 2
 
 
+def half_below(below: Callable[[float], float], x: float) -> float:
+    return 1.0 if x > 0 else 0.5 * below(x / 2)
+
+
 SLOPES: dict[str, Callable[[float], float]] = {
     "pd_relu": lambda x: 1.0 if x > 0 else 0.1,
     **{
-        f"pd_relu:shape={shape}:height=0.5:width=2": (
-            lambda x, below=below: 1.0 if x > 0 else 0.5 * below(x / 2)
-        )
+        f"pd_relu:shape={shape}:height=0.5:width=2": (partial(half_below, below))
         for shape, below in BELOW.items()
     },
     "sugar_b_silu": b_silu,
@@ -135,7 +138,7 @@ def test_works_under_vmap_and_vjp(name: str) -> None:
     assert_close(stacked, plain)
 
     def pull(x: Tensor) -> Tensor:
-        value, pulled = torch.func.vjp(unit, x)
+        value, pulled = torch.func.vjp(unit, x)[:2]
         slope: Tensor = pulled(torch.ones_like(value))[0]
         return slope
 
@@ -165,7 +168,7 @@ def test_counts_are_relus_but_for_the_dead(name: str, machine: Machine) -> None:
 
 def _dying(cell: Cell, machine: Machine) -> nn.Module:
     """A network of which a unit in each layer is far below 0 for every example."""
-    network = engine.build(cell, (4,), machine).eval()
+    network = building.build(cell, (4,), machine).eval()
     for layer in ("dense1", "dense2"):
         network.get_parameter(f"{layer}.weights.bias").data[0] = -50.0
     return network

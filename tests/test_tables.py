@@ -73,7 +73,8 @@ def test_words_alone_are_encoded(tmp_path: Path) -> None:
 
 def test_a_column_of_lists_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    FRAME.assign(town=[[1, 2]] * len(FRAME)).to_parquet(tmp_path / "table.parquet")
+    lists = pd.Series([[1, 2]] * len(FRAME), dtype=object)
+    FRAME.assign(town=lists).to_parquet(tmp_path / "table.parquet")
     with pytest.raises(DataError, match="'town' holds lists or tables"):
         get(f"parquet:{tmp_path / 'table.parquet'}:target=label")
 
@@ -197,7 +198,7 @@ def test_without_pyarrow_there_is_a_line(tmp_path: Path, monkeypatch: pytest.Mon
         raise ImportError("Unable to find a usable engine")
 
     name = saved(tmp_path, FRAME, "parquet")
-    monkeypatch.setattr(datasets.tables.pd, "read_parquet", missing)
+    monkeypatch.setattr("relubench.datasets.tables.pd.read_parquet", missing)
     with pytest.raises(DataError, match=r"needs pyarrow: pip install 'relubench\[parquet\]'"):
         datasets.tables.parquet(tmp_path, file=name.removeprefix("parquet:"), target="label")
 

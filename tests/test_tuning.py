@@ -17,6 +17,7 @@ from relubench.execution import tuning
 from relubench.execution.tuning import Tuning, tune
 from relubench.plan import Cell, Machine, Recipe
 
+TIMING = "relubench.execution.tuning.step_timing"  # as tuning has it: it is imported when used
 CELLS = [
     Cell(dataset="iris", model="ffnn:hidden=8", activation="relu", seed=seed, recipe=Recipe())
     for seed in range(20)
@@ -40,8 +41,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, seconds: dict[tuple[int, ...], floa
         measured.append(how)
         return seconds.get(how, 1.0)
 
-    monkeypatch.setattr(tuning.step_timing, "measure", measure)
-    monkeypatch.setattr(tuning.step_timing, "step_seconds", lambda *arguments: 1.0)
+    monkeypatch.setattr(f"{TIMING}.measure", measure)
+    monkeypatch.setattr(f"{TIMING}.step_seconds", lambda *arguments: 1.0)
     monkeypatch.setattr(tuning, "SHARE", 1e9)  # what it may cost, is looked at below
     return measured
 
@@ -122,7 +123,7 @@ def test_measuring_takes_a_small_share_of_the_training(
 ) -> None:
     pretend(monkeypatch, {(8, 1): 0.1})
     monkeypatch.setattr(tuning, "SHARE", 0.02)
-    monkeypatch.setattr(tuning.step_timing, "step_seconds", lambda *arguments: step)
+    monkeypatch.setattr(f"{TIMING}.step_seconds", lambda *arguments: step)
     cells = [dataclasses.replace(cell, recipe=Recipe(epochs=epochs)) for cell in CELLS]
     found = tune(cells, machine, [1], None)
     assert found == (Tuning(8, 1, 0.1) if measured else Tuning(20, 1))
@@ -218,11 +219,11 @@ def test_a_stack_without_memory_is_not_chosen(
         *_, arrangement, _ = arguments
         if arrangement.width >= least:
             raise MemoryError
-        return 1.0 / arrangement.width
+        return 1.0 / float(arrangement.width)
 
     monkeypatch.setattr(tuning, "SHARE", 1e9)
-    monkeypatch.setattr(tuning.step_timing, "step_seconds", lambda *arguments: 1.0)
-    monkeypatch.setattr(tuning.step_timing, "measure", measure)
+    monkeypatch.setattr(f"{TIMING}.step_seconds", lambda *arguments: 1.0)
+    monkeypatch.setattr(f"{TIMING}.measure", measure)
     least = 20
     assert tune(CELLS, machine, [1], None).stack == 8
     least = 1

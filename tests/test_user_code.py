@@ -20,7 +20,7 @@ from relubench.cli import main
 from relubench.models import layers
 from relubench.plan import Cell, Machine, Recipe, Stack
 from relubench.results import RunResult
-from relubench.training import engine
+from relubench.training import building, engine
 from relubench.training.networks import derivatives
 from relubench.user_code import UserCodeError
 
@@ -159,7 +159,7 @@ def test_a_stack_is_its_cells_alone(name: str, machine: Machine) -> None:
 
 
 def test_every_layer_has_its_own_module_and_learns_it_undecayed(machine: Machine) -> None:
-    network = engine.build(
+    network = building.build(
         dataclasses.replace(CELL, activation="./units.py:Shared:start=0.5"), (4,), machine
     )
     own = {name: p for name, p in network.named_parameters() if name.endswith(".a")}
@@ -173,10 +173,10 @@ def test_what_a_module_draws_at_first_is_the_cells(machine: Machine) -> None:
     before = torch.random.get_rng_state()
     cell = dataclasses.replace(CELL, activation="./units.py:Drawn")
     first, again, other = (
-        dict(engine.build(dataclasses.replace(cell, seed=s), (4,), machine).named_parameters())
+        dict(building.build(dataclasses.replace(cell, seed=s), (4,), machine).named_parameters())
         for s in (0, 0, 1)
     )
-    plain = dict(engine.build(CELL, (4,), machine).named_parameters())
+    plain = dict(building.build(CELL, (4,), machine).named_parameters())
     inner = "dense{}.activation.learned.inner.weight"
     assert torch.equal(first[inner.format(1)], again[inner.format(1)])
     assert not torch.equal(first[inner.format(1)], first[inner.format(2)])

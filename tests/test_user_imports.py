@@ -108,7 +108,7 @@ def cell(model: str, activation: str = "relu", seed: int = 0) -> Cell:
 def hidden(name: str) -> int:
     """The width of the hidden layer of a user's own network."""
     network = MODELS.choose(name)((4,), 3, ACTIVATIONS.choose("relu"))
-    return next(iter(network.parameters())).shape[0]
+    return len(next(iter(network.parameters())))
 
 
 def read(own: UserCode) -> set[str]:

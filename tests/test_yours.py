@@ -170,6 +170,9 @@ def test_what_is_half_transparent_is_half_white(tmp_path: Path) -> None:
     [
         *[".ipynb_checkpoints/0.png", ".git/x.png", "__MACOSX/._0.png", "disc/.thumbs/0.png"],
         *["disc/._0.png", ".hidden/deep/0.png", "square/.ipynb_checkpoints/0-checkpoint.png"],
+        *["@eaDir/0.png", "disc/@eaDir/0.png/SYNOPHOTO_THUMB_M.png", "__pycache__/0.png"],
+        *["$RECYCLE.BIN/0.png", "System Volume Information/0.png", "lost+found/0.png"],
+        *[".Trash-1000/files/0.png", "square/~$0.png"],
     ],
 )
 def test_what_is_hidden_is_no_class_and_no_image(extra: str, tmp_path: Path) -> None:
@@ -192,6 +195,32 @@ def test_nested_images_are_read_as_torchvision_reads_them(deep: str, tmp_path: P
     assert list(mine.classes) == theirs.classes
     assert np.bincount(mine.y).tolist() == np.bincount(theirs.targets).tolist() == [5, 5]
     assert (mine.x == 9).all(axis=(1, 2, 3)).sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "first"),
+    [
+        (("train", "test"), "train"),
+        (("Training", "Testing", "Validation"), "Training"),
+        (("train", "val"), "train"),
+        (("TRAIN", "VALID", "TEST"), "TRAIN"),
+        (("test", "dev"), "dev"),
+    ],
+)
+def test_parts_of_a_split_are_no_classes(
+    parts: tuple[str, ...], first: str, tmp_path: Path
+) -> None:
+    for part in parts:
+        shapes(tmp_path / part)
+    with pytest.raises(DataError, match="are parts, and a directory per class is needed") as no:
+        get(tmp_path)
+    assert str(no.value).endswith(f"say folder:{tmp_path / first}")
+    assert get(tmp_path / first).classes == ("disc", "square")
+
+
+@pytest.mark.parametrize("kinds", [("train", "bus"), ("test", "control"), ("valid", "invalid")])
+def test_a_class_may_be_called_like_a_part(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    assert set(get(shapes(tmp_path, kinds=kinds)).classes) == set(kinds)
 
 
 def test_a_link_to_a_directory_above_ends(tmp_path: Path) -> None:

@@ -50,9 +50,9 @@ class Published(BaseModel):
     head: str | None = None
     lr: float | None = None
     metric: Figure = "accuracy"
-    value: float | None = Field(None, allow_inf_nan=False)
-    sd: float | None = Field(None, gt=0, allow_inf_nan=False)
-    runs: int = Field(1, ge=1)
+    value: float | None = Field(default=None, allow_inf_nan=False)
+    sd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    runs: int = Field(default=1, ge=1)
     source: str
     confirmed: bool
     note: str = ""

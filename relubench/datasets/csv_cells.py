@@ -27,12 +27,13 @@ NO_NUMBER = {"none", "-", "--", ".", "..", "missing", "unknown", "nil", "na", "u
 TRUTH = {"False": 0.0, "FALSE": 0.0, "false": 0.0, "True": 1.0, "TRUE": 1.0, "true": 1.0}
 SAMPLE = 1000  # cells that are looked at to find the decimal mark
 MOSTLY = 0.95  # fraction of a column's cells that make it one of numbers
-SIGNS = "%‰$€£¥°"
+SIGNS = "%‰$€£¥₹°"
+CURRENCIES = "[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
 UNITS = "kg|g|mg|µg|lb|km|m|cm|mm|µm|in|ft|s|ms|min|h|l|ml|°C|°F|Hz|kHz|MHz|kW|Pa|hPa|USD|EUR"
 DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d{2}(:\d{2})?.*)?")
 NUMBER = {
     mark: re.compile(
-        rf"(?P<before>[$€£¥]?)\s*(?P<sign>[+\-−]?)\s*(?P<digits>\d{{1,3}}(?:(?P<group>{groups})\d{{3}})"
+        rf"(?P<before>{CURRENCIES})?\s*(?P<sign>[+\-−]?)\s*(?P<digits>\d{{1,3}}(?:(?P<group>{groups})\d{{3}})"
         rf"(?:(?P=group)\d{{3}})*(?:{point}\d*)?|\d+(?:{point}\d*)?|{point}\d+)"
         rf"(?P<power>[eE][+-]?\d+)?\s*(?P<after>[{SIGNS}]|(?:{UNITS}))?"
     )
@@ -42,18 +43,23 @@ NUMBER = {
     )
 }
 
+# No letter before the number's last digit: `p12` is a name, and so is `12.png`.
+MEASURED = re.compile(r"[\W\d_]*\d\s*(?P<unit>[^\W\d_].*)")
+
 
 @dataclass(frozen=True)
 class Column:
     """A column: numbers with NaN for gaps, or words with None for them.
 
-    odd  cells that were counted as gaps though something stands there, by example (from 0)
+    odd   cells that were counted as gaps though something stands there, by example (from 0)
+    unit  what the numbers end in, such as mmol/L, where that is in no list of ours
     """
 
     numbers: NDArray[np.float64] | None
     words: list[str | None]
     odd: Mapping[int, str]
     notes: tuple[str, ...]
+    unit: str = ""
 
     @property
     def gaps(self) -> NDArray[np.int64]:
@@ -98,14 +104,16 @@ def column(label: str, name: str, cells: Sequence[str], decimal: str, usual: str
     usual    the table's (decimal_of), where the column leaves it open
     Raises DataError, beginning with `label`, for numbers of two units.
     """
-    mark = decimal if decimal != "auto" else _mark(cells) or _open(cells, usual)
+    unit = _unit_of(cells)
+    bare = [_without(unit, cell) for cell in cells] if unit else cells
+    mark = decimal if decimal != "auto" else _mark(bare) or _open(bare, usual)
     distinct = dict.fromkeys(cells)
     if distinct.keys() <= TRUTH.keys():
         return Column(np.array([TRUTH[cell] for cell in cells], dtype=np.float64), [], {}, ())
     if mark == "." and (plain := _plain(cells)) is not None:
         return Column(plain, [], {}, ())
     # By distinct cell: a long column often has few, and a regular expression is slow.
-    readings = {cell: _number(cell, mark) for cell in distinct}
+    readings = {cell: _measured(cell, mark, unit) for cell in distinct}
     numbers = np.array([(readings[cell] or NOTHING)[0] for cell in cells], dtype=np.float64)
     here = [row for row, cell in enumerate(cells) if cell.lower() not in NO_NUMBER]
     right = sum(readings[cells[row]] is not None for row in here)
@@ -114,10 +122,36 @@ def column(label: str, name: str, cells: Sequence[str], decimal: str, usual: str
         return _worded(name, cells, fraction)
     _check_units(label, name, {cell: got[1] for cell, got in readings.items() if got})
     odd = {row: cell for row, cell in enumerate(cells) if cell and readings[cell] is None}
-    return Column(numbers, [], odd, _number_notes(name, readings, odd, mark))
+    notes = _number_notes(name, readings, odd, mark)
+    if unit:
+        notes += (f"column {name!r}: {unit!r} after its numbers is taken as their unit",)
+    return Column(numbers, [], odd, notes, unit)
 
 
 NOTHING = (float("nan"), "")
+
+
+def _unit_of(cells: Sequence[str]) -> str:
+    """What nearly all cells end in after a number, but for UNITS; "" where they do not."""
+    endings = map(MEASURED.fullmatch, itertools.islice(cells, SAMPLE))
+    units = Counter(ending["unit"] for ending in endings if ending)
+    unit = units.most_common(1)[0][0] if units else ""
+    if not unit or re.fullmatch(UNITS, unit):
+        return ""
+    here = [cell for cell in cells if cell.lower() not in NO_NUMBER]
+    return unit if sum(cell.endswith(unit) for cell in here) >= MOSTLY * len(here) else ""
+
+
+def _without(unit: str, cell: str) -> str:
+    return cell.removesuffix(unit).rstrip()
+
+
+def _measured(cell: str, mark: str, unit: str) -> tuple[float, str] | None:
+    """As _number, where `unit` counts as one too."""
+    if not unit or not cell.endswith(unit):
+        return _number(cell, mark)
+    got = _number(_without(unit, cell), mark)
+    return got and (got[0], got[1] + unit)
 
 
 def _open(cells: Sequence[str], usual: str) -> str:

@@ -15,6 +15,7 @@ from relubench.errors import BadValue
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
 SNIFFED = (",", ";", "\t", "|")
 SAMPLE = 50  # lines that are looked at to find the separator
+INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"  # of no width: no blanks to str.strip
 PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -46,7 +47,7 @@ def read(path: Path, sep: str, skip: int) -> Lines:
     numbered = _rows(lines, separator, skip)
     _check_title(numbered, skip)
     header, examples = numbered[0][1], numbered[1:]
-    names = [name.strip() for name in header]
+    names = [_strip(name) for name in header]
     _check_header(names)
     _check_lengths(examples, len(names))
     columns, stripped = _stripped([row for _, row in examples], len(names))
@@ -138,5 +139,9 @@ def _check_lengths(examples: Sequence[tuple[int, list[str]]], width: int) -> Non
 def _stripped(rows: Sequence[list[str]], width: int) -> tuple[list[tuple[str, ...]], list[bool]]:
     """Each column's cells without blanks around them, and whether there were any."""
     columns = list(zip(*(row[:width] for row in rows), strict=True)) or [()] * width
-    clean = [tuple(map(str.strip, column)) for column in columns]
+    clean = [tuple(map(_strip, column)) for column in columns]
     return clean, [was != now for was, now in zip(columns, clean, strict=True)]
+
+
+def _strip(cell: str) -> str:
+    return cell.strip().strip(INVISIBLE).strip()

@@ -170,11 +170,10 @@ def _columns(label: str, cells: Read, names: list[str], options: TableOptions) -
         raise BadValue(f"{label}: target and group are one column, {names[target]!r}")
     inputs = [number for number in range(len(names)) if number not in (target, group)]
     notes = list(cells.notes)
-    if _counts_lines(label, cells.frame, names, inputs, options.index):
-        notes.append(
-            f"column {_named(names[0], 1)}, which counts the lines, is no input (index=keep)"
-        )
-        inputs = inputs[1:]
+    for number in _indexes(label, cells, names, inputs, options.index):
+        column = _named(names[number], number + 1)
+        notes.append(f"column {column}, which counts the lines, is no input (index=keep)")
+        inputs.remove(number)
     columns = {
         _named(names[number], number + 1): _column(label, names[number], cells, number)
         for number in inputs
@@ -196,6 +195,8 @@ def _place(label: str, name: str, names: Sequence[str]) -> int:
     if name[:1] == "@" and number.isdecimal() and 1 <= int(number) <= len(names):
         return int(number) - 1
     hint = suggestion(name, names) or f"known: {_some(names)}"
+    if len(names) == 1:
+        hint += " (one column: say what parts them, as in sep=:)"
     raise BadValue(f"{label}: no column {name!r}: {hint}")
 
 
@@ -203,19 +204,29 @@ def _named(name: str, number: int) -> str:
     return repr(name) if name else f"@{number} without a name"
 
 
-def _counts_lines(
-    label: str, frame: pd.DataFrame, names: Sequence[str], inputs: Sequence[int], index: str
-) -> bool:
-    """Whether the first column is no input: it has no name, or whole numbers that only rise."""
+def _indexes(
+    label: str, cells: Read, names: Sequence[str], inputs: Sequence[int], index: str
+) -> list[int]:
+    """The columns that only count the lines: the first, and what pandas names when it reads one."""
     if index not in ("auto", "keep"):
         raise BadValue(f"{label}: index={index}: known: auto, keep")
-    if index == "keep" or inputs[:1] != [0] or len(inputs) < 2:
+    if index == "keep":
+        return []
+    counting = [number for number in inputs if SAVED_INDEX.match(names[number])]
+    if inputs[:1] == [0] and 0 not in counting and (not names[0] or _rises(label, names[0], cells)):
+        counting.insert(0, 0)
+    return counting if len(counting) < len(inputs) else []
+
+
+SAVED_INDEX = re.compile(r"Unnamed: 0(\.|$)")
+
+
+def _rises(label: str, name: str, cells: Read) -> bool:
+    """Whether the first column has whole numbers that only rise."""
+    numbers = _column(label, name, cells, 0).numbers
+    if numbers is None or len(numbers) <= 3 or not bool((np.diff(numbers) > 0).all()):
         return False
-    if not names[0] or names[0].startswith("Unnamed: 0"):
-        return True
-    numbers = pd.to_numeric(frame[0], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    rises = len(numbers) > 3 and bool((np.diff(numbers) > 0).all())
-    return rises and bool((numbers == np.round(numbers)).all())
+    return bool((numbers == np.round(numbers)).all())
 
 
 def _text(column: Series) -> list[str] | None:
@@ -297,17 +308,17 @@ def _target(label: str, name: str, cells: Read, number: int) -> Array:
     if all(map(WHOLE.fullmatch, text)):
         return _whole(text)
     column = csv_cells.column(label, name, text, cells.decimal, cells.usual)
-    if column.numbers is None or column.odd or set(text) <= csv_cells.TRUTH.keys():
+    if column.numbers is None or column.odd or column.unit or set(text) <= csv_cells.TRUTH.keys():
         return np.array(text, dtype=object)
     return column.numbers
 
 
-WHOLE = re.compile(r"[+-]?\d+")
+WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")
 
 
 def _whole(text: Sequence[str]) -> Array:
     try:
-        return np.array(list(map(int, text)), dtype=np.int64)
+        return np.array([int(cell.partition(".")[0]) for cell in text], dtype=np.int64)
     except OverflowError:  # beyond 2⁶³ they are names
         return np.array(text, dtype=object)
 

@@ -30,6 +30,9 @@ NAMES = (
 COLOURS = (1, 3, 4)
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 LONGEST = 4096  # side of an image that is brought to a size
+# What systems and programs leave in a folder: no class, like a hidden directory.
+LEFT_BEHIND = {"__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr")
 
 
@@ -169,6 +172,7 @@ def folder(
     x = np.array([np.asarray(picture.convert(mode)) for picture, _ in pictures])
     x = x[:, np.newaxis] if mode == "L" else x.transpose(0, 3, 1, 2)
     names = [path.relative_to(root).parts[0] for path in paths]
+    _check_classes(label, root, sorted({*names}))
     y, classes = classed(label, np.array(names, dtype=object))
     notes = [f"{class_summary(y, classes)}, inputs of {'x'.join(map(str, x.shape[1:]))}"]
     seen_through = sum(transparent for _, transparent in pictures)
@@ -185,11 +189,21 @@ def _image_paths(root: Path) -> list[Path]:
     """The images below the directories of `root`, as torchvision finds them, but no hidden ones."""
     paths: list[Path] = []
     for directory in root.iterdir():
-        if directory.is_dir() and not directory.name.startswith("."):
+        if directory.is_dir() and not _is_hidden(directory.name):
             for where, names in _walk(directory):
                 paths += [Path(where, name) for name in names]
     # Sorted: a file system lists in any order, and a split has to draw the same rows everywhere.
     return sorted(path for path in paths if path.suffix.lower() in IMAGES)
+
+
+def _check_classes(label: str, root: Path, names: Sequence[str]) -> None:
+    """Refuse the parts of a split data set, which would be taken as its classes."""
+    if len(names) > 1 and {name.lower() for name in names} <= PARTS:
+        part = next((name for name in names if name.lower().startswith("train")), names[0])
+        raise DataError(
+            f"{label}: {', '.join(names)} are parts, and a directory per class is needed: say "
+            f"folder:{root / part}"
+        )
 
 
 def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
@@ -203,14 +217,18 @@ def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
         inside[:] = [
             name
             for name in sorted(inside)
-            if not name.startswith(".") and not real.is_relative_to(Path(where, name).resolve())
+            if not _is_hidden(name) and not real.is_relative_to(Path(where, name).resolve())
         ]
-        yield where, [name for name in names if not name.startswith(".")]
+        yield where, [name for name in names if not _is_hidden(name)]
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "~$")) or name in LEFT_BEHIND
 
 
 def _without_images(root: Path, classes: set[str]) -> list[str]:
     directories = (path.name for path in root.iterdir() if path.is_dir())
-    return sorted(name for name in directories if name[0] != "." and name not in classes)
+    return sorted(name for name in directories if not _is_hidden(name) and name not in classes)
 
 
 def _picture(label: str, path: Path, size: tuple[int, ...], alpha: str) -> tuple[Image.Image, bool]:

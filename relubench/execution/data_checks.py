@@ -84,9 +84,8 @@ def _data_notes(cell: Cell, dataset: Dataset, rows: Rows) -> list[str]:
             shown = [dataset.classes[number] for number in sorted(classes)[:NAMED]]
             names = ", ".join(map(repr, shown))
             more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
-            notes.append(
-                f"{cell.dataset}: class {names}{more} is only in the {part} set (seed {cell.seed})"
-            )
+            said = f"class {names} is" if len(classes) == 1 else f"classes {names}{more} are"
+            notes.append(f"{cell.dataset}: {said} only in the {part} set (seed {cell.seed})")
     return notes
 
 

@@ -17,6 +17,7 @@ import torch
 
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
+from relubench.models import MODELS
 from relubench.models.layers import activations
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
@@ -88,12 +89,15 @@ def passed(count: int) -> list[float]:
     """Counters over one example, repeated without memory of its own."""
     torch.set_num_threads(1)
     cell = Cell(dataset="mnist", model="ffnn:hidden=512x512x512", activation="relu")
-    network = engine.MODELS.choose(cell.model)((784,), 10, ACTIVATIONS.choose("relu"))
+    network = MODELS.choose(cell.model)((784,), 10, ACTIVATIONS.choose("relu"))
     counters = [
         Counter(name, 1, act.units, torch.device("cpu")) for name, act in activations(network)
     ]
     examples = Examples(
-        torch.ones(1, 784).expand(count, 784), torch.ones(1, dtype=int).expand(count), [0], [count]
+        torch.ones(1, 784).expand(count, 784),
+        torch.ones(1, dtype=torch.int64).expand(count),
+        [0],
+        [count],
     )
     prediction.predict(Networks([network]), HEADS.choose("softmax"), examples, counters)
     return [peak()]

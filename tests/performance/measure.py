@@ -166,7 +166,7 @@ def machine() -> str:
     )
 
 
-def table(figures: Sequence[Figure], rounds: int) -> Table:
+def table(figures: Sequence[Figure], rounds: int) -> Table[Any]:
     """The figures as a table, the machine above it."""
 
     def number(key: str) -> Callable[[Any], str]:

@@ -79,7 +79,7 @@ def epoch(
 def accuracy(network: nn.Module, x: Tensor, y: Tensor) -> float:
     """Share of hits of a network without dropout."""
     with torch.no_grad():
-        return (network(x).argmax(dim=1) == y).double().mean().item()
+        return float((network(x).argmax(dim=1) == y).double().mean())
 
 
 def wdbc_torch(train: Callable[[nn.Module, Tensor, Tensor], None], seeds: int) -> float:
@@ -121,7 +121,7 @@ def wdbc_loader(seeds: int) -> float:
 
 def wdbc_estimator(estimator: Callable[[int], Any], seeds: int) -> float:
     """Folds and seeds around a scikit-learn estimator."""
-    found = []
+    found: list[float] = []
     for x_train, y_train, x_test, y_test in wdbc_folds():
         for seed in range(seeds):
             found.append(estimator(seed).fit(x_train, y_train).score(x_test, y_test))

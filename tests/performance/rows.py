@@ -22,7 +22,7 @@ from relubench.execution.progress import Console
 from relubench.models import MODELS, layers
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Preparation, Recipe
-from relubench.training import engine, examples, learning, prediction
+from relubench.training import building, examples, learning, prediction
 from relubench.training.heads import HEADS
 from relubench.training.networks import Networks
 from relubench.wording import counted
@@ -80,8 +80,8 @@ def cv(rounds: int) -> Iterator[Figure]:
 
 def own_epoch(cell: Cell, machine: Machine) -> tuple[Callable[[], object], examples.Examples]:
     """An epoch of the engine's loop, and what it learns from."""
-    data = engine.tensors(cell, machine)
-    networks = Networks([engine.build(cell, tuple(data.x_train.shape[1:]), machine)])
+    data = examples.tensors(cell, machine)
+    networks = Networks([building.build(cell, tuple(data.x_train.shape[1:]), machine)])
     found = examples.Examples.of([data.x_train], [data.y_train])
     return lambda: learning.train([cell], networks, [examples.Part(found)]), found
 
@@ -250,7 +250,7 @@ def dropping(rounds: int) -> Iterator[Figure]:
             dataset="wdbc", model=model, activation="relu", recipe=Recipe(epochs=1, batch_size=64)
         )
         cells = [dataclasses.replace(cell, seed=seed) for seed in range(STACK)]
-        networks = Networks([engine.build(each, (30,), Machine(data_dir="")) for each in cells])
+        networks = Networks([building.build(each, (30,), Machine(data_dir="")) for each in cells])
         networks.probe(x[:2].expand(STACK, 2, 30))
         learner = learning.Learner(cells, networks, data.sizes)
         step = learner.step_on(data)
