@@ -12,7 +12,9 @@ from scipy import integrate, stats
 
 from relubench.activations import ACTIVATIONS, Activation
 from relubench.cli import main
-from relubench.profiling.analysis import analyse, arity, window
+from relubench.profiling import profiles
+from relubench.profiling.analysis import arity
+from relubench.profiling.profiles import profile, window
 from relubench.rows import ActivationProfileRow
 
 every_activation = pytest.mark.parametrize(
@@ -20,9 +22,9 @@ every_activation = pytest.mark.parametrize(
 )
 
 
-def portrait(name: str) -> ActivationProfileRow:
+def profile_of(name: str) -> ActivationProfileRow:
     choice = ACTIVATIONS.choose(name)
-    return analyse(choice, window([choice]))
+    return profile(choice, window([choice]))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def portrait(name: str) -> ActivationProfileRow:
     ],
 )
 def test_moments_are_those_of_closed_forms(name: str, mean: float, second: float) -> None:
-    found = portrait(name)
+    found = profile_of(name)
     assert found.mean == pytest.approx(mean, abs=1e-6)
     assert found.second_moment == pytest.approx(second, abs=1e-5)
     assert found.gain == pytest.approx(1 / math.sqrt(second), abs=1e-4)
@@ -44,12 +46,12 @@ def test_moments_are_those_of_closed_forms(name: str, mean: float, second: float
 
 def test_moments_are_those_of_scipys_quadrature() -> None:
     expected, _ = integrate.quad(lambda z: math.tanh(z) ** 2 * stats.norm.pdf(z), -10, 10)
-    assert portrait("tanh").second_moment == pytest.approx(expected, abs=1e-8)
+    assert profile_of("tanh").second_moment == pytest.approx(expected, abs=1e-8)
 
 
 @every_activation
 def test_a_curve_passes_every_kink_at_its_slope(activation: Activation) -> None:
-    found = portrait(activation.name)
+    found = profile_of(activation.name)
     assert len(found.x) == len(found.value) == len(found.slope)
     for kink, slope in activation.kinks.items():
         if kink in found.x and arity(ACTIVATIONS.choose(activation.name)) == (1, 1):
@@ -58,7 +60,7 @@ def test_a_curve_passes_every_kink_at_its_slope(activation: Activation) -> None:
 
 @every_activation
 def test_values_lie_between_the_bounds(activation: Activation) -> None:
-    found = portrait(activation.name)
+    found = profile_of(activation.name)
     values = [value for value in found.value if value is not None]
     assert found.low is None or min(values) >= found.low - 1e-3
     assert found.high is None or max(values) <= found.high + 1e-3
@@ -66,7 +68,7 @@ def test_values_lie_between_the_bounds(activation: Activation) -> None:
 
 @every_activation
 def test_slopes_vanish_inside_what_is_flat(activation: Activation) -> None:
-    found = portrait(activation.name)
+    found = profile_of(activation.name)
     assert found.can_die or not found.flat
     for low, high in found.flat:
         inside = [
@@ -89,17 +91,17 @@ def test_slopes_vanish_inside_what_is_flat(activation: Activation) -> None:
     ],
 )
 def test_where_a_unit_dies(name: str, flat: list[tuple[float | None, float | None]]) -> None:
-    found = portrait(name)
+    found = profile_of(name)
     assert list(found.flat) == flat
     assert found.can_die == bool(flat)
 
 
 def test_tails_that_are_nearly_flat_are_named() -> None:
-    ((_, low), (high, _)) = portrait("tanh").faint
+    ((_, low), (high, _)) = profile_of("tanh").faint
     assert low is not None
     assert low == pytest.approx(-math.atanh(math.sqrt(0.99)), abs=1 / 64)  # tanh' = 1 - tanh²
     assert high == -low
-    assert portrait("relu").faint == []
+    assert profile_of("relu").faint == []
 
 
 @every_activation
@@ -143,3 +145,26 @@ def test_a_picture_and_chosen_columns_are_written_at_once(tmp_path: Path) -> Non
     found = json.loads(rows.read_text(encoding="utf-8"))
     assert [list(row) for row in found] == [["gain"]] * 2
     assert found[0]["gain"] > found[1]["gain"] == pytest.approx(2**0.5)
+
+
+@pytest.fixture
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "relubench" / "profiles.json"
+
+
+@pytest.mark.parametrize("name", ["relu", "hard_tanh", "maxout", "gelu", "leaky_relu"])
+def test_a_profile_that_is_kept_is_what_was_measured(
+    name: str, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = profile_of(name)
+    monkeypatch.setattr(profiles.analysis, "measure", None)  # not called again
+    assert profile_of(name) == measured
+
+
+def test_a_damaged_profile_is_measured_again(fresh_cache: Path) -> None:
+    measured = profile_of("relu")
+    text = fresh_cache.read_text()
+    assert '"gain": 1.414' in text
+    fresh_cache.write_text(text.replace('"gain": 1.414', '"gain": 1.514'))
+    assert profile_of("relu") == measured

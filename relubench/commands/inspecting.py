@@ -86,8 +86,8 @@ def show_activation(names: Sequence[str]) -> Outcome:
     choices = {str(choice): choice for choice in map(ACTIVATIONS.choose, _split(names))}
     if len(choices) > MOST:
         raise BadValue(f"got {len(choices)} activations: a picture holds at most {MOST}")
-    x = profiling.analysis.window(choices.values())
-    profiles = [profiling.analysis.analyse(choice, x) for choice in choices.values()]
+    x = profiling.profiles.window(choices.values())
+    profiles = [profiling.profiles.profile(choice, x) for choice in choices.values()]
     return Outcome([report.listing.activation_profiles(profiles)])
 
 

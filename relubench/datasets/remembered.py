@@ -11,17 +11,15 @@ import os
 import re
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from relubench import __version__, files
+from relubench import __version__
 from relubench.datasets.dataset import Dataset
+from relubench.user_cache import UserCache
 
-LARGEST = 10**7  # bytes of what is kept
+CACHE = UserCache("data.json", most=10**7)
 SETTLED = 2.0  # seconds: a file that was just written may change again within its time's grain
 DIGEST = re.compile(r"[0-9a-f]{16}")
 
@@ -53,16 +51,13 @@ def keep(name: str, folder: str, dataset: Dataset) -> None:
     entry = {"files": stamps, "facts": asdict(Facts.of(dataset))}
     if kept(name, folder) == Facts.of(dataset):
         return
-    path = _file()
-    with suppress(OSError):  # it is loaded again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, json.dumps({**_entries(), _key(name, folder): entry}).encode())
+    CACHE.keep(_key(name, folder), entry)
 
 
 def kept(name: str, folder: str) -> Facts | None:
     """What was kept of a dataset, if its files are what they were; None: it must be loaded."""
     try:
-        entry = _entries()[_key(name, folder)]
+        entry = CACHE.entries()[_key(name, folder)]
         stamps = {path: tuple(stamp) for path, stamp in entry["files"].items()}
         facts = _checked(entry["facts"])
     except (AttributeError, KeyError, TypeError, ValueError):  # nothing is kept, or it is damaged
@@ -96,16 +91,3 @@ def _stamps(paths: Iterable[Path]) -> dict[str, tuple[int, int]] | None:
 def _key(name: str, folder: str) -> str:
     """A dataset as it is spelt, where it would be looked for, and who read it."""
     return json.dumps([__version__, name, folder, os.getcwd()])
-
-
-def _file() -> Path:
-    return Path(platformdirs.user_cache_dir("relubench")) / "data.json"
-
-
-def _entries() -> dict[str, Any]:
-    try:
-        with files.regular(_file(), LARGEST) as file:
-            entries = json.loads(file.read())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return entries if isinstance(entries, dict) else {}

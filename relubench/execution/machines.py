@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from relubench.catalog import Deferred
 from relubench.errors import BadValue
 from relubench.execution.progress import Console
 from relubench.plan import Machine
+from relubench.user_cache import UserCache
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ DRIVERS = (
     *("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia"),
     *("/dev/kfd", "/dev/dri", "/dev/dxg"),
 )
-LARGEST = 10**5  # bytes of what is remembered of machines
+CACHE = UserCache("threads.json", most=10**5)
 MOST_THREADS = 1024
 
 
@@ -80,19 +80,15 @@ def check_precision(machine: Machine) -> None:
 def threads() -> int:
     """CPU threads that torch would use; remembered for when it is not to be imported."""
     count = int(torch.get_num_threads())
-    remembered = _remembered()
-    if remembered.get(_circumstances()) != count:
-        path = _memory()
-        with suppress(OSError):  # it is found out again
-            path.parent.mkdir(parents=True, exist_ok=True)
-            known = {**remembered, _circumstances(): count}
-            files.write(path, json.dumps(known, indent=0).encode())
+    if remembered_threads() != count:
+        CACHE.keep(_circumstances(), count)
     return count
 
 
 def remembered_threads() -> int | None:
     """What `threads` found under the same circumstances, without torch; None: not known."""
-    return _remembered().get(_circumstances())
+    count = CACHE.entries().get(_circumstances())
+    return count if type(count) is int and 1 <= count <= MOST_THREADS else None
 
 
 def _circumstances() -> str:
@@ -101,26 +97,6 @@ def _circumstances() -> str:
     names = sorted(name for name in os.environ if name.startswith(("OMP_", "MKL_", "KMP_")))
     settings = [f"{name}={os.environ[name]}" for name in names]
     return json.dumps([files.HOST, libraries.torch_build().version, cores, *settings])
-
-
-def _memory() -> Path:
-    return Path(platformdirs.user_cache_dir("relubench")) / "threads.json"
-
-
-def _remembered() -> dict[str, int]:
-    """What has been found out; what cannot be a number of threads is left out."""
-    try:
-        with files.regular(_memory(), LARGEST) as file:
-            kept = json.loads(file.read())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(kept, dict):
-        return {}
-    return {key: count for key, count in kept.items() if _is_count(count)}
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 1 <= value <= MOST_THREADS
 
 
 def torch_version() -> str:

@@ -14,20 +14,17 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
-from relubench import __version__, files, libraries
+from relubench import __version__, libraries
 from relubench.catalog import Deferred
 from relubench.datasets import Facts, facts
 from relubench.errors import out_of_memory
 from relubench.models import MODELS
 from relubench.plan import Arrangement, Cell, Machine
+from relubench.user_cache import UserCache
 from relubench.wording import counted
 
 if TYPE_CHECKING:
@@ -43,7 +40,7 @@ LEAST = 0.2  # seconds that a measurement takes
 STEPS_TIMED = 32  # about as many steps of each cell as a measurement takes
 BY_RULE, SMALL = 32, 256  # cells in a pass where nothing is measured, of inputs up to this size
 BYTES = 2**31  # of training inputs that a stack may copy
-LARGEST = 10**6  # bytes of a cache that is read
+CACHE = UserCache("tuning.json", most=10**6)
 
 
 @dataclass(frozen=True)
@@ -209,7 +206,7 @@ class Stopwatch:
 
     def cached(self, width: int, threads: int, n_parallel: int = 1) -> float | None:
         """What has been measured before."""
-        return _cache().get(self._key(width, threads, n_parallel))
+        return _measured().get(self._key(width, threads, n_parallel))
 
     def seconds(self, width: int, threads: int, n_parallel: int = 1) -> float | None:
         """Seconds of that many cells in a pass, per step and cell; None: not worth measuring."""
@@ -223,7 +220,7 @@ class Stopwatch:
         seconds = self._measured(Arrangement(width, threads, n_parallel))
         self.spent += time.perf_counter() - start
         if math.isfinite(seconds):  # what does not stack is soon found out again
-            _keep(_cache() | {self._key(width, threads, n_parallel): seconds})
+            CACHE.keep(self._key(width, threads, n_parallel), seconds)
         return seconds
 
     def _measured(self, arrangement: Arrangement) -> float:
@@ -254,12 +251,12 @@ class Stopwatch:
 
     def kept_threads(self, counts: Sequence[int]) -> int | None:
         """What a rule has chosen of these before."""
-        kept = _cache().get(self._key("threads"))
+        kept = _measured().get(self._key("threads"))
         return int(kept) if kept is not None and kept in counts else None
 
     def keep_threads(self, count: int) -> None:
         """Let a rule's choice stay, whatever a longer training would measure."""
-        _keep(_cache() | {self._key("threads"): float(count)})
+        CACHE.keep(self._key("threads"), float(count))
 
     def _key(self, *how: object) -> str:
         return json.dumps(
@@ -280,27 +277,10 @@ class Stopwatch:
         )
 
 
-def _keep(seconds: dict[str, float]) -> None:
-    path = _cache_file()
-    with suppress(OSError):  # without a cache it is measured again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, json.dumps(seconds, indent=0).encode())
-
-
-def _cache_file() -> Path:
-    return Path(platformdirs.user_cache_dir("relubench")) / "tuning.json"
-
-
-def _cache() -> dict[str, float]:
-    """Read what has been measured; entries that cannot be seconds are left out."""
-    try:
-        with files.regular(_cache_file(), LARGEST) as file:
-            cached = json.loads(file.read())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(cached, dict):
-        return {}
-    return {key: seconds for key, seconds in cached.items() if _is_seconds(seconds)}
+def _measured() -> dict[str, float]:
+    """What has been measured; entries that cannot be seconds are left out."""
+    entries = CACHE.entries()
+    return {key: seconds for key, seconds in entries.items() if _is_seconds(seconds)}
 
 
 def _is_seconds(value: object) -> bool:

@@ -1,3 +1,4 @@
 from . import analysis as analysis
+from . import profiles as profiles
 from . import table as table
 from . import timing as timing

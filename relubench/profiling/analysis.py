@@ -1,9 +1,10 @@
-"""The profile of an activation: its curve, its moments, where it is flat; all in float64."""
+"""What only computing tells of an activation: curve, moments, where it is flat; in float64."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,36 +13,19 @@ from torch.nn import functional as F
 from relubench.activations import Activation
 from relubench.activations.moments import standard_normal
 from relubench.catalog import Choice
-from relubench.models.initialisation import INITS
 from relubench.models.layers import Act
 from relubench.models.layers import pieces as pieces_of
 from relubench.models.weights import holding
 from relubench.results import FLAT
-from relubench.rows import ActivationProfileRow, Interval
+from relubench.rows import Interval
 
-STEP = 1 / 64  # between the points of a curve: kinks at such multiples are hit
-WINDOW = 5.0  # a curve reaches this far on both sides of 0, and past every kink under FARTHEST
-FARTHEST = 10.0
+STEP = 1 / 64  # between the points where derivatives are looked for: kinks are ends of steps
 SEARCHED = 16.0  # derivatives are looked for up to here: beyond, float64 makes 0 of a small one
 FAR = (1e4, 1e6)  # a value that still grows between these has no bound
 
 
-def window(choices: Iterable[Choice[Activation]]) -> Tensor:
-    """Points for the curves of all of these, past every near kink, in steps of STEP."""
-    low, high = -WINDOW, WINDOW
-    for choice in choices:
-        for kink in choice.entry.kinks:
-            if abs(kink) < FARTHEST:
-                low = min(low, kink - 1)
-                high = max(high, kink + 1)
-    first = math.floor(low / STEP)
-    last = math.ceil(high / STEP)
-    return torch.arange(first, last + 1).double() * STEP
-
-
-def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfileRow:
-    """Profile one activation, its curve at `x`."""
-    entry = choice.entry
+def measure(choice: Choice[Activation], x: Sequence[float]) -> dict[str, Any]:
+    """The fields of a profile that only computing tells."""
     pieces, outputs = arity(choice)
     points, weights = standard_normal(pieces)
     value, derivatives = _evaluate(choice, points)
@@ -49,22 +33,11 @@ def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfileRow:
     dies_at_a_point = pieces > 1 and bool((derivatives == 0).all(dim=1).any())
     moments = holding(choice)
     low, high = _bounds(choice, pieces)
-    curve, curve_derivatives = _evaluate(choice, F.pad(x.unsqueeze(1), (0, pieces - 1)))
-    return ActivationProfileRow(
-        name=str(choice),
-        family=entry.family,
-        formula=entry.description,
-        remarks=entry.remarks,
-        paper=entry.paper,
-        year=entry.year,
-        parameters=choice.parameters,
-        learned=list(entry.learns),
-        kinks=entry.kinks,
-        noisy=entry.noisy,
+    at = torch.tensor(x, dtype=torch.float64).unsqueeze(1)
+    curve, curve_derivatives = _evaluate(choice, F.pad(at, (0, pieces - 1)))
+    return dict(
         pieces=pieces,
         outputs=outputs,
-        init=entry.init,
-        init_std=INITS[entry.init].sd,
         mean=float((weights * value).sum()),
         second_moment=float((weights * value**2).sum()),
         gain=moments.gain,
@@ -75,7 +48,6 @@ def analyse(choice: Choice[Activation], x: Tensor) -> ActivationProfileRow:
         can_die=bool(flat) or dies_at_a_point,
         flat=flat,
         faint=_faint(choice, flat) if pieces == 1 else [],
-        x=x.tolist(),
         value=_finite(curve),
         slope=_finite(curve_derivatives[:, 0]),
     )
