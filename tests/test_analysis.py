@@ -12,7 +12,6 @@ from scipy import integrate, stats
 
 from relubench.activations import ACTIVATIONS, Activation
 from relubench.cli import main
-from relubench.profiling import profiles
 from relubench.profiling.analysis import arity
 from relubench.profiling.profiles import profile, window
 from relubench.rows import ActivationProfileRow
@@ -158,7 +157,7 @@ def test_a_profile_that_is_kept_is_what_was_measured(
     name: str, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = profile_of(name)
-    monkeypatch.setattr(profiles.analysis, "measure", None)  # not called again
+    monkeypatch.setattr("relubench.profiling.profiles.analysis.measure", None)  # not called again
     assert profile_of(name) == measured
 
 

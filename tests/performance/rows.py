@@ -14,6 +14,7 @@ from typing import Any
 import peers
 import torch
 from measure import Figure, Seconds, as_slow, best_threads, faster, fastest, measure, on
+from whole import whole
 
 from relubench import commands, datasets
 from relubench.activations import ACTIVATIONS
@@ -274,6 +275,7 @@ def dropping(rounds: int) -> Iterator[Figure]:
 
 
 ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
+    0: whole,
     1: cv,
     2: wide,
     3: convolutions,
