@@ -383,8 +383,15 @@ def test_a_dry_run_trains_nothing_and_knows_what_is_finished(
     assert "6 runs, 2 finished; 3 stacks to train" in capsys.readouterr().out
 
 
-def test_a_dry_run_estimates_the_time(capsys: pytest.CaptureFixture[str]) -> None:
-    (row,) = rows(["train", "-d", "iris", "--seeds", "40", "--epochs", "50", "--dry-run"], capsys)
+def test_a_dry_run_estimates_the_time_from_what_was_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = ["train", "-d", "iris", "-m", "ffnn:hidden=7", "--seeds", "40", "--epochs", "50"]
+    (row,) = rows([*long, "--dry-run"], capsys)
+    assert row["seconds_left"] is None
+    monkeypatch.setattr("relubench.execution.tuning.SHARE", 1e9)
+    rows([*long, "--no-ledger"], capsys)
+    (row,) = rows([*long, "--dry-run", "--rerun"], capsys)
     assert 0 < row["seconds_left"] < 600
 
 

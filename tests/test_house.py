@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -130,12 +131,57 @@ def test_a_quick_answer_loads_nothing_slow(arguments: list[str], tmp_path: Path)
     assert not SLOW & loaded(arguments, tmp_path)
 
 
+TINY = ["-d", "iris", "-m", "ffnn:hidden=4", "--epochs", "1"]
+# Beside what each may load: what a training needs is torch, and scipy's functions for its table.
+COMPILER = {"torch._dynamo", "sympy", "torch._inductor"}
+KNOWN = {
+    "train": ["train", *TINY, "--seeds", "3"],
+    "cv": ["cv", *TINY, "--folds", "3"],
+    "compare": ["compare", *TINY, "-a", "relu,gelu", "--seeds", "3"],
+    "deadcount": ["deadcount", *TINY],
+    "csv": ["train", "-d", "csv:t.csv:target=y", "-m", "ffnn:hidden=4", "--epochs", "1"],
+}
+
+
+@pytest.mark.parametrize("arguments", KNOWN.values(), ids=KNOWN)
+def test_what_the_ledger_has_is_shown_without_torch(arguments: list[str], tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("a,b,y\n" + "1,2,p\n3,5,q\n2,1,p\n4,4,q\n" * 5)
+    os.utime(table, (10**9, 10**9))
+    trained = loaded(arguments, tmp_path)
+    assert "torch" in trained
+    assert not (COMPILER | {"sklearn", "scipy.stats"}) & trained
+    assert ("pandas" in trained) == ("csv:t.csv:target=y" in arguments)
+    answered = loaded(arguments, tmp_path)
+    assert not (SLOW | {"scipy.stats"}) - {"scipy"} & answered
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", *TINY, "-a", "relu,gelu", "--seeds", "3", "--dry-run"],
+        ["show", "activation", "relu"],
+        ["ledger", "show"],
+    ],
+    ids=" ".join,
+)
+def test_what_trains_nothing_needs_no_torch(arguments: list[str], tmp_path: Path) -> None:
+    loaded(["train", *TINY], tmp_path)  # a ledger, and what is remembered of this machine
+    loaded(["show", "activation", "relu"], tmp_path)
+    assert not SLOW - {"scipy"} & loaded(arguments, tmp_path)
+
+
+def test_a_refusal_needs_no_torch(tmp_path: Path) -> None:
+    for wrong in (["-a", "reul"], ["-m", "resnet50"], ["--lr", "0"], ["--folds", "x"]):
+        assert not SLOW & loaded(["train", *wrong], tmp_path, code=2)
+
+
 def test_a_benchmark_loads_no_library_that_only_another_one_names(tmp_path: Path) -> None:
     assert "torchvision" not in loaded(["compare", "smoke", "--dry-run", "--no-ledger"], tmp_path)
 
 
-def loaded(arguments: list[str], folder: Path) -> set[str]:
-    """The modules of a fresh process that has answered."""
+def loaded(arguments: list[str], folder: Path, code: int = 0) -> set[str]:
+    """The modules of a fresh process that has answered, or refused."""
     script = (
         "import sys; from relubench.cli import main; code = main(sys.argv[1:]); "
         "print(code, *sorted(sys.modules), file=sys.stderr)"
@@ -143,7 +189,7 @@ def loaded(arguments: list[str], folder: Path) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=folder
     )
-    code, *modules = done.stderr.splitlines()[-1].split()
-    assert code == "0"
-    assert done.stdout
+    ended, *modules = done.stderr.splitlines()[-1].split()
+    assert ended == str(code), done.stderr
+    assert bool(done.stdout) == (code == 0)
     return set(modules)

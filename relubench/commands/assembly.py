@@ -58,7 +58,7 @@ def assemble(
     """
     work = _untuned(settings, request, console, plan)
     work = replace(work, rerun=request.rerun or retrain)
-    if work.machine.threads and (finished := _answered(work, settings.threads)):
+    if work.machine.threads and (finished := _answered(work, settings.threads, _width(settings))):
         return finished
     machine = work.machine
     if not settings.threads:
@@ -122,7 +122,9 @@ def _share(threads: int | None, executor: Choice[Entry]) -> int:
     return max(1, threads // jobs) if threads else 0
 
 
-def _answered(work: execution.work.Work, pinned: int | None) -> execution.work.Work | None:
+def _answered(
+    work: execution.work.Work, pinned: int | None, width: int | None
+) -> execution.work.Work | None:
     """The work where its ledger has the results of the whole plan; else None."""
     if work.ledger is None or work.rerun:
         return None
@@ -132,7 +134,9 @@ def _answered(work: execution.work.Work, pinned: int | None) -> execution.work.W
         threads = execution.tuning.known_threads(cells, work.machine, counts)
         if threads is None or len(work.finished(Stack(tuple(cells), threads))) < len(cells):
             return None
-        tuned.append((cells, Tuning(len(cells), threads)))
+        # In the stacks of the command that trained them, as far as can be known.
+        how = execution.tuning.tune(cells, work.machine, counts, width, most=0.0)
+        tuned.append((cells, how))
     return replace(work, tuned=tuned)
 
 
@@ -153,7 +157,7 @@ def tune(
     most  seconds that measuring may take in all
     """
     counts = _counts(machine, settings.threads)
-    width = None if settings.stack == "auto" else int(settings.stack)
+    width = _width(settings)
     measured: dict[object, Tuning] = {}
     tuned = []
     for cells in plan.setups():
@@ -166,6 +170,11 @@ def tune(
             console.detail(f"{cell.dataset}, {cell.model}: {measured[cell.timing_key]}")
         tuned.append((cells, measured[cell.timing_key]))
     return tuned
+
+
+def _width(settings: Settings) -> int | None:
+    """The cells in a pass that `--stack` fixes."""
+    return None if settings.stack == "auto" else int(settings.stack)
 
 
 def _counts(machine: Machine, pinned: int | None) -> list[int]:

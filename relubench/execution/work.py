@@ -128,14 +128,14 @@ class Work:
 
         What other processes train is waited for, and trained here if they give it up.
         """
-        if not stacks:
-            return
         checkpoints = None if save else self.checkpoints(console)
-        # In a worker a user's file may have been edited since this command read it.
-        fit = partial(training.engine.fit, machine=self.machine, save=save, checkpoints=checkpoints)
-        fit_as_held = partial(user_code.as_held, user_code.held_digests(), fit)
         keeper = Keeper(self, checkpoints, console)
         while stacks:
+            # In a worker a user's file may have been edited since this command read it.
+            fit = partial(
+                training.engine.fit, machine=self.machine, save=save, checkpoints=checkpoints
+            )
+            fit_as_held = partial(user_code.as_held, user_code.held_digests(), fit)
             claimed = ClaimedStacks(self, keeper)
             try:
                 for stack, results in self.executor(claimed.claimed(stacks), fit_as_held):

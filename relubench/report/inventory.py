@@ -33,7 +33,11 @@ def dry_run(setups: Sequence[PlanRow]) -> Table[PlanRow]:
     about = f", about {significant(sum(estimates))} s" if estimates else ""
     title = f"{runs}, {finished} finished; {stacks} to train{about}"
     all_estimated = len(estimates) == len(setups)
-    notes = [] if all_estimated else [f"{UNDEFINED}: too little work to be measured"]
+    notes = (
+        []
+        if all_estimated
+        else [f"{UNDEFINED}: not measured yet; stacks and threads are chosen by rule"]
+    )
     return Table(setups, columns, title, notes)
 
 
