@@ -112,6 +112,7 @@ SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "distributed",
         ["--help"],
         ["--version"],
         ["compare", "--help"],
+        ["report", "--help"],
         *(
             ["list", kind]
             for kind in (

@@ -14,7 +14,7 @@ from relubench.rows import RunRow
 from relubench.table import AnyTable, Column, Table
 from relubench.wording import counted
 
-MOST = 9  # drawings of a section
+MOST = 6  # drawings of a section, where its picture does not say otherwise
 SHOWN = 30  # of sentences that stand open
 
 
@@ -48,6 +48,7 @@ class _Picture:
     kind: str
     title: str
     reading: str
+    most: int = MOST
 
 
 PICTURED = (
@@ -57,6 +58,7 @@ PICTURED = (
         "A point is the mean paired difference, the line its 95 % interval (not corrected for the "
         "number of comparisons), the grey band the margin of equivalence. A point is filled where "
         "the corrected test decides.",
+        most=9,
     ),
     _Picture(
         "curves",
@@ -130,7 +132,7 @@ def _result(study: Study) -> Section:
 
 
 def _pictured(study: Study, picture: _Picture) -> Section:
-    """The drawings of one kind, MOST at the most."""
+    """The drawings of one kind, as many as the page has room for."""
     shown = CHOSEN[picture.kind](study) if picture.kind in CHOSEN else study
     drawings = PICTURES[picture.kind](shown)
     sentences = [picture.reading] if drawings else []
@@ -141,8 +143,8 @@ def _pictured(study: Study, picture: _Picture) -> Section:
         picture.title,
         sentences,
         _ranks(study) if picture.kind == "ranks" else (),
-        drawings[:MOST],
-        left_out=max(0, len(drawings) - MOST),
+        drawings[: picture.most],
+        left_out=max(0, len(drawings) - picture.most),
     )
 
 
