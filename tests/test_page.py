@@ -15,6 +15,7 @@ import pytest
 from fabricated import plan, result, runs
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from relubench import commands, config, page, report
 from relubench.cli import main
@@ -55,6 +56,14 @@ def study(found: list[RunResult] | None = None, **facts: object) -> Study:
     options = ComparisonOptions(published=frozenset(DATASETS))
     made = Study(found, plan(found), options, title="a title")
     return replace(made, **facts)  # type: ignore[arg-type]
+
+
+def xs(line: Line2D) -> list[float]:
+    return np.asarray(line.get_xdata(), dtype=float).tolist()
+
+
+def ys(line: Line2D) -> list[float]:
+    return np.asarray(line.get_ydata(), dtype=float).tolist()
 
 
 def drawn(of: Study, kind: str, number: int = 0) -> Axes:
@@ -191,13 +200,13 @@ def test_a_forest_plot_draws_the_rows() -> None:
     first = [row for row in of.rows if row.setup == of.rows[0].setup]
     others = [row for row in first if row.verdict != "reference" and row.difference is not None]
     lines = drawn(of, "forest").lines[1:]  # the first is at 0
-    points = [line for line in lines if len(line.get_xdata()) == 1]
-    ends = [line for line in lines if len(line.get_xdata()) == 2]
-    assert [float(line.get_xdata()[0]) for line in points] == pytest.approx(  # type: ignore[index]
+    points = [line for line in lines if len(xs(line)) == 1]
+    ends = [line for line in lines if len(xs(line)) == 2]
+    assert [xs(line)[0] for line in points] == pytest.approx(
         [100 * (row.difference or 0) for row in others]
     )
     expected = [(100 * (r.difference_low or 0), 100 * (r.difference_high or 0)) for r in others]
-    assert [tuple(line.get_xdata()) for line in ends] == [pytest.approx(pair) for pair in expected]
+    assert [tuple(xs(line)) for line in ends] == [pytest.approx(pair) for pair in expected]
     filled = [line.get_markerfacecolor() != "none" for line in points]
     assert filled == [row.verdict in ("better", "worse", "equivalent") for row in others]
     assert True in filled
@@ -209,19 +218,19 @@ def test_learning_curves_are_drawn_from_their_rows() -> None:
     axes = drawn(of, "curves", 1)
     for line in axes.lines:
         own = [row for row in rows if row.activation == line.get_label()]
-        assert list(line.get_xdata()) == [row.epoch for row in own]
-        assert list(line.get_ydata()) == pytest.approx([100 * (r.accuracy or 0) for r in own])
+        assert xs(line) == [row.epoch for row in own]
+        assert ys(line) == pytest.approx([100 * (r.accuracy or 0) for r in own])
 
 
 def test_what_a_test_separates_is_joined_to_the_reference() -> None:
     of = study()
     rows = [row for row in of.rows if row.setup == of.rows[0].setup]
     separated = [row for row in rows if row.verdict in ("better", "worse")]
-    edges = [line for line in drawn(of, "pareto").lines if len(line.get_xdata()) == 2]
+    edges = [line for line in drawn(of, "pareto").lines if len(xs(line)) == 2]
     assert len(edges) == len(separated) == 2
     reference = next(row for row in rows if row.verdict == "reference")
     for edge in edges:
-        begin = (edge.get_xdata()[0], edge.get_ydata()[0])  # type: ignore[index]
+        begin = (xs(edge)[0], ys(edge)[0])
         assert begin == pytest.approx((reference.seconds, 100 * (reference.mean or 0)))
 
 
@@ -234,7 +243,7 @@ def test_the_best_rate_has_the_largest_mark() -> None:
         known = [row for row in of_one if row.activation == name and row.mean is not None]
         best[name] = max(known, key=lambda row: row.mean or 0).mean or 0
     large = [line for line in axes.lines if line.get_markersize() == 10]
-    assert sorted(float(line.get_ydata()[0]) for line in large) == pytest.approx(  # type: ignore[index]
+    assert sorted(ys(line)[0] for line in large) == pytest.approx(
         sorted(100 * mean for mean in best.values())
     )
 
@@ -268,8 +277,8 @@ def cost_row(name: str, relative: float) -> CostRow:
 
 def test_costs_are_drawn() -> None:
     axes = drawn(Study(costs=[cost_row("relu", 1.0), cost_row("gelu", 2.5)]), "cost")
-    points = [line for line in axes.lines if len(line.get_xdata()) == 1]
-    assert [float(line.get_xdata()[0]) for line in points] == [1.0, 2.5]  # type: ignore[index]
+    points = [line for line in axes.lines if len(xs(line)) == 1]
+    assert [xs(line)[0] for line in points] == [1.0, 2.5]
 
 
 def test_every_kind_that_can_be_asked_for_is_one() -> None:
@@ -407,7 +416,9 @@ def test_five_hundred_runs_are_under_two_megabytes() -> None:
                     for loss, accuracy in zip(losses, accuracies, strict=True)
                 )
                 cell = replace(run.cell, dataset=dataset)
-                scores = {name: float(draw.random()) for name in run.scores}
+                scores: dict[str, float | None] = {
+                    name: float(draw.random()) for name in run.scores
+                }
                 found.append(replace(run, cell=cell, curve=curve, confusion=matrix, scores=scores))
     assert len(found) == 500
     assert len(page.html(study(found)).encode()) < 2_000_000

@@ -235,8 +235,8 @@ def _profiles(results: Sequence[RunResult]) -> list[ActivationProfileRow]:
             choices.append(ACTIVATIONS.choose(name))
         except RelubenchError:
             continue
-    x = profiling.analysis.window(choices)
-    return [profiling.analysis.analyse(choice, x) for choice in choices]
+    x = profiling.profiles.window(choices)
+    return [profiling.profiles.profile(choice, x) for choice in choices]
 
 
 def _title(results: Sequence[RunResult]) -> str:
