@@ -497,6 +497,54 @@ class DeadByRateRow(SetupRow):
     dead: Annotated[Mapping[float, Number], "mean fraction by learning rate"]
 
 
+# --- page, pictures -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRow(SetupRow):
+    """A learning curve: one epoch of one activation in one set-up, over its runs that finished."""
+
+    epoch: Annotated[int, "its number, from 1"]
+    n: Annotated[int, "runs that finished"]
+    seconds: Annotated[float, "mean seconds of training until its end"]
+    loss: Annotated[Number, "mean loss as the passes saw it"]
+    loss_sd: Annotated[Number, "its standard deviation over runs"]
+    accuracy: Annotated[Number, "mean accuracy as the passes saw it"]
+    accuracy_sd: Annotated[Number, "its standard deviation over runs"]
+    held_out: Annotated[Number, "mean accuracy on a validation part or fold"]
+    held_out_sd: Annotated[Number, "its standard deviation over runs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerMeanRow(SetupRow):
+    """Hidden units of one layer: means over the runs of one activation in one set-up."""
+
+    layer: Annotated[str, "the layer; total: all hidden layers"]
+    units: Annotated[int, "its hidden units"]
+    n: Annotated[int, "runs that finished"]
+    dead: Annotated[float, DEFINITIONS["dead"]]
+    inactive: Annotated[float, DEFINITIONS["inactive"]]
+    rare: Annotated[float, DEFINITIONS["rare"]]
+    dormant: Annotated[float, DEFINITIONS["dormant"]]
+    saturated: Annotated[float, DEFINITIONS["saturated"]]
+    sparsity: Annotated[float, DEFINITIONS["sparsity"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifiedRow(SetupRow):
+    """Confusion of one activation in one set-up, summed over its runs."""
+
+    n: Annotated[int, "runs that finished"]
+    confusion: Annotated[list[list[int]], "counts: true classes down, predicted across"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentRow(Surroundings):
+    """Runs with the same surroundings."""
+
+    runs: Annotated[int, "runs"]
+
+
 # --- ledger, dry run ------------------------------------------------------------------------------
 
 

@@ -280,7 +280,7 @@ BAD = {
         "at most 8",
     ),
     "a picture of a table": (["list", "heads", "-o", "x.png"], "no format has this suffix"),
-    "no picture suffix": (["show", "activation", "relu", "-o", "x.pdf"], ".svg, .png"),
+    "no picture suffix": (["show", "activation", "relu", "-o", "x.gif"], ".svg, .png, .pdf"),
     "no size": (["cost", "--sizes", "16Ki,many"], "--sizes: got 'many'"),
     "half an element": (["cost", "--sizes", "100.5"], "--sizes: got '100.5'"),
     "no rounds": (["cost", "--rounds", "0"], "--rounds: got 0"),

@@ -56,11 +56,11 @@ def test_its_commands_run(
     arguments = shlex.split(command)
     if "mnist" in arguments:
         arguments += ["--data-dir", str(request.getfixturevalue("real_data"))]
-    quick = [] if arguments[0] in ("show", "list", "ledger") else ["--quick"]
+    quick = [] if arguments[0] in ("show", "list", "ledger", "report") else ["--quick"]
     written = [] if "-o" in arguments else ["-o", str(tmp_path / "out.txt")]
     monkeypatch.chdir(tmp_path)
-    if arguments[0] == "ledger":
-        assert main(["train", "-d", "iris", "-m", "ffnn:hidden=4", "--quick", "--quiet"]) == 0
+    if arguments[0] in ("ledger", "report"):
+        assert main(["train", "-d", "digits", "-m", "ffnn:hidden=4", "--quick", "--quiet"]) == 0
     assert main([*arguments, *quick, *written]) == 0
 
 

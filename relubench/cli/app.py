@@ -19,6 +19,7 @@ from relubench.cli.artefacts import deliver, distinct, keeping, remedy
 from relubench.cli.completion import completed
 from relubench.cli.flags import (
     BENCHMARKS,
+    DATA,
     GATE,
     SHOWN,
     Benchmark,
@@ -28,6 +29,8 @@ from relubench.cli.flags import (
     Names,
     Number,
     OutputFlags,
+    PageFlags,
+    PictureFlags,
     RunFlags,
     Where,
     flag,
@@ -68,7 +71,7 @@ def examples(*lines: str) -> str:
         "train -d wdbc -m ffnn:hidden=64x32 --lr 0.01 --curve",
     )
 )
-@takes(RunFlags, OutputFlags, command="train")
+@takes(RunFlags, OutputFlags, PictureFlags, command="train")
 def train(
     benchmark: Benchmark = None,
     *,
@@ -99,7 +102,7 @@ def train(
         "cv -d iris -m ffnn:hidden=8 --folds 5 --repeats 3",
     )
 )
-@takes(RunFlags, OutputFlags, command="cv")
+@takes(RunFlags, OutputFlags, PictureFlags, command="cv")
 def cv(benchmark: Benchmark = None, **flags: FlagValue) -> int:
     """Cross-validate over stratified folds, each with weights and scaler of its own."""
     return run(commands.cv, "cv", benchmark, flags)
@@ -111,7 +114,7 @@ def cv(benchmark: Benchmark = None, **flags: FlagValue) -> int:
         "compare smoke --baseline baseline.json --margin accuracy=1%",
     )
 )
-@takes(RunFlags, OutputFlags, command="compare")
+@takes(RunFlags, OutputFlags, PictureFlags, command="compare")
 def compare(
     context: typer.Context,
     benchmark: Benchmark = None,
@@ -171,10 +174,44 @@ def compare(
         "deadcount -d wdbc --lr 0.1,0.3 --format csv",
     )
 )
-@takes(RunFlags, OutputFlags, command="deadcount")
+@takes(RunFlags, OutputFlags, PictureFlags, command="deadcount")
 def deadcount(benchmark: Benchmark = None, **flags: FlagValue) -> int:
     """Count dead neurons per layer over the training set, before training and after."""
     return run(commands.deadcount, "deadcount", benchmark, flags)
+
+
+@app.command(
+    epilog=examples(
+        "report -o report.html",
+        "report rows.jsonl -o report.html",
+        "report smoke --picture curves -o curves.svg",
+    )
+)
+@takes(FilterFlags, PageFlags, PictureFlags, command="report")
+def report(
+    source: Annotated[
+        str | None,
+        Argument(
+            metavar="LEDGER|ROWS.jsonl|BENCHMARK",
+            help="What the page is of (default: the ledger).",
+            autocompletion=completed("benchmark"),
+        ),
+    ] = None,
+    *,
+    ledger: Where = None,
+    data_dir: Annotated[Path | None, flag(MACHINE, DATA, "FOLDER")] = None,
+    config: Annotated[Path | None, flag(MACHINE, BENCHMARKS, "FILE")] = None,
+    **flags: FlagValue,
+) -> int:
+    """Make a page of finished runs, one HTML file that needs nothing else; or a picture of them."""
+    shown: Flags = {key: flags.pop(key) for key in ("output", "quiet", "verbose", "picture")}
+    if not shown["output"] and sys.stdout is not None and sys.stdout.isatty():
+        raise BadValue("say where the page goes: -o report.html")
+    told = console(shown["quiet"], shown["verbose"])
+    chosen = _chosen(flags)
+    asked = commands.Asked(source, chosen, given(flags), _ledger(ledger), data_dir, config)
+    shown |= dict.fromkeys(("format", "columns", "sort", "group"))
+    return show(lambda: commands.report_page(asked, told), **shown, json=False, command="report")
 
 
 @app.command("list", epilog=examples("list activations --family smooth", "list benchmarks --json"))
@@ -196,7 +233,7 @@ def list_(
 
 
 @app.command(epilog=examples("cost -a relu,gelu,mish", "cost --sizes 1e6 --rounds 5"))
-@takes(OutputFlags)
+@takes(OutputFlags, PictureFlags)
 def cost(
     *,
     activation: Annotated[
@@ -224,7 +261,7 @@ def cost(
     def measure() -> Outcome:
         return commands.cost(settings, sizes or SIZES, rounds, quick, console(flags["quiet"]))
 
-    return show(measure, **flags)
+    return show(measure, **flags, command="cost")
 
 
 @app.command("show", epilog=examples("show relu,gelu", "show relu -o relu.svg", "show digits"))
@@ -243,7 +280,7 @@ def show_entries(
     """Show activations (formula, facts, gain, curves; also -o FILE.svg|png) or another entry."""
     kind, chosen = commands.kind_and_names(names)
     if kind == "activation":
-        return show(lambda: commands.show_activation(chosen), **flags, pictured=True)
+        return show(lambda: commands.show_activation(chosen), **flags, command="show")
     notes = console(flags["quiet"])
     return show(lambda: commands.show_entry(kind, chosen, notes), **flags)
 
@@ -367,7 +404,8 @@ def run(
 
     What is left of the flags after those of output and of the run are taken out are options.
     """
-    shown = {key: flags.pop(key) for key in get_type_hints(OutputFlags)}
+    keys = {**get_type_hints(OutputFlags), **get_type_hints(PictureFlags)}
+    shown = {key: flags.pop(key) for key in keys}
     apart = {key: flags.pop(key) for key in get_type_hints(RunFlags)}
     ledger = None if apart["no_ledger"] else _ledger(apart["ledger"])
     arranged = [shown[key] for key in ("columns", "sort", "group")]
@@ -384,4 +422,4 @@ def run(
     )
     command = commands.dry_run if apart["dry_run"] else command
     notes = console(shown["quiet"], shown["verbose"])
-    return show(lambda: command(request, notes), **shown)
+    return show(lambda: command(request, notes), **shown, command=name)

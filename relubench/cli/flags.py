@@ -14,9 +14,11 @@ from relubench.cli.completion import completed
 from relubench.config.options import MACHINE, Option, declared
 from relubench.errors import BadValue
 from relubench.grouping import comma_parts, joined
+from relubench.page.kinds import KINDS
 
 SHOWN, FILTER, GATE = "Output", "Which runs", "Baselines and continuous integration"
 BENCHMARKS = "Benchmarks (default: ./benchmarks.toml, else the shipped ones)."
+DATA = "Downloaded data (or RELUBENCH_DATA; default: the user cache)."
 Names = list[str] | None
 FlagValue = Any  # of the type that the flag's declaration names; Typer has seen to that
 Flags = dict[str, FlagValue]
@@ -92,7 +94,7 @@ class RunFlags:
 
     data_dir: Annotated[
         Path | None,
-        flag(MACHINE, "Downloaded data (or RELUBENCH_DATA; default: the user cache).", "FOLDER"),
+        flag(MACHINE, DATA, "FOLDER"),
     ] = None
     config: Annotated[Path | None, flag(MACHINE, BENCHMARKS, "FILE")] = None
     ledger: Annotated[
@@ -129,6 +131,32 @@ class FilterFlags:
     since: Annotated[
         str | None, flag(FILTER, "Finished since a date, a time (UTC) or an age.", "DATE|7d|12h")
     ] = None
+
+
+class PictureFlags:
+    """Flags of the commands that can be drawn."""
+
+    picture: Annotated[
+        str | None,
+        flag(SHOWN, f"Which picture -o FILE.svg|png|pdf is: {', '.join(KINDS)}.", "KIND"),
+    ] = None
+
+
+class PageFlags:
+    """Flags of the command that makes a page and no table."""
+
+    output: Annotated[
+        list[Path] | None,
+        flag(
+            SHOWN,
+            "Write to files: a page (.html) or a picture (.svg, .png, .pdf).",
+            "FILE",
+            "-o",
+            "--output",
+        ),
+    ] = None
+    quiet: Annotated[bool, flag(SHOWN, "Print no notes.", "", "-q", "--quiet")] = False
+    verbose: Annotated[bool, flag(SHOWN, "Also print tracebacks.", "", "-v", "--verbose")] = False
 
 
 class OutputFlags:

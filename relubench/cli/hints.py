@@ -10,11 +10,13 @@ from relubench.errors import suggestion
 
 NO_OPTION = re.compile(r"No such option:? '?(--?[^\s']+)")
 NO_COMMAND = re.compile(r"No such command '(.*?)'")
-COMMANDS = ("train", "cv", "compare", "deadcount", "list", "cost", "show", "ledger", "help")
+COMMANDS = (
+    *("train", "cv", "compare", "deadcount", "report", "list", "cost", "show", "ledger", "help"),
+)
 LEDGER_COMMANDS = ("show", "export", "check", "rm", "merge")
 MORE = (  # flags of single commands
     *("save", "explain", "baseline", "save-baseline", "junit", "curve", "confusion", "help"),
-    *("search", "sizes", "rounds", "strict", "require-baseline", "version"),
+    *("picture", "search", "sizes", "rounds", "strict", "require-baseline", "version"),
 )
 FORMATS = ("json", "jsonl", "csv", "html", "latex", "github", "text")
 MEANT = {
@@ -23,7 +25,8 @@ MEANT = {
     **dict.fromkeys(("--md", "--markdown"), "--format github"),
     **dict.fromkeys(("--rate", "--lrs", "--eta"), "--lr"),
     **dict.fromkeys(("--batch", "--bs", "--batchsize"), "--batch-size"),
-    **dict.fromkeys(("--plot", "--figure", "--chart", "--svg", "--png"), "--curve"),
+    **dict.fromkeys(("--plot", "--figure", "--chart", "--svg", "--png"), "-o FILE.svg"),
+    **dict.fromkeys(("--page", "--report"), "-o report.html"),
     **dict.fromkeys(("--k", "--k-folds", "--kfold", "--cv"), "--folds"),
     **dict.fromkeys(("--workers", "--processes", "--parallel", "--num-workers"), "--jobs"),
     **dict.fromkeys(("--gpu", "--cuda"), "--device cuda"),

@@ -10,19 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relubench import files, formats, report, user_code
-from relubench.catalog import Deferred
+from relubench.cli import views
 from relubench.cli.flags import Names
 from relubench.cli.terminal import say, width_and_colour
 from relubench.errors import BadValue, Stopped
-from relubench.formats import pictures
 from relubench.grouping import comma_parts
 
 if TYPE_CHECKING:
     from relubench.commands import Outcome
-    from relubench.formats import plots
     from relubench.table import AnyTable
-else:
-    plots = Deferred("relubench.formats.plots")
 
 
 def show(
@@ -35,15 +31,18 @@ def show(
     group: Names,
     quiet: bool,
     verbose: bool,
-    pictured: bool = False,
+    command: str = "",
+    picture: str | None = None,
 ) -> int:
     """Do the work and print its tables; files are checked before the work and written after.
 
-    With `pictured` a file may be one of pictures.SUFFIXES.
+    command  whose pages and pictures `views` knows
+    picture  the kind of picture that is asked for
     """
     if json and format not in (None, "json"):
         raise BadValue(f"--json and --format {format}: give one of them")
-    targets = _targets(output, "json" if json else format, pictured)
+    targets = _targets(output, "json" if json else format, command)
+    views.check(picture, command, targets)
     if None in targets and sys.stdout is None:
         raise BadValue("stdout is closed: give -o FILE")
     path: Path | None = None
@@ -56,9 +55,16 @@ def show(
                 user_code.blamed(),
             ):  # what a user's own code prints is no result
                 done = outcome()
-            tables = [_arranged(done.tables[0], columns, sort, group), *done.tables[1:]]
+            tables = list(done.tables)
+            if tables:
+                tables[0] = _arranged(tables[0], columns, sort, group)
             for path, name in targets.items():
-                _write(tables, name, parts[path]) if path else _print(tables, name)
+                if path is None:
+                    _print(tables, name) if tables else _put(views.text(done))
+                elif name in formats.FORMATS:
+                    parts[path].write_text(formats.render(tables, name), encoding="utf-8")
+                else:
+                    views.write(done, command, picture, name, parts[path])
         if not quiet:
             _tell(path for path in targets if path)
     except KeyboardInterrupt:
@@ -76,46 +82,37 @@ def _tell(written: Iterable[Path]) -> None:
             say(f"written: {path}")
 
 
-def _targets(
-    output: list[Path] | None, format: str | None, pictured: bool
-) -> dict[Path | None, str]:
+def _targets(output: list[Path] | None, format: str | None, command: str) -> dict[Path | None, str]:
     """Where the tables go, each place with its format or a picture's suffix; None is stdout."""
     places = [None if path == Path("-") else path for path in output or [Path("-")]]
     if format and len(set(places)) > 1:
         raise BadValue("--format is for one output: of several, the suffixes say the format")
-    return {place: _format(format, place, pictured) for place in places}
+    return {place: _format(format, place, command) for place in places}
 
 
-def _format(name: str | None, output: Path | None, pictured: bool) -> str:
-    """The format's name, or the suffix of a picture's file."""
+def _format(name: str | None, output: Path | None, command: str) -> str:
+    """The format's name, or the suffix of a page or a picture."""
     device = output is not None and output.exists() and not (output.is_file() or output.is_dir())
     if name or output is None or device:  # such as /dev/null
         return formats.FORMATS[name or "text"].name
-    drawn = pictures.SUFFIXES if pictured else ()
+    drawn = views.suffixes(command)
     suffix = output.suffix.lower()
-    if suffix in drawn:
-        return suffix
-    name = formats.by_suffix(output.name)
+    tables = () if command == "report" else formats.FORMATS.values()
+    name = suffix if suffix in drawn else formats.by_suffix(output.name) if tables else None
     if name is None:
-        suffixes = [*(entry.suffix for entry in formats.FORMATS.values()), *drawn]
-        hint = f"give --format, or one of {', '.join(suffixes)}"
-        raise BadValue(f"-o {output}: no format has this suffix; {hint}")
+        or_format = "--format, or " if tables else ""
+        known = ", ".join(dict.fromkeys([*(entry.suffix for entry in tables), *drawn]))
+        raise BadValue(f"-o {output}: no format has this suffix; give {or_format}one of {known}")
     return name
-
-
-def _write(tables: Sequence[AnyTable], name: str, path: Path) -> None:
-    """To a file: the tables, or the picture where `name` is a picture's suffix."""
-    if name in formats.FORMATS:
-        path.write_text(formats.render(tables, name), encoding="utf-8")
-    elif picture := tables[0].picture:
-        plots.save(picture, path, name.removeprefix("."))
 
 
 def _print(tables: Sequence[AnyTable], name: str) -> None:
     """The tables to stdout; what its encoding cannot say is escaped for machines, else a ?."""
-    text = formats.render(tables, name, *width_and_colour())
+    _put(formats.render(tables, name, *width_and_colour()), formats.FORMATS[name].machine)
+
+
+def _put(text: str, machine: bool = True) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        machine = formats.FORMATS[name].machine
         sys.stdout.reconfigure(errors="backslashreplace" if machine else "replace")
     sys.stdout.write(text)
     sys.stdout.flush()

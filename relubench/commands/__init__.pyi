@@ -15,6 +15,8 @@ from .ledgers import ledger_merge as ledger_merge
 from .ledgers import ledger_rm as ledger_rm
 from .ledgers import ledger_show as ledger_show
 from .ledgers import since as since
+from .reporting import Asked as Asked
+from .reporting import report_page as report_page
 from .request import CATALOGS as CATALOGS
 from .request import Outcome as Outcome
 from .request import Request as Request

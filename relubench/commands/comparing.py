@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from relubench import baselines, config, datasets, report, stats
+from relubench import baselines, config, report, stats
 from relubench.baselines.options import BaselineOptions
 from relubench.commands.assembly import assemble, read
+from relubench.commands.reporting import comparison_options, published, study
 from relubench.commands.request import Outcome, Request, exit_code
 from relubench.commands.training import leak
 from relubench.errors import NotComparable
@@ -19,7 +20,6 @@ from relubench.table import AnyTable
 from relubench.wording import counted
 
 if TYPE_CHECKING:
-    from relubench.config import Settings
     from relubench.execution.work import Work
     from relubench.report import ComparisonOptions
 
@@ -37,26 +37,28 @@ def compare(
     base = baselines.workflow.load(baseline, console)
     # What was finished before says nothing of the code that a baseline is to test now.
     work = assemble(settings, request, console, retrain=base is not None)
-    options = _comparison_options(settings, work, explain)
+    options = comparison_options(settings, published(work), explain)
     # After the networks were checked and before anything is trained: a misspelt --columns is cheap.
     request.check(
         work.plan, lambda results: baselines.workflow.preview(baseline, results, work.plan, options)
     )
     new = baselines.workflow.planned(work, baseline, base)
     if settings.until_decided and not request.quick:
-        results, compared = until_decided(work, options, settings.first_seeds("compare"), console)
+        results, options = until_decided(work, options, settings.first_seeds("compare"), console)
     else:
-        results, compared = at_once(work, options, console)
+        results = at_once(work, options, console)
+    trained, compared = results, report.comparisons(results, work.plan, options)
+    more: list[AnyTable] = []  # beside what a comparison says
     check = baselines.workflow.hold(baseline, base, new, results, work.plan)
     check.report_notes(console)
     if carried := settings.protocol == "published":
         results, protocols = leak(settings, request, console, results)
-        compared.append(protocols)
+        more.append(protocols)
     if settings.published:
         why_not = config.changed(request.flags, request.quick)
         entries = [e for e in settings.published if e.metric != "cv_accuracy" or not carried]
-        compared.append(report.published.table(entries, compared[0].rows, why_not))
-    tables = check.tables(compared)
+        more.append(report.published.table(entries, compared[0].rows, why_not))
+    tables = check.tables([*compared, *more])
     return Outcome(
         tables,
         check.exit_code(exit_code(results)),
@@ -64,40 +66,23 @@ def compare(
         check.problems(),
         baselines.ci.errors(check.rows),
         baselines.ci.summary(tables, check.heading),
+        study=lambda: study(trained, work.plan, options, work.machine.data_dir, more),
     )
 
 
-def _comparison_options(settings: Settings, work: Work, explain: bool) -> ComparisonOptions:
-    """The comparison that settings ask for."""
-    names = {cell.dataset for cell in work.plan.cells}
-    published = {name for name in names if datasets.facts(name, work.machine.data_dir).n_test}
-    return report.ComparisonOptions(
-        measure=settings.measure,
-        margin=settings.margin.get(settings.measure.name),
-        rope=settings.region,
-        every_pair=settings.pairs == "all",
-        family=settings.family,
-        published=frozenset(published),
-        explain=explain,
-    )
-
-
-def at_once(
-    work: Work, options: ComparisonOptions, console: Console
-) -> tuple[list[RunResult], list[AnyTable]]:
-    """Train the whole plan and compare; what its design can show at best is said before."""
+def at_once(work: Work, options: ComparisonOptions, console: Console) -> list[RunResult]:
+    """Train the whole plan; what its design can show at best is said before."""
     for line in report.outlook(work.plan, options):
         console.note(line)
-    results = work.run(console)
-    return results, report.comparisons(results, work.plan, options)
+    return work.run(console)
 
 
 def until_decided(
     work: Work, options: ComparisonOptions, first: int, console: Console
-) -> tuple[list[RunResult], list[AnyTable]]:
+) -> tuple[list[RunResult], ComparisonOptions]:
     """Look after so many seeds, and after more, each look at its level of alpha, until all is said.
 
-    What an earlier look trained is not trained again.
+    What an earlier look trained is not trained again. Returns the options of the last look, too.
     """
     last = 1 + max(cell.seed for cell in work.plan.cells)
     looks = stats.looks(first, last, options.alpha)
@@ -117,7 +102,7 @@ def until_decided(
             break
     why = "every comparison is decided" if decided else "the last look; not all is decided"
     stopped = f"Stopped at look {number} of {len(looks)}, {look.seeds} seeds: {why}."
-    return results, report.comparisons(results, plan, replace(at_look, stopped=stopped))
+    return results, replace(at_look, stopped=stopped)
 
 
 def refused(reasons: Sequence[str]) -> Outcome:

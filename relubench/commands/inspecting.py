@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from relubench import config, execution, profiling, report, training, user_code
+from relubench import config, execution, page, profiling, report, training, user_code
 from relubench.activations import ACTIVATIONS
 from relubench.activations.activation import FAMILIES
 from relubench.commands.request import CATALOGS, Outcome
@@ -172,9 +172,8 @@ def cost(
 
     with training.compute.compute_settings(machine):
         timings = profiling.timing.measure(choices, counts, rounds, machine.device, announce)
-    return Outcome(
-        [profiling.table.table(timings, machine, execution.machines.torch_version(), quick)]
-    )
+    table = profiling.table.table(timings, machine, execution.machines.torch_version(), quick)
+    return Outcome([table], study=lambda: page.Study(costs=table.rows))
 
 
 def elements(text: str) -> int:

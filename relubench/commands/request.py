@@ -24,6 +24,7 @@ from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.perturbations import PERTURBATIONS
 
 if TYPE_CHECKING:
+    from relubench.page import Study
     from relubench.report import Arrangement
 
 CATALOGS: dict[str, Catalog[Any]] = {
@@ -51,6 +52,7 @@ class Outcome:
     files     texts by the flag that names their file
     problems  what stderr says even under --quiet
     summary   Markdown for a CI step's page; None: this command has none
+    study     what a page or a picture is made of, made when one is asked for
     """
 
     tables: Sequence[AnyTable]
@@ -59,6 +61,7 @@ class Outcome:
     problems: Sequence[str] = ()
     annotations: Sequence[str] = ()
     summary: str | None = None
+    study: Callable[[], Study] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relubench import config, datasets, execution, report, training
 from relubench.commands.assembly import assemble, outline, prepare, read
+from relubench.commands.reporting import published, study
 from relubench.commands.request import Outcome, Request, exit_code
 from relubench.errors import BadValue
 from relubench.execution.progress import Console
@@ -21,6 +23,8 @@ from relubench.table import AnyTable
 
 if TYPE_CHECKING:
     from relubench.config import Settings
+    from relubench.execution.work import Work
+    from relubench.page import Study
 
 
 def train(
@@ -55,7 +59,14 @@ def train(
             tables.append(report.confusion(result, names))
         if curve:
             tables.append(report.curve(result))
-    return Outcome(tables, code or exit_code(results), problems=problems)
+    told = partial(_told, results, work)
+    return Outcome(tables, code or exit_code(results), problems=problems, study=told)
+
+
+def _told(results: Sequence[RunResult], work: Work, tables: Sequence[AnyTable] = ()) -> Study:
+    """What a page tells of a command that does not compare."""
+    options = report.ComparisonOptions(published=published(work))
+    return study(results, work.plan, options, work.machine.data_dir, tables)
 
 
 def cv(request: Request, console: Console) -> Outcome:
@@ -63,7 +74,7 @@ def cv(request: Request, console: Console) -> Outcome:
     settings = read(request, console)
     work = assemble(settings, request, console)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
-    results = work.run(console)
+    results = folds = work.run(console)
     tables: list[AnyTable] = [
         report.runs(results, work.plan),
         report.folds(results, work.plan),
@@ -71,7 +82,7 @@ def cv(request: Request, console: Console) -> Outcome:
     if settings.protocol == "published":
         results, protocols = leak(settings, request, console, results)
         tables.append(protocols)
-    return Outcome(tables, exit_code(results))
+    return Outcome(tables, exit_code(results), study=partial(_told, folds, work, tables[1:]))
 
 
 def leak(
@@ -96,7 +107,8 @@ def deadcount(request: Request, console: Console) -> Outcome:
     request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
     results = work.with_untrained().run(console)
     trained = results[: len(work.plan.cells)]
-    return Outcome(report.deadcount(trained, work.plan, results), exit_code(results))
+    tables = report.deadcount(trained, work.plan, results)
+    return Outcome(tables, exit_code(results), study=partial(_told, trained, work, tables[1:]))
 
 
 def dry_run(request: Request, console: Console) -> Outcome:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TRAINING = ("train", "cv", "compare", "deadcount")
+JUDGED = ("compare", "report")
 MODEL, RECIPE, MACHINE = "What to train", "How to train it", "Where it runs"
 COMPARISON = "How runs are compared"
 
@@ -137,7 +138,7 @@ class Options:
         "NAME,…",
     )
     reference: str = option(
-        "relu", MODEL, "Activation to compare with (default relu).", "NAME", commands=("compare",)
+        "relu", MODEL, "Activation to compare with (default relu).", "NAME", commands=JUDGED
     )
     folds: Folds | None = option(
         None,
@@ -190,35 +191,35 @@ class Options:
         COMPARISON,
         "What is compared: accuracy (default), dead, seconds, …",
         "METRIC",
-        commands=("compare",),
+        commands=JUDGED,
     )
     margin: Margins = option(
         {},
         COMPARISON,
         "Differences up to this are equivalent (default accuracy=1%).",
         "SIZE,…",
-        commands=("compare",),
+        commands=JUDGED,
     )
     rope: str | None = option(
         None,
         COMPARISON,
         "Show P(below, inside, above ±SIZE), over folds or random splits.",
         "SIZE",
-        commands=("compare",),
+        commands=JUDGED,
     )
     pairs: Pairs = option(
         "reference",
         COMPARISON,
         "Compare with the reference (default), or all pairs: reference, all.",
         "WHICH",
-        commands=("compare",),
+        commands=JUDGED,
     )
     family: Family = option(
         "setup",
         COMPARISON,
         "Correct p-values per set-up (default) or over all: setup, all.",
         "WHICH",
-        commands=("compare",),
+        commands=JUDGED,
     )
     until_decided: bool = option(
         False,

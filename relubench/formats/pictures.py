@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from relubench.grouping import joined
 from relubench.table import Curve, Panel, Picture
 
-SUFFIXES = (".svg", ".png")  # of the files that a picture can be written to
+SUFFIXES = (".svg", ".png", ".pdf")  # of the files that a picture can be written to
 MARKS = "ox+*#%@&"
 COLOURS = ("cyan", "yellow", "magenta", "green", "red", "blue", "white", "bright_black")
 MOST = len(MARKS)  # curves of one panel

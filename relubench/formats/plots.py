@@ -1,9 +1,12 @@
-"""Pictures as files, by matplotlib."""
+"""Pictures as files, by matplotlib; the colours of everything that is drawn."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,46 +16,54 @@ from numpy.typing import NDArray
 from relubench.table import Curve, Panel, Picture
 
 # Colours that the colour-blind tell apart (Wong, Nature Methods 8, 2011); dashes where lines meet.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F5539")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f5539")
+INK, MUTED, RULE, PAPER = "#1b1f24", "#6a727b", "#d9dee3", "#fefefe"
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
 INCHES = 4.2, 3.2  # of a panel
 DOTS_PER_INCH = 160
 JUMP = 0.01  # of the range: less is no jump
+# Nothing in a file says when or by which version it was drawn: the same rows, the same bytes.
+METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 
 
 def save(picture: Picture, path: Path, kind: str) -> None:
-    """Write the picture as `kind`, "svg" or "png": panels side by side, one legend above."""
+    """Write the picture as `kind`, "svg", "png" or "pdf": panels side by side, one legend above."""
     width, height = INCHES
     count = len(picture.panels)
-    figure = Figure(figsize=(width * count, height), layout="constrained")
-    # Not pyplot: it keeps every figure for the process, and may look for a display.
-    FigureCanvasAgg(figure)
-    for panel, axes in zip(
-        picture.panels, figure.subplots(1, count, squeeze=False)[0], strict=True
-    ):
-        _draw(panel, axes)
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
-    # matplotlib dates an SVG, so that the same picture would differ in every commit.
-    undated = {"Date": None} if kind == "svg" else {}
-    figure.savefig(path, format=kind, dpi=DOTS_PER_INCH, metadata=undated)
+    with matplotlib.rc_context({"svg.hashsalt": "relubench", "text.parse_math": False}):
+        figure = Figure(figsize=(width * count, height), layout="constrained")
+        # Not pyplot: it keeps every figure for the process, and may look for a display.
+        FigureCanvasAgg(figure)
+        for panel, axes in zip(
+            picture.panels, figure.subplots(1, count, squeeze=False)[0], strict=True
+        ):
+            axes.set_title(panel.title, fontsize="medium")
+            draw(panel, axes)
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
+        figure.savefig(path, format=kind, dpi=DOTS_PER_INCH, metadata=METADATA[kind])
 
 
-def _draw(panel: Panel, axes: Axes) -> None:
-    axes.set_title(panel.title, fontsize="medium")
+def draw(panel: Panel, axes: Axes, lines: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Draw the curves of a panel; `lines` are the looks of curves by name, where they have any."""
     axes.set_xlim(*panel.x_range)
     axes.set_ylim(*panel.y_range)
     for at in (axes.axhline, axes.axvline):
-        at(0, color="0.75", linewidth=0.8, zorder=0)
+        at(0, color=RULE, linewidth=0.8, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
     for number, curve in enumerate(panel.curves):
-        axes.plot(
-            *_broken(curve, panel.y_range),
-            label=curve.name,
-            color=COLOURS[number % len(COLOURS)],
-            linestyle=DASHES[number % len(DASHES)],
-            linewidth=1.8,
-        )
+        look = lines[curve.name] if lines else _line(number)
+        axes.plot(*_broken(curve, panel.y_range), label=curve.name, **look)
+
+
+def _line(number: int) -> dict[str, Any]:
+    colours = (*COLOURS, INK)
+    dash = DASHES[number % len(DASHES)]
+    return {"color": colours[number % len(colours)], "linestyle": dash, "linewidth": 1.8}
 
 
 def _broken(curve: Curve, y_range: tuple[float, float]) -> tuple[NDArray[np.float64], ...]:

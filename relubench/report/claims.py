@@ -42,6 +42,13 @@ def sentences(
     return lines
 
 
+def methods(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[str]:
+    """A methods section, a paragraph for each design and test; none where nothing was tested."""
+    tested = [row for row in rows if row.p is not None]
+    by_design = grouped(tested, lambda row: (row.design, row.test)).values()
+    return [_methods_section(members, options) for members in by_design]
+
+
 def test_name(design: Design, repetitions: int) -> str:
     """The test that a design allows."""
     if design.ratio is not None:

@@ -40,7 +40,7 @@ def over_datasets(rows: Sequence[CompareRow], options: ComparisonOptions) -> lis
 
 
 def _ranked(row: CompareRow, ranking: Ranking | None) -> CompareRow:
-    if ranking is None:
+    if ranking is None or row.activation not in ranking.names:
         return row
     number, reference = map(ranking.names.index, (row.activation, row.reference))
     ranked = replace(row, mean_rank=ranking.mean_ranks[number])
@@ -59,10 +59,11 @@ def _ranked(row: CompareRow, ranking: Ranking | None) -> CompareRow:
 def rank(rows: Sequence[CompareRow], options: ComparisonOptions) -> Ranking | None:
     """Ranks, Friedman's test and the pairs; None where there is nothing to rank.
 
-    A dataset on which a run of an activation diverged is a loss for it.
+    Activations that every dataset has are ranked. A dataset on which a run of one diverged is a
+    loss for it.
     """
     by_dataset = grouped(rows, lambda row: row.dataset)
-    names = list(dict.fromkeys(row.activation for row in rows))
+    names = _everywhere(list(by_dataset.values()))
     if len(by_dataset) < 2 or len(names) < 2:
         return None
     sign = options.measure.sign
@@ -85,6 +86,23 @@ def rank(rows: Sequence[CompareRow], options: ComparisonOptions) -> Ranking | No
     return Ranking(names, len(scores), ranks, friedman, stats.matrix(scores, compared))
 
 
+def _everywhere(by_dataset: Sequence[Sequence[CompareRow]]) -> list[str]:
+    """The activations that are in every group of rows, in the order of the first."""
+    first, *others = [dict.fromkeys(row.activation for row in rows) for rows in by_dataset]
+    return [name for name in first if all(name in names for names in others)]
+
+
+def ranked(
+    rows: Sequence[CompareRow], options: ComparisonOptions
+) -> list[tuple[CompareRow, Ranking]]:
+    """The ranking of each set-up with several datasets, beside the first of its rows."""
+    found = []
+    for members in grouped(rows, _besides).values():
+        if ranking := rank(members, options):
+            found.append((members[0], ranking))
+    return found
+
+
 def rankings(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[AnyTable]:
     """A table of ranks for each set-up with several datasets, and one of all pairs on request."""
     tables: list[AnyTable] = []
@@ -105,7 +123,7 @@ def _ranks(
     ranking: Ranking, rows: Sequence[CompareRow], where: Sequence[str], options: ComparisonOptions
 ) -> Table[CompareRow]:
     """An activation a row, the best mean rank first, its place drawn between first and last."""
-    of_one = {row.activation: row for row in rows}
+    of_one = {row.activation: row for row in rows if row.mean_rank is not None}
     ordered = sorted(of_one.values(), key=_mean_rank)
     count = len(ranking.names)
     columns: list[Column[CompareRow]] = [

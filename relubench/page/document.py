@@ -1,0 +1,166 @@
+"""A study as one HTML file, which loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup
+
+from relubench import __version__, formats
+from relubench.page import drawing
+from relubench.page.sections import SHOWN, Section, sections
+from relubench.page.study import Study
+from relubench.table import AnyTable, Column, Row, Table
+from relubench.wording import counted
+
+FILTERED = 6  # rows from which on a table has a field to filter it
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table's cell shows, what it is sorted by, and which verdict it holds."""
+
+    text: str
+    order: str
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as the template draws it."""
+
+    name: str
+    caption: str
+    heads: Sequence[Column[Row]]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str]
+
+    @property
+    def filtered(self) -> bool:
+        """Whether its rows can be filtered."""
+        return len(self.rows) >= FILTERED
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing as an element of the page."""
+
+    title: str
+    svg: Markup
+
+
+def html(study: Study) -> str:
+    """The whole file."""
+    shown = sections(study)
+    style, script = _asset("style.css"), _asset("script.js")
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            study=study,
+            version=__version__,
+            summary=_summary(study),
+            sections=shown,
+            grids={section.name: _grids(section) for section in shown},
+            pictures={section.name: _pictures(section) for section in shown},
+            shown=SHOWN,
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+            downloads=_downloads(study),
+        )
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files("relubench.page") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FunctionLoader(_asset)
+    return jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+
+
+def _hash(text: str) -> str:
+    """A source of a content security policy: exactly this text."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _summary(study: Study) -> str:
+    """How much there is, in one line."""
+    cells = [result.cell for result in study.results]
+    counts = {
+        "run": len(cells),
+        "activation": len({cell.activation for cell in cells}),
+        "dataset": len({cell.dataset for cell in cells}),
+        "network": len({cell.model for cell in cells}),
+    }
+    failed = sum(result.failed is not None for result in study.results)
+    parts = [counted(count, noun) for noun, count in counts.items()]
+    return ", ".join([*parts, *([f"{failed} of them diverged or lost"] if failed else [])])
+
+
+def _pictures(section: Section) -> list[Picture]:
+    return [
+        Picture(each.title, Markup(drawing.svg(each, f"{section.name}{number}")))
+        for number, each in enumerate(section.drawings)
+    ]
+
+
+def _grids(section: Section) -> list[Grid]:
+    return [
+        _grid(table, f"{section.name}-table{number}") for number, table in enumerate(section.tables)
+    ]
+
+
+def _grid(table: AnyTable, name: str) -> Grid:
+    rows = []
+    for row in table.rows:
+        rows.append([_cell(column, row) for column in table.columns])
+    return Grid(name, table.caption, table.columns, rows, table.remarks)
+
+
+def _cell(column: Column[Row], row: Row) -> Cell:
+    key = column.key or column.head.replace(" ", "_")
+    value = row.get(key)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    verdict = str(value) if key == "verdict" else ""
+    return Cell(column.text(row), f"{value:.6g}" if number else "", verdict)
+
+
+def _downloads(study: Study) -> Mapping[str, str]:
+    """Rows as machine formats print them, compressed, in base64: CSV and JSON of each kind of row.
+
+    After the CSV's header each row's line of JSON is followed by its line of CSV, so that
+    compression meets every number twice in a short distance.
+    """
+    tables: dict[str, AnyTable] = {}
+    if study.results:
+        tables["runs"] = study.runs
+    if study.rows:
+        tables["comparisons"] = Table(study.rows, ())
+    return {name: _packed(table) for name, table in tables.items()}
+
+
+def _packed(table: AnyTable) -> str:
+    _, *records, _ = formats.render([table], "json").split("\n")[:-1]
+    header, *lines = formats.render([table], "csv").split("\n")[:-1]
+    both = [header]
+    for record, line in zip(records, lines, strict=True):
+        both += [record.removesuffix(","), line]
+    packed = gzip.compress("\n".join(both).encode(), compresslevel=6, mtime=0)
+    return base64.b64encode(packed).decode()

@@ -1,0 +1,16 @@
+"""The kinds of pictures by name, known without matplotlib: what `--picture` takes."""
+
+from __future__ import annotations
+
+KINDS = (
+    *("forest", "curves", "pareto", "rates", "dead", "ranks", "wins", "confusion"),
+    *("activations", "cost"),
+)
+FITTING = {  # the kind that fits a command, where none is asked for
+    "compare": "forest",
+    "report": "forest",
+    "cv": "curves",
+    "train": "curves",
+    "deadcount": "dead",
+    "cost": "cost",
+}
