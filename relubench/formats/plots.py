@@ -21,21 +21,24 @@ JUMP = 0.01  # of the range: less is no jump
 
 
 def save(picture: Picture, path: Path, kind: str) -> None:
-    """Write the picture as `kind`, "svg" or "png": panels side by side, one legend above."""
-    width, height = INCHES
-    count = len(picture.panels)
-    figure = Figure(figsize=(width * count, height), layout="constrained")
-    # Not pyplot: it keeps every figure for the process, and may look for a display.
-    FigureCanvasAgg(figure)
-    for panel, axes in zip(
-        picture.panels, figure.subplots(1, count, squeeze=False)[0], strict=True
-    ):
-        _draw(panel, axes)
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
+    """Write the picture as `kind`, "svg" or "png"."""
     # matplotlib dates an SVG, so that the same picture would differ in every commit.
     undated = {"Date": None} if kind == "svg" else {}
-    figure.savefig(path, format=kind, dpi=DOTS_PER_INCH, metadata=undated)
+    figure(picture).savefig(path, format=kind, dpi=DOTS_PER_INCH, metadata=undated)
+
+
+def figure(picture: Picture) -> Figure:
+    """The picture as a figure of matplotlib's: panels side by side, one legend above."""
+    width, height = INCHES
+    count = len(picture.panels)
+    drawn = Figure(figsize=(width * count, height), layout="constrained")
+    # Not pyplot: it keeps every figure for the process, and may look for a display.
+    FigureCanvasAgg(drawn)
+    for panel, axes in zip(picture.panels, drawn.subplots(1, count, squeeze=False)[0], strict=True):
+        _draw(panel, axes)
+    handles, names = drawn.axes[0].get_legend_handles_labels()
+    drawn.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
+    return drawn
 
 
 def _draw(panel: Panel, axes: Axes) -> None:
