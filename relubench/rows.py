@@ -509,15 +509,15 @@ class _CallNames(Row):
     function: Annotated[str | None, "the activation that is called there"]
     unit: Annotated[str | None, "what a unit is: neuron, channel, feature or position"]
     units: Annotated[int, "its units"]
-    can_die: Annotated[bool, "whether its slope is 0 over some stretch"]
+    can_die: Annotated[bool, "whether its derivative is 0 over some stretch"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _CallFigures(HiddenUnits):
     constant: Annotated[Number, "the same output on every example"] = None
-    always_on: Annotated[Number, "the same slope, not 0, on every example"] = None
+    always_on: Annotated[Number, "the same derivative, not 0, on every example"] = None
     grama: Annotated[Number, "mean |dL/d pre-activation| at most 0.025 of its layer's mean"] = None
-    near_zero: Annotated[Number, "share of outputs of at most 0.05"] = None
+    near_zero: Annotated[Number, "fraction of outputs of at most 0.05"] = None
     effective_rank: Annotated[Number, "exp of the entropy of the outputs' singular values"] = None
 
 
@@ -525,17 +525,17 @@ class _CallFigures(HiddenUnits):
 class _CallCertainty(Row):
     examples: Annotated[int, "examples on which was counted"]
     active_below: Annotated[
-        Number, "share of examples that a unit which was never active stays below, at 95 %"
+        Number, "fraction of examples that a unit which was never active stays below, at 95 %"
     ] = None
     proven_dead: Annotated[
         Number, "fraction that interval bounds prove dead for every input in the data's box"
     ] = None
-    dead_test: Annotated[Number, "fraction that is dead on the test part"] = None
-    inactive_test: Annotated[Number, "fraction that is inactive on the test part"] = None
+    dead_test: Annotated[Number, "fraction that is dead on the test set"] = None
+    inactive_test: Annotated[Number, "fraction that is inactive on the test set"] = None
     dead_in_training_only: Annotated[
-        Number, "fraction that is dead on the training part and alive on the test part"
+        Number, "fraction that is dead on the training set and alive on the test set"
     ] = None
-    examples_test: Annotated[int | None, "examples of the test part"] = None
+    examples_test: Annotated[int | None, "examples of the test set"] = None
     dead_before: Annotated[Number, "fraction that is dead with the baseline's weights"] = None
     newly_dead: Annotated[Number, "fraction that is dead and was not with the baseline's"] = None
     revived: Annotated[Number, "fraction that was dead with the baseline's and is not"] = None

@@ -49,6 +49,7 @@ class Counted:
     sites  in the order of the calls, each with what was seen of it
     """
 
+    plan: Plan
     sites: Sequence[tuple[Site, Seen]]
     examples: int
     notes: Sequence[str]
@@ -93,13 +94,13 @@ def counted(network: nn.Module, plan: Plan, batches: Iterable[Batch], asked: Ask
     def look(seeing: Seeing) -> None:
         site = seeing.site
         value = rows(seeing.value.detach(), site, kept)
-        slope = None if site.rectifies else rows(seeing.slope(), site, kept)
+        derivative = None if site.rectifies else rows(seeing.derivative(), site, kept)
         if not value.numel():
             return
         if site not in seen:
             seen[site] = Seen(site.place, value.shape[1], value.device, asked.needs)
         _check_width(site, seen[site], value)
-        seen[site].take(value, slope, size)
+        seen[site].take(value, derivative, size)
 
     examples, gradients = 0, GRADIENTS in asked.needs
     with observed(network, plan, look) as call:
@@ -112,7 +113,7 @@ def counted(network: nn.Module, plan: Plan, batches: Iterable[Batch], asked: Ask
     unmet = [
         f"{site.place}: not called by these examples" for site in plan.sites if site not in seen
     ]
-    return Counted(list(seen.items()), examples, [*plan.notes, *unmet], asked.definitions)
+    return Counted(plan, list(seen.items()), examples, [*plan.notes, *unmet], asked.definitions)
 
 
 def _check_width(site: Site, seen: Seen, value: Tensor) -> None:
@@ -182,14 +183,14 @@ def _without_padding(value: Tensor, kept: Tensor) -> Tensor:
 def add_gradients(network: nn.Module, plan: Plan, batch: Batch, seen: dict[Site, Seen]) -> None:
     """Count dL/d pre-activation of a batch with labels; parameters keep the gradients they have.
 
-    It is dL/d output times the slope, so that it is had where the pre-activation is overwritten.
+    It is dL/d output times the derivative: the pre-activation itself may be overwritten.
     """
 
     def look(seeing: Seeing) -> None:
         site, value = seeing.site, seeing.value
         if site not in seen or not value.requires_grad:
             return
-        steep = (value.detach() != 0).to(value.dtype) if site.rectifies else seeing.slope()
+        steep = (value.detach() != 0).to(value.dtype) if site.rectifies else seeing.derivative()
 
         def take(gradient: Tensor) -> None:
             seen[site].take_gradient(rows(gradient * steep, site, batch.kept))

@@ -45,7 +45,7 @@ def chosen(texts: Iterable[str] | None) -> list[Choice[Definition]]:
 
 @DEFINITIONS.add(paper="cs231n")
 def dead(seen: Seen) -> Tensor:
-    """slope exactly 0 on every example"""
+    """derivative exactly 0 on every example"""
     return ~seen.moved[0]
 
 
@@ -56,9 +56,9 @@ def inactive(seen: Seen) -> Tensor:
 
 
 @DEFINITIONS.add(paper="arXiv:2306.13812")
-def rare(seen: Seen, *, share: float = RARE) -> Tensor:
+def rare(seen: Seen, *, fraction: float = RARE) -> Tensor:
     """output not 0 on under 1% of the examples (of a channel: and positions)"""
-    return seen.active[0] / seen.positions < share
+    return seen.active[0] / seen.positions < fraction
 
 
 @DEFINITIONS.add(paper="arXiv:2302.12902")
@@ -71,9 +71,9 @@ def dormant(seen: Seen, *, tau: float = DORMANT) -> Tensor:
 
 
 @DEFINITIONS.add()
-def saturated(seen: Seen, *, share: float = SATURATED) -> Tensor:
-    """|slope| under 0.01 on at least 99% of them"""
-    return seen.flat[0] >= share * seen.positions
+def saturated(seen: Seen, *, fraction: float = SATURATED) -> Tensor:
+    """|derivative| under 0.01 on at least 99% of them"""
+    return seen.flat[0] >= fraction * seen.positions
 
 
 @DEFINITIONS.add(needs="extremes")
@@ -84,7 +84,7 @@ def constant(seen: Seen) -> Tensor:
 
 @DEFINITIONS.add(needs="extremes")
 def always_on(seen: Seen) -> Tensor:
-    """the same slope, not 0, on every example: the activation is linear there"""
+    """the same derivative, not 0, on every example: the activation is linear there"""
     return (seen.least[0] == seen.greatest[0]) & (seen.least[0] != 0)
 
 
@@ -99,13 +99,13 @@ def grama(seen: Seen, *, tau: float = DORMANT) -> Tensor:
 
 @DEFINITIONS.add(of_units=False)
 def sparsity(seen: Seen) -> Tensor:
-    """share of outputs that are exactly 0"""
+    """fraction of outputs that are exactly 0"""
     return 1 - (seen.active[0] / seen.positions).mean()
 
 
 @DEFINITIONS.add(paper="fastai", needs="near zero", of_units=False)
 def near_zero(seen: Seen) -> Tensor:
-    """share of outputs of at most 0.05, those below 0 among them"""
+    """fraction of outputs of at most 0.05, those below 0 among them"""
     return seen.small[0].mean() / seen.positions
 
 
@@ -125,7 +125,7 @@ def sd_activation(seen: Seen) -> Tensor:
 
 @DEFINITIONS.add(paper="Roy & Vetterli 2007", needs="gram", of_units=False)
 def effective_rank(seen: Seen) -> Tensor | None:
-    """exp of the entropy of the singular values of a layer's outputs, each over their sum"""
+    """exp of the entropy of the singular values of a layer's outputs, each over the sum"""
     if seen.gram is None:
         return None
     singular = torch.linalg.eigvalsh(seen.gram.double()).clamp(min=0).sqrt()

@@ -1,4 +1,4 @@
-"""An activation by itself: what it makes of other numbers, and its slope there."""
+"""An activation by itself: what it makes of other numbers, and its derivative there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Function = Callable[[Tensor], Tensor]
 Pull = Callable[[Tensor], tuple[Tensor, ...]]  # of outputs back to inputs
 Pullback = Callable[[Function, Tensor], tuple[Tensor, Pull]]  # as torch.func.vjp
 
-# Where slopes are looked for: farther out, float64 makes 0 of what is none by the formula.
+# Where derivatives are looked for: farther out, float64 makes 0 of what is none by the formula.
 NEAR = torch.linspace(-12, 12, 97, dtype=torch.float64)
 
 
@@ -137,7 +137,7 @@ def with_derivatives(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, T
 
 
 @torch.enable_grad()
-def slope(function: Function, x: Tensor) -> Tensor:
+def derivative_at(function: Function, x: Tensor) -> Tensor:
     """The derivative of an elementwise function at each number of `x`."""
     z = x.detach().requires_grad_()
     value = function(z.view_as(z))  # a view: the function may write to it
@@ -148,29 +148,29 @@ def slope(function: Function, x: Tensor) -> Tensor:
 
 
 def can_die(function: Function, x: Tensor) -> bool:
-    """Whether a slope is exactly 0 over some stretch, so that a unit can stay there.
+    """Whether a derivative is exactly 0 over some stretch, so that a unit can stay there.
 
     x  a pre-activation, whose shape is used where a parameter of the function asks for it
     """
     try:
-        slopes = slope(function, NEAR).unsqueeze(1)
+        found = derivative_at(function, NEAR).unsqueeze(1)
     except (RuntimeError, TypeError, IndexError):  # its parameters have a shape
         try:
-            slopes = torch.stack([_slopes_at(function, x, float(at)) for at in NEAR])
+            found = torch.stack([_filled(function, x, float(at)) for at in NEAR])
         except (RuntimeError, TypeError, IndexError):
             return True
-    flat = slopes == 0
+    flat = found == 0
     return bool((flat[1:] & flat[:-1]).any())
 
 
-def _slopes_at(function: Function, x: Tensor, at: float) -> Tensor:
-    return slope(function, torch.full_like(x[:1], at)).flatten()
+def _filled(function: Function, x: Tensor, at: float) -> Tensor:
+    return derivative_at(function, torch.full_like(x[:1], at)).flatten()
 
 
 def rectifies(function: Function) -> bool:
-    """Whether a function is relu, with slope 0 at 0, as torch has it."""
+    """Whether a function is relu, with derivative 0 at 0, as torch has it."""
     try:
-        value, slopes = function(NEAR.clone()), slope(function, NEAR)
+        value, found = function(NEAR.clone()), derivative_at(function, NEAR)
     except (RuntimeError, TypeError, IndexError):
         return False
-    return torch.equal(value, NEAR.relu()) and torch.equal(slopes, (NEAR > 0).to(NEAR.dtype))
+    return torch.equal(value, NEAR.relu()) and torch.equal(found, (NEAR > 0).to(NEAR.dtype))

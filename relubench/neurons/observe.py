@@ -20,7 +20,7 @@ from relubench.models.calls import asks, spelt, tensors
 from relubench.models.functions import NAMED
 from relubench.models.layers import Act
 from relubench.neurons.batches import Batch
-from relubench.neurons.formulas import Function, slope, slopes
+from relubench.neurons.formulas import Function, derivative_at, derivatives
 from relubench.neurons.sites import Key, Passing, Plan, Site, as_function, blaming
 
 
@@ -38,11 +38,11 @@ class Seeing:
     function: Function
     act: Act | None = None
 
-    def slope(self) -> Tensor:
+    def derivative(self) -> Tensor:
         """|f'(x)|, of the outputs' shape: what back-propagation would multiply by."""
         if self.act is not None:
-            return slopes(self.act, self.x)
-        return slope(self.function, self.x).abs()
+            return derivatives(self.act, self.x)
+        return derivative_at(self.function, self.x).abs()
 
 
 Look = Callable[[Seeing], Tensor | None]  # what it gives takes the output's place

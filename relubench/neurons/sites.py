@@ -49,7 +49,7 @@ class Site:
     axes      those of its value that hold units, counted from the end
     unit      what a unit is
     dies      whether a unit can be dead by the formula
-    rectifies whether it is relu, whose slope its value tells
+    rectifies whether it is relu, whose derivative its value tells
     writes    whether what it takes is written to
     module    whether it is a module's forward
     """
@@ -108,11 +108,8 @@ def find(
     if unit is not None and unit not in UNITS:
         raise UnknownName("unit", unit, UNITS)
     wholes = _wholes(network, named_modules)
-    scripted = any(isinstance(module, torch.jit.ScriptModule) for module in network.modules())
-    few = batch.first(FEW)
-    record = _recorded(network, few, scripted)
-    found = recognition.recognised(record)
-    keys = _keys(record)
+    looked = look_through(network, batch)
+    record, found, keys = looked.record, looked.found, looked.keys
     ordered = [
         *_module_sites(record, wholes, unit),
         *_call_sites(record, found, keys, wholes, unit),
@@ -125,10 +122,43 @@ def find(
         )
     notes = dict.fromkeys(f"{what}: not counted ({why})" for what, why in _left_out(found))
     seen = frozenset(key for call, key in keys.items() if _looked_through(call))
-    return Plan(_renamed(sites), list(notes), seen, wholes, scripted, unit)
+    return Plan(_renamed(sites), list(notes), seen, wholes, looked.scripted, unit)
 
 
-def _left_out(found: recognition.Found) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """A pass over a few examples: its calls, what of them are activations, and their keys."""
+
+    record: Record
+    found: recognition.Recognised
+    keys: Mapping[Call, Key]
+    scripted: bool
+
+    def starts(self) -> dict[Key, Value]:
+        """The pre-activations of every site, by its key."""
+        starts = {
+            self.keys[f.call]: f.start for f in all_formulas(self.found) if f.call in self.keys
+        }
+        counts: Counter[str] = Counter()
+        for run in self.record.runs:
+            number, counts[run.path] = counts[run.path], counts[run.path] + 1
+            if run.input is not None:
+                starts[run.path, "", number] = run.input
+        return starts
+
+    def ends(self) -> dict[Key, Value]:
+        """What every site gives, by its key."""
+        return {self.keys[f.call]: f.end for f in all_formulas(self.found) if f.call in self.keys}
+
+
+def look_through(network: nn.Module, batch: Batch) -> Looked:
+    """Run a network over a few examples and see what it calls."""
+    scripted = any(isinstance(module, torch.jit.ScriptModule) for module in network.modules())
+    record = _recorded(network, batch.first(FEW), scripted)
+    return Looked(record, recognition.recognised(record), _keys(record), scripted)
+
+
+def _left_out(found: recognition.Recognised) -> Iterator[tuple[str, str]]:
     for what, why in found.staying:
         if why != "a gate":
             yield what, why
@@ -139,7 +169,8 @@ def _looked_through(call: Call) -> bool:
     return call.name not in NAMED or any(value.call is call for value in call.outputs)
 
 
-def _all(found: recognition.Found) -> list[Formula]:
+def all_formulas(found: recognition.Recognised) -> list[Formula]:
+    """The activations, gates among them."""
     return [*found.formulas, *found.others]
 
 
@@ -248,14 +279,14 @@ def _axes_of_run(start: Value | None, end: Value) -> tuple[int, ...] | None:
 
 def _call_sites(
     record: Record,
-    found: recognition.Found,
+    found: recognition.Recognised,
     keys: Mapping[Call, Key],
     wholes: Mapping[nn.Module, str],
     unit: str | None,
 ) -> Iterator[tuple[int, Site]]:
     known: dict[Value, axes.Axes | None] = {}
     inside = tuple(f"{path}." for path in wholes.values())
-    for formula in sorted(_all(found), key=lambda formula: formula.call.number):
+    for formula in sorted(all_formulas(found), key=lambda formula: formula.call.number):
         path = formula.call.path
         if path in wholes.values() or (inside and path.startswith(inside)):
             continue

@@ -122,7 +122,7 @@ class Seen(Counter):
     """Running figures of one call site of one network, and what else its definitions need.
 
     low, high              of the outputs
-    least, greatest        of the slopes
+    least, greatest        of the derivatives
     small                  positions with an output of at most SMALL
     gram                   (units, units) sums of products of outputs, for the effective rank
     gradient, graded       sums of |dL/d pre-activation|, and the positions of which they are
@@ -146,19 +146,19 @@ class Seen(Counter):
     def _filled(self, number: float) -> Tensor:
         return torch.full_like(self.active, number)
 
-    def take(self, value: Tensor, slope: Tensor | None, examples: int) -> None:
-        """Count outputs and slopes, (rows, units, …), of so many examples; slope None: of relu."""
+    def take(self, value: Tensor, derivative: Tensor | None, examples: int) -> None:
+        """Count outputs and derivatives, (rows, units, …), of so many examples; None: of relu."""
         before = self.examples
         value = value.unsqueeze(0)
-        if slope is None:
+        if derivative is None:
             self._see_rectified(value)
         else:
-            self.see(value, slope.unsqueeze(0))
+            self.see(value, derivative.unsqueeze(0))
         self.examples = before + examples
-        self._see_more(value, slope)
+        self._see_more(value, derivative)
 
     def _see_rectified(self, value: Tensor) -> None:
-        """The same as `see` where outputs are relu's: not negative, slope 1 where not 0."""
+        """The same as `see` where outputs are relu's: not negative, derivative 1 where not 0."""
         over = (1, *range(3, value.ndim))
         positions = value[0].numel() // self.units
         value = value.to(torch.promote_types(value.dtype, torch.float32))
@@ -174,10 +174,10 @@ class Seen(Counter):
         self.magnitude += total
         self.squares += torch.square(value, out=self.room).sum(over)
 
-    def _see_more(self, value: Tensor, slope: Tensor | None) -> None:
+    def _see_more(self, value: Tensor, derivative: Tensor | None) -> None:
         over = (1, *range(3, value.ndim))
         if EXTREMES in self.needs:
-            steep = (value != 0).to(value.dtype) if slope is None else slope.unsqueeze(0)
+            steep = (value != 0).to(value.dtype) if derivative is None else derivative.unsqueeze(0)
             self.low = torch.minimum(self.low, value.amin(over))
             self.high = torch.maximum(self.high, value.amax(over))
             self.least = torch.minimum(self.least, steep.amin(over))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from relubench.report.figures import count_text, percent, significant
-from relubench.rows import CallRow, weighed
+from relubench.rows import AblationRow, CallRow, PruningRow, weighed
 from relubench.table import Column, Table
 
 if TYPE_CHECKING:
@@ -172,8 +172,38 @@ def _notes(rows: Sequence[CallRow]) -> list[str]:
         )
     if any(row.dead is None and not row.can_die for row in rows):
         notes.append(
-            f"{CANNOT}: by its formula the slope is nowhere 0 over a stretch; not in the total"
+            f"{CANNOT}: by its formula the derivative is nowhere 0 over a stretch; not in the total"
         )
     if any(row.dead and not row.can_die for row in rows):
-        notes.append("dead where the formula has no flat part: its slope is below the float type's")
+        notes.append(
+            "dead where the formula has no flat part: its derivative is below the float type's"
+        )
     return notes
+
+
+def ablations(rows: Sequence[AblationRow]) -> Table[AblationRow]:
+    """What the network does without some of its units."""
+    columns: list[Column[AblationRow]] = [
+        Column("removed", lambda row: row.removed, left=True),
+        Column("units", lambda row: count_text(row.units)),
+        Column("metric", lambda row: row.metric, left=True),
+        Column("before", lambda row: significant(row.before, 4)),
+        Column("after", lambda row: significant(row.after, 4)),
+        Column("outputs", lambda row: "identical" if row.identical else "differ", key="identical"),
+    ]
+    note = "removed units give 0; identical: every output is the same to the bit"
+    return Table(rows, columns, f"without units, {rows[0].examples} examples", [note])
+
+
+def pruning(rows: Sequence[PruningRow], notes: Sequence[str]) -> Table[PruningRow]:
+    """The layers that became narrower, and what that frees."""
+    columns: list[Column[PruningRow]] = [
+        Column("layer", lambda row: row.layer, left=True),
+        Column("width", lambda row: count_text(row.width)),
+        Column("new width", lambda row: count_text(row.new_width)),
+        Column("parameters", lambda row: count_text(row.parameters)),
+        Column("new parameters", lambda row: count_text(row.new_parameters)),
+        Column("ms", lambda row: significant(row.milliseconds), key="milliseconds"),
+        Column("new ms", lambda row: significant(row.new_milliseconds), key="new_milliseconds"),
+    ]
+    return Table(rows, columns, "cut out: units that always gave 0", notes)

@@ -10,7 +10,7 @@ from relubench import formats
 from relubench.catalog import Deferred
 from relubench.report import call_table
 from relubench.report.call_table import About
-from relubench.rows import CallRow
+from relubench.rows import AblationRow, CallRow
 from relubench.table import Curve, Panel, Picture, Table
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ class DeadCount:
     rows   a row for each call of an activation, then their total
     masks  by definition and layer: which units are so, (units,) bool
     notes  what each count means, and what was not counted
+    ablations  what the network does without units, where that was asked
     """
 
     rows: Sequence[CallRow]
     masks: Mapping[str, Mapping[str, Tensor]]
     notes: Sequence[str] = field(default_factory=list)
+    ablations: Sequence[AblationRow] = ()
 
     @classmethod
     def of(cls, counted: Counted, about: About) -> DeadCount:
