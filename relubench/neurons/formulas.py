@@ -19,7 +19,7 @@ Pull = Callable[[Tensor], tuple[Tensor, ...]]  # of outputs back to inputs
 Pullback = Callable[[Function, Tensor], tuple[Tensor, Pull]]  # as torch.func.vjp
 
 # Where derivatives are looked for: farther out, float64 makes 0 of what is none by the formula.
-NEAR = torch.linspace(-12, 12, 97, dtype=torch.float64)
+NEAR = torch.linspace(-6, 6, 97, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def derivative_at(function: Function, x: Tensor) -> Tensor:
     if not value.requires_grad:
         return torch.zeros_like(x)  # a step: heaviside(x)
     (derivative,) = torch.autograd.grad(value.sum(), z, allow_unused=True)
-    return torch.zeros_like(x) if derivative is None else derivative.detach()
+    return torch.zeros_like(x) if derivative is None else derivative
 
 
 def can_die(function: Function, x: Tensor) -> bool:

@@ -104,20 +104,22 @@ class Observer(TorchFunctionMode):
             self.held[site] = tensor.clone() if site.writes else tensor
 
     def _at_site(self, key: Key, function: Any, args: Any, kwargs: Any) -> Any:
-        given = tensors((args, kwargs))
+        given = _tensors(args, kwargs)
         site = self.sites.get(key)
         x = self._input(site, given)
         if x is None:
             return function(*args, **kwargs)
         result = function(*args, **kwargs)
-        made = tensors(result)
+        made = [result] if isinstance(result, Tensor) else tensors(result)
         if site is None:
             site = self.sites[key] = self.plan.further(key, made[0])
         value = made[site.made] if site.made >= 0 else given[-site.made - 1]
         if key in self.holds:
             self._hold(key, made, args, kwargs)
-        own = site.program or as_function(function, args, kwargs, site.taken)
-        instead = self._see(Seeing(site, x, value, own))
+        own = site.program
+        if own is None and not site.rectifies:
+            own = as_function(function, args, kwargs, site.taken)
+        instead = self._see(Seeing(site, x, value, own or torch.relu))
         if instead is None:
             return result
         if site.writes or site.made < 0:
@@ -179,6 +181,14 @@ class Observer(TorchFunctionMode):
             return self.look(Seeing(site, x, output, own, act))
         finally:
             self.paused = False
+
+
+def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors of a call, as `calls.tensors` has them, which takes longer."""
+    leaves = [*args, *kwargs.values()]
+    if any(isinstance(leaf, list | tuple | dict) for leaf in leaves):
+        return tensors((args, kwargs))
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 @contextmanager

@@ -172,9 +172,11 @@ class Seen(Counter):
         total = value.sum(over)
         self.total += total
         self.magnitude += total
-        self.squares += torch.square(value, out=self.room).sum(over)
+        self.squares += torch.mul(value, value, out=self.room).sum(over)
 
     def _see_more(self, value: Tensor, derivative: Tensor | None) -> None:
+        if not self.needs - {""}:
+            return
         over = (1, *range(3, value.ndim))
         if EXTREMES in self.needs:
             steep = (value != 0).to(value.dtype) if derivative is None else derivative.unsqueeze(0)
