@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -118,7 +119,7 @@ def test_relubenchs_datasets_are_data_too(folder: Path, capsys: pytest.CaptureFi
     assert none[0]["examples"] == 100
 
 
-WRAPPED = {
+WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "state_dict": lambda state: {"epoch": 3, "state_dict": state},
     "model": lambda state: {"model": {f"module.{key}": each for key, each in state.items()}},
     "lightning": lambda state: {
@@ -135,7 +136,8 @@ WRAPPED = {
 
 @pytest.mark.parametrize("how", WRAPPED)
 def test_weights_are_found_in_what_wraps_them(how: str, tmp_path: Path) -> None:
-    torch.save(WRAPPED[how](made().state_dict()), tmp_path / "w.pt")
+    wrapped: Any = WRAPPED[how](made().state_dict())
+    torch.save(wrapped, tmp_path / "w.pt")
     network = Net()
     notes = weights.load(network, weights.read(tmp_path / "w.pt"))
     for key, tensor in made().state_dict().items():
@@ -314,7 +316,7 @@ def convolutional(seed: int) -> Convolutional:
         for parameter in network.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
         network.norm.bias[:2] = -60.0
-        network.third.bias[0] = -500.0
+        network.get_parameter("third.bias")[0] = -500.0
     return network
 
 

@@ -22,7 +22,7 @@ from relubench.models import MODELS, layers, matching, weights
 from relubench.neurons.formulas import derivatives
 from relubench.noise import Noise
 from relubench.plan import Cell, Machine
-from relubench.training import engine
+from relubench.training import building
 from relubench.training.networks import Networks
 
 Pieces = np.ndarray  # (pieces, …)

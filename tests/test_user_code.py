@@ -21,7 +21,7 @@ from relubench.models import layers
 from relubench.neurons.formulas import derivatives
 from relubench.plan import Cell, Machine, Recipe, Stack
 from relubench.results import RunResult
-from relubench.training import engine
+from relubench.training import building, engine
 from relubench.user_code import UserCodeError
 
 UNITS = """

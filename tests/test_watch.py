@@ -36,12 +36,12 @@ def data() -> tuple[Tensor, Tensor]:
 def trained(watched: bool, lr: float = 5.0) -> tuple[nn.Module, Any, list[Any]]:
     model, (x, y) = network(), data()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    torch.random.default_generator.manual_seed(3)
+    torch.default_generator.manual_seed(3)
     watch = relubench.watch(model, probe=x[:32], every=4) if watched else None
     counts = []
     for _ in range(10):
         optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(model(x), y).backward()
         optimizer.step()
         if watch:
             watch.step()
@@ -71,7 +71,7 @@ def test_units_that_die_and_revive_are_told() -> None:
     model = nn.Sequential(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 1))
     with relubench.watch(model, probe=torch.randn(9, 1), every=1) as watch:
         for biases in ([9.0, 9.0, -9e3, 9.0], [9.0, -9e3, -9e3, -9e3], [9.0, 9.0, 9.0, -9e3]):
-            model[0].bias.data.copy_(torch.tensor(biases))
+            model.get_parameter("0.bias").data.copy_(torch.tensor(biases))
             watch.step()
     layer = [row for row in watch.rows if row.layer == "1"][1:]
     assert [row.dead for row in layer] == [0.25, 0.75, 0.25]
@@ -82,7 +82,7 @@ def test_units_that_die_and_revive_are_told() -> None:
 def test_it_warns_once_for_each_layer_and_says_what_to_do() -> None:
     model = network()
     watch = relubench.watch(model, probe=data()[0], every=1)
-    model[0].bias.data[:8] = -1e3
+    model.get_parameter("0.bias").data[:8] = -1e3
     with pytest.warns(DeadUnitsWarning, match=r"1: 50% of 16 units are dead at step 1: a lower"):
         watch.warn_above(0.2).step()
     with warnings.catch_warnings():
