@@ -1,4 +1,4 @@
-"""What is known of torch without its import; torchvision, or why it is not to be had."""
+"""What is known of torch without its import; other libraries, or why they are not to be had."""
 
 from __future__ import annotations
 
@@ -51,6 +51,16 @@ def torchvision(module: str) -> Any:
             f"torchvision {vision} does not load beside torch {torch}: the two builds differ. "
             "Reinstall both from one place: pip install --force-reinstall torch torchvision"
         ) from error
+
+
+def optional(module: str, library: str, remedy: str) -> Any:
+    """A module of a library that is not needed otherwise; raises DataError without it."""
+    if importlib.util.find_spec(library) is None:
+        raise DataError(f"this needs {library}: {remedy}")
+    try:
+        return importlib.import_module(module)
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        raise DataError(f"{library} does not load: {error}") from error
 
 
 def version(library: str) -> str:

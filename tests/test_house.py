@@ -17,8 +17,9 @@ PACKAGE = Path(relubench.__file__).parent
 # Packages from the ground up; what lies beside them in relubench/ is the ground.
 FLOORS = [
     {"ground", "stats"},
-    {"activations", "datasets", "formats", "metrics", "neurons"},
+    {"activations", "datasets", "formats", "metrics"},
     {"config", "models"},
+    {"neurons"},
     {"report", "training"},
     {"execution", "profiling"},
     {"baselines", "page"},

@@ -59,11 +59,11 @@ def study(found: list[RunResult] | None = None, **facts: object) -> Study:
 
 
 def xs(line: Line2D) -> list[float]:
-    return np.asarray(line.get_xdata(), dtype=float).tolist()
+    return list(np.asarray(line.get_xdata(), dtype=float))
 
 
 def ys(line: Line2D) -> list[float]:
-    return np.asarray(line.get_ydata(), dtype=float).tolist()
+    return list(np.asarray(line.get_ydata(), dtype=float))
 
 
 def drawn(of: Study, kind: str, number: int = 0) -> Axes:

@@ -19,10 +19,11 @@ from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.errors import BadValue
 from relubench.models import MODELS, layers, matching, weights
+from relubench.neurons.formulas import derivatives
 from relubench.noise import Noise
 from relubench.plan import Cell, Machine
 from relubench.training import building
-from relubench.training.networks import Networks, derivatives
+from relubench.training.networks import Networks
 
 Pieces = np.ndarray  # (pieces, …)
 

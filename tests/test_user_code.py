@@ -18,10 +18,10 @@ from relubench import user_code, user_imports
 from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.models import layers
+from relubench.neurons.formulas import derivatives
 from relubench.plan import Cell, Machine, Recipe, Stack
 from relubench.results import RunResult
 from relubench.training import building, engine
-from relubench.training.networks import derivatives
 from relubench.user_code import UserCodeError
 
 UNITS = """

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from relubench.baselines.gate import figure_text
 from relubench.formats import github, markdown
 from relubench.printable import for_json, plain
-from relubench.rows import CompareRow, GateRow
+from relubench.rows import CallRow, CompareRow, GateRow
 from relubench.table import AnyTable
 from relubench.wording import counted
 
@@ -91,6 +91,17 @@ def junit_of_runs(rows: Sequence[CompareRow], setup: Sequence[str]) -> str:
         if row.diverged:
             runs = counted(row.runs, "run")
             _verdict(case, "failure", f"{row.diverged} of {runs} diverged")
+        cases.append(case)
+    return _suite(cases)
+
+
+def junit_of_layers(rows: Sequence[CallRow], wrong: Mapping[str, str]) -> str:
+    """A test case per call of an activation: it fails where too many of its units are dead."""
+    cases = []
+    for row in rows:
+        case = _case("dead", f"{row.model} · {row.layer}")
+        if row.layer in wrong:
+            _verdict(case, "failure", wrong[row.layer])
         cases.append(case)
     return _suite(cases)
 

@@ -23,6 +23,7 @@ from relubench.cli.flags import (
     GATE,
     SHOWN,
     Benchmark,
+    CountFlags,
     FilterFlags,
     Flags,
     FlagValue,
@@ -172,12 +173,28 @@ def compare(
     epilog=examples(
         "deadcount -d digits -a relu,leaky_relu",
         "deadcount -d wdbc --lr 0.1,0.3 --format csv",
+        "deadcount -m ./net.py:Net --weights best.pt -d mnist --split both --fail-above 20%",
     )
 )
-@takes(RunFlags, OutputFlags, PictureFlags, command="deadcount")
+@takes(CountFlags, RunFlags, OutputFlags, PictureFlags, command="deadcount")
 def deadcount(benchmark: Benchmark = None, **flags: FlagValue) -> int:
-    """Count dead neurons per layer over the training set, before training and after."""
-    return run(commands.deadcount, "deadcount", benchmark, flags)
+    """Count dead neurons per layer: of runs, before training and after, or of any network."""
+    asked = {key: flags.pop(key) for key in get_type_hints(CountFlags)}
+    if not any(asked.values()) and not commands.is_foreign(names_in(flags["model"] or ())):
+        return run(commands.deadcount, "deadcount", benchmark, flags)
+    outputs = [("-o", path) for path in flags["output"] or ()]
+    written = {"--junit": asked.pop("junit"), "--prune": asked["prune"]}
+    distinct([("--baseline", asked["baseline"]), *outputs, *written.items()])
+    for key in ("definitions", "activation_module", "fail_above"):
+        asked[key] = names_in(asked[key] or ())
+    counting = commands.Counting(**asked)
+
+    def work(request: Request, console: Console) -> Outcome:
+        prune = parts.pop("--prune", None)
+        return deliver(commands.count_network(request, counting, console, prune), parts)
+
+    with keeping(written) as parts:
+        return run(work, "deadcount", benchmark, flags)
 
 
 @app.command(

@@ -17,6 +17,7 @@ from relubench.grouping import comma_parts, joined
 from relubench.page.kinds import KINDS
 
 SHOWN, FILTER, GATE = "Output", "Which runs", "Baselines and continuous integration"
+ANY = "Any network, as it is"
 BENCHMARKS = "Benchmarks (default: ./benchmarks.toml, else the shipped ones)."
 DATA = "Downloaded data (or RELUBENCH_DATA; default: the user cache)."
 Names = list[str] | None
@@ -157,6 +158,64 @@ class PageFlags:
     ] = None
     quiet: Annotated[bool, flag(SHOWN, "Print no notes.", "", "-q", "--quiet")] = False
     verbose: Annotated[bool, flag(SHOWN, "Also print tracebacks.", "", "-v", "--verbose")] = False
+
+
+class CountFlags:
+    """Flags of deadcount for a network that is not trained here."""
+
+    weights: Annotated[
+        str | None,
+        flag(
+            ANY,
+            "Count with these weights: a state dict or safetensors; none: as the network begins.",
+            "FILE",
+        ),
+    ] = None
+    run: Annotated[
+        str | None, flag(ANY, "The ledger's run that --weights are of, by its key.", "KEY")
+    ] = None
+    data: Annotated[
+        str | None, flag(ANY, "Batches of your own, in place of -d.", "FILE.py:NAME")
+    ] = None
+    split: Annotated[str | None, flag(ANY, "Count on train (default), test or both.", "PART")] = (
+        None
+    )
+    definitions: Annotated[
+        Names, flag(ANY, "What is counted: dead, dormant:tau=0.1, … or all.", "NAME,…")
+    ] = None
+    rare: Annotated[
+        str | None, flag(ANY, "rare: active on under this share (default 1%).", "SIZE")
+    ] = None
+    tau: Annotated[
+        str | None, flag(ANY, "dormant: this share of the layer's mean (default 0.025).", "TAU")
+    ] = None
+    unit: Annotated[
+        str | None, flag(ANY, "What a unit is: channel, position or feature.", "WHICH")
+    ] = None
+    activation_module: Annotated[
+        Names, flag(ANY, "Modules that are one activation: classes or paths.", "NAME,…")
+    ] = None
+    proof: Annotated[
+        bool, flag(ANY, "Also prove units dead for any input like the data.", "", "--proof")
+    ] = False
+    ablate: Annotated[
+        bool, flag(ANY, "Also measure the network without those units.", "", "--ablate")
+    ] = False
+    prune: Annotated[
+        Path | None, flag(ANY, "Write weights without units that always give 0.", "FILE")
+    ] = None
+    fail_above: Annotated[
+        Names, flag(GATE, "Exit code 3 if more of a layer is dead.", "[LAYER:]SIZE,…")
+    ] = None
+    baseline: Annotated[
+        Path | None, flag(GATE, "Weights of before: newly dead and revived units.", "FILE")
+    ] = None
+    margin: Annotated[
+        str | None, flag(GATE, "Exit code 3 if more die than that (default dead=1%).", "SIZE")
+    ] = None
+    junit: Annotated[Path | None, flag(GATE, "Write JUnit XML, a test case per layer.", "FILE")] = (
+        None
+    )
 
 
 class OutputFlags:

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relubench.execution.progress import Console
 from relubench.formats import UNFOLDED
@@ -44,6 +44,7 @@ def console(quiet: bool, verbose: bool = False) -> Console:
         note=unheard if quiet else say,
         detail=say if verbose and not quiet else unheard,
         track=_bar if bar else lambda results, total: iter(results),
+        steps=_steps if bar else lambda batches, total: iter(batches),
     )
 
 
@@ -63,6 +64,20 @@ def _bar(finished: Iterable[Done], total: int) -> Iterator[Done]:
         for stack, results in finished:
             bars.update(task, advance=len(results), description=plain(stack.cells[0].activation))
             yield stack, results
+
+
+def _steps(batches: Iterable[Any], total: int | None) -> Iterator[Any]:
+    from rich import progress
+    from rich.console import Console as Terminal
+
+    columns = (
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("batches"),
+    )
+    with progress.Progress(*columns, console=Terminal(stderr=True), transient=True) as bars:
+        yield from bars.track(batches, total=total)
 
 
 def width_and_colour() -> tuple[int, bool]:

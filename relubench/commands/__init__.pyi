@@ -2,6 +2,9 @@ from . import help as help
 from .assembly import prepare as prepare
 from .comparing import compare as compare
 from .comparing import refused as refused
+from .counting import Counting as Counting
+from .counting import count_network as count_network
+from .counting import is_foreign as is_foreign
 from .inspecting import cost as cost
 from .inspecting import elements as elements
 from .inspecting import kind_and_names as kind_and_names

@@ -95,6 +95,17 @@ def one_run(path: Path, key: str, console: Console) -> Outcome:
     return Outcome(report.one_run(runs))
 
 
+def run_of(path: Path, key: str) -> RunResult:
+    """The run of a ledger by the beginning of its key; raises BadValue where that is not one."""
+    ledger = open_ledger(path, existing=True, reading=True)
+    found = {run[2].cell.key: run[2] for run in ledger if run[2].cell.key.startswith(key.lower())}
+    ledger.close()
+    if not key or len(found) != 1:
+        which = f"{len(found)} runs" if found else "no run"
+        raise BadValue(f"{path} has {which} {key!r}: relubench ledger export shows every key")
+    return next(iter(found.values()))
+
+
 def ledger_export(path: Path, chosen: Chosen, console: Console) -> Outcome:
     """Every finished run of a ledger, as `train` prints it."""
     results = [result for _, _, result in _runs(path, chosen, console)]

@@ -15,6 +15,7 @@ from relubench.formats import FORMATS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
 from relubench.models.initialisation import INITS
+from relubench.neurons.definitions import DEFINITIONS
 from relubench.plan import Plan
 from relubench.results import RunResult, lost_run
 from relubench.table import AnyTable
@@ -39,6 +40,7 @@ CATALOGS: dict[str, Catalog[Any]] = {
         METRICS,
         AUGMENTATIONS,
         PERTURBATIONS,
+        DEFINITIONS,
         EXECUTORS,
         FORMATS,
     )

@@ -31,21 +31,25 @@ METADATA: dict[str, dict[str, Any]] = {
 
 
 def save(picture: Picture, path: Path, kind: str) -> None:
-    """Write the picture as `kind`, "svg", "png" or "pdf": panels side by side, one legend above."""
+    """Write the picture as `kind`, "svg", "png" or "pdf"."""
+    with matplotlib.rc_context({"svg.hashsalt": "relubench", "text.parse_math": False}):
+        drawn = figure(picture)
+        drawn.savefig(path, format=kind, dpi=DOTS_PER_INCH, metadata=METADATA[kind])
+
+
+def figure(picture: Picture) -> Figure:
+    """The picture as a figure of matplotlib's: panels side by side, one legend above."""
     width, height = INCHES
     count = len(picture.panels)
-    with matplotlib.rc_context({"svg.hashsalt": "relubench", "text.parse_math": False}):
-        figure = Figure(figsize=(width * count, height), layout="constrained")
-        # Not pyplot: it keeps every figure for the process, and may look for a display.
-        FigureCanvasAgg(figure)
-        for panel, axes in zip(
-            picture.panels, figure.subplots(1, count, squeeze=False)[0], strict=True
-        ):
-            axes.set_title(panel.title, fontsize="medium")
-            draw(panel, axes)
-        handles, names = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
-        figure.savefig(path, format=kind, dpi=DOTS_PER_INCH, metadata=METADATA[kind])
+    drawn = Figure(figsize=(width * count, height), layout="constrained")
+    # Not pyplot: it keeps every figure for the process, and may look for a display.
+    FigureCanvasAgg(drawn)
+    for panel, axes in zip(picture.panels, drawn.subplots(1, count, squeeze=False)[0], strict=True):
+        axes.set_title(panel.title, fontsize="medium")
+        draw(panel, axes)
+    handles, names = drawn.axes[0].get_legend_handles_labels()
+    drawn.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
+    return drawn
 
 
 def draw(panel: Panel, axes: Axes, lines: Mapping[str, Mapping[str, Any]] | None = None) -> None:

@@ -197,7 +197,8 @@ def _kept(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
         if not taken.reached or taken not in axes:
             continue
         shifted = tuple(axis + len(shape) - taken.tensor.ndim for axis in axes[taken])
-        same = all(shape[a] == taken.shape[b] for a, b in zip(shifted, axes[taken], strict=True))
+        pairs = zip(shifted, axes[taken], strict=True)
+        same = all(a >= 0 and shape[a] == taken.shape[b] for a, b in pairs)
         if name in ELEMENTWISE | SAME | CHANNELS | LAYERS and same:
             return shifted
         if any(part in name for part in PER_CHANNEL) and taken.tensor.ndim == len(shape):

@@ -347,13 +347,23 @@ class Recorder(TorchFunctionMode):
         return Record(self.examples, self.calls, self.runs, outputs, results, self.custom)
 
 
-def recorded(network: nn.Module, examples: Tensor) -> Record:
-    """Run the network on `examples` and write its calls down."""
+def recorded(
+    network: nn.Module,
+    examples: Tensor,
+    more: Sequence[Tensor] = (),
+    run: Callable[[], Any] | None = None,
+) -> Record:
+    """Run the network on `examples` and write its calls down.
+
+    more, run  further tensors that examples bring along, and how the network is called with all
+    """
     with ExitStack() as hooks:
         recorder = Recorder(examples)
+        for tensor in more:
+            recorder._name(tensor, Value(tensor, reached=True))
         inner = inside_shown(network)
         for path, module in network.named_modules():
-            if module in inner:
+            if module in inner or isinstance(module, torch.jit.ScriptModule):
                 continue
             # `path=path`: a lambda that reads the loop's variable would see its last value.
             before = module.register_forward_pre_hook(
@@ -364,7 +374,7 @@ def recorded(network: nn.Module, examples: Tensor) -> Record:
             hooks.callback(before.remove)
             hooks.callback(after.remove)
         with recorder:
-            outputs = network(examples)
+            outputs = run() if run else network(examples)
         return recorder.record(outputs)
 
 

@@ -9,7 +9,7 @@ positions (a gate), where it is the network's output, or where it only guards a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import torch
@@ -134,11 +134,13 @@ class Recognised:
     formulas  the activations, in the order of the calls
     staying   what else is not linear, with the reason why it stays
     hidden    calls of activations that cannot be swapped, with the reason
+    others    the formulas of gates, and those of `hidden`
     """
 
     formulas: list[Formula]
     staying: list[tuple[str, str]]
     hidden: list[tuple[str, str]]
+    others: list[Formula] = field(default_factory=list)
 
 
 def recognised(record: Record) -> Recognised:
@@ -153,6 +155,8 @@ def recognised(record: Record) -> Recognised:
             hidden = _hidden(record, formula)
             if reason == "a gate":
                 elementwise.gates.add(formula.call.line)
+            if reason == "a gate" or (hidden and not reason):
+                result.others.append(formula)
             if reason:
                 result.staying.append((f"{formula.title} in {formula.place}", reason))
             elif hidden:
@@ -173,6 +177,7 @@ def _join_gates(result: Recognised, lines: set[tuple[str, int]]) -> None:
     """What a line of code makes is a gate in every step, also in the first, of no state yet."""
     for formula in [f for f in result.formulas if f.opens and f.call.line in lines]:
         result.formulas.remove(formula)
+        result.others.append(formula)
         result.staying.append((f"{formula.title} in {formula.place}", "a gate"))
 
 

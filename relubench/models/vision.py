@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -54,6 +55,20 @@ def _analysis(name: str, shape: tuple[int, ...], outputs: int) -> Analysis:
 
 
 def _made(name: str, shape: Sequence[int], outputs: int) -> nn.Module:
+    """The network with layers whose weights are still to be drawn."""
+    return plain(name, shape, outputs, undrawn_layers())
+
+
+def plain(
+    name: str,
+    shape: Sequence[int],
+    outputs: int,
+    building: AbstractContextManager[None] | None = None,
+) -> nn.Module:
+    """torchvision's network with its own activations, fitted to the data.
+
+    building  in which it is built
+    """
     networks = libraries.torchvision("torchvision.models")
     taken, short = image(name, shape), name.removeprefix("torchvision.")
     settings: dict[str, Any] = dict(SETTINGS.get(short, {}))
@@ -62,7 +77,7 @@ def _made(name: str, shape: Sequence[int], outputs: int) -> nn.Module:
             settings["image_size"] = _side(name, taken)
         if short.startswith("maxvit"):
             settings["input_size"] = taken[1:]
-        with undrawn_layers():
+        with building or nullcontext():
             made: nn.Module = networks.get_model(
                 short, weights=None, num_classes=outputs, **settings
             )

@@ -111,3 +111,87 @@ class Counter:
                 )
             )
         return counts
+
+
+EXTREMES, NEAR_ZERO, GRAM, GRADIENTS = "extremes", "near zero", "gram", "gradients"
+SMALL = 0.05  # an output up to here is near zero, as fastai's ActivationStats has it
+WIDEST = 4096  # units up to which a matrix of their products is kept
+
+
+class Seen(Counter):
+    """Running figures of one call site of one network, and what else its definitions need.
+
+    low, high              of the outputs
+    least, greatest        of the derivatives
+    small                  positions with an output of at most SMALL
+    gram                   (units, units) sums of products of outputs, for the effective rank
+    gradient, graded       sums of |dL/d pre-activation|, and the positions of which they are
+    """
+
+    def __init__(
+        self, layer: str, units: int, device: torch.device, needs: frozenset[str] = frozenset()
+    ) -> None:
+        super().__init__(layer, 1, units, device)
+        self.needs = needs
+        self.low = self._filled(math.inf)
+        self.high = self._filled(-math.inf)
+        self.least = self._filled(math.inf)
+        self.greatest = self._filled(-math.inf)
+        self.small = torch.zeros_like(self.active)
+        self.gradient = torch.zeros_like(self.active)
+        self.graded = 0
+        kept = GRAM in needs and units <= WIDEST
+        self.gram = torch.zeros(units, units, dtype=exact(device), device=device) if kept else None
+
+    def _filled(self, number: float) -> Tensor:
+        return torch.full_like(self.active, number)
+
+    def take(self, value: Tensor, derivative: Tensor | None, examples: int) -> None:
+        """Count outputs and derivatives, (rows, units, …), of so many examples; None: of relu."""
+        before = self.examples
+        value = value.unsqueeze(0)
+        if derivative is None:
+            self._see_rectified(value)
+        else:
+            self.see(value, derivative.unsqueeze(0))
+        self.examples = before + examples
+        self._see_more(value, derivative)
+
+    def _see_rectified(self, value: Tensor) -> None:
+        """The same as `see` where outputs are relu's: not negative, derivative 1 where not 0."""
+        over = (1, *range(3, value.ndim))
+        positions = value[0].numel() // self.units
+        value = value.to(torch.promote_types(value.dtype, torch.float32))
+        if self.room.shape != value.shape:
+            self.room = torch.empty_like(value)
+        active = torch.ne(value, 0, out=self.room).sum(over)
+        self.positions += positions
+        self.active += active
+        self.flat += positions - active
+        self.moved |= active > 0
+        total = value.sum(over)
+        self.total += total
+        self.magnitude += total
+        self.squares += torch.mul(value, value, out=self.room).sum(over)
+
+    def _see_more(self, value: Tensor, derivative: Tensor | None) -> None:
+        if not self.needs - {""}:
+            return
+        over = (1, *range(3, value.ndim))
+        if EXTREMES in self.needs:
+            steep = (value != 0).to(value.dtype) if derivative is None else derivative.unsqueeze(0)
+            self.low = torch.minimum(self.low, value.amin(over))
+            self.high = torch.maximum(self.high, value.amax(over))
+            self.least = torch.minimum(self.least, steep.amin(over))
+            self.greatest = torch.maximum(self.greatest, steep.amax(over))
+        if NEAR_ZERO in self.needs:
+            self.small += (value <= SMALL).sum(over)
+        if self.gram is not None:
+            rows = value[0].movedim(1, -1).reshape(-1, self.units).to(self.gram.dtype)
+            self.gram += rows.T @ rows
+
+    def take_gradient(self, gradient: Tensor) -> None:
+        """Count dL/d pre-activation, (rows, units, …)."""
+        over = (0, *range(2, gradient.ndim))
+        self.gradient += gradient.abs().sum(over, dtype=self.gradient.dtype)
+        self.graded += gradient.numel() // self.units

@@ -31,6 +31,7 @@ from relubench.models.layers import (
     drawing_by,
     noisy,
 )
+from relubench.neurons.formulas import Pull, Pullback, autograd_vjp, with_derivatives
 from relubench.plan import Cell
 from relubench.training.uncompiled import leave_compiler_out
 
@@ -38,8 +39,6 @@ leave_compiler_out()
 
 Call = Callable[[Tensor], Tensor]
 Keys = Sequence[Tensor]  # two for each layer that draws, the cells in their first dimension
-Pull = Callable[[Tensor], tuple[Tensor, ...]]  # of outputs back to inputs
-Pullback = Callable[[Call, Tensor], tuple[Tensor, Pull]]  # as torch.func.vjp
 Observed = tuple[Tensor, list[tuple[Tensor, Tensor]]]  # outputs; values and derivatives by layer
 T = TypeVar("T")
 
@@ -230,7 +229,7 @@ class Networks:
     def observe(self, x: Tensor) -> Observed:
         """The outputs, and for every Act its values and derivatives, (cells, batch, units, …)."""
         # torch.func.vjp goes under vmap; alone, autograd's has rules for more ops.
-        pullback: Pullback = _functional_vjp if self.stacked else _autograd_vjp
+        pullback: Pullback = _functional_vjp if self.stacked else autograd_vjp
         look = partial(_observe, self.modules[0], pullback=pullback)
         outputs, seen = self._map(look, *self._cast(x))
         return outputs.float() if self.bf16 else outputs, seen
@@ -485,44 +484,3 @@ def _observe(network: nn.Module, call: Call, x: Tensor, pullback: Pullback) -> O
 def _functional_vjp(function: Call, x: Tensor) -> tuple[Tensor, Pull]:
     value, pull = vjp(function, x)[:2]
     return value, pull
-
-
-def _autograd_vjp(function: Call, x: Tensor) -> tuple[Tensor, Pull]:
-    """vjp by autograd, which also has rules for ops that torch.func has none for."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        value = function(x)
-
-    def pull(chosen: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(value, x, chosen, retain_graph=True)
-
-    return value.detach(), pull
-
-
-def derivatives(act: Act, x: Tensor) -> Tensor:
-    """|f'(x)| by automatic differentiation: what back-propagation would multiply by at `x`."""
-    _, derivative = with_derivatives(act, x, _autograd_vjp)
-    return derivative.abs()
-
-
-def with_derivatives(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, Tensor]:
-    """f(x), and f'(x) by automatic differentiation, both (examples, units, …).
-
-    The derivative of an output over several pre-activations is the steepest, without its sign;
-    where an activation takes other examples or positions in too, that of its sum over them.
-    """
-    value, pull = pullback(act.activate, x)
-    entry = act.activation.entry
-    if entry.elementwise:
-        ones = value.new_ones(()).expand(value.shape)
-        return value, pull(ones)[0]
-    # Outputs that share no pre-activation are pulled back together, the others one by one.
-    apart = 1 if entry.mixes else act.units // entry.outputs
-    steepest = []
-    for first in range(0, act.units, apart):
-        chosen = torch.zeros_like(value)
-        chosen[:, first : first + apart] = 1
-        (derivative,) = pull(chosen)
-        by_output = derivative.abs().unflatten(1, (-1, apart))
-        steepest.append(by_output.amax(dim=1))
-    return value, torch.cat(steepest, dim=1)

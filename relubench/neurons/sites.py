@@ -1,0 +1,409 @@
+"""Where a network calls its activations: found once, in a pass over a few examples.
+
+A site is a call, so that a module that is called twice is two. It is known again by its place among
+the calls of one function in one module, which does not hang on what the network calls elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from relubench.errors import BadValue, RelubenchError, Terminated, UnknownName
+from relubench.models import axes, recognition
+from relubench.models.calls import Call, Record, Value, recorded, tensors
+from relubench.models.functions import NAMED
+from relubench.models.layers import Act
+from relubench.models.recognition import Formula
+from relubench.neurons.batches import Batch
+from relubench.neurons.formulas import Function, Program, can_die, rectifies
+from relubench.user_code import UserCodeError, brief
+
+FEW = 2  # examples in the pass that is looked at
+UNITS = ("channel", "position", "feature")
+UnitKind = Literal["channel", "position", "feature", "neuron"]
+Key = tuple[str, str, int]  # module, function, how many calls of it came before in this module
+WRAPPERS = re.compile(r"(^|\.)(_orig_mod|module)(?=\.|$)")
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One call of an activation.
+
+    place     its name, from the module that calls it; `_2` for the second call there
+    function  what is called: relu
+    key       the call that ends it, or the module whose forward it is
+    held      the call that makes what it takes, and which of its tensors, where that is no argument
+    taken     else which of the call's tensors it takes
+    made      which tensor of the call it is; below 0 an argument, which was written to
+    program   its calls, where there are several
+    axes      those of its value that hold units, counted from the end
+    unit      what a unit is
+    dies      whether a unit can be dead by the formula
+    rectifies whether it is relu, whose derivative its value tells
+    writes    whether what it takes is written to
+    module    whether it is a module's forward
+    """
+
+    place: str
+    function: str
+    key: Key
+    axes: tuple[int, ...]
+    unit: UnitKind
+    held: tuple[Key, int] | None = None
+    taken: int = 0
+    made: int = 0
+    program: Function | None = None
+    dies: bool = True
+    rectifies: bool = False
+    writes: bool = False
+    module: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The sites of a network, and what of it is not counted, with the reason.
+
+    seen      the calls that were looked at, whatever was found
+    modules   those that are one activation each, with their paths
+    scripted  whether there is TorchScript, which shows its calls to a dispatch mode alone
+    """
+
+    sites: Sequence[Site]
+    notes: Sequence[str]
+    seen: frozenset[Key]
+    modules: Mapping[nn.Module, str]
+    scripted: bool
+    unit: str | None
+
+    def further(self, key: Key, value: Tensor) -> Site:
+        """A call that the first pass did not have, as a site."""
+        alike = (site for site in self.sites if site.key[:2] == key[:2])
+        known = next(alike, None)
+        place = unwrapped(".".join(filter(None, key[:2])))
+        axes_ = known.axes if known else guessed_axes(value)
+        where = _settled(place, value, axes_, self.unit)
+        called = f"{place}_{key[2] + 1}" if key[2] else place
+        return Site(called, key[1], key, *where, writes=True)
+
+
+def find(
+    network: nn.Module, batch: Batch, unit: str | None = None, named_modules: Sequence[str] = ()
+) -> Plan:
+    """The sites of a network in evaluation, which the caller has switched to.
+
+    unit           what holds a unit in tensors of more than two axes; None: what the layers say
+    named_modules  classes or paths of modules that are one activation each
+    Raises BadValue where units cannot be told, UserCodeError where the network raises.
+    """
+    if unit is not None and unit not in UNITS:
+        raise UnknownName("unit", unit, UNITS)
+    wholes = _wholes(network, named_modules)
+    looked = look_through(network, batch)
+    record, found, keys = looked.record, looked.found, looked.keys
+    ordered = [
+        *_module_sites(record, wholes, unit),
+        *_call_sites(record, found, keys, wholes, unit),
+    ]
+    sites = [site for _, site in sorted(ordered, key=lambda pair: pair[0])]
+    if not sites:
+        raise BadValue(
+            "no activation was seen: no call of the network is elementwise and not linear; name "
+            "the module that is one with --activation-module NAME"
+        )
+    notes = dict.fromkeys(f"{what}: not counted ({why})" for what, why in _left_out(found))
+    seen = frozenset(key for call, key in keys.items() if _looked_through(call))
+    return Plan(_renamed(sites), list(notes), seen, wholes, looked.scripted, unit)
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """A pass over a few examples: its calls, what of them are activations, and their keys."""
+
+    record: Record
+    found: recognition.Recognised
+    keys: Mapping[Call, Key]
+    scripted: bool
+
+    def starts(self) -> dict[Key, Value]:
+        """The pre-activations of every site, by its key."""
+        starts = {
+            self.keys[f.call]: f.start for f in all_formulas(self.found) if f.call in self.keys
+        }
+        counts: Counter[str] = Counter()
+        for run in self.record.runs:
+            number, counts[run.path] = counts[run.path], counts[run.path] + 1
+            if run.input is not None:
+                starts[run.path, "", number] = run.input
+        return starts
+
+    def ends(self) -> dict[Key, Value]:
+        """What every site gives, by its key."""
+        return {self.keys[f.call]: f.end for f in all_formulas(self.found) if f.call in self.keys}
+
+
+def look_through(network: nn.Module, batch: Batch) -> Looked:
+    """Run a network over a few examples and see what it calls."""
+    scripted = any(isinstance(module, torch.jit.ScriptModule) for module in network.modules())
+    record = _recorded(network, batch.first(FEW), scripted)
+    return Looked(record, recognition.recognised(record), _keys(record), scripted)
+
+
+def _left_out(found: recognition.Recognised) -> Iterator[tuple[str, str]]:
+    for what, why in found.staying:
+        if why != "a gate":
+            yield what, why
+
+
+def _looked_through(call: Call) -> bool:
+    """Whether the record shows what a call makes: TorchScript's in-place calls hand on a tensor."""
+    return call.name not in NAMED or any(value.call is call for value in call.outputs)
+
+
+def all_formulas(found: recognition.Recognised) -> list[Formula]:
+    """The activations, gates among them."""
+    return [*found.formulas, *found.others]
+
+
+# --- the pass that is looked at -------------------------------------------------------------------
+
+
+class Passing(TorchDispatchMode):
+    """Shows a function mode what TorchScript calls; `below` says that it is inside of one."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.below = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call it."""
+        self.below += 1
+        try:
+            return function(*args, **(kwargs or {}))
+        finally:
+            self.below -= 1
+
+
+def _recorded(network: nn.Module, batch: Batch, scripted: bool) -> Record:
+    first, *more = batch.inputs
+    below: AbstractContextManager[Any] = Passing() if scripted else nullcontext()
+    with torch.set_grad_enabled(not scripted), below, blaming(network):
+        return recorded(network, first, more, lambda: network(*batch.args, **batch.kwargs))
+
+
+@contextmanager
+def blaming(network: nn.Module) -> Iterator[None]:
+    """Raise what a network raises in its forward as a UserCodeError, in one line."""
+    try:
+        yield
+    except (RelubenchError, Terminated):
+        raise
+    except (Exception, SystemExit) as error:
+        name = type(network).__name__
+        raise UserCodeError(f"{name} raises in its forward: {brief(error)}") from error
+
+
+def _keys(record: Record) -> dict[Call, Key]:
+    """The calls by their place among the calls of one function in one module."""
+    counts: Counter[tuple[str, str]] = Counter()
+    keys = {}
+    for call in record.calls:
+        if call.number >= 0:
+            keys[call] = (call.path, call.name, counts[call.path, call.name])
+            counts[call.path, call.name] += 1
+    return keys
+
+
+# --- modules that are one activation --------------------------------------------------------------
+
+
+def _wholes(network: nn.Module, names: Sequence[str]) -> dict[nn.Module, str]:
+    """The modules whose forward is one activation: those of relubench, and those named."""
+    modules = {
+        module: path
+        for path, module in network.named_modules()
+        if isinstance(module, Act) or type(module).__name__ in names or path in names
+    }
+    known = {type(module).__name__ for module in modules} | set(modules.values())
+    for name in names:
+        if name not in known:
+            classes = {type(module).__name__ for module in network.modules()}
+            raise UnknownName("activation module", name, classes)
+    return modules
+
+
+def _module_sites(
+    record: Record, wholes: Mapping[nn.Module, str], unit: str | None
+) -> Iterator[tuple[int, Site]]:
+    counts: Counter[str] = Counter()
+    for run in record.runs:
+        if run.module not in wholes or run.output is None:
+            continue
+        number, counts[run.path] = counts[run.path], counts[run.path] + 1
+        x = run.input.tensor if run.input else run.output.tensor
+        own = isinstance(run.module, Act)
+        title = str(run.module.activation) if own else type(run.module).__name__
+        function: Function = run.module.activate if isinstance(run.module, Act) else run.module
+        place = (str(run.module.place) if own else "") or run.path.removesuffix(".activation")
+        axes_ = (1,) if own else _axes_of_run(run.input, run.output)
+        site = Site(
+            unwrapped(place) or title,
+            title,
+            (run.path, "", number),
+            *_settled(place, run.output.tensor, axes_, unit),
+            dies=can_die(function, x.detach()),
+            module=True,
+        )
+        yield run.first, site
+
+
+def _axes_of_run(start: Value | None, end: Value) -> tuple[int, ...] | None:
+    known: dict[Value, axes.Axes | None] = {}
+    before = axes.feature_axes(start, known) if start else None
+    return before if before and len(before) == 1 else guessed_axes(end.tensor)
+
+
+# --- calls ----------------------------------------------------------------------------------------
+
+
+def _call_sites(
+    record: Record,
+    found: recognition.Recognised,
+    keys: Mapping[Call, Key],
+    wholes: Mapping[nn.Module, str],
+    unit: str | None,
+) -> Iterator[tuple[int, Site]]:
+    known: dict[Value, axes.Axes | None] = {}
+    inside = tuple(f"{path}." for path in wholes.values())
+    for formula in sorted(all_formulas(found), key=lambda formula: formula.call.number):
+        path = formula.call.path
+        if path in wholes.values() or (inside and path.startswith(inside)):
+            continue
+        if formula.call in keys and not _made_unseen(formula, keys):
+            place = record.calls.index(formula.call)
+            yield place, _site(formula, record, keys, known, unit)
+
+
+def _made_unseen(formula: Formula, keys: Mapping[Call, Key]) -> bool:
+    """Whether what it takes is made by no call that can be known again."""
+    start = formula.start
+    return start not in formula.call.inputs and (start.call is None or start.call not in keys)
+
+
+def _site(
+    formula: Formula,
+    record: Record,
+    keys: Mapping[Call, Key],
+    known: dict[Value, axes.Axes | None],
+    unit: str | None,
+) -> Site:
+    call, start, end = formula.call, formula.start, formula.end
+    title = formula.title
+    if formula.run and len(formula.inside) > 1:
+        title = type(formula.run.module).__name__
+    program = Program.of(formula)
+    single = len(formula.inside) == 1
+    site = Site(
+        unwrapped(formula.place),
+        title,
+        keys[call],
+        *_settled(formula.place, end.tensor, _unit_axes(formula, record, known), unit),
+        made=_place(end, call),
+        program=None if single else program,
+        dies=can_die(program, start.tensor.detach()),
+        rectifies=single and rectifies(program),
+        writes=any(value.call is not None and value.call.written for value in formula.inside),
+    )
+    if start in call.inputs:
+        return replace(site, taken=call.inputs.index(start))
+    assert start.call is not None
+    return replace(site, held=(keys[start.call], _place(start, start.call)))
+
+
+def _place(value: Value, call: Call) -> int:
+    """Which of a call's results a value is, or below 0 which argument that was written to."""
+    written = [n for n, taken in enumerate(call.inputs) if taken.tensor is value.tensor]
+    return -written[0] - 1 if written else value.place
+
+
+def _unit_axes(
+    formula: Formula, record: Record, known: dict[Value, axes.Axes | None]
+) -> tuple[int, ...] | None:
+    """Where the units are: what the layer before says, the one after, or what is left."""
+    before = tuple(axis for axis in axes.feature_axes(formula.start, known) or () if axis)
+    if len(before) == 1:
+        return before
+    after = axes.weighed_later(record, formula.end, 0)
+    if after is not None:
+        return (after,)
+    return before or guessed_axes(formula.end.tensor)
+
+
+def guessed_axes(value: Tensor) -> tuple[int, ...] | None:
+    """Where units are as a rule: (examples, units) and images; None for what can be either."""
+    return (1,) if value.ndim in (2, 4, 5) else None
+
+
+def _settled(
+    place: str, value: Tensor, found: tuple[int, ...] | None, unit: str | None
+) -> tuple[tuple[int, ...], UnitKind]:
+    """The axes from the end, and what a unit is; raises BadValue where that cannot be known."""
+    ndim = value.ndim
+    if ndim == 2:
+        return tuple(axis - ndim for axis in found or (1,)), "neuron"
+    if unit == "position":
+        return tuple(range(1 - ndim, 0)), "position"
+    if unit == "channel":
+        return (1 - ndim,), "channel"
+    if unit == "feature":
+        return (-1,), "feature"
+    if found is None:
+        size = " x ".join(map(str, value.shape[1:]))
+        raise BadValue(
+            f"which axis of {place} holds its units cannot be known (its output is examples x "
+            f"{size}): say it with --unit channel (the axis after the examples), feature (the "
+            "last one) or position (every number is one)"
+        )
+    kind: UnitKind = "feature" if found == (ndim - 1,) else "channel"
+    return tuple(axis - ndim for axis in found), kind
+
+
+def unwrapped(path: str) -> str:
+    """A path without what wrappers put into it: DataParallel, torch.compile."""
+    return WRAPPERS.sub("", path).strip(".")
+
+
+def _renamed(sites: Iterable[Site]) -> list[Site]:
+    """With `_2` behind the second site of a place."""
+    counts: Counter[str] = Counter()
+    renamed = []
+    for site in sites:
+        counts[site.place] += 1
+        again = counts[site.place]
+        renamed.append(replace(site, place=f"{site.place}_{again}") if again > 1 else site)
+    return renamed
+
+
+def as_function(function: Any, args: Any, kwargs: Any, place: int) -> Function:
+    """A call as a function of one of its tensors, which it does not change."""
+    leaves, tree = pytree.tree_flatten((args, kwargs))
+    where = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)][place]
+
+    def repeated(x: Tensor) -> Tensor:
+        taken = [*leaves[:where], x.clone(), *leaves[where + 1 :]]
+        args_, kwargs_ = pytree.tree_unflatten(taken, tree)
+        made: Tensor = tensors(function(*args_, **kwargs_))[0]
+        return made
+
+    return repeated

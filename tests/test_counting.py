@@ -1,0 +1,539 @@
+"""Units counted in any network: every call is seen, dead units are found, none is invented."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_neurons import count
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import relubench
+from relubench import results
+from relubench.activations import ACTIVATIONS
+from relubench.errors import BadValue, RelubenchError
+from relubench.models import MODELS, weights
+from relubench.neurons.definitions import DEFINITIONS
+from relubench.report.dead_count import DeadCount
+from relubench.training.networks import Networks
+from relubench.user_code import UserCodeError
+
+DEAD = -1e3  # a bias that no input of ours lifts
+
+
+def stream(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def drawn(network: nn.Module) -> nn.Module:
+    """The network with weights from a stream of its own."""
+    generator = stream()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
+    return network
+
+
+def killed(layer: nn.Module, count: int) -> None:
+    layer.get_parameter("bias").data[:count] = DEAD
+    layer.get_parameter("weight").data[:count] /= 10
+
+
+class Functional(nn.Module):
+    """One layer of 8 units, and an activation that is a function."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(5, 8), nn.Linear(8, 3)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = self.last(self.activation(self.first(x)))
+        return value
+
+
+FORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "F.relu": F.relu,
+    "torch.relu": torch.relu,
+    "relu_": torch.relu_,
+    "F.relu in place": lambda z: F.relu(z, inplace=True),
+    "clamp": lambda z: z.clamp(min=0),
+    "clamp_": lambda z: z.clamp_(min=0),
+    "maximum": lambda z: torch.maximum(z, torch.zeros_like(z)),
+    "where": lambda z: torch.where(z > 0, z, torch.zeros_like(z)),
+    "times its mark": lambda z: z * (z > 0),
+    "masked": lambda z: z.masked_fill(z < 0, 0.0),
+    "relu6": F.relu6,
+    "hardswish": F.hardswish,
+    "hardswish in place": lambda z: F.hardswish(z, inplace=True),
+    "hardsigmoid": F.hardsigmoid,
+    "squared": lambda z: F.relu(z) ** 2,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_activation_is_seen_however_it_is_spelt(form: str) -> None:
+    network = drawn(Functional(FORMS[form]))
+    killed(network.get_submodule("first"), 3)
+    x = torch.randn(50, 5, generator=stream(1))
+    found = relubench.deadcount(network, x.split(7))
+    (row,) = found.layers
+    assert (row.units, row.unit, row.examples, row.can_die) == (8, "neuron", 50, True)
+    assert set(found.units()[row.layer]) >= {0, 1, 2}
+    with torch.no_grad():
+        z = network.get_submodule("first")(x)
+        value = FORMS[form](z.clone())
+    assert row.sparsity == pytest.approx(float((value == 0).double().mean()))
+    assert row.mean_activation == pytest.approx(float(value.double().mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("form", ["gelu", "silu", "elu", "tanh", "leaky_relu", "softplus"])
+def test_what_cannot_die_is_said_so(form: str) -> None:
+    found = relubench.deadcount(drawn(Functional(getattr(F, form))), torch.randn(50, 5))
+    (row,) = found.layers
+    assert (row.can_die, row.dead, row.function) == (False, None, form)
+    assert found.total.dead is None
+    assert "cannot" in str(found)
+
+
+class Reused(nn.Module):
+    """One module that is called three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+        self.act = nn.ReLU(inplace=True)
+        self.out = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = self.act(layer(x))
+        value: Tensor = self.out(x)
+        return value
+
+
+def test_a_module_that_is_called_again_has_a_row_for_each_call() -> None:
+    network = Reused()
+    for number, layer in enumerate(network.layers, start=1):
+        killed(layer, number)
+        layer.get_parameter("bias").data[number:] = 30.0
+    found = relubench.deadcount(network, torch.randn(20, 6))
+    assert found.units() == {"act": [0], "act_2": [0, 1], "act_3": [0, 1, 2]}
+    assert found.total.dead == pytest.approx(6 / 18)
+
+
+class Residual(nn.Module):
+    """The relu of a sum, in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.first(x))
+        y = self.second(y)
+        y += x
+        value: Tensor = self.head(y.relu_().mean((2, 3)))
+        return value
+
+
+def test_channels_are_counted_over_all_positions() -> None:
+    network = Residual()
+    killed(network.first, 1)
+    killed(network.second, 2)
+    x = torch.zeros(9, 3, 4, 4)
+    x[3, :, 2, 1] = 1.0
+    network.first.weight.data[1:] = 1.0
+    network.get_parameter("first.bias").data[1:] = -0.5  # active around one place
+    network.get_parameter("second.bias").data[2] = 1e3
+    found = relubench.deadcount(network, x.split(2))
+    assert found.units() == {"relu": [0], "relu_2": [0, 1]}
+    assert [row.unit for row in found.layers] == ["channel", "channel"]
+    positions = relubench.deadcount(network, x, unit="position")
+    assert [row.units for row in positions.layers] == [48, 48]
+    assert positions.layers[0].dead == pytest.approx((48 - 2 * 9) / 48)
+
+
+class Gated(nn.Module):
+    """A feed-forward block of SwiGLU's kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.up, self.down = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
+        return value
+
+
+def test_the_gate_of_a_swiglu_is_a_row() -> None:
+    network = Gated()
+    killed(network.gate, 2)
+    found = relubench.deadcount(network, torch.randn(20, 4))
+    assert found.units("inactive") == {"silu": [0, 1]}
+    assert found.layers[0].dead == pytest.approx(2 / 6)  # e^-1000 is 0 in float32
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_transformer_encoder_is_seen_in_its_fast_path_too(first: bool) -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=first)
+    network = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    for number in (0, 1):
+        killed(network.get_submodule(f"layers.{number}.linear1"), number + 3)
+        network.get_submodule(f"layers.{number}.linear1").get_parameter("bias").data[5:] = 50.0
+    found = relubench.deadcount(network, torch.randn(6, 6, 8))
+    units = found.units()
+    assert set(units["layers.0.relu"]) >= {0, 1, 2}
+    assert set(units["layers.1.relu"]) >= {0, 1, 2, 3}
+    assert all(max(numbers) < 5 for numbers in units.values())
+    assert [row.unit for row in found.layers] == ["feature", "feature"]
+
+
+class Tokens(nn.Module):
+    """A feed-forward layer over tokens, of which a mask says which are padding."""
+
+    def __init__(self, flat: bool) -> None:
+        super().__init__()
+        self.embed, self.up, self.down = nn.Embedding(5, 4), nn.Linear(4, 6), nn.Linear(6, 2)
+        self.flat = flat
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        x = self.embed(input_ids)
+        x = x.reshape(-1, 4) if self.flat else x
+        value: Tensor = self.down(F.relu(self.up(x)))
+        return value
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_padding_wakes_no_unit(flat: bool) -> None:
+    network = Tokens(flat)
+    with torch.no_grad():
+        network.embed.weight.fill_(0.0)[0, 0] = 1.0  # the token of padding, and no other
+        network.up.weight.fill_(0.0)[:, 0] = 5.0
+        network.up.bias.copy_(torch.tensor([-1.0, -1.0, -1.0, -9.0, 1.0, 1.0]))
+    ids, mask = torch.tensor([[1, 2, 0], [3, 0, 0]]), torch.tensor([[1, 1, 0], [1, 0, 0]])
+    batch = {"input_ids": ids, "attention_mask": mask}
+    assert relubench.deadcount(network, [batch]).units() == {"relu": [0, 1, 2, 3]}
+    batch["attention_mask"] = torch.ones_like(mask)
+    assert relubench.deadcount(network, [batch]).units() == {"relu": [3]}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.parametrize("inplace", [True, False])
+def test_torchscript_is_seen(inplace: bool) -> None:
+    inner = nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace), nn.Linear(6, 3), nn.GELU())
+    killed(inner[0], 2)
+    inner.get_parameter("0.bias").data[2:] = 50.0
+    inner.get_parameter("2.weight").data /= 100
+    network = nn.Sequential(nn.Linear(5, 6), torch.jit.script(inner), nn.Linear(3, 2))
+    found = relubench.deadcount(network, torch.randn(30, 5).split(10))
+    assert found.units() == {"relu": [0, 1], "gelu": []}
+    assert found.layers[0].examples == 30
+
+
+def test_a_compiled_network_is_seen_as_it_was_written() -> None:
+    inner = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2))
+    killed(inner[0], 2)
+    inner.get_parameter("0.bias").data[2:] = 50.0
+    found = relubench.deadcount(torch.compile(inner), torch.randn(30, 5))  # type: ignore[arg-type]
+    assert found.units() == {"1": [0, 1]}
+
+
+def test_checkpointed_blocks_are_seen() -> None:
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block, self.out = nn.Sequential(nn.Linear(5, 6), nn.ReLU()), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Any:
+            return self.out(torch.utils.checkpoint.checkpoint(self.block, x, use_reentrant=False))
+
+    network = Checkpointed()
+    killed(network.block[0], 2)
+    network.get_parameter("block.0.bias").data[2:] = 50.0
+    assert relubench.deadcount(network, torch.randn(9, 5)).units() == {"block.1": [0, 1]}
+
+
+class Own(nn.Module):
+    """An activation that torch does not show: its kernel is numpy's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(np.maximum(x.detach().numpy(), 0)) + 0 * x
+
+
+def test_a_module_that_is_an_activation_can_be_named() -> None:
+    network = nn.Sequential(nn.Linear(5, 6), Own(), nn.Linear(6, 2))
+    killed(network[0], 2)
+    found = relubench.deadcount(network, torch.randn(9, 5), activation_modules=["Own"])
+    assert found.layers[0].function == "Own"
+    assert set(found.units("inactive")["1"]) >= {0, 1}
+    with pytest.raises(BadValue, match="no activation was seen"):
+        relubench.deadcount(network, torch.randn(9, 5))
+    with pytest.raises(RelubenchError, match="did you mean 'Own'"):
+        relubench.deadcount(network, torch.randn(9, 5), activation_modules=["own"])
+
+
+def test_the_output_is_no_hidden_unit() -> None:
+    network = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 1), nn.Sigmoid())
+    found = relubench.deadcount(network, torch.randn(9, 5))
+    assert [row.layer for row in found.layers] == ["1"]
+    assert any("sigmoid" in note and "output" in note for note in found.notes)
+
+
+def test_where_units_are_is_said_where_nothing_tells() -> None:
+    class Bare(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(x - 1).sum()
+
+    x = torch.randn(4, 5, 6)
+    with pytest.raises(BadValue, match="--unit channel"):
+        relubench.deadcount(Bare(), x)
+    assert relubench.deadcount(Bare(), x, unit="channel").total.units == 5
+    assert relubench.deadcount(Bare(), x, unit="feature").total.units == 6
+    assert relubench.deadcount(Bare(), x, unit="position").total.units == 30
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def brute_force(z: Tensor, activation: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """Every figure from all activations at once, in float64: (examples, units)."""
+    z = z.double().requires_grad_()
+    value = activation(z)
+    (slope,) = torch.autograd.grad(value.sum(), z)
+    value, steep = value.detach(), slope.abs()
+    magnitude = value.abs().mean(0)
+    singular = torch.linalg.svdvals(value)
+    shares = singular / singular.sum()
+    return {
+        "dead": (steep == 0).all(0),
+        "inactive": (value == 0).all(0),
+        "rare": (value != 0).double().mean(0) < 0.01,
+        "dormant": magnitude <= 0.025 * magnitude.mean(),
+        "saturated": (steep < 0.01).double().mean(0) >= 0.99,
+        "constant": (value == value[0]).all(0),
+        "always_on": (steep == steep[0]).all(0) & (steep[0] != 0),
+        "sparsity": (value == 0).double().mean(),
+        "near_zero": (value <= 0.05).double().mean(),
+        "mean_activation": value.mean(),
+        "sd_activation": value.std(correction=0),
+        "effective_rank": torch.exp(-(shares * shares.clamp(min=1e-300).log()).sum()),
+    }
+
+
+@pytest.mark.parametrize("activation", ["relu", "hardtanh", "leaky_relu", "tanh", "relu6"])
+@pytest.mark.parametrize("batch", [7, 300])
+def test_every_definition_equals_brute_force(activation: str, batch: int) -> None:
+    network = drawn(Functional(getattr(F, activation))).double()
+    first = network.get_submodule("first")
+    with torch.no_grad():
+        bias = first.get_parameter("bias")
+        bias[:5] = torch.tensor([DEAD, 40.0, -4.5, -5.5, 0.0])
+        first.get_parameter("weight")[4] = 0.0
+    x = torch.randn(300, 5, generator=stream(2), dtype=torch.float64)
+    found = relubench.deadcount(network, x.split(batch), definitions=["all"])
+    with torch.no_grad():
+        z = first(x)
+    for name, expected in brute_force(z, getattr(F, activation)).items():
+        if expected.dtype == torch.bool:
+            assert torch.equal(next(iter(found.masks[name].values())), expected), name
+        else:
+            figure = found.layers[0].get(name)
+            assert figure == pytest.approx(float(expected), rel=1e-6), name
+    assert DEFINITIONS.keys() - brute_force(z, F.relu).keys() == {"grama"}
+
+
+def test_grama_is_the_gradient_of_pre_activations() -> None:
+    network = drawn(Functional(F.relu)).double()
+    first, last = network.get_submodule("first"), network.get_submodule("last")
+    first.get_parameter("bias").data[0] = DEAD
+    x = torch.randn(40, 5, generator=stream(2), dtype=torch.float64)
+    y = torch.randint(3, (40,), generator=stream(3))
+    given = [(x[:30], y[:30]), (x[30:], y[30:])]
+    found = relubench.deadcount(network, given, definitions=["grama:tau=0.9"])
+    sums = torch.zeros(8, dtype=torch.float64)
+    for part, labels in given:
+        z = first(part).detach().requires_grad_()
+        loss = F.cross_entropy(last(z.relu()), labels)
+        sums += torch.autograd.grad(loss, z)[0].abs().sum(0)
+    assert found.units("grama") == {
+        "relu": (sums <= 0.9 * sums.mean()).nonzero().flatten().tolist()
+    }
+    assert all(parameter.grad is None for parameter in network.parameters())
+    without = relubench.deadcount(network, x, definitions=["grama"])
+    assert without.layers[0].grama is None
+
+
+def test_definitions_mean_what_a_run_says_of_them() -> None:
+    for name in (*results.COUNTS, *results.MOMENTS):
+        assert DEFINITIONS[name].description == results.DEFINITIONS[name]
+
+
+def test_a_unit_that_is_active_once_is_not_dead() -> None:
+    network = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
+    with torch.no_grad():
+        network.get_parameter("0.weight").fill_(1.0)
+        network.get_parameter("0.bias").copy_(torch.tensor([0.0, DEAD]))
+    x = torch.full((60_000, 1), -1.0)
+    x[41_234] = 1e-30
+    found = relubench.deadcount(network, x.split(512))
+    assert found.units() == {"1": [1]}
+    assert found.units("rare") == {"1": [0, 1]}
+    assert found.total.active_below == pytest.approx(3 / 60_000, rel=0.01)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "maxout", "hardtanh"])
+def test_a_network_of_relubench_counts_as_its_engine_counts(activation: str) -> None:
+    built = MODELS.choose("cnn:filters=4x5:dense=6")((1, 16, 16), 3, ACTIVATIONS.choose(activation))
+    weights.initialise(built, stream())
+    for name, parameter in built.named_parameters():
+        if name.endswith("weights.bias"):
+            parameter.data[:2] = DEAD
+    x = torch.randn(40, 1, 16, 16, generator=stream(1))
+    expected = [counter.counts()[0] for counter in count(Networks([built.eval()]), x.split(9))]
+    found = relubench.deadcount(built, x.split(9))
+    assert [row.layer for row in found.layers] == [layer.layer for layer in expected]
+    for row, layer in zip(found.layers, expected, strict=True):
+        assert row.units == layer.units
+        for name in results.COUNTS:
+            mine = int(found.masks[name][row.layer].sum())
+            assert mine == getattr(layer, name), (row.layer, name)
+        for name in results.MOMENTS:
+            assert row.get(name) == pytest.approx(getattr(layer, name), rel=1e-5)
+
+
+# --- left as it was found -------------------------------------------------------------------------
+
+
+class Stateful(nn.Module):
+    """All that could be changed by looking."""
+
+    calls: Tensor
+
+    def __init__(self, raises: BaseException | None = None) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(5, 6), nn.BatchNorm1d(6)
+        self.drop, self.last = nn.Dropout(0.5), nn.Linear(6, 2)
+        self.register_buffer("calls", torch.zeros(1))
+        self.raises = raises
+        self.first.register_forward_hook(lambda *_: None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        x = F.relu(self.norm(self.first(x)))
+        if self.raises and self.calls > 1:
+            raise self.raises
+        value: Tensor = self.last(self.drop(x) + 0 * torch.rand(1) * random.random())
+        return value
+
+
+def state(network: nn.Module) -> dict[str, Any]:
+    found: dict[str, Any] = {name: value.clone() for name, value in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        found[f"grad of {name}"] = None if parameter.grad is None else parameter.grad.clone()
+        found[f"requires_grad of {name}"] = parameter.requires_grad
+    for name, module in network.named_modules():
+        hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+        found[f"of {name}"] = (module.training, *map(dict, hooks), sorted(vars(module)))
+    found["torch"], found["python"] = torch.get_rng_state(), random.getstate()
+    found["grad"] = torch.is_grad_enabled()
+    return found
+
+
+@pytest.mark.parametrize("raises", [None, RuntimeError("no"), KeyboardInterrupt(), SystemExit(0)])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_network_is_left_as_it_was_found(raises: BaseException | None, training: bool) -> None:
+    network = Stateful(raises).train(training)
+    network.last.weight.requires_grad_(False)
+    network.first.weight.grad = torch.ones_like(network.first.weight)
+    network.drop.train()
+    x, y = torch.randn(20, 5), torch.randint(2, (20,))
+    before = state(network)
+    told = KeyboardInterrupt if isinstance(raises, KeyboardInterrupt) else UserCodeError
+    given = [(x, y), (x, y)]
+    if raises is None:
+        relubench.deadcount(network, given, definitions=["all"])
+    else:
+        with pytest.raises(told):
+            relubench.deadcount(network, given, definitions=["all"])
+    after = state(network)
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        same = (
+            torch.equal(value, after[name]) if isinstance(value, Tensor) else value == after[name]
+        )
+        assert same, name
+
+
+def test_a_network_that_raises_is_told_in_one_line() -> None:
+    with pytest.raises(UserCodeError) as told:
+        relubench.deadcount(Stateful(RuntimeError("no\nway")), [torch.randn(4, 5)] * 3)
+    assert str(told.value) == "Stateful raises in its forward: RuntimeError: no"
+
+
+@pytest.mark.parametrize(("batches", "what"), [([], "no batch"), ([3], "type int"), ([[]], "list")])
+def test_what_is_no_batch_is_refused(batches: list[Any], what: str) -> None:
+    with pytest.raises(BadValue, match=what):
+        relubench.deadcount(Stateful(), batches)
+
+
+def test_any_number_of_batches_is_taken_from_a_generator_and_limited() -> None:
+    def endless() -> Iterator[Tensor]:
+        while True:
+            yield torch.randn(8, 5)
+
+    found = relubench.deadcount(Stateful(), endless(), limit=20)
+    assert found.total.examples == 20
+
+
+def test_train_and_test_stand_side_by_side() -> None:
+    network = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
+    with torch.no_grad():
+        network.get_parameter("0.weight").fill_(1.0)
+        network.get_parameter("0.bias").copy_(torch.tensor([0.0, DEAD]))
+    found = relubench.deadcount(network, -torch.ones(9, 1), test=torch.ones(5, 1))
+    row = found.layers[0]
+    assert (row.dead, row.dead_test, row.dead_in_training_only) == (1.0, 0.5, 0.5)
+    assert (row.examples, row.examples_test) == (9, 5)
+
+
+def test_the_result_has_its_views() -> None:
+    network = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2))
+    found = relubench.deadcount(network, torch.randn(20, 5))
+    assert isinstance(found, DeadCount)
+    assert list(found.frame()["layer"]) == ["1", "total"]
+    assert str(found).startswith("Sequential")
+    assert "<table" in found._repr_html_()
+    assert len(found.plot().axes) == 1
+
+
+# --- torchvision ----------------------------------------------------------------------------------
+
+# Calls of activations, counted by hand in torchvision's code; without the gates' own count.
+TORCHVISION = {
+    "alexnet": ({"relu": 7}, 224),
+    "resnet18": ({"relu": 17}, 64),
+    "mobilenet_v3_small": ({"hardswish": 19, "relu": 14, "hardsigmoid": 9}, 64),
+    "vit_b_16": ({"gelu": 12}, 224),
+    "swin_t": ({"gelu": 12}, 64),
+    "googlenet": ({"relu": 57}, 96),
+    "inception_v3": ({"relu": 94}, 128),
+}
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvisions_networks_have_a_row_per_call(name: str) -> None:
+    models = pytest.importorskip("torchvision.models")
+    calls, size = TORCHVISION[name]
+    more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    network = models.get_model(name, weights=None, **more)
+    found = relubench.deadcount(network, torch.randn(2, 3, size, size))
+    functions = [row.function for row in found.layers]
+    assert {function: functions.count(function) for function in functions} == calls
