@@ -22,7 +22,7 @@ FLOORS = [
     {"execution", "profiling"},
     {"baselines"},
     {"commands"},
-    {"cli"},
+    {"cli", "door"},
     {"__main__"},
 ]
 FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}

@@ -38,6 +38,19 @@ def save(picture: Picture, path: Path, kind: str) -> None:
     figure.savefig(path, format=kind, dpi=DOTS_PER_INCH, metadata=undated)
 
 
+def axes(panel: Panel, ax: Axes | None = None, legend: bool = True) -> Axes:
+    """Draw a panel on axes; where none are given on new ones, which a notebook shows."""
+    if ax is None:
+        # Here: pyplot looks for a display, and only a caller's own figure may be kept by it.
+        from matplotlib import pyplot
+
+        ax = pyplot.subplots(figsize=INCHES, layout="constrained")[1]
+    _draw(panel, ax)
+    if legend:
+        ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
 def _draw(panel: Panel, axes: Axes) -> None:
     axes.set_title(panel.title, fontsize="medium")
     axes.set_xlim(*panel.x_range)
