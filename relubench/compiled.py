@@ -41,6 +41,7 @@ MADE = {
     *("__dataclass_fields__", "__dataclass_params__", "__match_args__", "_abc_impl"),
     *("__parameters__", "__orig_bases__"),
 }
+CACHED = ("_compiled_call_impl",)  # what torch keeps of a module, and can make again
 
 
 class Unknowable(Exception):
@@ -144,8 +145,9 @@ class Digest:
         self.add(function.__code__)
         self.add(function.__defaults__)
         self.add(function.__kwdefaults__)
-        for cell in function.__closure__ or ():
-            with _named(function.__qualname__):
+        free = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        for name, cell in free:
+            with _named(name):
                 self.add(cell.cell_contents)
         self.add(dict(vars(function)))
         for name in sorted(set(_globals_of(function.__code__))):
@@ -195,7 +197,9 @@ class Digest:
         """Anything else: its class and what it holds."""
         kind = type(value)
         spelt = f"{kind.__module__}.{kind.__qualname__}"
-        if spelt in BY_WORDS or isinstance(value, enum.Enum | re.Pattern):
+        if kind.__name__ == "OptimizedModule":  # torch.compile's: it does what the module does
+            self.add(value._orig_mod)
+        elif spelt in BY_WORDS or isinstance(value, enum.Enum | re.Pattern):
             self._words(spelt, repr(value))
         elif hasattr(value, "detach") and hasattr(value, "untyped_storage"):
             self._tensor(value)
@@ -206,7 +210,7 @@ class Digest:
             self.add(inspect.unwrap(value))
         elif hasattr(value, "__dict__"):
             self.add(kind)
-            self.add(dict(vars(value)))
+            self.add({name: held for name, held in vars(value).items() if name not in CACHED})
         else:
             raise Unknowable(f"an object of type {kind.__qualname__}")
 

@@ -122,6 +122,7 @@ def _code(key: str, value: Any, made: Given) -> str:
     if not callable(value):
         kind = type(value).__name__
         raise BadValue(f"{key}: got {kind}, must be a name, a function, a class or an nn.Module")
+    value = getattr(value, "_orig_mod", value)  # of torch.compile
     try:
         digest = compiled.digest(value)
     except compiled.Unknowable as what:

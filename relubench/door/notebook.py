@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from relubench.execution.progress import Console
@@ -19,20 +20,28 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("relubench")
 
 
-def console(notes: list[str], quiet: bool) -> Console:
-    """Notes are kept and logged, details only logged; a bar is shown in a notebook."""
+@dataclass(frozen=True)
+class Notes:
+    """What takes notes: they are kept in `lines` and logged. A worker process can be sent one."""
 
-    def note(text: str) -> None:
-        notes.append(plain(text))
+    lines: list[str]
+
+    def __call__(self, text: str) -> None:
+        """Take one, as one line."""
+        self.lines.append(plain(text))
         LOG.info(plain(text))
 
+
+def detail(text: str) -> None:
+    """Log what only those want to know who ask."""
+    LOG.debug(plain(text))
+
+
+def console(notes: list[str], quiet: bool) -> Console:
+    """Notes are kept; a bar is shown in a notebook, unless quiet is wanted."""
     shown = display() if not quiet else None
-    bar = _Bar(shown) if shown else None
-    return Console(
-        note=note,
-        detail=lambda text: LOG.debug(plain(text)),
-        track=bar.track if bar else lambda finished, total: iter(finished),
-    )
+    track = _Bar(shown).track if shown else lambda finished, total: iter(finished)
+    return Console(note=Notes(notes), detail=detail, track=track)
 
 
 def display() -> Any | None:
