@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from relubench import isolation
+from relubench import compiled, isolation
 from relubench.errors import RelubenchError, Terminated, suggestion
 from relubench.user_imports import (
     DRAWING,
@@ -29,9 +29,11 @@ from relubench.user_imports import (
 
 R = TypeVar("R")
 
+OBJECT = re.compile(r"python\.[0-9a-f]{12}")  # before the colon, of what has no file
 # Process-wide: user code is loaded once, and its modules stay in sys.modules (user_imports).
 LOADED: dict[tuple[str, str], list[UserImports]] = {}  # by working folder and name: each version
 HELD: list[dict[str, str]] = []  # for each `held` that goes on: the digests by name
+LENT: dict[str, UserCode] = {}  # objects that a Python call was given, by name, while it goes on
 
 
 class UserCodeError(RelubenchError):
@@ -40,7 +42,7 @@ class UserCodeError(RelubenchError):
 
 @dataclass(frozen=True, eq=False)
 class UserCode:
-    """An attribute of a user's file or module.
+    """An attribute of a user's file or module, or an object that a Python call was given.
 
     thing   the attribute
     sha256  digest of its source: its file, and what that takes from the same folder and below
@@ -63,6 +65,8 @@ def load(where: str, attribute: str) -> UserCode:
     """
     if not attribute or "=" in attribute:
         raise UserCodeError(f"{where!r} names no attribute: write {where}:NAME")
+    if OBJECT.fullmatch(where):
+        return _lent(f"{where}:{attribute}")
     try:
         isolation.enter()
     except isolation.Vanished as how:
@@ -73,6 +77,15 @@ def load(where: str, attribute: str) -> UserCode:
             return _attribute(version.module, version.digest, where, attribute)
         module, digest = _installed(where, attribute)
         return _attribute(module, digest, where, attribute)
+
+
+def _lent(name: str) -> UserCode:
+    if name not in LENT:
+        raise UserCodeError(
+            f"{name} is an object that a Python call was given, and is not here: name the file "
+            "that it stands in, ./FILE.py:NAME"
+        )
+    return LENT[name]
 
 
 def _version(where: str, attribute: str) -> UserImports | None:
@@ -178,6 +191,29 @@ def _attribute(module: ModuleType, digest: str, where: str, attribute: str) -> U
     return UserCode(getattr(module, attribute), digest)
 
 
+# --- lent: objects of a Python call ---------------------------------------------------------------
+
+
+def name_of_object(thing: object, digest: str) -> str:
+    """The name under which an object is lent: its own, after a digest."""
+    named = thing
+    while not hasattr(named, "__name__"):
+        named = getattr(named, "func", type(named))  # of a partial its function, else the class
+    plain = re.sub(r"\W", "", str(getattr(named, "__name__", "")))
+    return f"python.{digest}:{plain or 'object'}"
+
+
+@contextmanager
+def lent(objects: Mapping[str, UserCode]) -> Iterator[None]:
+    """Let objects be had by their names until the end."""
+    LENT.update(objects)
+    try:
+        yield
+    finally:
+        for name in objects:
+            LENT.pop(name, None)
+
+
 # --- held: one version for a command and its workers ----------------------------------------------
 
 
@@ -227,9 +263,15 @@ def blamed() -> Iterator[None]:
         raise
 
 
+def _home(code: UserCode) -> str:
+    """The module of an object; "" of one that nobody here has written."""
+    module = str(getattr(code.thing, "__module__", None) or type(code.thing).__module__)
+    return "" if compiled.is_installed(module) else module
+
+
 def _passed_user_code(error: BaseException) -> bool:
     """Whether a user's code stood between relubench and what was raised."""
-    held_names = held_digests()
+    held_names = {*held_digests(), *map(_home, LENT.values())}
     for frame, _ in traceback.walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))
         if module.startswith(PREFIX) or module in held_names:

@@ -7,6 +7,7 @@ A page names each between `<!-- generated: NAME -->` and `<!-- end -->`;
 from __future__ import annotations
 
 import io
+import json
 import re
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,9 +18,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import typer
 
+import relubench
 from relubench import rows
 from relubench.cli import main
 from relubench.cli.app import app
+from relubench.config import kinds
+from relubench.config.options import Option, declared
 from relubench.table import Row, Worded
 
 TYPES = {  # bool before int, which it is one of
@@ -50,6 +54,52 @@ ROWS: dict[str, tuple[type[Row], str]] = {  # what prints the rows, and a small 
     "cost": (rows.CostRow, "cost -a relu --quick"),
     "show, of activations": (rows.ActivationProfileRow, "show relu"),
 }
+
+
+# What may stand for a kind of option in a Python call; Literals are those of config.kinds.
+IN_PYTHON = {
+    **dict.fromkeys(("Rates", "Decays"), "Numbers"),
+    **dict.fromkeys(("Epochs", "BatchSizes"), "WholeNumbers"),
+    **dict.fromkeys(("Axis", "Seed", "Seeds", "Folds", "Count", "Components"), "int"),
+    **dict.fromkeys(("SeveralSeeds", "Threads"), "int"),
+    **dict.fromkeys(("str", "Address", "Target"), "str"),
+    "bool": "bool",
+    "Names": "Names",
+    "Seconds": "float",
+    "StackWidth": 'int | Literal["auto"]',
+    "Margins": "Names | Mapping[str, str]",
+}
+OBJECTS = {"dataset": "Data", "model": "Several", "activation": "Several", "reference": "Code"}
+TYPED = Path(relubench.__file__).parent / "door" / "options.py"
+
+
+def typed_options() -> str:
+    """The module in which type checkers find the options of the Python calls."""
+    classes, before, names = [], "RunOptions", set[str]()
+    for command in ("train", "cv", "compare"):
+        taken = {option.key: option for option in declared() if command in option.commands}
+        assert names <= taken.keys(), "each call has the options of the one before"
+        fields = [f"    {key}: {_in_python(taken[key])}\n" for key in taken if key not in names]
+        name = f"{command.capitalize()}Options"
+        docstring = f'    """Those of `{command}`."""\n\n'
+        classes.append(f"class {name}({before}, total=False):\n{docstring}{''.join(fields)}")
+        before, names = name, set(taken)
+    start = TYPED.read_text(encoding="utf-8").partition(MADE)[0]
+    return "\n\n".join([f"{start}{MADE}", *classes])
+
+
+MADE = "# --- made from relubench.config.options by tests/test_door.py --update-golden\n"
+
+
+def _in_python(option: Option) -> str:
+    kind = option.kind.split(" ")[0]
+    if option.key in OBJECTS:
+        text = OBJECTS[option.key]
+    elif get_origin(literal := getattr(kinds, kind, None)) is Literal:
+        text = f"Literal[{', '.join(json.dumps(word) for word in get_args(literal))}]"
+    else:
+        text = IN_PYTHON[kind]
+    return f"{text} | None"
 
 
 def parts(page: str) -> list[str]:

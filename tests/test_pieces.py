@@ -246,7 +246,7 @@ def test_matched_networks_are_as_large_as_with_relu(
     name: str, model: str, shape: tuple[int, ...], machine: Machine
 ) -> None:
     choice = matching.narrowed(model, name, shape, 3)
-    matching.narrowed.cache_clear()
+    matching._narrowed.cache_clear()
     assert str(matching.narrowed(model, name, shape, 3)) == str(choice)
     wanted = layers.parameter_count(build(model, shape, "relu"))
     assert abs(layers.parameter_count(build(str(choice), shape, name)) / wanted - 1) <= 0.03

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -309,7 +308,7 @@ app.add_typer(ledger_app, name="ledger")
 
 
 def _ledger(path: Path | None) -> Path:
-    return path or Path(os.environ.get("RELUBENCH_LEDGER") or ".relubench/ledger.db")
+    return commands.usual_ledger(path)
 
 
 def _chosen(flags: Flags) -> Chosen:

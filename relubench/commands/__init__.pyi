@@ -16,8 +16,10 @@ from .ledgers import ledger_check as ledger_check
 from .ledgers import ledger_export as ledger_export
 from .ledgers import ledger_merge as ledger_merge
 from .ledgers import ledger_rm as ledger_rm
+from .ledgers import ledger_runs as ledger_runs
 from .ledgers import ledger_show as ledger_show
 from .ledgers import since as since
+from .ledgers import usual_ledger as usual_ledger
 from .reporting import Asked as Asked
 from .reporting import report_page as report_page
 from .request import CATALOGS as CATALOGS

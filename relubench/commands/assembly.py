@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relubench import config, execution, models
+from relubench import config, execution, models, user_code
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Choice, Entry
 from relubench.commands.request import CATALOGS, Request
@@ -98,6 +98,7 @@ def _untuned(
     executor = executors.choose(
         settings.executor, settings.jobs, settings.scheduler, settings.scheduler_file
     )
+    _check_reach(plan, executor)
     machine = Machine(
         data_dir=str((request.data_dir or execution.machines.data_dir()).absolute()),
         device=execution.machines.device(settings.device, console),
@@ -114,6 +115,18 @@ def _untuned(
         executor=executor,
         checkpoint=settings.checkpoint,
     )
+
+
+def _check_reach(plan: Plan, executor: Choice[Entry]) -> None:
+    """Refuse objects of this process where others are to train with them."""
+    if executor.entry.name == "serial":
+        return
+    for name in {cell.model for cell in plan.cells} | {cell.activation for cell in plan.cells}:
+        if user_code.OBJECT.match(name):
+            raise BadValue(
+                f"--executor {executor}: {name} is an object of this process, which others have "
+                "not: write it to a file, ./FILE.py:NAME, or train with one job"
+            )
 
 
 def _share(threads: int | None, executor: Choice[Entry]) -> int:

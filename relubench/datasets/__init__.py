@@ -7,13 +7,31 @@ pinned is checked on every load.
 from functools import lru_cache
 from pathlib import Path
 
-from relubench.datasets import remembered, shipped, synthetic, tables, text, user_files, vision
+from relubench.datasets import (
+    in_memory,
+    remembered,
+    shipped,
+    synthetic,
+    tables,
+    text,
+    user_files,
+    vision,
+)
 from relubench.datasets.dataset import DATASETS, Dataset, Source, digest
 from relubench.datasets.remembered import Facts
 from relubench.errors import DataError
 
-__all__ = ["DATASETS", "Dataset", "Facts", "Source", "digest", "facts", "load"]
-__all__ += ["remembered", "shipped", "synthetic", "tables", "text", "user_files", "vision"]
+__all__ = ["DATASETS", "Dataset", "Facts", "Source", "digest", "facts", "forget", "load"]
+__all__ += [
+    "in_memory",
+    "remembered",
+    "shipped",
+    "synthetic",
+    "tables",
+    "text",
+    "user_files",
+    "vision",
+]
 
 
 FIRST: dict[tuple[str, str], Facts] = {}  # of what this process has met first
@@ -44,3 +62,9 @@ def facts(name: str, folder: str) -> Facts:
         else:
             FIRST[name, folder] = kept
     return FIRST[name, folder]
+
+
+def forget() -> None:
+    """Forget what was loaded: to another command of this process files may be others."""
+    load.cache_clear()
+    FIRST.clear()

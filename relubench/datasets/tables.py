@@ -155,9 +155,18 @@ def _file(kind: str, file: str, options: TableOptions, read: Callable[[Path], Re
         if isinstance(error, UnicodeError):
             reason = f"it is not UTF-8 text: save it as that ({reason})"
         raise DataError(f"{label}: cannot be read as {kind}: {reason.splitlines()[0]}") from error
+    return replace(_of_read(label, cells, options), files=(path,))
+
+
+def of_frame(label: str, frame: pd.DataFrame, options: TableOptions) -> Dataset:
+    """The dataset of a data frame's columns, as parquet reads one; raises with `label`."""
+    return _of_read(label, Read(frame.reset_index(drop=True)), options)
+
+
+def _of_read(label: str, cells: Read, options: TableOptions) -> Dataset:
     names = list(map(str, cells.frame.columns))
     cells.frame.columns = pd.RangeIndex(len(names))  # a column is its number: names may be strange
-    return replace(_columns(label, cells, names, options), files=(path,))
+    return _columns(label, cells, names, options)
 
 
 def _columns(label: str, cells: Read, names: list[str], options: TableOptions) -> Dataset:

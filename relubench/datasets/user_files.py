@@ -6,6 +6,7 @@ import os
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,21 @@ def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") 
             f"{label}: needs arrays x and y, or these and x_test and y_test; it has "
             f"{', '.join(names) or 'none'}"
         )
+    dataset = of_arrays(label, arrays, channels, task)
+    notes = dataset.notes
+    if left_out := [name for name in names if name in ("x_val", "val_images")]:
+        notes += (f"{left_out[0]}, a validation part, is left out",)
+    return replace(dataset, notes=notes, files=(path,))
+
+
+def of_arrays(
+    label: str, arrays: Sequence[Array], channels: str = "auto", task: str = "auto"
+) -> Dataset:
+    """The dataset of x and y, or of these and x_test and y_test; raises DataError with `label`.
+
+    x  (examples, features), (examples, height, width) or (examples, channels, height, width)
+    y  (examples,), (examples, 1) or one-hot
+    """
     parts = [(arrays[i], _labels(arrays[i + 1])) for i in range(0, len(arrays), 2)]
     for x, y in parts:
         _check_arrays(label, x, y, parts[0][0].shape[1:])
@@ -73,9 +89,7 @@ def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") 
     ]
     if arrays[1].ndim > 1 and arrays[1].shape[1] > 1:
         notes.append("y is one-hot: its columns are the classes")
-    if left_out := [name for name in names if name in ("x_val", "val_images")]:
-        notes.append(f"{left_out[0]}, a validation part, is left out")
-    return Dataset(whole, y, classes, n_test, notes=tuple(notes), files=(path,))
+    return Dataset(whole, y, classes, n_test, notes=tuple(notes))
 
 
 def _arrays(path: Path) -> tuple[list[Array], list[str]]:

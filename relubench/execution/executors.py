@@ -12,8 +12,9 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 
 from relubench.catalog import Catalog, Choice, Entry
 from relubench.errors import BadValue
@@ -114,7 +115,8 @@ class Worker:
             args=(tasks, fit, os.getcwd()),
             daemon=True,
         )
-        self.process.start()
+        with _no_main():
+            self.process.start()
         tasks.close()  # so that its death is seen as the end of the pipe
 
     def alive(self) -> bool:
@@ -147,6 +149,21 @@ class Worker:
         self.process.terminate()
         self.process.join()
         self.results.close()
+
+
+@contextmanager
+def _no_main() -> Iterator[None]:
+    """Keep the script that runs here from being run again in a process that starts.
+
+    multiprocessing would run it there, up to the call that started the process: a worker needs
+    nothing of it, and a script that calls relubench without asking for its __name__ would not end.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _work(tasks: Connection, fit: Fit, folder: str) -> None:

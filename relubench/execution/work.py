@@ -11,6 +11,7 @@ from pathlib import Path
 
 from relubench import plan, training, user_code
 from relubench.catalog import Choice, Entry
+from relubench.datasets import in_memory
 from relubench.errors import Stopped
 from relubench.execution.executors import EXECUTORS, Done
 from relubench.execution.ledger import Ledger, LedgerError, Unwritten
@@ -136,9 +137,11 @@ class Work:
                 training.engine.fit, machine=self.machine, save=save, checkpoints=checkpoints
             )
             fit_as_held = partial(user_code.as_held, user_code.held_digests(), fit)
+            lent = in_memory.used([cell.dataset for stack in stacks for cell in stack.cells])
+            fit_here = partial(in_memory.as_lent, lent, fit_as_held) if lent else fit_as_held
             claimed = ClaimedStacks(self, keeper)
             try:
-                for stack, results in self.executor(claimed.claimed(stacks), fit_as_held):
+                for stack, results in self.executor(claimed.claimed(stacks), fit_here):
                     keeper.keep(stack, results)
                     yield stack, results
             # --save trains one stack; that its weights cannot be written must not cost its results.

@@ -52,6 +52,20 @@ def figure(picture: Picture) -> Figure:
     return drawn
 
 
+def axes(panel: Panel, ax: Axes | None = None, legend: bool = True) -> Axes:
+    """Draw a panel on axes; where none are given on new ones, which a notebook shows."""
+    if ax is None:
+        # Here: pyplot looks for a display, and only a caller's own figure may be kept by it.
+        from matplotlib import pyplot
+
+        ax = pyplot.subplots(figsize=INCHES, layout="constrained")[1]
+    ax.set_title(panel.title, fontsize="medium")
+    draw(panel, ax)
+    if legend:
+        ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
 def draw(panel: Panel, axes: Axes, lines: Mapping[str, Mapping[str, Any]] | None = None) -> None:
     """Draw the curves of a panel; `lines` are the looks of curves by name, where they have any."""
     axes.set_xlim(*panel.x_range)

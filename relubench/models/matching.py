@@ -17,13 +17,22 @@ TOLERANCE = 0.03  # of relu's count
 STEPS = 4096  # of the scale between no width and all of it
 
 
-@lru_cache
 def narrowed(model: str, activation: str, shape: tuple[int, ...], outputs: int) -> Choice[Model]:
     """The model with hidden layers so narrow that it has as many parameters as with relu.
 
     All widths shrink by one factor, then single ones by 1 where that is not near enough; a model
     within TOLERANCE stays as it is. Raises BadValue where no such network comes so near.
     """
+    # A file of the user's may have been edited since the last call of a long process.
+    code = (MODELS.choose(model).entry.code, ACTIVATIONS.choose(activation).entry.sha256)
+    return _narrowed(model, activation, shape, outputs, code)
+
+
+@lru_cache
+def _narrowed(
+    model: str, activation: str, shape: tuple[int, ...], outputs: int, code: tuple[str, str]
+) -> Choice[Model]:
+    """The same under the digests of the code of both."""
 
     def excess(choice: Choice[Model]) -> int:
         return _count(choice, activation, shape, outputs) - target

@@ -79,7 +79,7 @@ def model(name: str, own: UserCode) -> UserModel:
     # What can be checked without running it: building waits for the data's shape.
     thing: Callable[..., object] = own.thing
     if isinstance(own.thing, nn.Module):
-        thing = _giving(own.thing)
+        thing = _giving(name, own.thing)
     elif not callable(thing):
         kind = type(thing).__name__
         raise UserCodeError(
@@ -97,8 +97,10 @@ def model(name: str, own: UserCode) -> UserModel:
     )
 
 
-def _giving(network: nn.Module) -> Callable[[], nn.Module]:
-    return lambda: network
+def _giving(name: str, network: nn.Module) -> Callable[[], nn.Module]:
+    # A copy, since `plain` takes apart what is compiled: the caller's own may go on being used.
+    plain = getattr(network, "_orig_mod", network)
+    return lambda: copied(name, plain)
 
 
 def network(

@@ -142,13 +142,14 @@ def tensors(cell: Cell, machine: Machine) -> Tensors:
     dataset = datasets.load(cell.dataset, machine.data_dir)
     train, test = split(cell, dataset)
     rows = train.tobytes(), test.tobytes()
-    return _tensors(cell.dataset, rows, cell.preparation, machine)
+    return _tensors(cell.dataset, dataset.digest, rows, cell.preparation, machine)
 
 
 # Small, since it keeps whole datasets, and large enough for the plan's order: see Examples.of.
 @lru_cache(maxsize=2)
 def _tensors(
     name: str,
+    digest: str,
     rows: tuple[bytes, bytes],
     preparation: Preparation,
     machine: Machine,

@@ -1,0 +1,70 @@
+"""Rows as pictures: learning curves, and differences with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from relubench.errors import BadValue
+from relubench.grouping import grouped
+from relubench.report.naming import varying
+from relubench.rows import SETUP, CompareRow, EpochRow, RunRow, SetupRow
+from relubench.table import Curve, Panel, Table
+
+TICK = 0.15  # of a line: half the height of the stroke at a mean
+
+
+def labels(rows: Sequence[SetupRow]) -> list[str]:
+    """What tells each row's set-up and activation from the others."""
+    names = [*varying(rows, *SETUP), "activation"]
+    return [", ".join(str(row.get(name)) for name in names) for row in rows]
+
+
+def curves(rows: Sequence[RunRow], tables: Sequence[Table[EpochRow]]) -> Panel:
+    """Mean training loss by epoch, a curve per set-up and activation.
+
+    Raises BadValue where nothing was trained.
+    """
+    members = grouped(zip(labels(rows), tables, strict=True), lambda member: member[0])
+    drawn = []
+    for label, runs in members.items():
+        losses = _means([[row.loss for row in table.rows] for _, table in runs])
+        if losses:
+            epochs = [float(epoch) for epoch in range(1, len(losses) + 1)]
+            drawn.append(Curve(f"{label} (n = {len(runs)})", epochs, losses))
+    if not drawn:
+        raise BadValue("these runs have no learning curves to draw")
+    return Panel("learning curves, as training saw them", drawn)
+
+
+def _means(losses: Sequence[Sequence[float | None]]) -> list[float | None]:
+    """The mean of each epoch that all runs have; None from where one of them diverged."""
+    means: list[float | None] = []
+    for of_epoch in zip(*losses, strict=False):
+        defined = [loss for loss in of_epoch if loss is not None]
+        whole = len(defined) == len(of_epoch)
+        means.append(sum(defined) / len(defined) if whole else None)
+    return means
+
+
+def differences(rows: Sequence[CompareRow]) -> Panel:
+    """A line per activation from one end of its interval to the other, with a stroke at the mean.
+
+    The first stands highest, at as many as there are. Raises BadValue where nothing is compared.
+    """
+    drawn = []
+    for row, label in zip(rows, labels(rows), strict=True):
+        if row.difference is not None and row.verdict != "reference":
+            drawn.append((row, label))
+    if not drawn:
+        raise BadValue("these rows have no differences to draw: compare two activations or more")
+    lines = [_line(row, label, len(drawn) - number) for number, (row, label) in enumerate(drawn)]
+    metric = rows[0].metric
+    return Panel(f"{metric}: difference to {rows[0].reference}, 95 % interval", lines)
+
+
+def _line(row: CompareRow, label: str, y: float) -> Curve:
+    mean = row.difference or 0.0
+    low = mean if row.difference_low is None else row.difference_low
+    high = mean if row.difference_high is None else row.difference_high
+    x = [low, mean, mean, mean, mean, mean, high]
+    return Curve(label, x, [y, y, y + TICK, y, y - TICK, y, y])
