@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,18 @@ if TYPE_CHECKING:
     from relubench.table import AnyTable
 
 
+# What stands for signs of tables and pictures where the encoding of stdout lacks them.
+PLAIN = str.maketrans("–·…↑↓×●─│┼−²³▁▂▃▄▅▆▇█▏▎▍▌▋▊▉", "--~^vxo-|+-23_,.-=+*#.......")
+
+
 def show(
     outcome: Callable[[], Outcome],
     format: str | None,
     json: bool,
     output: list[Path] | None,
     columns: Names,
+    wide: bool,
+    explain: bool,
     sort: str | None,
     group: Names,
     quiet: bool,
@@ -58,6 +65,7 @@ def show(
             tables = list(done.tables)
             if tables:
                 tables[0] = _arranged(tables[0], columns, sort, group)
+            tables = [_as_asked(table, wide, explain) for table in tables]
             for path, name in targets.items():
                 if path is None:
                     _print(tables, name) if tables else _put(views.text(done))
@@ -113,9 +121,20 @@ def _print(tables: Sequence[AnyTable], name: str) -> None:
 
 def _put(text: str, machine: bool = True) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
+        if not machine:
+            text = spelled(text, sys.stdout.encoding)
         sys.stdout.reconfigure(errors="backslashreplace" if machine else "replace")
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def spelled(text: str, encoding: str) -> str:
+    """The text with a plain sign for each one that an encoding lacks, in as many columns."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.replace(" ± ", " +-").translate(PLAIN)
+    return text
 
 
 def _arranged(table: AnyTable, columns: Names, sort: str | None, group: Names) -> AnyTable:
@@ -129,6 +148,11 @@ def _arranged(table: AnyTable, columns: Names, sort: str | None, group: Names) -
 def arrangement(columns: Names, sort: str | None, group: Names) -> report.Arrangement:
     """What --columns, --sort and --group say, their comma lists split."""
     return report.Arrangement(_keys(columns), sort, _keys(group))
+
+
+def _as_asked(table: AnyTable, wide: bool, explain: bool) -> AnyTable:
+    table = table.explained if explain else table
+    return replace(table, whole=True) if wide else table
 
 
 def _keys(lists: Names) -> tuple[str, ...]:

@@ -84,5 +84,5 @@ def width_and_colour() -> tuple[int, bool]:
     """How wide stdout is, and whether it shows colours."""
     if not sys.stdout.isatty():
         return UNFOLDED, False
-    plain = os.environ.get("NO_COLOR") or "CI" in os.environ
+    plain = os.environ.get("NO_COLOR") or "CI" in os.environ or os.environ.get("TERM") == "dumb"
     return shutil.get_terminal_size().columns, not plain

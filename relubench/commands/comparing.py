@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from relubench.report import ComparisonOptions
 
 
-def compare(
-    request: Request, console: Console, explain: bool, baseline: BaselineOptions
-) -> Outcome:
+def compare(request: Request, console: Console, baseline: BaselineOptions) -> Outcome:
     """Train every activation on the same seeds or folds and say what the differences allow.
 
     A benchmark's published figures stand beside the measured ones in a table of their own. Raises
@@ -37,7 +35,7 @@ def compare(
     base = baselines.workflow.load(baseline, console)
     # What was finished before says nothing of the code that a baseline is to test now.
     work = assemble(settings, request, console, retrain=base is not None)
-    options = comparison_options(settings, published(work), explain)
+    options = comparison_options(settings, published(work))
     # After the networks were checked and before anything is trained: a misspelt --columns is cheap.
     request.check(
         work.plan, lambda results: baselines.workflow.preview(baseline, results, work.plan, options)
