@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from fabricated import FIXED, facts_rows, plan, result, runs
+from fabricated import FIXED, FactsRow, facts_rows, plan, result, runs
 
 from relubench import report
 from relubench.cli import output, terminal
 from relubench.formats import UNFOLDED, render
 from relubench.formats.fitting import cut
 from relubench.plan import Split
+from relubench.report.columns import text_of
 from relubench.table import AnyTable, Column, Table
 
 WIDTHS = (60, 80, 120, 200)
@@ -34,8 +35,8 @@ def tables() -> dict[str, list[AnyTable]]:
     classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship"]
     counts = {name: 100 * number for number, name in enumerate(classes)}
     matrix = facts_rows(*({"true": name} | counts for name in classes))
-    columns = [Column("true", lambda row: row.get("true"), left=True)]
-    columns += [Column(n, lambda row, n=n: str(row.get(n)), rank=1) for n in classes]
+    columns: list[Column[FactsRow]] = [Column("true", lambda row: row.get("true"), left=True)]
+    columns += [Column(name, text_of(name), rank=1) for name in classes]
     return {
         "compare": [report.compare(compared, plan(compared), FIXED)],
         "train": [report.runs(compared[:4], plan(compared)), *report.means(compared)],

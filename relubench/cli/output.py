@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relubench import files, formats, report, user_code
+from relubench import files, formats, report, screen, user_code
 from relubench.cli import views
 from relubench.cli.flags import Names
 from relubench.cli.terminal import say, width_and_colour
@@ -58,10 +58,11 @@ def show(
         with ExitStack() as stack:
             parts = {p: stack.enter_context(files.replacing(p, "-o")) for p in targets if p}
             with (
-                redirect_stdout(sys.stderr),
+                redirect_stdout(screen.Above()),
                 user_code.blamed(),
             ):  # what a user's own code prints is no result
                 done = outcome()
+            screen.stop()
             tables = list(done.tables)
             if tables:
                 tables[0] = _arranged(tables[0], columns, sort, group)

@@ -48,7 +48,7 @@ def train(
     request.check(work.plan, lambda results: report.runs(results, work.plan))
     problems, code = [], 0
     try:
-        results = work.run(console, save)
+        results = work.run(console, save, partial(report.runs, plan=work.plan))
     except training.engine.Unsaved as unsaved:
         results, code = unsaved.results, 2
         problems.append(f"--save {called or save}: cannot be written: {unsaved.why}")
@@ -82,7 +82,7 @@ def cv(request: Request, console: Console) -> Outcome:
     settings = read(request, console)
     work = assemble(settings, request, console)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
-    results = folds = work.run(console)
+    results = folds = work.run(console, table=report.folds)
     tables: list[AnyTable] = [
         report.runs(results, work.plan, _classes(work)),
         report.folds(results, work.plan),
