@@ -774,3 +774,16 @@ class ActivationProfileRow(Row):
     x: Annotated[Sequence[float], "points of its curve"]
     value: Annotated[Sequence[Number], "values there, in evaluation mode"]
     slope: Annotated[Sequence[Number], "derivatives there"]
+
+
+# --- doctor ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRow(Row):
+    """doctor: one thing that was looked at."""
+
+    what: Annotated[str, "what was looked at"]
+    status: Annotated[Literal["ok", "warning", "problem"], "whether it is as it should be"]
+    found: Annotated[str, "what is there"]
+    remedy: Annotated[str, "what to do"] = ""

@@ -406,13 +406,32 @@ def help_(
     return manual.show(commands.help.page("-".join(topic), COMMANDS))
 
 
+@app.command(epilog=examples("doctor", "doctor --json"))
+@takes(OutputFlags)
+def doctor(
+    *,
+    data_dir: Annotated[
+        Path | None, flag(MACHINE, "Downloaded data (or RELUBENCH_DATA).", "FOLDER")
+    ] = None,
+    ledger: Where = None,
+    **flags: FlagValue,
+) -> int:
+    """Check torch, device, threads, data folder, cache, ledger and disk; say what to do."""
+    return show(lambda: commands.doctor(_ledger(ledger), data_dir), **flags)
+
+
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, Option("--version", "-V", help="Print the version.")] = False,
+    verbose: Annotated[
+        bool, Option("--verbose", "-v", help="With --version: also torch and the device.")
+    ] = False,
 ) -> None:
     """Which activation should this network use, and what does it cost?"""
     if version:
         print(f"relubench {__version__}")
+        if verbose:
+            print("\n".join(commands.versions()))
         sys.stdout.flush()
         raise typer.Exit
 
