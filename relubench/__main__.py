@@ -10,8 +10,9 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from relubench import isolation
+from relubench import isolation, screen
 
+TRAINING = ("train", "cv", "compare", "deadcount")
 HEARD = [0.0]  # when, last: a terminal's interrupt reaches parent and child, which gets it twice
 
 
@@ -25,6 +26,7 @@ def run() -> None:
     """
     code: Any = 130
     yield_cores()
+    begin(sys.argv[1:])
     try:
         signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, terminate)
@@ -37,6 +39,7 @@ def run() -> None:
             sys.stderr.write("relubench: interrupted\n")
     except SystemExit as stop:
         code = stop.code
+    screen.stop()
     isolation.tell(code)
     if code in (130, 143):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -48,6 +51,14 @@ def run() -> None:
     if code is None:
         code = 0
     os._exit(code if isinstance(code, int) else 1)
+
+
+def begin(arguments: list[str]) -> None:
+    """Say at once what a command that trains is at: what it needs takes seconds to be imported."""
+    quiet = {"-q", "--quiet", "-h", "--help"} & set(arguments)
+    if arguments and arguments[0] in TRAINING and not quiet:
+        line = f"relubench {' '.join(arguments)}: reading the plan …"
+        screen.show(lambda width, height: [line.encode("ascii", "replace").decode()])
 
 
 def yield_cores() -> None:

@@ -61,12 +61,14 @@ class Split:
     folds       where no fold is named: one network learns from all of them in turn, within the
                 training set of the hold-out, its weights carried from fold to fold
     validation  a tenth of the training set takes the place of the test set
+    one_holdout  the hold-out is drawn once for all seeds, instead of by each
     """
 
     folds: int | None = None
     fold: int | None = None
     repeat: int = 0
     validation: bool = False
+    one_holdout: bool = False
 
     @property
     def carried(self) -> bool:
@@ -150,7 +152,10 @@ def _any_fold(split: Split) -> Split:
 
 
 # In no key where they are not set: ledgers from before these fields know the same cells.
-LATER = ("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init")
+LATER = (
+    *("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init"),
+    "one_holdout",
+)
 UNSET = (None, False, "")
 # Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
 UNTIMED = ("activation", "head", "init", "seed", "split")
@@ -233,7 +238,8 @@ class Plan:
 
         def setup(cell: Cell) -> Cell:
             # Carried weights pass their folds in turn: such a cell takes as many steps as all.
-            split = Split(folds=cell.split.folds) if cell.split.carried else Split()
+            folds = cell.split.folds if cell.split.carried else None
+            split = Split(folds=folds, one_holdout=cell.split.one_holdout)
             return replace(cell, seed=0, split=split)
 
         return list(grouped(self.cells, setup).values())

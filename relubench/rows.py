@@ -24,6 +24,7 @@ RECIPE = ("optimizer", "lr", "rates", "epochs", "batch_size", "weight_decay", "a
 SETUP = (
     *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
     *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
+    "one_holdout",
 )
 
 
@@ -55,6 +56,7 @@ class SetupRow(Row):
     until: Annotated[str | None, "target of training, such as train_error=0.25"]
     fresh_weights: Annotated[bool, "whether weights that user code loads are drawn anew"]
     unit_axis: Annotated[int | None, "axis of the hidden units in a user's network"]
+    one_holdout: Annotated[bool, "whether one hold-out was drawn for all seeds"] = False
 
     @property
     def setup(self) -> tuple[object, ...]:
@@ -131,6 +133,7 @@ class _RunEnd(Row):
     quick: Annotated[bool, "whether this is a smoke run"]
     failed: Annotated[str | None, "why the run diverged or was lost"]
     confusion: Annotated[list[list[int]] | None, "counts: true classes down, predicted across"]
+    classes: Annotated[list[str] | None, "names of the classes, in the confusion matrix's order"]
     curve: Annotated[list[dict[str, Number]], "loss and accuracy by epoch, as the pass saw them"]
 
 
@@ -771,3 +774,16 @@ class ActivationProfileRow(Row):
     x: Annotated[Sequence[float], "points of its curve"]
     value: Annotated[Sequence[Number], "values there, in evaluation mode"]
     slope: Annotated[Sequence[Number], "derivatives there"]
+
+
+# --- doctor ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRow(Row):
+    """doctor: one thing that was looked at."""
+
+    what: Annotated[str, "what was looked at"]
+    status: Annotated[Literal["ok", "warning", "problem"], "whether it is as it should be"]
+    found: Annotated[str, "what is there"]
+    remedy: Annotated[str, "what to do"] = ""

@@ -28,9 +28,9 @@ def number(*parts: object) -> int:
 
 
 def holdout(cell: Cell) -> np.random.Generator:
-    """The generator of the 70/30 split: one per seed."""
+    """The generator of the 70/30 split: one per seed, or one for all."""
     # Of the seed alone: activations and recipes that are compared have the same rows.
-    return np.random.default_rng(number("holdout", cell.seed))
+    return np.random.default_rng(number("holdout", _drawn_by(cell)))
 
 
 def folds(cell: Cell) -> np.random.Generator:
@@ -44,7 +44,12 @@ def folds(cell: Cell) -> np.random.Generator:
 def limit(cell: Cell) -> np.random.Generator:
     """The generator of the subset of the training set that `limit` keeps."""
     split = cell.split
-    return np.random.default_rng(number("limit", cell.seed, split.repeat, split.fold))
+    return np.random.default_rng(number("limit", _drawn_by(cell), split.repeat, split.fold))
+
+
+def _drawn_by(cell: Cell) -> int:
+    """The seed that draws which rows train."""
+    return 0 if cell.split.one_holdout else cell.seed
 
 
 def validation(cell: Cell) -> np.random.Generator:

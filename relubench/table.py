@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -148,8 +148,11 @@ Shown = TypeVar("Shown", bound=Row, contravariant=True)
 class Column(Generic[Shown]):
     """What people see of a row: a head and a function from the row to text.
 
-    key   by which it is chosen, as in machine rows; '': that of its head
-    mark  what a published table does to a cell: 'bold', 'underline' or nothing
+    key    by which it is chosen, as in machine rows; '': that of its head
+    mark   what a published table does to a cell: 'bold', 'underline' or nothing
+    tone   how a terminal colours it: 'good', 'bad', 'warning', 'quiet' or not
+    rank   which columns a narrow terminal leaves out first, the highest; 0: it stays
+    short  the same in fewer words, where there is little room
     """
 
     head: str
@@ -158,6 +161,9 @@ class Column(Generic[Shown]):
     wrap: bool = False
     key: str = ""
     mark: Callable[[Shown], str] = lambda row: ""
+    tone: Callable[[Shown], str] = lambda row: ""
+    rank: int = 0
+    short: Callable[[Shown], str] | None = None
 
     def text(self, row: Shown) -> str:
         """What people see of a row, on one line: it may hold anybody's text."""
@@ -174,6 +180,12 @@ class Table(Generic[R]):
     stacks   where the width does not hold it, a row stands on lines of its own, in text
     turned   people read a row from top to bottom, under what its first column shows
     picture  the text format draws it between table and notes
+    answers  what the figures say, in sentences that stand above everything
+    asides   notes that the figures can be read without; --explain shows them
+    bars     further columns, which a terminal shows where it has room for them
+    best     which rows a terminal makes bold
+    whole    all columns are shown, however narrow the terminal
+    hidden   rows that only machines get
     """
 
     rows: Sequence[R]
@@ -186,6 +198,22 @@ class Table(Generic[R]):
     stacks: bool = False
     turned: bool = False
     picture: Picture | None = None
+    answers: Sequence[str] = ()
+    asides: Sequence[str] = ()
+    bars: Sequence[Column[R]] = ()
+    best: Callable[[R], bool] = lambda row: False
+    whole: bool = False
+    hidden: Callable[[R], bool] = lambda row: False
+
+    @property
+    def for_people(self) -> Table[R]:
+        """The same without the rows that only machines get."""
+        return replace(self, rows=[row for row in self.rows if not self.hidden(row)])
+
+    @property
+    def explained(self) -> Table[R]:
+        """The same with its asides among the notes."""
+        return replace(self, notes=[*self.notes, *self.asides], asides=())
 
     @property
     def records(self) -> list[dict[str, object]]:
@@ -231,6 +259,11 @@ class Table(Generic[R]):
     def remarks(self) -> list[str]:
         """The notes as people read them."""
         return [plain(note) for note in self.notes]
+
+    @property
+    def said(self) -> list[str]:
+        """The answers as people read them."""
+        return [plain(answer) for answer in self.answers]
 
 
 AnyTable = Table[Any]  # of any kind of rows

@@ -64,11 +64,10 @@ def test_every_design_reads_as_it_should(golden: Callable[[str, str], None]) -> 
         *(r for d in "abcdefg" for r in shifted("gelu", [0.01, 0.02, 0.01] * 2, d)),
         *(r for d in "abcdefg" for r in shifted("elu", [-0.01, 0.02, 0.01] * 2, d)),
     ]
-    drawn = ComparisonOptions(explain=True)
     rope = ComparisonOptions(rope=Margin(0.005), every_pair=True)
     tables = [
-        *report.comparisons(seeds, plan(seeds), dataclasses.replace(FIXED, explain=True)),
-        *report.comparisons(seeds, plan(seeds), drawn),
+        *(table.explained for table in report.comparisons(seeds, plan(seeds), FIXED)),
+        *(t.explained for t in report.comparisons(seeds, plan(seeds), ComparisonOptions())),
         *report.comparisons(folds, plan(folds), rope),
         *report.comparisons(several, plan(several), ComparisonOptions())[1:],
     ]
@@ -370,8 +369,7 @@ def test_what_a_design_can_show_is_known_before(
 
 def test_the_explanation_names_test_margin_and_versions() -> None:
     results = [*runs("relu", 0.0), *runs("gelu", 0.02)]
-    explained = dataclasses.replace(FIXED, explain=True)
-    notes = report.compare(results, plan(results), explained).notes
+    notes = report.compare(results, plan(results), FIXED).asides
     (methods,) = [note for note in notes if note.startswith("Methods: ")]
     for word in (
         "exact sign-flip",

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from relubench import events
 from relubench.catalog import Choice, Entry
 from relubench.errors import BadValue
+from relubench.events import Event
 from relubench.execution import executors
 from relubench.execution.executors import EXECUTORS, Done, Fit
 from relubench.plan import Cell, Stack
-from relubench.results import Environment, RunResult
+from relubench.results import Environment, Epoch, RunResult
 
 STACKS = [
     Stack(
@@ -118,6 +120,24 @@ def test_a_worker_that_dies_is_replaced_and_its_stack_tried_again(
     assert dict(finished) == {stack: fake(stack) for stack in STACKS}
     assert len(finished) == len(STACKS)
     assert len(list(tmp_path.iterdir())) == deaths
+
+
+def telling(stack: Stack) -> list[RunResult]:
+    """Ends an epoch."""
+    events.epoch_ended(stack.cells, [[Epoch(loss=0.5)] for _ in stack.cells], 1)
+    return fake(stack)
+
+
+def test_what_happens_in_a_worker_is_heard(tmp_path: Path) -> None:
+    heard: list[Event] = []
+    pool = executors.choose("pool")
+    with events.heard_by(heard.append):
+        run(pool, telling)
+        assert sorted(e.key for e in heard) == sorted(s.cells[0].key for s in STACKS)
+        assert {event.loss for event in heard} == {0.5}
+        heard.clear()
+        run(pool, partial(deadly, folder=tmp_path, deaths=2))
+    assert [event.kind for event in heard] == ["worker lost"] * 2
 
 
 @pytest.mark.parametrize("name", SURVIVORS)

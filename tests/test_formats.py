@@ -142,8 +142,9 @@ def test_machine_formats_print_the_first_table_only() -> None:
 
 
 def test_figures_are_never_folded_but_prose_is() -> None:
-    narrow = render([AWKWARD], "text", width=20)
-    assert all(str(row["name"]) in narrow for row in ROWS)
+    narrow = render([AWKWARD], "text", width=30)
+    assert all(f"{row['score']:.2f}" in narrow for row in ROWS)
+    assert max(map(len, narrow.splitlines())) <= 30
     prose = Table(
         facts_rows({"a": "word " * 30}), [Column("a", lambda row: row.get("a"), wrap=True)]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_type_hints
 
@@ -41,7 +42,7 @@ from relubench.cli.flags import (
 from relubench.cli.hints import COMMANDS
 from relubench.cli.output import arrangement, show
 from relubench.cli.terminal import console
-from relubench.config.options import COMPARISON, MACHINE
+from relubench.config.options import MACHINE
 from relubench.errors import BadValue, NotComparable
 
 if TYPE_CHECKING:
@@ -119,10 +120,6 @@ def compare(
     context: typer.Context,
     benchmark: Benchmark = None,
     *,
-    explain: Annotated[
-        bool,
-        flag(COMPARISON, "Explain every verdict; print a methods section.", "", "--explain"),
-    ] = False,
     baseline: Annotated[
         Path | None,
         flag(GATE, "Gate: fail (exit code 3) if worse than this by more than --margin.", "FILE"),
@@ -159,7 +156,7 @@ def compare(
     )
 
     def work(request: Request, console: Console) -> Outcome:
-        return deliver(commands.compare(request, console, explain, baseline_options), parts)
+        return deliver(commands.compare(request, console, baseline_options), parts)
 
     with keeping(written) as parts:
         try:
@@ -176,11 +173,19 @@ def compare(
     )
 )
 @takes(CountFlags, RunFlags, OutputFlags, PictureFlags, command="deadcount")
-def deadcount(benchmark: Benchmark = None, **flags: FlagValue) -> int:
-    """Count dead neurons per layer: of runs, before training and after, or of any network."""
+def deadcount(
+    benchmark: Benchmark = None,
+    *,
+    layers: Annotated[
+        bool, flag(SHOWN, "Also print a row for each layer.", "", "--layers")
+    ] = False,
+    **flags: FlagValue,
+) -> int:
+    """Count dead neurons: of runs, before training and after (--layers), or of any network."""
     asked = {key: flags.pop(key) for key in get_type_hints(CountFlags)}
     if not any(asked.values()) and not commands.is_foreign(names_in(flags["model"] or ())):
-        return run(commands.deadcount, "deadcount", benchmark, flags)
+        counted = partial(commands.deadcount, layers=layers)
+        return run(counted, "deadcount", benchmark, flags)
     outputs = [("-o", path) for path in flags["output"] or ()]
     written = {"--junit": asked.pop("junit"), "--prune": asked["prune"]}
     distinct([("--baseline", asked["baseline"]), *outputs, *written.items()])
@@ -227,6 +232,7 @@ def report(
     chosen = _chosen(flags)
     asked = commands.Asked(source, chosen, given(flags), _ledger(ledger), data_dir, config)
     shown |= dict.fromkeys(("format", "columns", "sort", "group"))
+    shown |= dict.fromkeys(("wide", "explain"), False)
     return show(lambda: commands.report_page(asked, told), **shown, json=False, command="report")
 
 
@@ -399,13 +405,32 @@ def help_(
     return manual.show(commands.help.page("-".join(topic), COMMANDS))
 
 
+@app.command(epilog=examples("doctor", "doctor --json"))
+@takes(OutputFlags)
+def doctor(
+    *,
+    data_dir: Annotated[
+        Path | None, flag(MACHINE, "Downloaded data (or RELUBENCH_DATA).", "FOLDER")
+    ] = None,
+    ledger: Where = None,
+    **flags: FlagValue,
+) -> int:
+    """Check torch, device, threads, data folder, cache, ledger and disk; say what to do."""
+    return show(lambda: commands.doctor(_ledger(ledger), data_dir), **flags)
+
+
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, Option("--version", "-V", help="Print the version.")] = False,
+    verbose: Annotated[
+        bool, Option("--verbose", "-v", help="With --version: also torch and the device.")
+    ] = False,
 ) -> None:
     """Which activation should this network use, and what does it cost?"""
     if version:
         print(f"relubench {__version__}")
+        if verbose:
+            print("\n".join(commands.versions()))
         sys.stdout.flush()
         raise typer.Exit
 

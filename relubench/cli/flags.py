@@ -243,6 +243,12 @@ class OutputFlags:
         ),
     ] = None
     columns: Annotated[Names, flag(SHOWN, "Print only these keys of the rows.", "KEY,…")] = None
+    wide: Annotated[
+        bool, flag(SHOWN, "Print every column, however narrow the terminal.", "", "--wide")
+    ] = False
+    explain: Annotated[
+        bool, flag(SHOWN, "Also print what heads and tests mean.", "", "--explain")
+    ] = False
     sort: Annotated[str | None, flag(SHOWN, "Sort by this key; -KEY: largest first.", "KEY")] = None
     group: Annotated[
         Names, flag(SHOWN, "Group rows by these keys; none: do not group.", "KEY,…")

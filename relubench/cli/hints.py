@@ -11,12 +11,13 @@ from relubench.errors import suggestion
 NO_OPTION = re.compile(r"No such option:? '?(--?[^\s']+)")
 NO_COMMAND = re.compile(r"No such command '(.*?)'")
 COMMANDS = (
-    *("train", "cv", "compare", "deadcount", "report", "list", "cost", "show", "ledger", "help"),
+    *("train", "cv", "compare", "deadcount", "report", "list", "cost", "show", "ledger"),
+    *("doctor", "help"),
 )
 LEDGER_COMMANDS = ("show", "export", "check", "rm", "merge")
 MORE = (  # flags of single commands
     *("save", "explain", "baseline", "save-baseline", "junit", "curve", "confusion", "help"),
-    *("picture", "search", "sizes", "rounds", "strict", "require-baseline", "version"),
+    *("picture", "search", "sizes", "rounds", "strict", "require-baseline", "version", "layers"),
 )
 FORMATS = ("json", "jsonl", "csv", "html", "latex", "github", "text")
 MEANT = {
@@ -61,6 +62,7 @@ INSTEAD = {
     **dict.fromkeys(("gate", "check", "regression"), "relubench compare --baseline FILE"),
     **dict.fromkeys(("manual", "man", "docs", "topics"), "relubench help"),
     "version": "relubench --version",
+    **dict.fromkeys(("diagnose", "info", "env", "selftest"), "relubench doctor"),
 }
 
 

@@ -6,10 +6,11 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relubench import files, formats, report, user_code
+from relubench import files, formats, report, screen, user_code
 from relubench.cli import views
 from relubench.cli.flags import Names
 from relubench.cli.terminal import say, width_and_colour
@@ -21,12 +22,18 @@ if TYPE_CHECKING:
     from relubench.table import AnyTable
 
 
+# What stands for signs of tables and pictures where the encoding of stdout lacks them.
+PLAIN = str.maketrans("–·…↑↓×●─│┼−²³▁▂▃▄▅▆▇█▏▎▍▌▋▊▉", "--~^vxo-|+-23_,.-=+*#.......")
+
+
 def show(
     outcome: Callable[[], Outcome],
     format: str | None,
     json: bool,
     output: list[Path] | None,
     columns: Names,
+    wide: bool,
+    explain: bool,
     sort: str | None,
     group: Names,
     quiet: bool,
@@ -51,13 +58,15 @@ def show(
         with ExitStack() as stack:
             parts = {p: stack.enter_context(files.replacing(p, "-o")) for p in targets if p}
             with (
-                redirect_stdout(sys.stderr),
+                redirect_stdout(screen.Above()),
                 user_code.blamed(),
             ):  # what a user's own code prints is no result
                 done = outcome()
+            screen.stop()
             tables = list(done.tables)
             if tables:
                 tables[0] = _arranged(tables[0], columns, sort, group)
+            tables = [_as_asked(table, wide, explain) for table in tables]
             for path, name in targets.items():
                 if path is None:
                     _print(tables, name) if tables else _put(views.text(done))
@@ -113,9 +122,20 @@ def _print(tables: Sequence[AnyTable], name: str) -> None:
 
 def _put(text: str, machine: bool = True) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
+        if not machine:
+            text = spelled(text, sys.stdout.encoding)
         sys.stdout.reconfigure(errors="backslashreplace" if machine else "replace")
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def spelled(text: str, encoding: str) -> str:
+    """The text with a plain sign for each one that an encoding lacks, in as many columns."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.replace(" ± ", " +-").translate(PLAIN)
+    return text
 
 
 def _arranged(table: AnyTable, columns: Names, sort: str | None, group: Names) -> AnyTable:
@@ -129,6 +149,11 @@ def _arranged(table: AnyTable, columns: Names, sort: str | None, group: Names) -
 def arrangement(columns: Names, sort: str | None, group: Names) -> report.Arrangement:
     """What --columns, --sort and --group say, their comma lists split."""
     return report.Arrangement(_keys(columns), sort, _keys(group))
+
+
+def _as_asked(table: AnyTable, wide: bool, explain: bool) -> AnyTable:
+    table = table.explained if explain else table
+    return replace(table, whole=True) if wide else table
 
 
 def _keys(lists: Names) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from .comparing import refused as refused
 from .counting import Counting as Counting
 from .counting import count_network as count_network
 from .counting import is_foreign as is_foreign
+from .doctor import doctor as doctor
+from .doctor import versions as versions
 from .inspecting import cost as cost
 from .inspecting import elements as elements
 from .inspecting import kind_and_names as kind_and_names

@@ -19,6 +19,7 @@ from relubench.execution.tuning import Tuning
 from relubench.models import MODELS
 from relubench.models.initialisation import INITS, scheme
 from relubench.plan import Cell, Machine, Plan, Stack
+from relubench.wording import counted
 
 if TYPE_CHECKING:
     from relubench.config import Settings
@@ -61,12 +62,14 @@ def assemble(
     if work.machine.threads and (finished := _answered(work, settings.threads, _width(settings))):
         return finished
     machine = work.machine
+    console.phase("importing torch, reading data")
     if not settings.threads:
         threads = _share(execution.machines.threads(), work.executor)
         machine = replace(machine, threads=threads)
     check(work.plan, machine, console, settings.strict_swap)
     tell_of_starts(work.plan, console)
     most = HURRIED if request.quick else math.inf
+    console.phase("measuring speed")
     return replace(work, machine=machine, tuned=tune(work.plan, machine, settings, console, most))
 
 
@@ -95,6 +98,8 @@ def _untuned(
 ) -> execution.work.Work:
     """The work before anything is checked or tuned; 0 threads where torch alone knows them."""
     plan = plan or config.plan(settings, request.command, request.quick, MODELS)
+    console.phase(f"plan: {plan_line(plan)}")
+    console.phase("looking for finished runs")
     executor = executors.choose(
         settings.executor, settings.jobs, settings.scheduler, settings.scheduler_file
     )
@@ -127,6 +132,17 @@ def _check_reach(plan: Plan, executor: Choice[Entry]) -> None:
                 f"--executor {executor}: {name} is an object of this process, which others have "
                 "not: write it to a file, ./FILE.py:NAME, or train with one job"
             )
+
+
+def plan_line(plan: Plan) -> str:
+    """What is planned, in one line: the names, or how many there are."""
+    cells = plan.cells
+    parts = []
+    for noun in ("dataset", "model", "activation"):
+        names = list(dict.fromkeys(getattr(cell, noun) for cell in cells))
+        parts.append(", ".join(names) if len(names) < 4 else counted(len(names), noun))
+    seeds = {cell.seed for cell in cells}
+    return " · ".join([*parts, counted(len(seeds), "seed"), counted(len(cells), "run")])
 
 
 def _share(threads: int | None, executor: Choice[Entry]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from relubench import baselines, config, report, stats
@@ -15,8 +16,10 @@ from relubench.commands.training import leak
 from relubench.errors import NotComparable
 from relubench.execution.progress import Console
 from relubench.formats import markdown
+from relubench.plan import Plan
 from relubench.results import RunResult
-from relubench.table import AnyTable
+from relubench.rows import CompareRow
+from relubench.table import AnyTable, Table
 from relubench.wording import counted
 
 if TYPE_CHECKING:
@@ -24,9 +27,7 @@ if TYPE_CHECKING:
     from relubench.report import ComparisonOptions
 
 
-def compare(
-    request: Request, console: Console, explain: bool, baseline: BaselineOptions
-) -> Outcome:
+def compare(request: Request, console: Console, baseline: BaselineOptions) -> Outcome:
     """Train every activation on the same seeds or folds and say what the differences allow.
 
     A benchmark's published figures stand beside the measured ones in a table of their own. Raises
@@ -37,7 +38,7 @@ def compare(
     base = baselines.workflow.load(baseline, console)
     # What was finished before says nothing of the code that a baseline is to test now.
     work = assemble(settings, request, console, retrain=base is not None)
-    options = comparison_options(settings, published(work), explain)
+    options = comparison_options(settings, published(work))
     # After the networks were checked and before anything is trained: a misspelt --columns is cheap.
     request.check(
         work.plan, lambda results: baselines.workflow.preview(baseline, results, work.plan, options)
@@ -74,7 +75,20 @@ def at_once(work: Work, options: ComparisonOptions, console: Console) -> list[Ru
     """Train the whole plan; what its design can show at best is said before."""
     for line in report.outlook(work.plan, options):
         console.note(line)
-    return work.run(console)
+    return work.run(console, table=partial(_so_far, work.plan, options))
+
+
+def _so_far(
+    plan: Plan, options: ComparisonOptions, results: Sequence[RunResult]
+) -> Table[CompareRow]:
+    """The comparison of the runs that have finished: those of set-ups that have the reference."""
+    with_reference = {
+        report.setup_row(result.cell).setup
+        for result in results
+        if result.cell.activation == plan.reference
+    }
+    there = [run for run in results if report.setup_row(run.cell).setup in with_reference]
+    return report.compare(there, plan, options)
 
 
 def until_decided(

@@ -160,9 +160,7 @@ def _outcome(
     return Outcome([], study=made)
 
 
-def comparison_options(
-    settings: Settings, published: frozenset[str], explain: bool = False
-) -> ComparisonOptions:
+def comparison_options(settings: Settings, published: frozenset[str]) -> ComparisonOptions:
     """What a comparison is asked; `published` are datasets with a published test set."""
     return report.ComparisonOptions(
         measure=settings.measure,
@@ -171,7 +169,6 @@ def comparison_options(
         every_pair=settings.pairs == "all",
         family=settings.family,
         published=published,
-        explain=explain,
     )
 
 

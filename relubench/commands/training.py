@@ -48,15 +48,17 @@ def train(
     request.check(work.plan, lambda results: report.runs(results, work.plan))
     problems, code = [], 0
     try:
-        results = work.run(console, save)
+        results = work.run(console, save, partial(report.runs, plan=work.plan))
     except training.engine.Unsaved as unsaved:
         results, code = unsaved.results, 2
         problems.append(f"--save {called or save}: cannot be written: {unsaved.why}")
-    tables: list[AnyTable] = [report.runs(results, work.plan)]
+    tables: list[AnyTable] = [
+        report.runs(results, work.plan, _classes(work)),
+        *report.means(results),
+    ]
     for result in results:
         if confusion and result.confusion:
-            names = datasets.facts(result.cell.dataset, work.machine.data_dir).classes
-            tables.append(report.confusion(result, names))
+            tables.append(report.confusion(result, _classes(work)[result.cell.dataset]))
         if curve:
             tables.append(report.curve(result))
     told = partial(_told, results, work)
@@ -69,14 +71,20 @@ def _told(results: Sequence[RunResult], work: Work, tables: Sequence[AnyTable] =
     return study(results, work.plan, options, work.machine.data_dir, tables)
 
 
+def _classes(work: execution.work.Work) -> dict[str, Sequence[str]]:
+    """The names of the classes of each dataset."""
+    names = dict.fromkeys(cell.dataset for cell in work.plan.cells)
+    return {name: datasets.facts(name, work.machine.data_dir).classes for name in names}
+
+
 def cv(request: Request, console: Console) -> Outcome:
     """Stratified K-fold cross-validation: every fold has its own scaler, weights and optimiser."""
     settings = read(request, console)
     work = assemble(settings, request, console)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
-    results = folds = work.run(console)
+    results = folds = work.run(console, table=report.folds)
     tables: list[AnyTable] = [
-        report.runs(results, work.plan),
+        report.runs(results, work.plan, _classes(work)),
         report.folds(results, work.plan),
     ]
     if settings.protocol == "published":
@@ -101,13 +109,13 @@ def leak(
     return [*by_cell.values()], report.protocols.table(results, plan, settings.published)
 
 
-def deadcount(request: Request, console: Console) -> Outcome:
+def deadcount(request: Request, console: Console, layers: bool = False) -> Outcome:
     """Count dead units over the whole training set, before training and after it."""
     work = prepare(request, console)
     request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
     results = work.with_untrained().run(console)
     trained = results[: len(work.plan.cells)]
-    tables = report.deadcount(trained, work.plan, results)
+    tables = report.deadcount(trained, work.plan, results, layers)
     return Outcome(tables, exit_code(results), study=partial(_told, trained, work, tables[1:]))
 
 

@@ -131,6 +131,10 @@ class Options:
     )
     seed: Seed | None = option(None, MODEL, "Run this one seed.")
     seeds: Seeds | None = option(None, MODEL, "Run seeds 0 to N-1 (default 1, compare 10).")
+    seed_base: Seed = option(0, MODEL, "First of the --seeds (default 0).", "S")
+    one_holdout: bool = option(
+        False, MODEL, "Draw the hold-out once, for all seeds (default: each seed draws its own)."
+    )
     perturb: Names = option(
         (),
         MODEL,

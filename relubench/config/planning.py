@@ -30,6 +30,7 @@ def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     models  say which activation is their own, where none is chosen
     """
     _check_growth(settings)
+    _check_seeds(settings)
     settings = _counted(settings, command, quick and not settings.quick)
     names = {model: _activations(settings, command, models, model) for model in settings.model}
     splits = _splits(settings, command)
@@ -68,7 +69,9 @@ def _setups(settings: Settings) -> list[_SetUp]:
 
 
 def _seeds(settings: Settings) -> Sequence[int]:
-    return range(settings.seeds or 1) if settings.seed is None else [settings.seed]
+    if settings.seed is not None:
+        return [settings.seed]
+    return range(settings.seed_base, settings.seed_base + (settings.seeds or 1))
 
 
 def _repeated(setup: _SetUp, split: Split, seed: int, activation: str) -> Cell:
@@ -174,6 +177,16 @@ def _check_growth(settings: Settings) -> None:
         raise BadValue(f"--max-seeds: got {settings.max_seeds}, must be above --seeds {first}")
 
 
+def _check_seeds(settings: Settings) -> None:
+    """Refuse what would go unheard."""
+    if settings.seed_base and settings.seed is not None:
+        raise BadValue("--seed-base is the first of --seeds N: give it, or one --seed")
+    if settings.seed_base and settings.until_decided:
+        raise BadValue("--until-decided begins with seed 0: leave --seed-base out")
+    if settings.one_holdout and settings.folds:
+        raise BadValue("--one-holdout draws no folds: give it, or --folds")
+
+
 def _activations(settings: Settings, command: str, models: Models, model: str) -> tuple[str, ...]:
     """What is chosen, else the model's own; where they are compared, the reference too."""
     chosen = settings.activation or (models.choose(model).entry.activation,)
@@ -184,6 +197,6 @@ def _activations(settings: Settings, command: str, models: Models, model: str) -
 
 def _splits(settings: Settings, command: str) -> list[Split]:
     if command not in ("cv", "compare") or settings.folds is None:
-        return [Split()]
+        return [Split(one_holdout=settings.one_holdout)]
     places = itertools.product(range(settings.repeats), range(settings.folds))
     return [Split(folds=settings.folds, fold=fold, repeat=repeat) for repeat, fold in places]

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
 
+from relubench import events
 from relubench.catalog import Catalog, Choice, Entry
 from relubench.errors import BadValue
 from relubench.execution import cluster
@@ -68,13 +69,17 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
             for worker in busy:
                 if not worker.results.poll():
                     continue
-                stack, results, why = worker.finish()
+                finished = worker.finish()
+                if finished is None:
+                    continue
+                stack, results, why = finished
                 if results is not None:
                     yield stack, results
                     continue
                 deaths[stack] += 1
                 if deaths[stack] < TRIES:
                     again.append(stack)
+                    events.worker_lost(stack, why)
                 else:
                     yield stack, _all_lost(stack, f"{why}, {TRIES} times")
     finally:
@@ -129,15 +134,22 @@ class Worker:
         with suppress(OSError):  # it has just died: `finish` sees the end of the pipe
             self.results.send(stack)
 
-    def finish(self) -> tuple[Stack, list[RunResult] | None, str]:
-        """Its stack with the results, or with None and the reason if it died."""
+    def finish(self) -> tuple[Stack, list[RunResult] | None, str] | None:
+        """Its stack with the results, or with None and the reason if it died.
+
+        None where it has an event to tell, and trains on.
+        """
         stack = self.stack
-        self.stack = None
         assert stack is not None
-        # Nothing typed comes out of a pipe: results, or what `fit` has raised.
+        # Nothing typed comes out of a pipe: results, an event, or what `fit` has raised.
         try:
-            outcome: list[RunResult] | BaseException = self.results.recv()
+            outcome: list[RunResult] | BaseException | events.Event = self.results.recv()
+            if isinstance(outcome, events.Event):
+                events.tell(outcome)
+                return None
+            self.stack = None
         except (EOFError, OSError):
+            self.stack = None
             self.process.join()
             return stack, None, f"its worker died (exit code {self.process.exitcode})"
         if isinstance(outcome, BaseException):
@@ -177,7 +189,8 @@ def _work(tasks: Connection, fit: Fit, folder: str) -> None:
         except EOFError:
             os._exit(0)  # the parent is gone
         try:
-            outcome: list[RunResult] | Exception = fit(stack)
+            with events.heard_by(tasks.send):
+                outcome: list[RunResult] | Exception = fit(stack)
         except Exception as error:
             outcome = error
         tasks.send(outcome)

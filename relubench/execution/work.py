@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from relubench import plan, training, user_code
+from relubench import events, plan, training, user_code
 from relubench.catalog import Choice, Entry
 from relubench.datasets import in_memory
 from relubench.errors import Stopped
+from relubench.events import Event
 from relubench.execution.executors import EXECUTORS, Done
 from relubench.execution.ledger import Ledger, LedgerError, Unwritten
-from relubench.execution.progress import Console
+from relubench.execution.progress import Console, Outlook, Tabled
 from relubench.execution.tuning import Tuning
+from relubench.grouping import joined
 from relubench.plan import Cell, Machine, Plan, Stack
 from relubench.results import Context, RunResult
 from relubench.training.checkpoints import DAYS, CheckpointStore
@@ -72,29 +74,57 @@ class Work:
             return {}
         return self.ledger.find(stack.cells, self.context(stack))
 
-    def run(self, console: Console, save: Path | None = None) -> list[RunResult]:
+    def run(
+        self, console: Console, save: Path | None = None, table: Tabled | None = None
+    ) -> list[RunResult]:
         """The results of the plan's cells, in its order: from the ledger, the rest trained.
 
         With `save` everything is trained, since the ledger keeps no weights.
+        table  of results so far, for who watches
         """
         work = replace(self, rerun=True) if save else self
         results, missing = work._divided(console)
         total = counted(len(self.plan.cells), "run")
         self._tell_of_ledger(len(results), total, console)
         trained = work.train(missing, console, save)
-        n_missing = sum(len(stack.cells) for stack in missing)
+        where = str(self.ledger.path) if self.ledger else ""
+        cells = joined(stack.cells for stack in missing)
+        outlook = Outlook(cells, list(results.values()), where, table)
+        kept: dict[str, Event] = {}
+
+        def hear(event: Event) -> None:
+            console.hear(event)
+            if event.kind in ("kept", "resumed"):
+                kept[event.key] = event
+
         try:
-            for stack, of_stack in console.track(trained, n_missing):
-                results.update({result.cell: result for result in of_stack})
-                _tell_if_not_stacked(stack, of_stack, console)
+            with events.heard_by(hear):
+                for stack, of_stack in console.track(trained, outlook):
+                    results.update({result.cell: result for result in of_stack})
+                    for cell in stack.cells:
+                        kept.pop(cell.key, None)
+                    _tell_if_not_stacked(stack, of_stack, console)
         except KeyboardInterrupt:
-            kept = f"; they are in {self.ledger.path}" if self.ledger else ""
-            raise Stopped(f"interrupted after {len(results)} of {total}{kept}") from None
+            said = f"interrupted after {len(results)} of {total}"
+            raise Stopped(f"{said}{self._kept(results, kept.values())}") from None
         finally:
             if self.ledger:
                 with suppress(LedgerError):  # nobody else is kept waiting for more than a lease
                     self.ledger.release()
         return [results[cell] for cell in self.plan.cells]
+
+    def _kept(self, results: Mapping[Cell, RunResult], kept: Iterable[Event]) -> str:
+        """What an interrupted command leaves behind, and how to go on with it."""
+        if not self.ledger:
+            return "; nothing is kept without a ledger"
+        parts = [f"they are in {self.ledger.path}"] if results else []
+        for event in kept:
+            parts.append(f"{event.name}: state kept at epoch {event.epoch} of {event.epochs}")
+        if not parts:
+            return (
+                f"; nothing was kept yet (--checkpoint {self.checkpoint:g}: every so many seconds)"
+            )
+        return f"; {'; '.join(parts)}; the same command goes on from there"
 
     def _divided(self, console: Console) -> tuple[dict[Cell, RunResult], list[Stack]]:
         """The results that the ledger has, and the stacks that are still to be trained."""
@@ -255,7 +285,9 @@ class ClaimedStacks:
                 self.finished.append((part, [finished[cell] for cell in part.cells]))
             missing = [cell for cell in stack.cells if cell not in finished]
             self.elsewhere.extend(_part(stack, [cell for cell in missing if cell not in claimed]))
-            yield from _part(stack, [cell for cell in missing if cell in claimed])
+            for part in _part(stack, [cell for cell in missing if cell in claimed]):
+                events.begun(part)
+                yield part
 
 
 def _part(stack: Stack, cells: Iterable[Cell]) -> list[Stack]:

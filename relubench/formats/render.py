@@ -67,7 +67,7 @@ def render(
         return str(entry.function(tables[0]))
     options = {"width": width, "colour": colour} if name == "text" else {}
     shown: list[AnyTable] = []
-    for table in tables:
+    for table in (table.for_people for table in tables):
         shown += turn(table, width) if table.turned else [table]
     return "\n".join(entry.function(table, **options) for table in shown)
 
@@ -93,7 +93,9 @@ def _turned_part(table: AnyTable, start: int, stop: int) -> Table[_TextRow]:
         rows=[_TextRow(line) for line in lines if any(line[1:])],
         columns=[_text_column(number, head) for number, head in enumerate(heads)],
         title="" if start else table.title,
+        answers=() if start else table.answers,
         notes=table.notes if last else (),
+        asides=table.asides if last else (),
         picture=table.picture if last else None,
     )
 
@@ -118,7 +120,8 @@ def text(table: AnyTable, width: int = UNFOLDED, colour: bool = False) -> str:
 @FORMATS.add(suffix=".md")
 def github(table: AnyTable) -> str:
     """A Markdown table"""
-    title = [f"**{markdown(table.caption)}**", ""] if table.title else []
+    title = [f"**{markdown(answer)}**  " for answer in table.said] + [""] * bool(table.answers)
+    title += [f"**{markdown(table.caption)}**", ""] if table.title else []
     notes = ["", *(f"{markdown(note)}  " for note in table.remarks)] if table.notes else []
     grid = _tabulate(table, "pipe", lambda text: PIPES.sub(r"\1\1\\|", markdown(text)))
     return "\n".join([*title, grid, *notes, ""])
@@ -147,7 +150,7 @@ def latex(table: AnyTable) -> str:
 
 def _latex_notes(table: AnyTable) -> list[str]:
     """Title and notes, and what the marks mean where there are any."""
-    notes = [table.caption, *table.remarks]
+    notes = [*table.said, table.caption, *table.remarks]
     marks = itertools.product(table.columns, table.rows)
     if any(column.mark(row) for column, row in marks):
         notes.append("bold: the best mean; underlined: no test tells it from the best (Holm)")
@@ -187,10 +190,11 @@ def _latex_cell(column: AnyColumn, two: bool, row: Row) -> str:
 @FORMATS.add(suffix=".html")
 def html(table: AnyTable) -> str:
     """An HTML table with its title and notes as paragraphs"""
+    answers = [f"<p><strong>{html_escapes.escape(line)}</strong></p>" for line in table.said]
     title, *notes = (
         f"<p>{html_escapes.escape(line)}</p>" for line in (table.caption, *table.remarks)
     )
-    return "\n".join([title, _tabulate(table, "html"), *notes, ""])
+    return "\n".join([*answers, title, _tabulate(table, "html"), *notes, ""])
 
 
 def _tabulate(table: AnyTable, style: str, escape: Callable[[str], str] = str) -> str:

@@ -1,4 +1,4 @@
-"""A table as text for a terminal, by rich: aligned, folded where a column may, in colour."""
+"""A table as text for a terminal: aligned, in colour, as many columns as fit; prose by rich."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from relubench.formats import fitting
 from relubench.formats.pictures import PIPED, UNFOLDED, draw
 from relubench.printable import plain
-from relubench.table import AnyTable, Picture
+from relubench.table import AnyTable, Picture, Row
 
 Texts = Sequence[Sequence[str]]  # of rows, a text per column
+BOLD, DIM = "1", "2"  # codes of ANSI terminals
+TONES = {"good": "32", "bad": "31", "warning": "33", "quiet": DIM}
 
 
 def text(table: AnyTable, width: int, colour: bool) -> str:
@@ -25,44 +28,119 @@ def text(table: AnyTable, width: int, colour: bool) -> str:
     folds = any(column.wrap for column in table.columns)
     console = Console(
         file=out,
-        width=width if folds else UNFOLDED,  # figures are never folded or cut
+        width=width if folds else UNFOLDED,
         force_terminal=colour,
         color_system="standard" if colour else None,
     )
-    if table.title:
-        console.print(Text(table.caption, style="bold"), width=width)
-        console.print()
-    _print_rows(table, console, width, folds, colour)
+    _print_head(table, console, width)
+    left_out: Sequence[str] = ()
+    if folds:
+        _print_folding(table, console, width)
+    else:
+        # Not by rich, which is slow at the thousands of rows that a ledger may hold.
+        fitted = fitting.fit(table, width)
+        left_out = fitted.left_out
+        out.writelines(_rows(table, fitted, width, colour))
     if table.picture:
         console.print()
         console.print(_drawn(table.picture, PIPED if width == UNFOLDED else width))
-    if table.notes:
-        console.print()
-    for note in table.remarks:
-        console.print(Text(note), width=width)
+    _print_notes(table, left_out, console, width)
     # rich pads lines to the console's width, which a pipe or a file does not want
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 
-def _print_rows(table: AnyTable, console: Console, width: int, folds: bool, colour: bool) -> None:
-    """The blocks of rows; the heads stand above the first one."""
+def _print_head(table: AnyTable, console: Console, width: int) -> None:
+    """The answers, then the title."""
+    for answer in table.said:
+        console.print(Text(answer, style="bold"), width=width)
+    if table.answers:
+        console.print()
+    if table.title:
+        console.print(Text(table.caption, style="bold" if not table.answers else ""), width=width)
+        console.print()
+
+
+def _print_notes(table: AnyTable, left_out: Sequence[str], console: Console, width: int) -> None:
+    """What there was no room for, then the notes."""
+    notes = table.remarks
+    if left_out:
+        notes = [f"no room for: {', '.join(left_out)} (--wide, or --columns)", *notes]
+    if notes:
+        console.print()
+    for note in notes:
+        console.print(Text(note), width=width)
+
+
+def _rows(table: AnyTable, fitted: fitting.Fitted, width: int, colour: bool) -> Iterator[str]:
+    """The lines of the rows in their blocks; the heads stand above the first one."""
+    strips = fitted.strips
+    widths = [strip.width for strip in strips]
+    sides = [strip.column.left for strip in strips]
+    most = UNFOLDED if table.whole else width
+
+    def line(cells: Sequence[str], styles: Sequence[str] = ()) -> str:
+        padded = list(map(_padded, cells, widths, sides))
+        whole = " " * fitting.INDENT + (" " * fitted.gap).join(padded)
+        if cell_len(whole.rstrip()) > most:  # the last resort: a row never takes two lines
+            return f"{fitting.cut(whole.rstrip(), most)}\n"
+        if any(styles):
+            padded = list(map(_styled, padded, styles))
+            whole = " " * fitting.INDENT + (" " * fitted.gap).join(padded)
+        return f"{whole}\n"
+
+    cells = list(zip(*(strip.texts for strip in strips), strict=True))
+    heads = [strip.head for strip in strips]
+    for number, (heading, rows) in enumerate(_numbered(table)):
+        if number:
+            yield "\n"
+        if heading:
+            yield f"{_styled(plain(heading), BOLD if colour else '')}\n"
+        if not number:
+            yield line(heads, [BOLD if colour else ""] * len(heads))
+        for place in rows:
+            yield line(cells[place], _styles(table, table.rows[place], strips) if colour else ())
+
+
+def _styles(table: AnyTable, row: Row, strips: Sequence[fitting.Strip]) -> list[str]:
+    """The codes of a row's cells."""
+    own = BOLD if table.best(row) else ""
+    tones = [TONES.get(strip.column.tone(row), "") for strip in strips]
+    return [";".join(filter(None, (own, tone))) for tone in tones]
+
+
+def _styled(text: str, codes: str) -> str:
+    return f"\x1b[{codes}m{text}\x1b[0m" if codes and text.strip() else text
+
+
+def _numbered(table: AnyTable) -> list[tuple[str, list[int]]]:
+    """The numbers of rows that stand together, with their heading; one block where none are."""
+
+    def place(number: int) -> tuple[str, object]:
+        row = table.rows[number]
+        return table.heading(row), table.group(row)
+
+    groups = groupby(range(len(table.rows)), key=place)
+    blocks = [(heading, list(numbers)) for (heading, _), numbers in groups]
+    return blocks or [("", [])]
+
+
+def _print_folding(table: AnyTable, console: Console, width: int) -> None:
+    """Blocks of rows with a column of prose, by rich."""
     cells = [table.heads, *table.texts]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     fits = sum(widths) + 2 * len(widths) <= width
     stacked = table.stacks and not fits and len(widths) > 2
-    for number, (heading, rows) in enumerate(_blocks(table)):
-        first = number == 0
-        if not first:
+    texts = table.texts
+    for number, (heading, places) in enumerate(_numbered(table)):
+        rows = [texts[place] for place in places]
+        if number:
             console.print()
         if heading:
             console.print(Text(plain(heading), style="bold"), width=width)
-        if not folds:
-            # not by rich, which is slow at the thousands of rows that a ledger may hold
-            console.file.writelines(_lines(table, rows, widths, fits, header=first, bold=colour))
-        elif stacked:
+        if stacked:
             _print_indented(console, _stacked(table, rows, widths[0]))
         else:
-            _print_indented(console, _aligned(table, rows, widths, fits, header=first))
+            _print_indented(console, _aligned(table, rows, widths, fits, header=not number))
 
 
 def _print_indented(console: Console, grid: Grid) -> None:
@@ -72,33 +150,6 @@ def _print_indented(console: Console, grid: Grid) -> None:
 def _drawn(picture: Picture, width: int) -> Text:
     lines = [Text.assemble(*line) for line in draw(picture, width)]
     return Text("\n").join(lines)
-
-
-def _blocks(table: AnyTable) -> list[tuple[str, Texts]]:
-    """The texts of rows that stand together, with their heading; one block where there is none."""
-    pairs = zip(table.rows, table.texts, strict=True)
-    groups = groupby(pairs, key=lambda pair: (table.heading(pair[0]), table.group(pair[0])))
-    blocks: list[tuple[str, Texts]] = []
-    for (heading, _), block in groups:
-        blocks.append((heading, [texts for _, texts in block]))
-    return blocks or [("", [])]
-
-
-def _lines(
-    table: AnyTable, rows: Texts, widths: Sequence[int], fits: bool, header: bool, bold: bool
-) -> Iterator[str]:
-    """Rows without a column that folds: thousands of them in a moment."""
-    gap = " " * (2 if fits else 1)
-    sides = [column.left for column in table.columns]
-
-    def line(cells: Sequence[str]) -> str:
-        return f"  {gap.join(map(_padded, cells, widths, sides))}"
-
-    if header:
-        heads = line(table.heads)
-        yield f"\x1b[1m{heads}\x1b[0m\n" if bold else f"{heads}\n"
-    for cells in rows:
-        yield f"{line(cells)}\n"
 
 
 def _padded(cell: str, width: int, left: bool) -> str:

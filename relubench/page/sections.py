@@ -120,7 +120,8 @@ def _verdicts(study: Study) -> Section:
     """What the figures allow to say: what `compare` prints below its table."""
     sentences = list(study.notes)
     for comparison in study.compared:
-        sentences += comparison.tables[0].notes
+        table = comparison.tables[0]
+        sentences += [*table.answers, *table.notes, *table.asides]
     return Section("verdicts", "What these runs allow to say", list(dict.fromkeys(sentences)))
 
 

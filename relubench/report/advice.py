@@ -37,9 +37,9 @@ def _diverged(rows: Sequence[CompareRow]) -> list[str]:
     worst, *others = (f"{row.diverged} of {row.runs}" for row in bad)
     counts = [f"{bad[0].activation} diverged in {worst} runs"]
     counts += [f"{row.activation} in {n}" for row, n in zip(bad[1:], others, strict=True)]
-    steady = _listed([row.activation for row in rows if not row.diverged])
+    steady = listed([row.activation for row in rows if not row.diverged])
     others_none = f"; {steady} in none" if steady else ""
-    return [f"{_listed(counts)} {_rate(bad[0])}{others_none}."]
+    return [f"{listed(counts)} {_rate(bad[0])}{others_none}."]
 
 
 def _rate(row: CompareRow) -> str:
@@ -62,7 +62,7 @@ def _dead(rows: Sequence[CompareRow]) -> list[str]:
     if not losing:
         return []
     worst, *others = losing
-    also = f" ({_listed(others)})" if others else ""
+    also = f" ({listed(others)})" if others else ""
     rate = "its best" if best.lr is None else "the same rate"
     return [
         f"{worst} of its hidden units are dead {_rate(best)}{also}; "
@@ -88,7 +88,7 @@ def _offset(rows: Sequence[CompareRow]) -> list[str]:
     return [f"{name}: its mean output, {mean:+z.2f} ± {sd:.2f} (sd), is far from 0{other}."]
 
 
-def _listed(texts: Sequence[str]) -> str:
+def listed(texts: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c', 'a, b, c and 4 others'."""
     if len(texts) > NAMED:
         texts = [*texts[:NAMED], counted(len(texts) - NAMED, "other")]

@@ -44,7 +44,7 @@ class Arrangement:
         if table.turned:  # what each row is called stands above it
             first = table.columns[0]
             columns = [first, *(column for column in columns if column is not first)]
-        return replace(table, columns=columns, keys=self.columns)
+        return replace(table, columns=columns, keys=self.columns, bars=(), whole=True)
 
     def _grouped(self, table: AnyTable, keys: Collection[str]) -> AnyTable:
         if not self.group:

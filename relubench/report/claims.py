@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from relubench import __version__, stats
-from relubench.grouping import grouped, joined
+from relubench.grouping import grouped
 from relubench.metrics.measures import Measure
 from relubench.plan import Cell, Plan
 from relubench.report import advice
@@ -17,29 +18,119 @@ from relubench.stats import Design
 from relubench.wording import counted
 
 HOLDOUT = 3 / 7  # n_test / n_train of a drawn hold-out
-NEW_DATA = "Both speak of new data from the same source, as far as one sample can"
+NEW_DATA = "It speaks of new data from the same source, as far as one sample can."
 SPEAKS = {
-    "paired seeds": "Both speak of these rows under other seeds, not of new data.",
-    "drawn hold-outs": f"{NEW_DATA}; P(better) speaks of these rows under other seeds.",
-    "folds": f"{NEW_DATA}.",
+    "paired seeds": "It speaks of these rows under other seeds, not of new data.",
+    "drawn hold-outs": NEW_DATA,
+    "folds": NEW_DATA,
 }
+CHANCE = {
+    "paired seeds": "",
+    "drawn hold-outs": " P(better) speaks of these rows under other seeds.",
+    "folds": "",
+}
+ANSWERS = 6  # set-ups, of which each has a sentence above the table
 NOUNS = {"paired seeds": "paired seed", "drawn hold-outs": "random split", "folds": "split"}
 
 
-def sentences(
+def notes(
     rows: Sequence[CompareRow], names: Sequence[str], options: ComparisonOptions
 ) -> list[str]:
-    """A sentence per set-up, the tests, their limits; how each verdict came about, on request."""
-    tested = [row for row in rows if row.p is not None]
-    by_design = list(grouped(tested, lambda row: (row.design, row.test)).values())
+    """What a reader of the figures must know: why it stopped, what went wrong, which test."""
     lines = [options.stopped] if options.stopped else []
-    lines += [*_verdicts(rows, names, options.measure), *advice.advise(rows, names)]
-    lines += joined(_method(members, options) for members in by_design)
-    lines += _shared(rows, options.measure)
-    if options.explain:
-        lines += [_methods_section(members, options) for members in by_design]
-        lines += [_reason(row, names, options) for row in tested]
-    return lines
+    lines += advice.advise(rows, names)
+    for members in _by_design(rows):
+        lines += [_test(members), *_limits(members, options)]
+    return [*lines, *_shared(rows, options.measure)]
+
+
+def asides(
+    rows: Sequence[CompareRow], names: Sequence[str], options: ComparisonOptions
+) -> list[str]:
+    """The verdicts in words, the interval, a methods section, how each verdict came about."""
+    lines = _verdicts(rows, names, options.measure)
+    for members in _by_design(rows):
+        lines += [_interval(members), _methods_section(members, options)]
+    tested = [row for row in rows if row.p is not None]
+    return [*lines, *(_reason(row, names, options) for row in tested)]
+
+
+def _by_design(rows: Sequence[CompareRow]) -> list[list[CompareRow]]:
+    """The rows that were tested, those of one design and test together."""
+    tested = [row for row in rows if row.p is not None]
+    return list(grouped(tested, lambda row: (row.design, row.test)).values())
+
+
+def answers(
+    rows: Sequence[CompareRow], names: Sequence[str], options: ComparisonOptions
+) -> list[str]:
+    """The answer to each set-up's question, a sentence each, of ANSWERS set-ups at most."""
+    setups = list(grouped(rows, texts_of(names)).values())
+    lines = [_answer(members, names, options.measure) for members in setups[:ANSWERS]]
+    said = [line for line in lines if line]
+    more = len(setups) - ANSWERS
+    return [*said, f"{counted(more, 'more set-up')} below."] if said and more > 0 else said
+
+
+def _answer(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure) -> str:
+    """Who beat the reference, and by how much; else what gain is still possible. "": no test."""
+    tested = [row for row in rows if row.p is not None]
+    if not tested:
+        return ""
+    reference = tested[0].reference
+    where = ", ".join(texts_of(names)(tested[0])) or tested[0].dataset
+    better = [row for row in tested if row.verdict == "better"]
+    worse = [row.activation for row in tested if row.verdict == "worse"]
+    loses = f"; {advice.listed(worse)} {_lose(worse)}" if worse else ""
+    if better:
+        first, *others = sorted(better, key=lambda row: -_gain(row, measure)[0])
+        sizes = [f"{row.activation} ({_size(row, measure)})" for row in others]
+        also = f", and so {_do(others)} {advice.listed(sizes)}" if others else ""
+        return (
+            f"{first.activation} beat {reference} on {where} by {_by(first, measure)}{also}{loses}."
+        )
+    most = max(_gain(row, measure)[1] for row in tested)
+    margin = max(row.margin or 0.0 for row in tested)
+    if not math.isfinite(most):
+        return f"No activation is shown to beat {reference} on {where}{loses}."
+    gain = f"{max(0.0, most) * measure.scale:.2g} {measure.noun}"
+    if most <= margin:
+        keep = f"gains above {gain} are unlikely{loses}; keep {reference}"
+        return f"No activation beat {reference} on {where}; {keep}."
+    possible = f"gains up to {gain} remain possible"
+    return f"No activation is shown to beat {reference} on {where}; {possible}{loses}."
+
+
+def _gain(row: CompareRow, measure: Measure) -> tuple[float, float]:
+    """How much better than the reference: the mean, and the better end of its interval."""
+    better = row.difference_high if measure.sign > 0 else row.difference_low
+    mean = row.difference or 0.0
+    return measure.sign * mean, math.inf if better is None else measure.sign * better
+
+
+def _by(row: CompareRow, measure: Measure) -> str:
+    """A difference without its sign, with its interval."""
+    ends = sorted(abs(end or 0.0) for end in (row.difference_low, row.difference_high))
+    size = f"{_size(row, measure)} {measure.noun}"
+    if row.difference_low is None or row.difference_high is None:
+        return size
+    decimals = meaningful_decimals([_width(row)], measure.scale)
+    low, high = (f"{end * measure.scale:.{decimals}f}" for end in ends)
+    return f"{size} (95 % CI {low} to {high})"
+
+
+def _size(row: CompareRow, measure: Measure) -> str:
+    """A difference without its sign and unit."""
+    decimals = meaningful_decimals([_width(row)], measure.scale)
+    return f"{abs(row.difference or 0.0) * measure.scale:.{decimals}f}"
+
+
+def _do(rows: Sequence[CompareRow]) -> str:
+    return "do" if len(rows) > 1 else "does"
+
+
+def _lose(names: Sequence[str]) -> str:
+    return "lose to it" if len(names) > 1 else "loses to it"
 
 
 def methods(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[str]:
@@ -85,7 +176,7 @@ def _count(cells: Sequence[Cell], plan: Plan, options: ComparisonOptions) -> int
 def _design(cell: Cell, options: ComparisonOptions) -> tuple[str, float | None]:
     if folds := cell.split.folds:
         return "folds", 1 / (folds - 1)
-    fixed = cell.dataset in options.published
+    fixed = cell.dataset in options.published or cell.split.one_holdout
     return ("paired seeds", None) if fixed else ("drawn hold-outs", HOLDOUT)
 
 
@@ -146,18 +237,34 @@ def _margin(rows: Sequence[CompareRow], measure: Measure) -> str:
     return f"±{' to '.join(ends)} {noun}"
 
 
-def _method(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[str]:
-    """How p was found, of what it speaks, and what so few repeats can never show."""
-    first, most = rows[0], max(row.pairs for row in rows)
-    fewest = min(row.pairs for row in rows)
+def _test(rows: Sequence[CompareRow]) -> str:
+    """How p was found, and of what it speaks."""
+    first = rows[0]
+    return f"p: {first.test}, over {_repeats(rows)}. {SPEAKS[first.design]}"
+
+
+def _repeats(rows: Sequence[CompareRow]) -> str:
+    """How many pairs there are."""
+    fewest, most = min(row.pairs for row in rows), max(row.pairs for row in rows)
     count = str(most) if fewest == most else f"{fewest} to {most}"
-    overlap = "" if first.ratio is None else "for the overlap of the splits but "
+    return f"{count} {NOUNS[rows[0].design]}s"
+
+
+def _interval(rows: Sequence[CompareRow]) -> str:
+    """How the interval was found."""
+    overlap = "" if rows[0].ratio is None else "for the overlap of the splits but "
     not_for = f"corrected {overlap}not for" if overlap else "not corrected for"
     methods = " or ".join(dict.fromkeys(str(row.interval) for row in rows))
-    lines = [
-        f"p: {first.test}, over {count} {NOUNS[first.design]}s; interval: 95 % {methods} of "
-        f"the mean paired difference, {not_for} the comparisons. {SPEAKS[first.design]}"
-    ]
+    return (
+        f"interval: 95 % {methods} of the mean paired difference, {not_for} the comparisons."
+        f"{CHANCE[rows[0].design]}"
+    )
+
+
+def _limits(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[str]:
+    """What so few repeats can never show."""
+    first, most = rows[0], max(row.pairs for row in rows)
+    lines = []
     if first.folds and (warning := stats.caveat(first.folds, first.repeats or 1)):
         lines.append(warning)
     # Holm multiplies the smallest p by the number of comparisons; that of n pairs is 2 / 2ⁿ.

@@ -12,6 +12,7 @@ from relubench.rows import CompareRow, RunRow
 from relubench.table import Column, Row
 
 ARROWS = {"higher": "↑", "lower": "↓"}
+GRAVE = 0.1  # share of dead units from which on it is red
 UNITS = {"fraction": "%", "parameters": "", "epochs": ""}
 
 
@@ -38,9 +39,26 @@ def head(name: str) -> str:
     return f"{name.replace('_', ' ')} {UNITS.get(unit, unit)} {arrow}".rstrip()
 
 
-def percent_column(name: str, decimals: int = 1) -> Column[Row]:
-    """A column of fractions, in per cent."""
-    return Column(head(name), percent_of(name, decimals), key=name)
+def percent_column(name: str, decimals: int = 1, rank: int = 0) -> Column[Row]:
+    """A column of fractions, in per cent; a dead share is coloured."""
+    tone = share_tone(name) if name in ("dead", "born_dead") else _no_tone
+    return Column(head(name), percent_of(name, decimals), key=name, rank=rank, tone=tone)
+
+
+def _no_tone(row: Row) -> str:
+    return ""
+
+
+def share_tone(name: str) -> Callable[[Row], str]:
+    """The colour of a share of units that learn no more."""
+
+    def tone(row: Row) -> str:
+        share = row.get(name) or 0.0
+        if share >= GRAVE:
+            return "bad"
+        return "warning" if share else ""
+
+    return tone
 
 
 def perturbations(rows: Sequence[RunRow | CompareRow]) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 
 from relubench.grouping import grouped
 from relubench.metrics.measures import Measure
 from relubench.plan import Plan
-from relubench.report import beginnings, convergence
-from relubench.report.claims import sentences
+from relubench.report import beginnings, claims, convergence
 from relubench.report.columns import (
     percent_column,
     perturbations,
@@ -20,7 +20,14 @@ from relubench.report.compare_rows import compare_rows
 from relubench.report.evidence import (
     ComparisonOptions,
 )
-from relubench.report.figures import UNDEFINED, meaningful_decimals, p_value, signed, significant
+from relubench.report.figures import (
+    UNDEFINED,
+    interval_bar,
+    meaningful_decimals,
+    p_value,
+    signed,
+    significant,
+)
 from relubench.report.naming import (
     more_repetitions,
     name_column,
@@ -35,6 +42,8 @@ from relubench.rows import SETUP, AgainstRow, CompareRow, PairRow, SetupRow
 from relubench.table import AnyTable, Column, Table
 
 MARKS = {"best": "bold", "not worse": "underline"}
+TONES = {"better": "good", "worse": "bad", "diverged": "bad", "undecided": "quiet"}
+BAR_WIDTH = 25  # columns of a drawn interval
 
 
 def compare(
@@ -69,18 +78,44 @@ def _table(
         [*map(name_column, names), *_columns(rows, plan, options, silent)],
         title(rows, names),
         [
-            *sentences(rows, others, options),
+            *claims.notes(rows, others, options),
             *beginnings.decided(rows),
-            *beginnings.starts(rows),
             *failures(results),
-            *definitions(["dead", *silent]),
-            *convergence.notes(rows),
-            *([] if plan.quick else convergence.unconverged(results)),
-            *perturbation_notes(perturbations(rows)),
+            *convergence.shortfalls(rows),
+            *([] if plan.quick else convergence.falling(results)),
             *quick(plan),
         ],
         group=lambda row: row.setup,
+        answers=[
+            *([] if plan.quick else convergence.majority(results)),
+            *claims.answers(rows, others, options),
+        ],
+        asides=[
+            *claims.asides(rows, others, options),
+            *beginnings.starts(rows),
+            *definitions(["dead", *silent]),
+            *convergence.meanings(rows),
+            *perturbation_notes(perturbations(rows)),
+        ],
+        bars=_bars(rows, options.measure),
+        best=lambda row: row.standing == "best",
     )
+
+
+def _bars(rows: Sequence[CompareRow], measure: Measure) -> list[Column[CompareRow]]:
+    """Each difference with its interval, drawn on one scale that has 0 in its middle."""
+    ends = [abs(end) for row in rows for end in (row.difference_low, row.difference_high) if end]
+    most = max((end for end in ends if math.isfinite(end)), default=0.0)
+    if not most:
+        return []
+    scale = f"{most * measure.scale:.2g}"
+    head = f"−{scale}{'0':^{BAR_WIDTH - 2 * len(scale) - 2}}+{scale}"
+
+    def show(row: CompareRow) -> str:
+        low, high = row.difference_low, row.difference_high
+        return interval_bar(row.difference, low, high, most, BAR_WIDTH)
+
+    return [Column(head, show, left=True, tone=lambda row: TONES.get(row.verdict, ""))]
 
 
 def decided(results: Sequence[RunResult], plan: Plan, options: ComparisonOptions) -> bool:
@@ -103,18 +138,18 @@ def _columns(
     spreads = meaningful_decimals(row.accuracy_sd for row in rows)
     short = any(row.until for row in rows)  # its own columns take the room of these
     others = ["accuracy"] if short else ["accuracy", "dead", *silent]
-    chance = Column("P(better)", _chance, key="probability")
-    rope = Column("P(below, in, above rope)", _posterior, key="rope")
+    chance = Column("P(better)", _chance, key="probability", rank=7)
+    rope = Column("P(below, in, above rope)", _posterior, key="rope", rank=1)
     seconds: Column[CompareRow] = Column(
-        "s/run", lambda row: significant(row.seconds), key="seconds"
+        "s/run", lambda row: significant(row.seconds), key="seconds", rank=6
     )
     difference: Column[CompareRow] = Column(
         f"vs {plan.reference} (95 % CI)",
         lambda row: _difference(row, measure, decimals),
         key="difference",
     )
-    p: Column[CompareRow] = Column("p", lambda row: p_value(row.p))
-    verdict = Column("verdict", _verdict_text, left=True)
+    p: Column[CompareRow] = Column("p", lambda row: p_value(row.p), rank=3)
+    verdict = Column("verdict", _verdict_text, left=True, tone=_tone, short=_verdict_word)
     compared = any(row.verdict != "reference" or row.diverged for row in rows)
     return [
         _mean_column(rows, measure),
@@ -122,8 +157,11 @@ def _columns(
         *([chance] if any(row.probability is not None for row in rows) else []),
         *([rope] if options.rope and any(row.rope is not None for row in rows) else []),
         *convergence.columns(rows, plan.reference, measure.name),
-        *(Column(f"{name} %", perturbed_accuracy(name, spreads)) for name in perturbations(rows)),
-        *(percent_column(name) for name in others if name != measure.name),
+        *(
+            Column(f"{name} %", perturbed_accuracy(name, spreads), rank=2)
+            for name in perturbations(rows)
+        ),
+        *(percent_column(name, rank=2) for name in others if name != measure.name),
         *(sizes(rows) if measure.name != "parameters" else []),
         *([] if short or measure.name == "seconds" else [seconds]),
         *([verdict] if compared else []),
@@ -173,6 +211,14 @@ def _posterior(row: CompareRow) -> str:
     if row.rope is None:
         return UNDEFINED
     return f"{row.rope_left:.2f}, {row.rope:.2f}, {row.rope_right:.2f}"
+
+
+def _tone(row: CompareRow) -> str:
+    return TONES.get(row.verdict, "")
+
+
+def _verdict_word(row: CompareRow) -> str:
+    return f"{row.diverged} of {row.runs} diverged" if row.diverged else row.verdict
 
 
 def _verdict_text(row: CompareRow) -> str:

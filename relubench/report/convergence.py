@@ -92,17 +92,23 @@ def columns(rows: Sequence[CompareRow], reference: str, measured: str) -> list[C
     return columns
 
 
-def notes(rows: Sequence[CompareRow]) -> list[str]:
-    """What the columns mean, and which runs did not come so far."""
+def shortfalls(rows: Sequence[CompareRow]) -> list[str]:
+    """Which runs did not come so far."""
     sentences = []
-    if target := next((row.until for row in rows if row.until), None):
-        sentences.append(f"until: passes over the training set until {_meaning(target)}.")
     for row in rows:
         if row.reached is not None and (short := row.runs - row.reached):
             sentences.append(
                 f"{row.activation}: {short} of {counted(row.runs, 'run')} did not come so "
                 f"far in {counted(row.epochs, 'epoch')}, so no mean is defined."
             )
+    return sentences
+
+
+def meanings(rows: Sequence[CompareRow]) -> list[str]:
+    """What the columns mean."""
+    sentences = []
+    if target := next((row.until for row in rows if row.until), None):
+        sentences.append(f"until: passes over the training set until {_meaning(target)}.")
     if any(row.chosen_lr for row in rows):
         sentences.append(
             "best lr: of the rates above, each run's own: the highest accuracy on a tenth of its "
@@ -119,11 +125,6 @@ def _meaning(target: str) -> str:
 
 def _rates(row: CompareRow) -> str:
     return ", ".join(f"{rate:g}" for rate in row.chosen_lr or ()) or UNDEFINED
-
-
-def unconverged(results: Sequence[RunResult]) -> list[str]:
-    """What says of these runs that more epochs would give other figures."""
-    return [*majority(results), *falling(results)]
 
 
 def majority(results: Sequence[RunResult]) -> list[str]:

@@ -42,7 +42,6 @@ class ComparisonOptions:
     alpha: float = ALPHA
     look: int | None = None
     stopped: str = ""
-    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def scores(runs: Sequence[RunResult], measure: Measure) -> Scores:
 def recorded_design(runs: Sequence[RunResult], published: frozenset[str]) -> RecordedDesign:
     """The design of one set-up's runs; what shares rows has the ratio n_test / n_train."""
     cell = runs[0].cell
-    if cell.split.folds is None and cell.dataset in published:
+    if cell.split.folds is None and (cell.dataset in published or cell.split.one_holdout):
         return RecordedDesign("paired seeds", Design())
     # The largest ratio is the most cautious: it widens the interval (Nadeau & Bengio 2003).
     ratio = max((run.n_test / run.n_train for run in runs if run.n_train), default=1.0)

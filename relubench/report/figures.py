@@ -9,6 +9,8 @@ from statistics import mean, median
 from relubench.metrics.measures import Measure
 
 UNDEFINED = "–"
+LEVELS = "▁▂▃▄▅▆▇█"
+EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 
 
 def percent(fraction: float | None, decimals: int = 1, scale: int = 100) -> str:
@@ -60,6 +62,48 @@ def p_value(p: float | None) -> str:
     if p is None:
         return UNDEFINED
     return "<0.001" if p < 0.001 else significant(p)
+
+
+def interval_bar(
+    center: float | None, low: float | None, high: float | None, most: float, width: int
+) -> str:
+    """An interval on a line from -most to +most: ──●──, with │ at 0; "" where there is none."""
+    if center is None:
+        return ""
+
+    def place(value: float) -> int:
+        clipped = max(-most, min(most, value))
+        return round((clipped / most + 1) / 2 * (width - 1))
+
+    cells = [" "] * width
+    cells[place(0.0)] = "│"
+    if low is not None and high is not None:
+        for at in range(place(low), place(high) + 1):
+            cells[at] = "┼" if cells[at] == "│" else "─"
+    cells[place(center)] = "●"
+    return "".join(cells)
+
+
+def bar(fraction: float | None, width: int) -> str:
+    """A fraction as a bar of so many columns at most, in eighths of one."""
+    if fraction is None:
+        return ""
+    whole, eighths = divmod(round(fraction * width * 8), 8)
+    return "█" * whole + EIGHTHS[eighths]
+
+
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """A line of values, the lowest to the highest, in so many columns at most."""
+    seen = [value for value in values if value is not None and math.isfinite(value)]
+    if not seen:
+        return ""
+    count = min(width, len(seen))
+    picked = [seen[round(at * (len(seen) - 1) / max(1, count - 1))] for at in range(count)]
+    low, high = min(picked), max(picked)
+    if high == low:
+        return LEVELS[0] * count
+    levels = [round((value - low) / (high - low) * (len(LEVELS) - 1)) for value in picked]
+    return "".join(LEVELS[level] for level in levels)
 
 
 def count_text(count: int | None) -> str:

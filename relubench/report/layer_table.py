@@ -8,8 +8,8 @@ from dataclasses import fields
 from relubench import stats
 from relubench.grouping import grouped
 from relubench.plan import Plan
-from relubench.report.columns import percent_column, percent_of
-from relubench.report.figures import count_text, percent, significant
+from relubench.report.columns import percent_column, percent_of, share_tone
+from relubench.report.figures import bar, count_text, percent, significant
 from relubench.report.naming import name_column, setup_row, title, varying
 from relubench.report.notes import failures, quick
 from relubench.report.run_table import unit_fractions
@@ -17,41 +17,59 @@ from relubench.results import COUNTED_ON, COUNTS, DEFINITIONS, LayerCount, RunRe
 from relubench.rows import SETUP, DeadByRateRow, LayerRow, SetupRow
 from relubench.table import AnyTable, Column, Table
 
+SHARES = ("born_dead", *COUNTS, "sparsity")
+RANKS = {"sparsity": 7, "saturated": 6, "dormant": 5, "rare": 4, "inactive": 3, "born_dead": 2}
+BAR = 20  # columns of a drawn share
 DEFINITION = "; ".join([*(f"{key}: {text}" for key, text in DEFINITIONS.items()), COUNTED_ON])
 
 
 def deadcount(
-    results: Sequence[RunResult], plan: Plan, untrained: Sequence[RunResult] = ()
+    results: Sequence[RunResult],
+    plan: Plan,
+    untrained: Sequence[RunResult] = (),
+    layers: bool = False,
 ) -> list[AnyTable]:
     """A row per run and layer, then the run's total; of several runs also the means.
 
     untrained  the same networks as they begin, as far as they are known
+    layers     whether people see the rows of layers too
     """
     born = {result.cell: result for result in untrained}
     rows: list[LayerRow] = []
     for result in results:
         rows += _layer_rows(result, born.get(result.cell.untrained), plan)
     names = varying(rows, "activation", *SETUP, "seed") or ["activation"]
+    layer: Column[LayerRow] = Column("layer", lambda row: row.layer, left=True)
     columns: list[Column[LayerRow]] = [
         *map(name_column, names),
-        Column("layer", lambda row: row.layer, left=True),
-        Column("units", lambda row: count_text(row.units)),
-        *(percent_column(name) for name in ("born_dead", *COUNTS, "sparsity")),
-        Column("mean", lambda row: significant(row.mean_activation), key="mean_activation"),
+        *([layer] if layers else []),
+        Column("units", lambda row: count_text(row.units), rank=1),
+        *(percent_column(name, rank=RANKS.get(name, 0)) for name in SHARES),
+        Column("mean", lambda row: significant(row.mean_activation), key="mean_activation", rank=8),
     ]
     examples = next((f" ({row.examples} examples here)" for row in rows if row.examples), "")
     notes = [
         *failures(results),
-        *(f"{name}: {meaning}" for name, meaning in DEFINITIONS.items()),
-        f"{COUNTED_ON}{examples}",
+        f"dead: {DEFINITIONS['dead']}; {COUNTED_ON}{examples}",
+        *([] if layers or not rows else ["of the whole network; --layers has each layer"]),
         *quick(plan),
     ]
+    meanings = {name: meaning for name, meaning in DEFINITIONS.items() if name != "dead"}
+    setups = {row.setup for row in rows}
+    whole = (lambda row: row.setup) if len(setups) < len(results) else (lambda row: None)
     detail = Table(
         rows,
         columns,
         title(rows, names),
         notes,
-        group=lambda row: (row.activation, row.setup, row.seed),
+        group=lambda row: (row.activation, row.setup, row.seed) if layers else whole(row),
+        asides=[f"{name}: {meaning}" for name, meaning in meanings.items()],
+        bars=[
+            Column(
+                "dead, of all", lambda row: bar(row.dead, BAR), left=True, tone=share_tone("dead")
+            )
+        ],
+        hidden=lambda row: not layers and row.layer != "total",
     )
     return [detail, _means(rows)] if len(results) > 1 else [detail]
 

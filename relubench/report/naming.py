@@ -36,6 +36,7 @@ def setup_row(cell: Cell) -> SetupRow:
         until=cell.until,
         fresh_weights=cell.fresh,
         unit_axis=cell.unit_axis,
+        one_holdout=cell.split.one_holdout,
     )
 
 
@@ -85,6 +86,7 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "until": f"until {row.until.replace('_', ' ')}" if row.until else "",
         "fresh_weights": "weights drawn anew" if row.fresh_weights else "",
         "unit_axis": "" if row.unit_axis is None else f"units in axis {row.unit_axis}",
+        "one_holdout": "one hold-out" if row.one_holdout else "",
         "seed": seeds,
         "parameters": counted(row.parameters, "parameter") if one_size else "",
         "device": f"{row.device}, {counted(row.threads, 'thread')}",
@@ -97,10 +99,17 @@ def repeated(row: CompareRow) -> str:
     """What a comparison repeats: its paired seeds, or folds."""
     seeds = counted(len(row.seeds), "seed" if row.folds else "paired seed")
     if row.seeds != list(range(len(row.seeds))):
-        seeds += f" ({', '.join(map(str, row.seeds))})"
+        seeds += f" ({_run_of_numbers(row.seeds)})"
     if not row.folds or not row.repeats:
         return seeds
     return f"{row.folds} folds × {counted(row.repeats, 'repeat')} × {seeds}"
+
+
+def _run_of_numbers(seeds: Sequence[int]) -> str:
+    """'100 to 109' of seeds without a gap; else every one."""
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))
 
 
 def more_repetitions(row: CompareRow) -> str:
@@ -149,4 +158,4 @@ def sizes(rows: Sequence[RunRow | CompareRow]) -> list[Column[RunRow | CompareRo
     setups = grouped(rows, lambda row: row.setup).values()
     if all(map(_is_one_size, setups)):
         return []
-    return [Column("parameters", lambda row: str(row.parameters))]
+    return [Column("parameters", lambda row: str(row.parameters), rank=5)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 from relubench import stats
 from relubench.grouping import grouped, joined
@@ -17,6 +17,7 @@ from relubench.report.columns import (
     percent_of,
     perturbations,
     perturbed_accuracy,
+    share_tone,
 )
 from relubench.report.figures import (
     all_or_none,
@@ -25,6 +26,7 @@ from relubench.report.figures import (
     percent,
     plus_minus,
     significant,
+    sparkline,
 )
 from relubench.report.naming import (
     by_activation,
@@ -48,10 +50,13 @@ from relubench.rows import (
 )
 from relubench.table import Column, Table
 
+RANKS = {"precision": 7, "recall": 7, "f1": 6, "macro_f1": 5, "silent": 2, "dead": 1}
+ALWAYS = 10  # classes of a confusion matrix that are never left out
+SPARKS = 20  # columns of a drawn curve
 SCORES = (*METRICS, "train_accuracy", "train_loss")
 
 
-def run_row(result: RunResult, quick: bool = False) -> RunRow:
+def run_row(result: RunResult, quick: bool = False, classes: Sequence[str] | None = None) -> RunRow:
     """One trained cell for machines; None where a figure is not defined."""
     cell = result.cell
     names = vars(setup_row(cell)) | {"lr": result.lr}
@@ -78,6 +83,7 @@ def run_row(result: RunResult, quick: bool = False) -> RunRow:
         quick=quick,
         failed=result.failed,
         confusion=confusion,
+        classes=None if classes is None else list(classes),
         curve=[dict(vars(epoch)) for epoch in result.curve],
     )
 
@@ -90,9 +96,15 @@ def unit_fractions(count: LayerCount | None) -> HiddenUnits:
     return HiddenUnits(**fractions, **{name: getattr(count, name) for name in MOMENTS})
 
 
-def runs(results: Sequence[RunResult], plan: Plan) -> Table[RunRow]:
-    """A row per trained cell: its scores on the test set."""
-    rows = [run_row(result, plan.quick) for result in results]
+def runs(
+    results: Sequence[RunResult], plan: Plan, classes: Mapping[str, Sequence[str]] | None = None
+) -> Table[RunRow]:
+    """A row per trained cell: its scores on the test set.
+
+    classes  the names of each dataset's classes, as far as they are known
+    """
+    known = classes or {}
+    rows = [run_row(result, plan.quick, known.get(result.cell.dataset)) for result in results]
     decimals = 2 if min((row.n_test for row in rows), default=0) >= 2000 else 1
     names = varying(rows, "activation", *SETUP, "seed", "repeat", "fold") or ["activation"]
     names += ["lr"] if "lr" not in names and any(row.rates for row in rows) else []
@@ -101,34 +113,71 @@ def runs(results: Sequence[RunResult], plan: Plan) -> Table[RunRow]:
     until = UNTIL if any(row.until for row in rows) else ()
     columns: list[Column[RunRow]] = [
         *map(name_column, names),
-        *(Column(name.replace("_", " "), percent_of(name, decimals)) for name in percentages),
-        *(Column(name, perturbed_accuracy(name, decimals)) for name in perturbations(rows)),
-        Column("loss", lambda row: significant(row.loss, 3)),
-        Column("train", percent_of("train_accuracy", decimals), key="train_accuracy"),
-        *(Column(head(name), figure_of(name), key=name) for name in until),
+        *(_percentage(name, decimals) for name in percentages),
+        *(Column(name, perturbed_accuracy(name, decimals), rank=2) for name in perturbations(rows)),
+        Column("loss", lambda row: significant(row.loss, 3), rank=3),
+        Column("train", percent_of("train_accuracy", decimals), key="train_accuracy", rank=4),
+        *(Column(head(name), figure_of(name), key=name, rank=2) for name in until),
         *sizes(rows),
-        Column("s", lambda row: significant(row.seconds), key="seconds"),
+        Column("s", lambda row: significant(row.seconds), key="seconds", rank=8),
     ]
     notes = [
         *failures(results),
         *undefined(rows),
-        "In %: accuracy, f1 and so on of the test set (weighted by support unless macro), dead, "
-        "and train, the accuracy on the training set. loss: nats; s: seconds of training.",
         *convergence.majority(results),
         *([] if plan.quick else convergence.falling(results)),
-        *definitions(percentages),
-        *perturbation_notes(perturbations(rows)),
+        *definitions(["dead"]),
         *quick(plan),
     ]
-    return Table(rows, columns, title(rows, names), notes)
+    asides = [
+        "In %: accuracy, f1 and so on of the test set (weighted by support unless macro), dead, "
+        "and train, the accuracy on the training set. loss: nats; s: seconds of training.",
+        *definitions(silent),
+        *perturbation_notes(perturbations(rows)),
+    ]
+    bars: list[Column[RunRow]] = [
+        Column("train loss by epoch", lambda row: _falling_loss(row), left=True)
+    ]
+    return Table(rows, columns, title(rows, names), notes, asides=asides, bars=bars)
 
 
-def folds(results: Sequence[RunResult], plan: Plan) -> Table[FoldRow]:
-    """Mean ± sd over folds per set-up; the seeds of a fold are averaged first."""
+def _percentage(name: str, decimals: int) -> Column[RunRow]:
+    tone = share_tone(name) if name == "dead" else lambda row: ""
+    text = percent_of(name, decimals)
+    return Column(name.replace("_", " "), text, key=name, rank=RANKS.get(name, 0), tone=tone)
+
+
+def _falling_loss(row: RunRow) -> str:
+    return sparkline([epoch.get("loss") for epoch in row.curve], SPARKS)
+
+
+def means(results: Sequence[RunResult]) -> list[Table[FoldRow]]:
+    """Mean ± sd over the runs of each set-up, where one has several."""
+    setups = by_activation(results).values()
+    if max(map(len, setups), default=0) < 2:
+        return []
+    averaged = folds(results, each=lambda result: result.cell.seed)
+    columns = [
+        replace(column, head=column.head.replace("folds", "runs")) for column in averaged.columns
+    ]
+    return [replace(averaged, columns=columns, title="mean ± sd over finished runs")]
+
+
+def folds(
+    results: Sequence[RunResult],
+    plan: Plan | None = None,
+    each: Callable[[RunResult], object] = lambda result: result.cell.split,
+) -> Table[FoldRow]:
+    """Mean ± sd over folds per set-up; the seeds of a fold are averaged first.
+
+    each  what is one of the figures that are averaged
+    """
     perturbations = dict.fromkeys(joined(result.cell.perturbations for result in results))
     perturbed = [f"accuracy {name}" for name in perturbations]
     scores = ("accuracy", "precision", "recall", "f1", "macro_f1", *perturbed)
-    rows = [_fold_row(setup, runs, scores) for setup, runs in by_activation(results).items()]
+    rows = []
+    for setup, runs in by_activation(results).items():
+        rows.append(_fold_row(setup, list(grouped(runs, each).values()), scores))
     names = varying(rows, "activation", *SETUP) or ["activation"]
     columns: list[Column[FoldRow]] = [
         *map(name_column, names),
@@ -138,9 +187,10 @@ def folds(results: Sequence[RunResult], plan: Plan) -> Table[FoldRow]:
     return Table(rows, columns, "mean ± sd over finished folds (seeds averaged first)")
 
 
-def _fold_row(setup: SetupRow, results: Sequence[RunResult], scores: Sequence[str]) -> FoldRow:
-    by_fold = grouped(results, lambda result: result.cell.split)
-    finished = [runs for runs in by_fold.values() if not any(map(_failed, runs))]
+def _fold_row(
+    setup: SetupRow, by_fold: Sequence[Sequence[RunResult]], scores: Sequence[str]
+) -> FoldRow:
+    finished = [runs for runs in by_fold if not any(map(_failed, runs))]
     means, spreads = {}, {}
     for name in scores:
         figures = [_mean_score(runs, name) for runs in finished]
@@ -162,7 +212,7 @@ def _fold_column(name: str, rows: Sequence[FoldRow]) -> Column[FoldRow]:
     def show(row: FoldRow) -> str:
         return plus_minus(row.means[name], row.spreads[name], decimals)
 
-    return Column(head(name), show, key=name)
+    return Column(head(name), show, key=name, rank=RANKS.get(name, 0))
 
 
 def confusion(result: RunResult, classes: Sequence[str]) -> Table[ConfusionRow]:
@@ -174,12 +224,14 @@ def confusion(result: RunResult, classes: Sequence[str]) -> Table[ConfusionRow]:
     columns: list[Column[ConfusionRow]] = [
         Column("true \\ predicted", lambda row: row.true, left=True)
     ]
-    columns += [_predicted_column(name) for name in classes]
+    columns += [_predicted_column(name, number) for number, name in enumerate(classes)]
     return Table(rows, columns, f"confusion matrix, {run_name(result)}")
 
 
-def _predicted_column(name: str) -> Column[ConfusionRow]:
-    return Column(name, lambda row: str(row.predicted[name]))
+def _predicted_column(name: str, number: int) -> Column[ConfusionRow]:
+    # Of a hundred classes the first stay where a terminal has no room for all.
+    rank = max(0, number - ALWAYS)
+    return Column(name, lambda row: str(row.predicted[name]), rank=rank)
 
 
 def curve(result: RunResult) -> Table[EpochRow]:

@@ -148,13 +148,14 @@ class Checkpoint:
         """Whether it is time to save."""
         return self.path is not None and time.perf_counter() - self.saved >= self.every
 
-    def save(self, state: dict[str, object]) -> None:
-        """Replace what is saved, as a whole.
+    def save(self, state: dict[str, object]) -> bool:
+        """Replace what is saved, as a whole; returns whether that is done.
 
         Where that fails it is told, once for each reason, and training goes on.
         """
         if self.path is None:
-            return
+            return False
+        written = False
         state = state | {"seconds": self.seconds, "engine": ENGINE, "belongs": self.belongs}
         buffer = io.BytesIO()
         torch.save(state | {"checksum": states.checksum(state)}, buffer)
@@ -162,12 +163,14 @@ class Checkpoint:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             files.write(self.path, buffer.getbuffer())
+            written = True
         except (OSError, BadValue) as error:
             why = str(getattr(error, "strerror", None) or error)
             if why not in self.reasons_told:
                 self.reasons_told.add(why)
                 self.tell(f"{self.path}: the unfinished run cannot be kept: {why}")
         self.saved = time.perf_counter()
+        return written
 
     def resume(self, state: states.State) -> None:
         """Take over what is saved, if there is anything; the training, and the clock, begin here.

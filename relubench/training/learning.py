@@ -37,7 +37,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from relubench import noise, seeds
+from relubench import events, noise, seeds
 from relubench.activations import ACTIVATIONS
 from relubench.metrics import METRICS
 from relubench.models import MODELS, layers
@@ -74,6 +74,7 @@ def train(
     learner = Learner(cells, networks, first.examples.sizes)
     checkpoint = checkpoint or Checkpoint(None)
     checkpoint.resume(learner.state)
+    events.resumed(cells, learner.epochs, learner.total_epochs)
     # The optimizer's padded copies were made before the checkpoint's weights came.
     learner.step_groups.refresh_copies()
     for number, part in enumerate(chain([first], parts), 1):
@@ -81,9 +82,11 @@ def train(
         end = number * cells[0].recipe.epochs
         while learner.epochs < end and not learner.all_diverged:
             learner.learn(part, step)
+            events.epoch_ended(cells, learner.curves, learner.total_epochs)
             # Weights that are no longer finite would diverge again: the state before is worth more.
-            if checkpoint.due and learner.state.sound:
-                checkpoint.save(learner.state.save())
+            sound = checkpoint.due and learner.state.sound
+            if sound and checkpoint.save(learner.state.save()):
+                events.kept(cells, learner.epochs, learner.total_epochs)
     return [tuple(curve) for curve in learner.curves]
 
 
