@@ -91,9 +91,10 @@ def compare(
         "compare",
         benchmark,
         options,
-        lambda request, console: commands.compare(request, console, explain, BaselineOptions()),
+        lambda request, console: commands.compare(request, console, BaselineOptions()),
     )
-    return Comparison(outcome.tables, notes, outcome.exit_code)
+    tables = [table.explained if explain else table for table in outcome.tables]
+    return Comparison(tables, notes, outcome.exit_code)
 
 
 def load(

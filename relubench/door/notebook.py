@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from relubench.execution.progress import Console
+from relubench.execution.progress import Console, Outlook
 from relubench.printable import plain
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def detail(text: str) -> None:
 def console(notes: list[str], quiet: bool) -> Console:
     """Notes are kept; a bar is shown in a notebook, unless quiet is wanted."""
     shown = display() if not quiet else None
-    track = _Bar(shown).track if shown else lambda finished, total: iter(finished)
+    track = _Bar(shown).track if shown else lambda finished, outlook: iter(finished)
     return Console(note=Notes(notes), detail=detail, track=track)
 
 
@@ -58,8 +58,9 @@ class _Bar:
     def __init__(self, shown: Any) -> None:
         self.shown = shown
 
-    def track(self, finished: Iterable[Done], total: int) -> Iterator[Done]:
+    def track(self, finished: Iterable[Done], outlook: Outlook) -> Iterator[Done]:
         """Hand on what is finished, and show how much that is."""
+        total = len(outlook.missing)
         if not total:
             yield from finished
             return
