@@ -75,4 +75,4 @@ def test_no_topic_is_named_like_a_command() -> None:
 
 def test_a_shell_completes_topics_and_commands() -> None:
     assert manual.completed("sta") == ["statistics", "stability"]
-    assert manual.completed("dead") == ["deadcount"]
+    assert manual.completed("dead") == ["dead-neurons", "deadcount"]

@@ -98,6 +98,7 @@ SEEDING = {"seed", "seeds"}
 
 
 EXECUTION = {"executor", "jobs", "scheduler", "scheduler_file"}
+SPLITTING = {"folds", "one_holdout"}
 
 
 def resolve(
@@ -123,7 +124,7 @@ def resolve(
         raise UnknownName("benchmark", name, known=benchmarks.tables)
     table = dict(benchmarks.tables[name]) if name is not None else {}
     table |= table.get("quick", {}) if quick else {}
-    for alternatives in (SEEDING, EXECUTION):
+    for alternatives in (SEEDING, EXECUTION, SPLITTING):
         if alternatives & flags.keys():  # one replaces the other
             table = {key: value for key, value in table.items() if key not in alternatives}
     # Checked apart, so that a problem is named where it was written: a flag or the file.
