@@ -144,7 +144,12 @@ def name_column(name: str) -> Column[Row]:
     if name == "chosen_init":
         return Column("init", lambda row: row.get(name) or UNDEFINED, left=True, key=name)
     number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "batch_size")
-    return Column(name.replace("_", " "), lambda row: str(row.get(name)), left=not number, key=name)
+
+    def text(row: Row) -> str:
+        value = row.get(name)
+        return UNDEFINED if value is None else str(value)
+
+    return Column(name.replace("_", " "), text, left=not number, key=name)
 
 
 def _is_one_size(rows: Sequence[RunRow | CompareRow]) -> bool:
