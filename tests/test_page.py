@@ -59,11 +59,11 @@ def study(found: list[RunResult] | None = None, **facts: object) -> Study:
 
 
 def xs(line: Line2D) -> list[float]:
-    return list(np.asarray(line.get_xdata(), dtype=float))
+    return [float(x) for x in np.asarray(line.get_xdata())]
 
 
 def ys(line: Line2D) -> list[float]:
-    return list(np.asarray(line.get_ydata(), dtype=float))
+    return [float(y) for y in np.asarray(line.get_ydata())]
 
 
 def drawn(of: Study, kind: str, number: int = 0) -> Axes:
