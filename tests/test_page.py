@@ -540,6 +540,16 @@ def test_a_file_that_is_neither_is_refused(
     assert "neither JSON" in capsys.readouterr().err
 
 
+def test_runs_of_several_devices_are_told_of(tmp_path: Path) -> None:
+    here, *others = results()[:4]
+    there = replace(here, environment=replace(here.environment, device="cuda"))
+    for found, told in (([here, *others], False), ([there, *others], True)):
+        rows, path = tmp_path / "rows.jsonl", tmp_path / "x.html"
+        rows.write_text(render([report.runs(found, plan(found))], "jsonl"))
+        assert main(["report", str(rows), "-o", str(path)]) == 0
+        assert ("several versions of torch" in path.read_text()) is told
+
+
 def test_data_that_are_gone_are_told_of(tmp_path: Path) -> None:
     found = [replace(run, cell=replace(run.cell, dataset="csv:gone.csv")) for run in results()[:5]]
     rows, path = tmp_path / "rows.jsonl", tmp_path / "x.html"

@@ -75,11 +75,11 @@ PICTURED = (
     _Picture(
         "rates",
         "Sensitivity to the learning rate",
-        "A large mark is an activation's best mean. It was found on the test part: it describes "
+        "A large mark is an activation's best mean. It was found on the test set: it describes "
         "these runs, and no rate was chosen by it.",
     ),
-    _Picture("dead", "Dead units", "Means over runs; a unit is dead where its slope is exactly 0 "
-             "on every example of the training part."),
+    _Picture("dead", "Dead units", "Means over runs; a unit is dead where its derivative is exactly 0 "
+             "on every example of the training set."),
     _Picture(
         "ranks",
         "Ranks over datasets",
@@ -96,7 +96,7 @@ PICTURED = (
         "confusion",
         "Confusion",
         "Test examples summed over runs, true classes down, predicted ones across; shades are "
-        "shares of the true class.",
+        "fractions of the true class.",
     ),
     _Picture("activations", "The activations", "Value and derivative, in evaluation mode."),
 )  # fmt: skip
