@@ -78,8 +78,12 @@ PICTURED = (
         "A large mark is an activation's best mean. It was found on the test set: it describes "
         "these runs, and no rate was chosen by it.",
     ),
-    _Picture("dead", "Dead units", "Means over runs; a unit is dead where its derivative is exactly 0 "
-             "on every example of the training set."),
+    _Picture(
+        "dead",
+        "Dead units",
+        "Means over runs; a unit is dead where its derivative is exactly 0 on every example of "
+        "the training set.",
+    ),
     _Picture(
         "ranks",
         "Ranks over datasets",
@@ -99,7 +103,7 @@ PICTURED = (
         "fractions of the true class.",
     ),
     _Picture("activations", "The activations", "Value and derivative, in evaluation mode."),
-)  # fmt: skip
+)
 
 
 def sections(study: Study) -> list[Section]:
