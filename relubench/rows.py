@@ -514,7 +514,7 @@ class LearningRow(SetupRow):
     loss_sd: Annotated[Number, "its standard deviation over runs"]
     accuracy: Annotated[Number, "mean accuracy as the passes saw it"]
     accuracy_sd: Annotated[Number, "its standard deviation over runs"]
-    held_out: Annotated[Number, "mean accuracy on a validation part or fold"]
+    held_out: Annotated[Number, "mean accuracy on a validation set or fold"]
     held_out_sd: Annotated[Number, "its standard deviation over runs"]
 
 

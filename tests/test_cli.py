@@ -674,7 +674,8 @@ def test_ascii_output_is_not_an_error() -> None:
     assert "relu" in out
 
 
-HELP = ["", "train", "cv", "compare", "deadcount", "cost", "list", "show", "ledger", "help"]
+HELP = ["", "train", "cv", "compare", "deadcount", "report", "cost", "list", "show", "ledger"]
+HELP += ["help"]
 HELP += ["ledger show", "ledger export", "ledger check", "ledger rm", "ledger merge"]
 
 

@@ -59,11 +59,11 @@ def study(found: list[RunResult] | None = None, **facts: object) -> Study:
 
 
 def xs(line: Line2D) -> list[float]:
-    return list(np.asarray(line.get_xdata(), dtype=float))
+    return [float(x) for x in np.asarray(line.get_xdata())]
 
 
 def ys(line: Line2D) -> list[float]:
-    return list(np.asarray(line.get_ydata(), dtype=float))
+    return [float(y) for y in np.asarray(line.get_ydata())]
 
 
 def drawn(of: Study, kind: str, number: int = 0) -> Axes:
@@ -538,6 +538,16 @@ def test_a_file_that_is_neither_is_refused(
     path.write_text("hello")
     assert main(["report", str(path), "-o", str(tmp_path / "x.html")]) == 2
     assert "neither JSON" in capsys.readouterr().err
+
+
+def test_runs_of_several_devices_are_told_of(tmp_path: Path) -> None:
+    here, *others = results()[:4]
+    there = replace(here, environment=replace(here.environment, device="cuda"))
+    for found, told in (([here, *others], False), ([there, *others], True)):
+        rows, path = tmp_path / "rows.jsonl", tmp_path / "x.html"
+        rows.write_text(render([report.runs(found, plan(found))], "jsonl"))
+        assert main(["report", str(rows), "-o", str(path)]) == 0
+        assert ("several versions of torch" in path.read_text()) is told
 
 
 def test_data_that_are_gone_are_told_of(tmp_path: Path) -> None:

@@ -70,10 +70,8 @@ def show(
             for path, name in targets.items():
                 if path is None:
                     _print(tables, name) if tables else _put(views.text(done))
-                elif name in formats.FORMATS:
-                    parts[path].write_text(formats.render(tables, name), encoding="utf-8")
                 else:
-                    views.write(done, command, picture, name, parts[path])
+                    _write(done, tables, name, parts[path], command, picture)
         if not quiet:
             _tell(path for path in targets if path)
     except KeyboardInterrupt:
@@ -113,6 +111,21 @@ def _format(name: str | None, output: Path | None, command: str) -> str:
         known = ", ".join(dict.fromkeys([*(entry.suffix for entry in tables), *drawn]))
         raise BadValue(f"-o {output}: no format has this suffix; give {or_format}one of {known}")
     return name
+
+
+def _write(
+    done: Outcome,
+    tables: Sequence[AnyTable],
+    name: str,
+    path: Path,
+    command: str,
+    picture: str | None,
+) -> None:
+    """To a file: the tables in the format `name`, or what has this suffix."""
+    if name in formats.FORMATS:
+        path.write_text(formats.render(tables, name), encoding="utf-8")
+    else:
+        views.write(done, command, picture, name, path)
 
 
 def _print(tables: Sequence[AnyTable], name: str) -> None:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 SQLITE = b"SQLite format 3\0"  # begins a ledger
 NAMED = 3  # names in a title
+MIXED = (
+    "These runs were trained with several versions of torch, devices or float types (Environment "
+    "has them): that may be part of their differences."
+)
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,7 @@ def _study(
     known: Mapping[str, datasets.Facts],
     notes: Sequence[str],
 ) -> page.Study:
+    mixed = [MIXED] if len({_surroundings(result) for result in results}) > 1 else []
     return page.Study(
         results=results,
         plan=plan,
@@ -204,8 +209,13 @@ def _study(
         title=_title(results),
         classes={name: data.classes for name, data in known.items()},
         profiles=_profiles(results),
-        notes=notes,
+        notes=[*notes, *mixed],
     )
+
+
+def _surroundings(result: RunResult) -> tuple[str, str, str]:
+    """What may change figures, and by how much is not known."""
+    return (result.environment.torch, result.environment.device, result.environment.dtype)
 
 
 def _known(

@@ -23,13 +23,17 @@ class Section:
     """One section.
 
     name       its place in the page's address
-    sentences  what it says first; beyond SHOWN they are folded
+    answers    what it says first, in bold
+    sentences  what it says then; beyond SHOWN they are folded
+    asides     what is opened by a click
     folded     whether its tables are opened by a click
     """
 
     name: str
     title: str
+    answers: Sequence[str] = ()
     sentences: Sequence[str] = ()
+    asides: Sequence[str] = ()
     tables: Sequence[AnyTable] = ()
     drawings: Sequence[Drawing] = ()
     folded: bool = False
@@ -38,7 +42,7 @@ class Section:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show."""
-        return not (self.sentences or self.tables or self.drawings)
+        return not (self.answers or self.sentences or self.tables or self.drawings)
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,15 @@ PICTURED = (
     _Picture(
         "rates",
         "Sensitivity to the learning rate",
-        "A large mark is an activation's best mean. It was found on the test part: it describes "
+        "A large mark is an activation's best mean. It was found on the test set: it describes "
         "these runs, and no rate was chosen by it.",
     ),
-    _Picture("dead", "Dead units", "Means over runs; a unit is dead where its slope is exactly 0 "
-             "on every example of the training part."),
+    _Picture(
+        "dead",
+        "Dead units",
+        "Means over runs; a unit is dead where its derivative is exactly 0 on every example of "
+        "the training set.",
+    ),
     _Picture(
         "ranks",
         "Ranks over datasets",
@@ -96,10 +104,10 @@ PICTURED = (
         "confusion",
         "Confusion",
         "Test examples summed over runs, true classes down, predicted ones across; shades are "
-        "shares of the true class.",
+        "fractions of the true class.",
     ),
     _Picture("activations", "The activations", "Value and derivative, in evaluation mode."),
-)  # fmt: skip
+)
 
 
 def sections(study: Study) -> list[Section]:
@@ -117,12 +125,22 @@ def sections(study: Study) -> list[Section]:
 
 
 def _verdicts(study: Study) -> Section:
-    """What the figures allow to say: what `compare` prints below its table."""
+    """What the figures allow to say: what `compare` prints around its table."""
+    answers: list[str] = []
+    asides: list[str] = []
     sentences = list(study.notes)
     for comparison in study.compared:
-        table = comparison.tables[0]
-        sentences += [*table.answers, *table.notes, *table.asides]
-    return Section("verdicts", "What these runs allow to say", list(dict.fromkeys(sentences)))
+        table, methods = comparison.tables[0], comparison.methods
+        answers += table.answers
+        sentences += table.notes
+        asides += [aside for aside in table.asides if aside not in methods]
+    return Section(
+        "verdicts",
+        "What these runs allow to say",
+        list(dict.fromkeys(answers)),
+        list(dict.fromkeys(sentences)),
+        list(dict.fromkeys(asides)),
+    )
 
 
 def _result(study: Study) -> Section:
@@ -142,9 +160,9 @@ def _pictured(study: Study, picture: _Picture) -> Section:
     return Section(
         picture.kind,
         picture.title,
-        sentences,
-        _ranks(study) if picture.kind == "ranks" else (),
-        drawings[: picture.most],
+        sentences=sentences,
+        tables=_ranks(study) if picture.kind == "ranks" else (),
+        drawings=drawings[: picture.most],
         left_out=max(0, len(drawings) - picture.most),
     )
 
@@ -199,7 +217,7 @@ def _methods(study: Study) -> Section:
     sentences: list[str] = []
     for comparison in study.compared:
         sentences += comparison.methods
-    return Section("methods", "Methods", list(dict.fromkeys(sentences)))
+    return Section("methods", "Methods", sentences=list(dict.fromkeys(sentences)))
 
 
 def _environment(study: Study) -> Section:

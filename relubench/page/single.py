@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
 
 from relubench.formats import plots
 from relubench.formats.pictures import MOST
@@ -118,6 +119,8 @@ def _draw_curves(
         axes.set_yscale("log")
         axes.set_ylim(floor, 1.5 * max(drawn))
         plain_ticks(axes.yaxis)
+    if view.by == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.set_xlabel(view.by if view.by == "epoch" else "seconds of training")
     y_label(axes, view.label)
     legend(axes, list(by_activation))
