@@ -431,7 +431,8 @@ class Stateful(nn.Module):
         x = F.relu(self.norm(self.first(x)))
         if self.raises and self.calls > 1:
             raise self.raises
-        value: Tensor = self.last(self.drop(x) + 0 * torch.rand(1) * random.random())
+        noise = random.random() + np.random.rand()  # noqa: NPY002
+        value: Tensor = self.last(self.drop(x) + 0 * torch.rand(1) * noise)
         return value
 
 
@@ -444,6 +445,7 @@ def state(network: nn.Module) -> dict[str, Any]:
         hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
         found[f"of {name}"] = (module.training, *map(dict, hooks), sorted(vars(module)))
     found["torch"], found["python"] = torch.get_rng_state(), random.getstate()
+    found["numpy"] = str(np.random.get_state())  # noqa: NPY002
     found["grad"] = torch.is_grad_enabled()
     return found
 
