@@ -121,6 +121,7 @@ def test_a_module_that_is_called_again_has_a_row_for_each_call() -> None:
     network = Reused()
     for number, layer in enumerate(network.layers, start=1):
         killed(layer, number)
+        layer.get_parameter("weight").data /= 100
         layer.get_parameter("bias").data[number:] = 30.0
     found = relubench.deadcount(network, torch.randn(20, 6))
     assert found.units() == {"act": [0], "act_2": [0, 1], "act_3": [0, 1, 2]}
@@ -430,7 +431,8 @@ class Stateful(nn.Module):
         x = F.relu(self.norm(self.first(x)))
         if self.raises and self.calls > 1:
             raise self.raises
-        value: Tensor = self.last(self.drop(x) + 0 * torch.rand(1) * random.random())
+        noise = random.random() + np.random.rand()  # noqa: NPY002
+        value: Tensor = self.last(self.drop(x) + 0 * torch.rand(1) * noise)
         return value
 
 
@@ -443,6 +445,7 @@ def state(network: nn.Module) -> dict[str, Any]:
         hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
         found[f"of {name}"] = (module.training, *map(dict, hooks), sorted(vars(module)))
     found["torch"], found["python"] = torch.get_rng_state(), random.getstate()
+    found["numpy"] = str(np.random.get_state())  # noqa: NPY002
     found["grad"] = torch.is_grad_enabled()
     return found
 

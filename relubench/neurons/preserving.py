@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -65,11 +66,12 @@ def _uncompiled() -> AbstractContextManager[None]:
 
 @contextmanager
 def _random_state() -> Iterator[None]:
-    """What is drawn here leaves no trace in torch's and Python's generators."""
+    """What is drawn here leaves no trace in the generators of torch, numpy and Python."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    python = random.getstate()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with DRAWING, torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:
             random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002

@@ -19,6 +19,25 @@ if TYPE_CHECKING:
 
 CANNOT = "cannot"
 RULE = 0.05  # 1 - 0.95: how often a rate as high as the bound is not seen
+# Which columns a narrow terminal leaves out first, the highest.
+RANKS = {
+    **dict.fromkeys(("dead", "dead_test", "newly_dead", "dead_before", "proven_dead"), 0),
+    **dict.fromkeys(("inactive", "revived"), 1),
+    "dormant": 2,
+    "rare": 3,
+    "dead_in_training_only": 3,
+    "saturated": 4,
+    "sparsity": 6,
+    "mean_activation": 8,
+    "sd_activation": 9,
+    "effective_rank": 2,
+}
+HEADS = {
+    "dead_test": "test: dead",
+    "dead_in_training_only": "alive there",
+    "proven_dead": "proven",
+    "dead_before": "before",
+}
 SHARES = ("constant", "always_on", "grama")
 BESIDE = (
     "proven_dead",
@@ -120,9 +139,9 @@ def table(rows: Sequence[CallRow], notes: Sequence[str] = ()) -> Table[CallRow]:
     first = rows[0]
     columns: list[Column[CallRow]] = [
         Column("layer", lambda row: row.layer, left=True),
-        Column("function", lambda row: row.function or "", left=True),
-        Column("unit", lambda row: row.unit or "", left=True),
-        Column("units", lambda row: count_text(row.units)),
+        Column("function", lambda row: row.function or "", left=True, rank=4),
+        Column("unit", lambda row: row.unit or "", left=True, rank=7),
+        Column("units", lambda row: count_text(row.units), rank=1),
         *(_share_column(name) for name in ("dead", "inactive", "rare", "dormant", "saturated")),
         *(_share_column(name) for name in (*SHARES, *BESIDE, "sparsity", "near_zero")),
         _figure_column("mean", "mean_activation"),
@@ -149,11 +168,12 @@ def _share_column(name: str) -> Column[CallRow]:
             return CANNOT
         return percent(row.get(name))
 
-    return Column(f"{name.replace('_', ' ')} %", show, key=name)
+    head = HEADS.get(name, name.replace("_", " "))
+    return Column(f"{head} %", show, key=name, rank=RANKS.get(name, 5))
 
 
 def _figure_column(head: str, key: str) -> Column[CallRow]:
-    return Column(head, lambda row: significant(row.get(key)), key=key)
+    return Column(head, lambda row: significant(row.get(key)), key=key, rank=RANKS.get(key, 5))
 
 
 def _title(row: CallRow) -> str:
@@ -174,6 +194,8 @@ def _notes(rows: Sequence[CallRow]) -> list[str]:
         notes.append(
             f"{CANNOT}: by its formula the derivative is nowhere 0 over a stretch; not in the total"
         )
+    if any(row.dead_in_training_only is not None for row in rows):
+        notes.append("alive there: dead on the training set, and not on the test set")
     if any(row.dead and not row.can_die for row in rows):
         notes.append(
             "dead where the formula has no flat part: its derivative is below the float type's"

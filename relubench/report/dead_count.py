@@ -23,7 +23,7 @@ else:
     pandas = Deferred("pandas")
     plots = Deferred("relubench.formats.plots")
 
-DRAWN = ("dead", "inactive", "rare", "dormant")
+DRAWN = ("dead", "inactive", "dormant")
 
 
 @dataclass(frozen=True, eq=False)
