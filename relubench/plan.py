@@ -85,6 +85,8 @@ class Cell:
     until    "train_error=0.25": after how many epochs and seconds a run comes so far
     fresh    whether weights that another's code brings along are drawn anew
     unit_axis  which axis holds the units of another's network, where nothing else says so
+    validation  what every epoch is scored on too: a fraction of the training set that is not
+             learned from, as '0.1', or 'test'
     init     the scheme of initial weights for every activation; None: each its own
     """
 
@@ -102,6 +104,7 @@ class Cell:
     fresh: bool = False
     unit_axis: int | None = None
     init: str | None = None
+    validation: str | None = None
 
     @property
     def perturbations(self) -> tuple[str, ...]:

@@ -127,12 +127,14 @@ class Epoch:
 
     Both are None where the loss is not finite: the cell has diverged.
 
-    held_out  accuracy afterwards on a validation set or fold, where there is one
+    held_out, held_out_loss  accuracy and mean loss afterwards on a validation set or fold, where
+                             there is one
     """
 
     loss: float | None = None
     accuracy: float | None = None
     held_out: float | None = None
+    held_out_loss: float | None = None
 
     def of(self, name: str) -> float:
         """train_error or train_loss as the pass saw it; infinite where it is not finite."""

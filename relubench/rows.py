@@ -24,7 +24,7 @@ RECIPE = ("optimizer", "lr", "rates", "epochs", "batch_size", "weight_decay", "a
 SETUP = (
     *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
     *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
-    "one_holdout",
+    *("validation", "one_holdout"),
 )
 
 
@@ -56,6 +56,9 @@ class SetupRow(Row):
     until: Annotated[str | None, "target of training, such as train_error=0.25"]
     fresh_weights: Annotated[bool, "whether weights that user code loads are drawn anew"]
     unit_axis: Annotated[int | None, "axis of the hidden units in a user's network"]
+    validation: Annotated[
+        str | None, "what each epoch is scored on: a fraction of the training set, or test"
+    ] = None
     one_holdout: Annotated[bool, "whether one hold-out was drawn for all seeds"] = False
 
     @property
@@ -176,6 +179,7 @@ class EpochRow(Row):
     loss: Annotated[Number, "mean loss as the pass saw it"]
     accuracy: Annotated[Number, "accuracy as the pass saw it"]
     held_out: Annotated[Number, "accuracy on a validation set or fold"]
+    held_out_loss: Annotated[Number, "mean loss there, in nats"]
 
 
 @dataclass(frozen=True, kw_only=True)

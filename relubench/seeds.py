@@ -58,6 +58,12 @@ def validation(cell: Cell) -> np.random.Generator:
     return np.random.default_rng(number("validation", cell.seed, split.repeat, split.fold))
 
 
+def held_out(cell: Cell) -> np.random.Generator:
+    """The generator of what --validation holds back of the training set."""
+    split = cell.split
+    return np.random.default_rng(number("held out", _drawn_by(cell), split.repeat, split.fold))
+
+
 def stream(cell: Cell, purpose: str, device: str = "cpu") -> torch.Generator:
     """A torch generator for one purpose: "weights", "network", "batches", "augment", "noise" …
 

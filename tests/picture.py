@@ -18,7 +18,7 @@ from rich.text import Text
 from relubench.cli import main
 
 PICTURE = Path(__file__).parents[1] / ".github" / "terminal.svg"
-COMMAND = "compare -d digits"
+COMMAND = "compare"
 COLUMNS = 96
 FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)  # fonts from elsewhere
 CELL = re.compile(r'<text class="[^"]*" x="([\d.]+)".*?line-(\d+)\)">(.*?)</text>')

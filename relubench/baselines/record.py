@@ -99,8 +99,9 @@ RECORD: TypeAdapter[Record] = TypeAdapter(Record)
 def setup(cell: Cell) -> Setup:
     """What names the row of a cell."""
     named = dict(vars(setup_row(cell)))
-    if not named["one_holdout"]:  # baselines from before this key know the same set-ups
-        del named["one_holdout"]
+    for key in ("validation", "one_holdout"):  # baselines from before know the same set-ups
+        if not named[key]:
+            del named[key]
     return named
 
 

@@ -141,7 +141,7 @@ def compare(
     ] = None,
     **flags: FlagValue,
 ) -> int:
-    """Compare activations on paired seeds or folds (benchmark 'default' where none is named)."""
+    """Compare activations on paired seeds or folds (benchmark 'first' where nothing is named)."""
     if (strict or require_baseline) and not baseline:
         raise BadValue(f"{'--strict' if strict else '--require-baseline'} needs --baseline FILE")
     written = {

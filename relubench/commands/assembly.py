@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from relubench import config, execution, models, user_code
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Choice, Entry
 from relubench.commands.request import CATALOGS, Request
+from relubench.config.options import MODEL, RECIPE, declared
 from relubench.errors import BadValue
 from relubench.execution import executors
 from relubench.execution.progress import Console
@@ -24,6 +26,7 @@ from relubench.wording import counted
 if TYPE_CHECKING:
     from relubench.config import Settings
 
+REPEATING = {"seed", "seeds", "seed_base"}  # how often something is trained, not what
 HURRIED = 2.0  # seconds that measuring for a quick run may take
 
 
@@ -33,11 +36,19 @@ def read(request: Request, console: Console) -> Settings:
     if request.benchmark is not None or request.config or request.command == "compare":
         benchmarks = config.read(request.config, CATALOGS)
     name = request.benchmark
-    if name is None and request.command == "compare" and "default" in benchmarks.tables:
-        name = "default"
+    if name is None and request.command == "compare":
+        name = _nameless(benchmarks.tables, request.flags)
     if name is not None and benchmarks.note:
         console.once(benchmarks.note)
     return config.resolve(benchmarks, name, request.flags, CATALOGS, request.quick)
+
+
+def _nameless(tables: Collection[str], flags: Collection[str]) -> str | None:
+    """The benchmark of a compare without a name: `default` where flags say what to train."""
+    asked = {option.key for option in declared() if option.panel in (MODEL, RECIPE)}
+    other = (asked - REPEATING) & set(flags)
+    wanted = ("default",) if other else ("first", "default")
+    return next((name for name in wanted if name in tables), None)
 
 
 def prepare(request: Request, console: Console) -> execution.work.Work:

@@ -61,6 +61,8 @@ def train(
             tables.append(report.confusion(result, _classes(work)[result.cell.dataset]))
         if curve:
             tables.append(report.curve(result))
+    if curve:
+        tables[-1] = replace(tables[-1], picture=report.curves(results))
     told = partial(_told, results, work)
     return Outcome(tables, code or exit_code(results), problems=problems, study=told)
 

@@ -74,6 +74,18 @@ def _target(value: object) -> str:
     return f"{name}={size!r}"  # repr: 25% and 0.25 are one cell
 
 
+def _held_back(value: object) -> str:
+    """'10%' or '0.1', as cells and rows have it: the second; or 'test'."""
+    text = str(value).strip()
+    if text == "test":
+        return text
+    number = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(%?)", text)
+    size = float(number[1]) / (100 if number[2] else 1) if number else 0.0
+    if not 0 < size < 1:
+        raise BadValue(f"got {value}, must be a part of the training set such as 10%, or test")
+    return repr(size)
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(min_length=1)]
 
 
@@ -104,6 +116,7 @@ Threads = Annotated[int, Field(ge=1, le=1024)]
 StackWidth = Annotated[str, BeforeValidator(_width)]
 Address = Annotated[str, AfterValidator(_address)]
 Target = Annotated[str, BeforeValidator(_target)]
+Validation = Annotated[str, BeforeValidator(_held_back)]
 Protocol = Literal["fresh", "published"]
 Pairs = Literal["reference", "all"]
 Family = Literal["setup", "all"]

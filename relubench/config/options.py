@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         StackWidth,
         Target,
         Threads,
+        Validation,
     )
 
 T = TypeVar("T")
@@ -183,6 +184,9 @@ class Options:
     )
     pca: Components | None = option(None, RECIPE, "Keep N principal components.")
     limit: Components | None = option(None, RECIPE, "Train on a stratified subset of N examples.")
+    validation: Validation | None = option(
+        None, RECIPE, "Score every epoch on 10% held back from training, or on test.", "SIZE|test"
+    )
     augment: Names = option((), RECIPE, "Augment training images: flip, crop.", "NAME,…")
     until: Target | None = option(
         None,

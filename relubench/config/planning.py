@@ -94,6 +94,7 @@ def _repeated(setup: _SetUp, split: Split, seed: int, activation: str) -> Cell:
         fresh=settings.fresh,
         unit_axis=settings.unit_axis,
         init=setup.init,
+        validation=settings.validation,
     )
 
 
@@ -179,6 +180,8 @@ def _check_growth(settings: Settings) -> None:
 
 def _check_seeds(settings: Settings) -> None:
     """Refuse what would go unheard."""
+    if settings.validation and settings.protocol == "published":
+        raise BadValue("--protocol published scores each epoch on a fold: leave --validation out")
     if settings.seed_base and settings.seed is not None:
         raise BadValue("--seed-base is the first of --seeds N: give it, or one --seed")
     if settings.seed_base and settings.until_decided:

@@ -30,6 +30,7 @@ from .reproduction import command as command
 from .reproduction import environments as environments
 from .run_table import confusion as confusion
 from .run_table import curve as curve
+from .run_table import curves as curves
 from .run_table import folds as folds
 from .run_table import means as means
 from .run_table import run_row as run_row

@@ -79,6 +79,7 @@ def _table(
         title(rows, names),
         [
             *claims.notes(rows, others, options),
+            *definitions(["dead"]),
             *beginnings.decided(rows),
             *failures(results),
             *convergence.shortfalls(rows),
@@ -93,7 +94,7 @@ def _table(
         asides=[
             *claims.asides(rows, others, options),
             *beginnings.starts(rows),
-            *definitions(["dead", *silent]),
+            *definitions(silent),
             *convergence.meanings(rows),
             *perturbation_notes(perturbations(rows)),
         ],

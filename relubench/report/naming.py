@@ -36,6 +36,7 @@ def setup_row(cell: Cell) -> SetupRow:
         until=cell.until,
         fresh_weights=cell.fresh,
         unit_axis=cell.unit_axis,
+        validation=cell.validation,
         one_holdout=cell.split.one_holdout,
     )
 
@@ -86,6 +87,7 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "until": f"until {row.until.replace('_', ' ')}" if row.until else "",
         "fresh_weights": "weights drawn anew" if row.fresh_weights else "",
         "unit_axis": "" if row.unit_axis is None else f"units in axis {row.unit_axis}",
+        "validation": _validation(row.validation),
         "one_holdout": "one hold-out" if row.one_holdout else "",
         "seed": seeds,
         "parameters": counted(row.parameters, "parameter") if one_size else "",
@@ -93,6 +95,12 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "dtype": "" if row.dtype == "float32" else row.dtype,
     }
     return " · ".join(text for key, text in parts.items() if text and key not in names)
+
+
+def _validation(size: str | None) -> str:
+    if size is None:
+        return ""
+    return "epochs scored on the test set" if size == "test" else f"validation {float(size):.3g}"
 
 
 def repeated(row: CompareRow) -> str:

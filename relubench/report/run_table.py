@@ -48,10 +48,11 @@ from relubench.rows import (
     RunRow,
     SetupRow,
 )
-from relubench.table import Column, Table
+from relubench.table import Column, Curve, Panel, Picture, Table
 
 RANKS = {"precision": 7, "recall": 7, "f1": 6, "macro_f1": 5, "silent": 2, "dead": 1}
 ALWAYS = 10  # classes of a confusion matrix that are never left out
+LOSSES = {"loss": "train loss by epoch", "held_out_loss": "held-out loss by epoch"}
 SPARKS = 20  # columns of a drawn curve
 SCORES = (*METRICS, "train_accuracy", "train_loss")
 
@@ -243,4 +244,36 @@ def curve(result: RunResult) -> Table[EpochRow]:
         Column("train loss", lambda row: significant(row.loss, 3)),
         Column("train accuracy %", lambda row: percent(row.accuracy, 2)),
     ]
+    if any(row.held_out is not None for row in rows):
+        part = "test" if result.cell.validation == "test" else "validation"
+        columns += [
+            Column(f"{part} loss", lambda row: significant(row.held_out_loss, 3)),
+            Column(f"{part} accuracy %", lambda row: percent(row.held_out, 2)),
+        ]
     return Table(rows, columns, f"learning curve, {run_name(result)}")
+
+
+def curves(results: Sequence[RunResult]) -> Picture | None:
+    """The loss by epoch of each activation, over its runs; beside it that of what was held out."""
+    finished = [result for result in results if len(result.curve) > 1 and not result.failed]
+    panels = []
+    for key, caption in LOSSES.items():
+        drawn = [_mean_curve(name, runs, key) for name, runs in _by_name(finished).items()]
+        if drawn and all(map(_is_drawn, drawn)):
+            panels.append(Panel(caption, drawn))
+    return Picture(panels) if panels else None
+
+
+def _is_drawn(curve: Curve) -> bool:
+    return any(y is not None for y in curve.y)
+
+
+def _by_name(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
+    return grouped(results, lambda result: result.cell.activation)
+
+
+def _mean_curve(name: str, results: Sequence[RunResult], key: str) -> Curve:
+    """The mean of a figure over runs, as far as all of them have it."""
+    count = min(len(result.curve) for result in results)
+    means = [mean_of([getattr(result.curve[at], key) for result in results]) for at in range(count)]
+    return Curve(name, [float(number) for number in range(1, count + 1)], means)

@@ -128,7 +128,7 @@ def _passes(stack: Stack, data: Data) -> list[Sequence[Cell]]:
         return steps(len(data[cell].y_train), cell.recipe)
 
     def n_validation(cell: Cell) -> int:
-        return len(data[cell].y_test) if cell.split.validation else 0
+        return len(data[cell].y_test) if cell.split.validation else len(data[cell].y_held)
 
     # A short cell leaves the pass at its end, so that the first cells of a stack are what goes on.
     ordered = sorted(stack.cells, key=n_steps, reverse=True)

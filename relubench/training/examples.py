@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from relubench import datasets, seeds
 from relubench.datasets import folds, preprocessing
 from relubench.plan import Cell, Machine, Preparation
-from relubench.training.splits import split
+from relubench.training.splits import held_out, split
 
 Pair = tuple[Tensor, Tensor]  # inputs and classes
 
@@ -26,6 +26,8 @@ class Tensors:
     y_train: Tensor
     x_test: Tensor
     y_test: Tensor
+    x_held: Tensor  # what every epoch is scored on; empty: nothing
+    y_held: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +110,8 @@ def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
         held_out = None
         if split.validation:
             held_out = _of([(tensors.x_test, tensors.y_test) for tensors in data.values()])
+        elif next(iter(data)).validation:
+            held_out = _of([(tensors.x_held, tensors.y_held) for tensors in data.values()])
         training = _of([(tensors.x_train, tensors.y_train) for tensors in data.values()])
         yield Part(training, held_out)
         return
@@ -141,7 +145,7 @@ def tensors(cell: Cell, machine: Machine) -> Tensors:
     """Prepare the cell's data on the machine's device; cells with the same rows get the same."""
     dataset = datasets.load(cell.dataset, machine.data_dir)
     train, test = split(cell, dataset)
-    rows = train.tobytes(), test.tobytes()
+    rows = train.tobytes(), test.tobytes(), held_out(cell, dataset).tobytes()
     return _tensors(cell.dataset, dataset.digest, rows, cell.preparation, machine)
 
 
@@ -150,13 +154,16 @@ def tensors(cell: Cell, machine: Machine) -> Tensors:
 def _tensors(
     name: str,
     digest: str,
-    rows: tuple[bytes, bytes],
+    rows: tuple[bytes, bytes, bytes],
     preparation: Preparation,
     machine: Machine,
 ) -> Tensors:
     dataset = datasets.load(name, machine.data_dir)
-    train, test = (np.frombuffer(part, dtype=np.int64) for part in rows)
+    train, test, held = (np.frombuffer(part, dtype=np.int64) for part in rows)
     x_train, x_test = preprocessing.prepare(dataset.x, train, test, preparation, dataset.encode)
+    x_held = x_test[:0]
+    if len(held):
+        _, x_held = preprocessing.prepare(dataset.x, train, held, preparation, dataset.encode)
     dtype = getattr(torch, machine.storage)
 
     def inputs(x: preprocessing.Inputs) -> Tensor:
@@ -165,4 +172,8 @@ def _tensors(
     def classes(part: folds.Rows) -> Tensor:
         return torch.as_tensor(dataset.y[part], device=machine.device)
 
-    return Tensors(inputs(x_train), classes(train), inputs(x_test), classes(test))
+    return Tensors(
+        *(inputs(x_train), classes(train)),
+        *(inputs(x_test), classes(test)),
+        *(inputs(x_held), classes(held)),
+    )

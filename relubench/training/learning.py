@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -197,7 +198,7 @@ class Learner:
             padded = weights is not None and end > min(learning)
             batch_weights = [weights[batch]] if weights is not None and padded else []
             take(rows[batch], draws[batch], keys[: len(learning), number], *batch_weights)
-        self._extend(examples.sizes, self._accuracies(part.held_out))
+        self._extend(examples.sizes, self._scores(part.held_out))
 
     def _draws(self, examples: Examples) -> tuple[Tensor, Tensor, Tensor]:
         """Everything random of an epoch, on the device: rows, augmentations, keys of noise."""
@@ -247,16 +248,16 @@ class Learner:
         self.losses[:cells].add_(sums.detach())
         self.hits[:cells].add_(hit.sum(dim=1))
 
-    def _accuracies(self, examples: Examples | None) -> Sequence[float | None]:
-        """Accuracies on examples that the cells do not learn from; they go on learning."""
+    def _scores(self, examples: Examples | None) -> Sequence[Sequence[float | None]]:
+        """Accuracy and loss on examples that each cell does not learn from; it goes on learning."""
         if examples is None:
-            return [None] * len(self.curves)
+            return [(None, None)] * len(self.curves)
         prediction = predict(self.networks, self.head, examples, [])
         self.networks.train(True)
-        accuracies: list[float] = METRICS["accuracy"].function(prediction).tolist()
-        return accuracies
+        figures = [METRICS[name].function(prediction).tolist() for name in ("accuracy", "loss")]
+        return list(zip(*figures, strict=True))
 
-    def _extend(self, sizes: Sequence[int], held_out: Sequence[float | None]) -> None:
+    def _extend(self, sizes: Sequence[int], held_out: Sequence[Sequence[float | None]]) -> None:
         """Add an epoch to the curve of every cell that has not diverged."""
         figures = zip(
             self.curves,
@@ -266,11 +267,13 @@ class Learner:
             held_out,
             strict=True,
         )
-        for curve, loss, hits, size, accuracy in figures:
+        for curve, loss, hits, size, (accuracy, held_loss) in figures:
             if diverged(curve):
                 continue
             if math.isfinite(loss):
-                curve.append(Epoch(loss=loss / size, accuracy=hits / size, held_out=accuracy))
+                known = held_loss is not None and math.isfinite(held_loss)
+                epoch = Epoch(loss=loss / size, accuracy=hits / size, held_out=accuracy)
+                curve.append(replace(epoch, held_out_loss=held_loss if known else None))
             else:
                 curve.append(Epoch())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from relubench import seeds
@@ -11,8 +13,36 @@ from relubench.plan import Cell
 VALIDATION = 0.1  # fraction of the training set
 
 
+def fraction(cell: Cell) -> float:
+    """The fraction of the training set that --validation holds back; 0 where it holds nothing."""
+    return float(cell.validation) if cell.validation not in (None, "test") else 0.0
+
+
+def held_out(cell: Cell, dataset: Dataset) -> folds.Rows:
+    """The rows that every epoch is scored on; none where nobody asked."""
+    if cell.validation == "test":
+        return split(cell, dataset)[1]
+    if not fraction(cell):
+        return np.arange(0)
+    whole = replace(cell, validation=None, split=replace(cell.split, validation=False))
+    train, _ = split(whole, dataset)
+    return _validation(cell, dataset, train, fraction(cell))[1]
+
+
+def _validation(
+    cell: Cell, dataset: Dataset, train: folds.Rows, size: float
+) -> tuple[folds.Rows, folds.Rows]:
+    """The training rows that are learned from, and those that are held back."""
+    groups = None if dataset.groups is None else dataset.groups[train]
+    draws = seeds.held_out(cell)
+    learned, held = folds.holdout(dataset.y[train], draws, size, groups)
+    return train[learned], train[held]
+
+
 def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
     """The cell's training and test rows.
+
+    What `held_out` gives of a cell's training set is in neither.
 
     Folds partition the training set of a dataset with a published test set, which they leave
     alone; without folds that test set is the test part, and a drawn 30 % where there is none.
@@ -31,6 +61,8 @@ def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
     limit = cell.preparation.limit
     if limit and limit < len(train):
         train = train[folds.sample(y[train], limit, seeds.limit(cell))]
+    if held := fraction(cell):
+        train, _ = _validation(cell, dataset, train, held)
     if cell.split.validation:
         own_groups = None if groups is None else groups[train]
         draws = seeds.validation(cell)
