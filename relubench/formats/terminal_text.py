@@ -28,6 +28,7 @@ def text(table: AnyTable, width: int, colour: bool) -> str:
         width=width if folds else UNFOLDED,  # figures are never folded or cut
         force_terminal=colour,
         color_system="standard" if colour else None,
+        force_jupyter=False,  # or in a notebook rich shows there what is to be written to `out`
     )
     if table.title:
         console.print(Text(table.caption, style="bold"), width=width)
