@@ -17,7 +17,7 @@ PACKAGE = Path(relubench.__file__).parent
 # Packages from the ground up; what lies beside them in relubench/ is the ground.
 FLOORS = [
     {"ground", "stats"},
-    {"activations", "datasets", "formats", "metrics"},
+    {"activations", "datasets", "exports", "formats", "metrics"},
     {"config", "models"},
     {"neurons"},
     {"report", "training"},

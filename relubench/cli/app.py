@@ -342,11 +342,30 @@ def ledger_show(
 
 @ledger_app.command("export")
 @takes(FilterFlags, OutputFlags)
-def ledger_export(*, ledger: Where = None, **flags: FlagValue) -> int:
+def ledger_export(
+    folder: Annotated[Path | None, Argument(metavar="DIR", help="A new folder, for --to.")] = None,
+    *,
+    to: Annotated[
+        str | None,
+        flag(
+            SHOWN,
+            "Write for tensorboard, mlflow, wandb-offline, or as csv, jsonl, parquet.",
+            "NAME",
+            complete="export",
+        ),
+    ] = None,
+    ledger: Where = None,
+    **flags: FlagValue,
+) -> int:
     """Print every finished run, with the rows of train (jsonl unless said otherwise)."""
-    flags["format"] = flags["format"] or (None if flags["output"] else "jsonl")
+    if (to is None) != (folder is None):
+        raise BadValue("--to NAME writes to a folder: relubench ledger export --to csv DIR")
     chosen, notes = _chosen(flags), console(flags["quiet"])
-    return show(lambda: commands.ledger_export(_ledger(ledger), chosen, notes), **flags)
+    where = _ledger(ledger)
+    if to and folder:
+        return show(lambda: commands.ledger_hand_over(where, chosen, to, folder, notes), **flags)
+    flags["format"] = flags["format"] or (None if flags["output"] else "jsonl")
+    return show(lambda: commands.ledger_export(where, chosen, notes), **flags)
 
 
 @ledger_app.command("check")

@@ -16,6 +16,7 @@ from .inspecting import show_entry as show_entry
 from .ledgers import Chosen as Chosen
 from .ledgers import ledger_check as ledger_check
 from .ledgers import ledger_export as ledger_export
+from .ledgers import ledger_hand_over as ledger_hand_over
 from .ledgers import ledger_merge as ledger_merge
 from .ledgers import ledger_rm as ledger_rm
 from .ledgers import ledger_runs as ledger_runs

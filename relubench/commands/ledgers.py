@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from relubench import report
+from relubench import exports, report
 from relubench.commands.assembly import open_ledger
 from relubench.commands.request import Outcome
 from relubench.errors import BadValue
@@ -121,6 +121,30 @@ def ledger_export(path: Path, chosen: Chosen, console: Console) -> Outcome:
     """Every finished run of a ledger, as `train` prints it."""
     results = ledger_runs(path, chosen, console)
     return Outcome([report.runs(results, Plan(cells=()))])
+
+
+def ledger_hand_over(
+    path: Path, chosen: Chosen, name: str, folder: Path, console: Console
+) -> Outcome:
+    """Write finished runs to a new folder, in the form that another tool reads."""
+    export = exports.EXPORTS.choose(name)
+    export.entry.check()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadValue(f"{folder}: it is there and not an empty folder: name a new one")
+    runs = _runs(path, chosen, console)
+    rows = [report.run_row(result) for _, _, result in runs]
+    tasks = report.tasks(rows)
+    handed = []
+    for (_, when, result), row, task in zip(runs, rows, tasks, strict=True):
+        epochs = [epoch.record() for epoch in report.curve(result).rows]
+        handed.append(exports.ExportedRun(row, task, when, epochs))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        export(handed, folder)
+    except OSError as error:
+        raise BadValue(f"{folder}: cannot be written: {error.strerror}") from error
+    console.note(f"{counted(len(handed), 'run')} written to {folder}, for {export.entry.name}")
+    return Outcome([report.ledger([(when, result) for _, when, result in runs])])
 
 
 def ledger_merge(path: Path, others: Sequence[Path], console: Console) -> Outcome:

@@ -11,6 +11,7 @@ from relubench.activations import ACTIVATIONS
 from relubench.catalog import Catalog
 from relubench.datasets import DATASETS
 from relubench.execution.executors import EXECUTORS
+from relubench.exports import EXPORTS
 from relubench.formats import FORMATS
 from relubench.metrics import METRICS
 from relubench.models import MODELS
@@ -43,6 +44,7 @@ CATALOGS: dict[str, Catalog[Any]] = {
         DEFINITIONS,
         EXECUTORS,
         FORMATS,
+        EXPORTS,
     )
 }
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from relubench import user_code
 from relubench.errors import BadValue
 from relubench.grouping import grouped
 from relubench.report.naming import varying
 from relubench.rows import SETUP, CompareRow, EpochRow, RunRow, SetupRow
 from relubench.table import Curve, Panel, Table
 
+DIGEST = re.compile(rf"{user_code.OBJECT.pattern}:")
 TICK = 0.15  # of a line: half the height of the stroke at a mean
 
 
 def labels(rows: Sequence[SetupRow]) -> list[str]:
     """What tells each row's set-up and activation from the others."""
     names = [*varying(rows, *SETUP), "activation"]
-    return [", ".join(str(row.get(name)) for name in names) for row in rows]
+    whole = [", ".join(str(row.get(name)) for name in names) for row in rows]
+    short = [DIGEST.sub("", label) for label in whole]
+    # Without the digests of objects, as long as that leaves as many apart as there were.
+    return short if len(set(short)) == len(set(whole)) else whole
 
 
 def curves(rows: Sequence[RunRow], tables: Sequence[Table[EpochRow]]) -> Panel:
@@ -58,8 +64,9 @@ def differences(rows: Sequence[CompareRow]) -> Panel:
     if not drawn:
         raise BadValue("these rows have no differences to draw: compare two activations or more")
     lines = [_line(row, label, len(drawn) - number) for number, (row, label) in enumerate(drawn)]
-    metric = rows[0].metric
-    return Panel(f"{metric}: difference to {rows[0].reference}, 95 % interval", lines)
+    counts = sorted({row.n for row, _ in drawn})
+    n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    return Panel(f"95 % intervals, n = {n}", lines)
 
 
 def _line(row: CompareRow, label: str, y: float) -> Curve:

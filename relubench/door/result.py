@@ -109,10 +109,15 @@ class Comparison(Result[CompareRow]):
         """Mean paired differences to the reference with their 95 % intervals."""
         panel = pictures.differences(self.rows)
         drawn = plots.axes(panel, ax, legend=False)
+        for line in drawn.lines:
+            line.set(linestyle="-")  # the places tell the lines apart
         low, high = panel.x_range
         room = (max(high, 0) - min(low, 0) or 1) / 20
         drawn.set_xlim(min(low, 0) - room, max(high, 0) + room)
         drawn.set_ylim(0.5, len(panel.curves) + 0.5)
-        drawn.set_yticks(range(len(panel.curves), 0, -1), [curve.name for curve in panel.curves])
-        drawn.set_xlabel(measures.MEASURES[self.rows[0].metric].unit)
+        names = [curve.name for curve in panel.curves]
+        drawn.set_yticks(range(len(names), 0, -1), names)
+        drawn.locator_params(axis="x", nbins=5)
+        measure = measures.MEASURES[self.rows[0].metric]
+        drawn.set_xlabel(f"{measure.name} − {self.rows[0].reference}'s ({measure.unit})")
         return drawn

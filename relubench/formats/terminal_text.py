@@ -31,6 +31,7 @@ def text(table: AnyTable, width: int, colour: bool) -> str:
         width=width if folds else UNFOLDED,
         force_terminal=colour,
         color_system="standard" if colour else None,
+        force_jupyter=False,  # or in a notebook rich shows there what is to be written to `out`
     )
     _print_head(table, console, width)
     left_out: Sequence[str] = ()

@@ -22,6 +22,7 @@ from .inventory import unread as unread
 from .layer_table import deadcount as deadcount
 from .learning import learning_rows as learning_rows
 from .naming import setup_row as setup_row
+from .naming import tasks as tasks
 from .notes import QUICK_NOTE as QUICK_NOTE
 from .ranking import Ranking as Ranking
 from .ranking import ranked as ranked

@@ -10,7 +10,7 @@ from relubench.models.initialisation import scheme
 from relubench.plan import Cell
 from relubench.report.figures import UNDEFINED
 from relubench.results import RunResult
-from relubench.rows import CompareRow, LayerRow, RunRow, SetupRow
+from relubench.rows import SETUP, CompareRow, LayerRow, RunRow, SetupRow
 from relubench.table import Column, Row
 from relubench.wording import counted
 
@@ -58,6 +58,12 @@ def varying(rows: Sequence[Row], *keys: str) -> list[str]:
 
 def _differ(rows: Sequence[Row], key: str) -> bool:
     return len({row.get(key) for row in rows}) > 1
+
+
+def tasks(rows: Sequence[RunRow]) -> list[str]:
+    """What each run was trained on: dataset, model and what else differs but activations."""
+    names = dict.fromkeys(("dataset", "model", *varying(rows, *SETUP)))
+    return [" · ".join(f"{row.get(name)}" for name in names) for row in rows]
 
 
 def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) -> str:

@@ -1,0 +1,87 @@
+"""What an export is, and what it gets of a run."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from relubench.catalog import Catalog, Entry
+from relubench.errors import BadValue
+from relubench.rows import HiddenUnits, RunRow
+
+METRICS = (
+    *("accuracy", "precision", "recall", "f1", "macro_precision", "macro_recall", "macro_f1"),
+    *("loss", "silent", "train_accuracy", "train_loss", *HiddenUnits.declared_keys()),
+    *("seconds", "epochs_until", "seconds_until"),
+)
+NO_SETTING = {*METRICS, "perturbed", "confusion", "failed", "key", "quick"}
+
+
+@dataclass(frozen=True)
+class Export(Entry[None]):
+    """One form; a function of runs and a folder.
+
+    library  that must be installed; "": none
+    install  what pip installs for it
+    """
+
+    library: str = ""
+    install: str = ""
+
+    def check(self) -> None:
+        """Refuse a form whose library is not there."""
+        if self.library and importlib.util.find_spec(self.library) is None:
+            raise BadValue(f"--to {self.name} needs {self.library}: pip install '{self.install}'")
+
+
+@dataclass(frozen=True)
+class ExportedRun:
+    """One finished run.
+
+    row       as train prints it
+    task      what it was trained on: the set-up without the activation
+    finished  when, as a ledger writes it
+    curve     an entry per epoch
+    """
+
+    row: RunRow
+    task: str
+    finished: str
+    curve: Sequence[Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """A name that can be a folder's: activation, seed and the beginning of the key."""
+        plain = re.sub(r"[^\w.=-]+", "_", self.row.activation)
+        return f"{plain}-seed{self.row.seed}-{self.row.key[:8]}"
+
+    @property
+    def time(self) -> float:
+        """When it was finished, in Unix seconds."""
+        return datetime.fromisoformat(self.finished).astimezone(UTC).timestamp()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Its figures that are defined."""
+        record: dict[str, Any] = self.row.record()
+        figures = {name: record[name] for name in METRICS}
+        return {name: float(value) for name, value in figures.items() if _is_number(value)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was chosen and where it ran; what is not set is left out."""
+        record = self.row.record()
+        chosen = {key: value for key, value in record.items() if key not in NO_SETTING}
+        return {key: value for key, value in chosen.items() if value is not None}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+EXPORTS: Catalog[Export] = Catalog("export", Export)
