@@ -13,6 +13,9 @@ from typing import Any
 
 from relubench.errors import DataError
 
+TIMM, TRANSFORMERS = "timm:", "transformers:"
+UNTRAINED = (TIMM, TRANSFORMERS)  # how names of networks begin that no training takes
+
 
 @dataclass(frozen=True)
 class TorchBuild:

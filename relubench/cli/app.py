@@ -183,7 +183,7 @@ def deadcount(
 ) -> int:
     """Count dead neurons: of runs, before training and after (--layers), or of any network."""
     asked = {key: flags.pop(key) for key in get_type_hints(CountFlags)}
-    if not any(asked.values()) and not commands.is_foreign(names_in(flags["model"] or ())):
+    if not any(asked.values()) and not commands.is_untrained(names_in(flags["model"] or ())):
         counted = partial(commands.deadcount, layers=layers)
         return run(counted, "deadcount", benchmark, flags)
     outputs = [("-o", path) for path in flags["output"] or ()]

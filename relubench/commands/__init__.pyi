@@ -4,7 +4,6 @@ from .comparing import compare as compare
 from .comparing import refused as refused
 from .counting import Counting as Counting
 from .counting import count_network as count_network
-from .counting import is_foreign as is_foreign
 from .doctor import doctor as doctor
 from .doctor import versions as versions
 from .inspecting import cost as cost
@@ -28,6 +27,7 @@ from .reporting import report_page as report_page
 from .request import CATALOGS as CATALOGS
 from .request import Outcome as Outcome
 from .request import Request as Request
+from .request import is_untrained as is_untrained
 from .training import cv as cv
 from .training import deadcount as deadcount
 from .training import dry_run as dry_run

@@ -190,11 +190,6 @@ class Counting:
         return Asked(list(choices.values()), self.unit, self.activation_module, limit)
 
 
-def is_foreign(models: Sequence[str]) -> bool:
-    """Whether a network can be counted only as it is, since nothing here trains it."""
-    return any(name.startswith(opening.FOREIGN) for name in models)
-
-
 def count_network(
     request: Request, counting: Counting, console: Console, prune: Path | None = None
 ) -> Outcome:

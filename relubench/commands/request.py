@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relubench import libraries
 from relubench.activations import ACTIVATIONS
 from relubench.catalog import Catalog
 from relubench.datasets import DATASETS
@@ -86,6 +87,11 @@ class Request:
         """Refuse keys that the command's rows will not have, before anything is trained."""
         if self.arranged:
             self.arranged.apply(table([lost_run(cell, "") for cell in plan.cells]))
+
+
+def is_untrained(models: Sequence[str]) -> bool:
+    """Whether a network can be counted only as it is, since nothing here trains it."""
+    return any(name.startswith(libraries.UNTRAINED) for name in models)
 
 
 def exit_code(results: Sequence[RunResult]) -> int:

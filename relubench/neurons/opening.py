@@ -14,14 +14,14 @@ from torch import nn
 from relubench import libraries
 from relubench.activations import ACTIVATIONS
 from relubench.errors import BadValue, RelubenchError, Terminated, UnknownName
+from relubench.libraries import TIMM, TRANSFORMERS, UNTRAINED
 from relubench.models import MODELS, vision
 from relubench.models.layers import Act, drawing_from
 from relubench.models.user_defined import UserModel
 from relubench.neurons.weights import Weights, load, of_torchvision, read
 from relubench.user_code import UserCodeError, brief
 
-TIMM, TRANSFORMERS, TORCHVISION = "timm:", "transformers:", "torchvision."
-FOREIGN = (TIMM, TRANSFORMERS)  # how names begin that no training takes
+TORCHVISION = "torchvision."
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _built(asking: Asking, weights: Weights | None) -> nn.Module:
 
 def is_other(name: str) -> bool:
     """Whether a network is somebody else's, so that `opened` can open it."""
-    if name.startswith((*FOREIGN, TORCHVISION)):
+    if name.startswith((*UNTRAINED, TORCHVISION)):
         return True
     return isinstance(MODELS.choose(name).entry, UserModel)
 
