@@ -20,6 +20,7 @@ from relubench.cli import main
 PICTURE = Path(__file__).parents[1] / ".github" / "terminal.svg"
 COMMAND = "compare"
 COLUMNS = 96
+CHARACTER = 12.2  # units of the picture
 FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)  # fonts from elsewhere
 CELL = re.compile(r'<text class="[^"]*" x="([\d.]+)".*?line-(\d+)\)">(.*?)</text>')
 
@@ -55,7 +56,15 @@ def lines(svg: str) -> list[str]:
     by_line: dict[int, list[tuple[float, str]]] = defaultdict(list)
     for x, line, text in CELL.findall(svg):
         by_line[int(line)].append((float(x), html.unescape(text).replace("\xa0", " ")))
-    return ["".join(text for _, text in sorted(by_line[line])).rstrip() for line in sorted(by_line)]
+    return [_line(by_line[number]) for number in sorted(by_line)]
+
+
+def _line(texts: list[tuple[float, str]]) -> str:
+    """Texts at their places: what stands between parts of a style is not in the picture."""
+    line = ""
+    for x, text in sorted(texts):
+        line = line.ljust(round(x / CHARACTER)) + text
+    return line.rstrip()
 
 
 if __name__ == "__main__":

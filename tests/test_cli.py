@@ -77,6 +77,7 @@ def test_train_has_a_row_per_cell(capsys: pytest.CaptureFixture[str]) -> None:
         assert set(row) >= RUN_KEYS
         undefined = {key for key, value in row.items() if value is None}
         assert undefined <= {"pca", "limit", "folds", "fold", "failed", "silent"} | {
+            "validation",
             *("augment", "perturb", "rates", "until", "epochs_until", "seconds_until"),
             *("precision", "macro_precision", "chosen_init", "unit_axis"),
         }

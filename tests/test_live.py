@@ -100,6 +100,16 @@ def test_a_pipe_hears_of_a_long_stack(outlook: Outlook, monkeypatch: pytest.Monk
     assert "relu × 10, epoch 3 of 30" in said[0]
 
 
+def test_what_an_earlier_process_trained_takes_no_time_of_this_one() -> None:
+    state = live.State()
+    state.expect(Outlook(CELLS[:1]))
+    event = Event(kind="resumed", key=CELLS[0].key, name="a", runs=1, epoch=5, epochs=10)
+    state.hear(event)
+    state.hear(replace(event, kind="epoch", epoch=6))
+    state.training = time.monotonic() - 10  # a tenth of the epochs in ten seconds
+    assert state.left == "about 40 s left"
+
+
 def test_names_are_short_where_all_begin_alike() -> None:
     assert live.shared_beginning(["a, b, c", "a, b, d"]) == "a, b, "
     assert live.shared_beginning(["a, b, c"]) == "a, b, "

@@ -75,6 +75,7 @@ class State:
     done: int = 0
     running: dict[str, Running] = field(default_factory=dict)
     to_come: list[str] = field(default_factory=list)
+    before: float = 0.0  # runs' worth of epochs that an earlier process trained
     shared: str = ""  # with which every name begins
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -87,6 +88,7 @@ class State:
         """Training begins."""
         with self.lock:
             self.outlook, self.done, self.training = outlook, 0, time.monotonic()
+            self.before = 0.0
             names = list(dict.fromkeys(map(name, outlook.missing)))
             self.shared = shared_beginning(names)
             self.to_come = names
@@ -98,6 +100,8 @@ class State:
         with self.lock:
             if event.kind == "begun":
                 self.running[event.key] = Running(event)
+            elif event.kind == "resumed":
+                self.before += event.runs * event.epoch / max(1, event.epochs)
             elif event.kind == "epoch":
                 self.running.setdefault(event.key, Running(event)).hear(event)
 
@@ -132,9 +136,10 @@ class State:
     def left(self) -> str:
         """How long it will take, "" where that cannot be said yet."""
         spent = time.monotonic() - self.training
-        if self.fraction < 0.01 or spent < 1 or self.fraction >= 1:
+        fresh = self.fraction - self.before / max(1, self.total)
+        if fresh < 0.01 or spent < 1 or self.fraction >= 1:
             return ""
-        return f"about {clock(spent * (1 - self.fraction) / self.fraction)} left"
+        return f"about {clock(spent * (1 - self.fraction) / fresh)} left"
 
     @property
     def waiting(self) -> list[str]:

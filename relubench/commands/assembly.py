@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from relubench.config import Settings
 
 REPEATING = {"seed", "seeds", "seed_base"}  # how often something is trained, not what
+GROWING = {"until_decided", "max_seeds"}  # begin with few seeds
 HURRIED = 2.0  # seconds that measuring for a quick run may take
 
 
@@ -46,7 +47,7 @@ def read(request: Request, console: Console) -> Settings:
 def _nameless(tables: Collection[str], flags: Collection[str]) -> str | None:
     """The benchmark of a compare without a name: `default` where flags say what to train."""
     asked = {option.key for option in declared() if option.panel in (MODEL, RECIPE)}
-    other = (asked - REPEATING) & set(flags)
+    other = (asked - REPEATING | GROWING) & set(flags)
     wanted = ("default",) if other else ("first", "default")
     return next((name for name in wanted if name in tables), None)
 
