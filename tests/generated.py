@@ -66,7 +66,7 @@ IN_PYTHON = {
     **dict.fromkeys(("Epochs", "BatchSizes"), "WholeNumbers"),
     **dict.fromkeys(("Axis", "Seed", "Seeds", "Folds", "Count", "Components"), "int"),
     **dict.fromkeys(("SeveralSeeds", "Threads"), "int"),
-    **dict.fromkeys(("str", "Address", "Target"), "str"),
+    **dict.fromkeys(("str", "Address", "Target", "Validation"), "str"),
     "bool": "bool",
     "Names": "Names",
     "Seconds": "float",

@@ -443,7 +443,7 @@ def test_an_interrupt_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("relubench.training.engine.fit", stopped)
-    with pytest.raises(KeyboardInterrupt, match="interrupted after 0 of 1 run; they are in"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 0 of 1 run"):
         relubench.train(dataset="iris", **SMALL)
 
 
@@ -511,8 +511,10 @@ def test_a_ledger_is_loaded_with_the_rows_of_train() -> None:
     options = SMALL | {"ledger": "one.db"}
     trained = relubench.train(dataset="iris", activation=["relu", "gelu"], **options)
     loaded = relubench.load("one.db")
-    by_key = loaded.frame().set_index("key").sort_index()
-    pd.testing.assert_frame_equal(by_key, trained.frame().set_index("key").sort_index())
+    # Without the names of the classes, which only the data have.
+    frames = [each.frame().drop(columns="classes") for each in (loaded, trained)]
+    one, other = (frame.set_index("key").sort_index() for frame in frames)
+    pd.testing.assert_frame_equal(one, other)
     assert [row.activation for row in relubench.load("one.db", activation="gelu").rows] == ["gelu"]
     assert not relubench.load("one.db", since="2999-01-01").rows
     with pytest.raises(BadValue, match="there is no such file"):

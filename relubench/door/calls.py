@@ -67,9 +67,10 @@ def train(
             options,
             lambda request, console: commands.train(request, console, False, True, part, path),
         )
-    runs, *curves = outcome.tables
     _raise_problems(outcome)
-    return Runs([runs], notes, outcome.exit_code, curves)
+    # The curves come last, a table per run.
+    first = len(outcome.tables) - len(outcome.tables[0].rows)
+    return Runs(outcome.tables[:first], notes, outcome.exit_code, outcome.tables[first:])
 
 
 @_called

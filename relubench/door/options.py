@@ -66,6 +66,8 @@ class TrainOptions(RunOptions, total=False):
     strict_swap: bool | None
     seed: int | None
     seeds: int | None
+    seed_base: int | None
+    one_holdout: bool | None
     perturb: Names | None
     optimizer: Names | None
     lr: Numbers | None
@@ -76,6 +78,7 @@ class TrainOptions(RunOptions, total=False):
     standardise: bool | None
     pca: int | None
     limit: int | None
+    validation: str | None
     augment: Names | None
     until: str | None
     device: str | None
