@@ -172,7 +172,7 @@ class Ledger:
         base = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None, uri=uri)
         # By default sqlite3 refuses text that is no UTF-8: a damaged row would end the command.
         base.text_factory = lambda text: text.decode(errors="backslashreplace")
-        weakref.finalize(self, base.close)  # at exit too: what SQLite keeps beside the file goes
+        weakref.finalize(self, _let_go, base)  # at exit too: what SQLite keeps beside the file goes
         return base
 
     def _check_kind(self) -> None:
@@ -415,6 +415,11 @@ class Ledger:
         self.base.close()
         if self.copied:
             self.copied.cleanup()
+
+
+def _let_go(base: sqlite3.Connection) -> None:
+    with suppress(sqlite3.ProgrammingError):  # whatever thread collects garbage, this is not its
+        base.close()
 
 
 def _is_another(host: str, process: int) -> bool:
