@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from relubench.training.heads import HEADS
+from relubench.training.heads import HEADS, lesson_of
 
 OUTPUTS = torch.randn(2, 50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.randint(4, (2, 50), generator=torch.Generator().manual_seed(1))
@@ -54,3 +54,36 @@ def test_a_silent_example_has_a_finite_loss_and_no_gradient() -> None:
 @pytest.mark.parametrize("head", HEADS)
 def test_an_output_that_is_not_a_number_stays_one(head: str) -> None:
     assert HEADS.choose(head)(torch.tensor([float("nan"), 1.0])).isnan().all()
+
+
+@pytest.mark.parametrize("classes", [2, 10, 300])
+@pytest.mark.parametrize("head", HEADS)
+def test_a_lesson_is_what_autograd_says_in_float64(head: str, classes: int) -> None:
+    """To float32's last bits: a gradient is a probability, at most 1, and less than 3 bits off."""
+    draws = torch.Generator().manual_seed(classes)
+    outputs = 4 * torch.randn(3, 17, classes, generator=draws)
+    y = torch.randint(classes, (3, 17), generator=draws)
+    lesson = lesson_of(HEADS.choose(head), outputs, y)
+    exact = outputs.double().requires_grad_()
+    losses = loss(head, exact, y)
+    losses.sum().backward()
+    assert exact.grad is not None
+    assert_close(lesson.losses.double(), losses.detach(), rtol=1e-6, atol=1e-6)
+    assert_close(lesson.gradients.double(), exact.grad, rtol=1e-6, atol=4 * 2.0**-24)
+    assert torch.equal(lesson.hits, HEADS.choose(head)(outputs).argmax(-1) == y)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_of_several_largest_outputs_the_first_decides(head: str) -> None:
+    """As argmax has it: the outputs of a network that begins dead are all alike."""
+    outputs = torch.tensor([[2.0, 2.0, 2.0], [1.0, 2.0, 2.0]]).repeat_interleave(3, 0).unsqueeze(0)
+    hits = lesson_of(HEADS.choose(head), outputs, torch.tensor([[0, 1, 2, 0, 1, 2]])).hits
+    assert hits.tolist() == [[True, False, False, False, True, False]]
+
+
+def test_an_output_that_is_not_a_number_is_no_hit() -> None:
+    outputs = torch.full((1, 1, 3), float("nan"))
+    lesson = lesson_of(HEADS.choose("softmax"), outputs, torch.tensor([[0]]))
+    assert not lesson.hits.any()
+    assert lesson.losses.isnan().all()
+    assert lesson.gradients.isnan().all()

@@ -207,6 +207,41 @@ def test_a_replay_lets_go_of_what_it_is_done_with() -> None:
     assert alive == [0, 1, 1, 1]  # the input is the caller's
 
 
+def test_results_go_to_memory_that_is_kept_and_used_again() -> None:
+    """What a step still needs is not overwritten; what it is done with makes room."""
+    total = torch.zeros(100)
+
+    def step(x: Tensor) -> None:
+        first = x + 1
+        second = first * 2
+        first = second.view(10, 10).mT.exp().mT.reshape(-1)  # `x + 1` is free from here on
+        total.add_(first + second)
+
+    recorded = RecordedStep(step, warmup_steps=1)
+    for number in (0.0, 1.0, -1.0):
+        total.zero_()
+        x = torch.linspace(number, number + 1, 100)
+        recorded(x)
+        torch.testing.assert_close(total, (2 * (x + 1)).exp() + 2 * (x + 1))
+    with recorded_step.Recorder([x]) as recorder:
+        step(x)
+    assert len(recorder.slots) < 4  # of five results
+
+
+def test_results_beyond_what_is_kept_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded_step, "KEPT", 300)
+    total = torch.zeros(())
+
+    def step(x: Tensor) -> None:
+        total.add_(((x + 1) * (x + 2) * 3).sum())
+
+    recorded = RecordedStep(step, warmup_steps=1)
+    for number in (1.0, 2.0, 3.0):
+        recorded(torch.full((50,), number))
+    assert len(recorded.replays) == 1
+    assert total.item() == 50 * 3 * (2 * 3 + 3 * 4 + 4 * 5)
+
+
 def test_a_replay_ends_with_its_owner() -> None:
     recorded = RecordedStep(lambda x: x.add_(1), warmup_steps=1)
     recorded(torch.ones(3))

@@ -51,7 +51,8 @@ def prelu(x: Tensor, a: Tensor) -> Tensor:
 
     One a per unit, as in the paper; torch.nn.PReLU begins with one for the layer: shared=true.
     """
-    return torch.where(x > 0, x, a * x)
+    positive = torch.relu(x)  # with torch.where a step on a CPU takes twice as long
+    return positive + a * (x - positive)
 
 
 @rectifier(paper=XU, year=2015, kinks={0.0: 2 / 11}, noisy=True)

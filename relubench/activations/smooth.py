@@ -89,7 +89,11 @@ def hard_swish(x: Tensor) -> Tensor:
 @smooth(paper="arXiv:1908.08681 (Misra)", year=2019)
 def mish(x: Tensor) -> Tensor:
     """x · tanh(softplus(x))"""
-    return x * torch.tanh(F.softplus(x))  # F.mish has no vectorised backward pass
+    # F.mish has no vectorised backward pass, and this no logarithm: with p = sigmoid(x) and
+    # q = 1 - (1 - p)², tanh(softplus(x)) is q / (2 - q).
+    p = torch.sigmoid(x)
+    q = p * (2 - p)
+    return x * q / (2 - q)
 
 
 @smooth(paper="digantamisra98/H-Mish (Misra)", year=2020, kinks={-2.0: 0.0}, flat=((-inf, -2.0),))

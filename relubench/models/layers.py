@@ -262,6 +262,14 @@ def narrowest(network: nn.Module) -> float:
     return min(widths, default=math.inf)
 
 
+def inputs_first(weights: Tensor) -> Tensor:
+    """Dense weights (…, outputs, inputs) in the order in which a product gives their gradient.
+
+    In another, every step would copy that gradient.
+    """
+    return weights.mT.contiguous().mT
+
+
 def own_state(network: nn.Module) -> dict[str, Tensor]:
     """The state dict as the network's author would load it."""
     return network.own_state() if isinstance(network, Ordered) else network.state_dict()

@@ -68,6 +68,10 @@ def with_weights(network: nn.Module, cell: Cell, machine: Machine) -> nn.Module:
     )
     # The type once more: initialising makes a user's own modules anew, in a type of their own.
     network = network.to(machine.device, dtype)
+    if not model.code and machine.device == "cpu":
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.weight.data = layers.inputs_first(module.weight.data)
     if model.any_layout and layers.narrowest(network) >= NARROW:
         network = network.to(memory_format=torch.channels_last)  # faster convolutions
     return network

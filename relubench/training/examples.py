@@ -77,7 +77,7 @@ class Examples:
 
     def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and classes at `rows` (cells, batch), each (cells, batch, …)."""
-        flat = rows.reshape(-1)  # index_select is faster than an index of two dimensions
+        flat = rows.contiguous().view(-1)  # index_select is faster than an index of two dimensions
         x, y = self.x.index_select(0, flat), self.y.index_select(0, flat)
         return x.unflatten(0, rows.shape), y.view(rows.shape)
 

@@ -49,11 +49,17 @@ from relubench.training.augmentations import Augment
 from relubench.training.checkpoints import Checkpoint
 from relubench.training.cuda_graph import GraphedStep
 from relubench.training.examples import Examples, Part
-from relubench.training.heads import HEADS
+from relubench.training.heads import HEADS, lesson_of
 from relubench.training.networks import Networks
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.prediction import predict
-from relubench.training.recorded_step import WARMUP_STEPS, RecordedStep, Step
+from relubench.training.recorded_step import (
+    LONG,
+    WARMUP_STEPS,
+    WARMUP_STEPS_OF_LONG,
+    RecordedStep,
+    Step,
+)
 from relubench.training.states import State
 from relubench.training.step_groups import StepGroups
 
@@ -158,12 +164,15 @@ class Learner:
         """Whether every cell has diverged."""
         return all(diverged(curve) for curve in self.curves)
 
-    def step_on(self, examples: Examples, warmup_steps: int = WARMUP_STEPS) -> Step:
+    def step_on(self, examples: Examples, warmup_steps: int | None = None) -> Step:
         """The step for batches of these examples, replayed where that is possible.
 
-        On a CPU that is after `warmup_steps` of them. A user's own code and a library's model may
-        change from step to step, and are never recorded.
+        On a CPU that is after `warmup_steps` of them; None: as suits the training's length. A
+        user's own code and a library's model may change from step to step, and are never recorded.
         """
+        if warmup_steps is None:
+            n_steps = self.recipe.epochs * steps(max(examples.sizes), self.recipe)
+            warmup_steps = WARMUP_STEPS_OF_LONG if n_steps >= LONG else WARMUP_STEPS
         step: Step = partial(self.step, examples)
         if self.device.type == "cuda":
             step = GraphedStep(step)
@@ -230,23 +239,22 @@ class Learner:
         cells = len(rows)
         networks = self.step_groups.leading[cells]
         x, y = examples.at(rows)  # (cells, batch, …)
-        log_p = self.head(networks(self.augment(x, draws), keys))  # (cells, batch, classes)
-        losses = nn.functional.nll_loss(log_p.flatten(0, 1), y.flatten(), reduction="none")
-        loss = losses.view_as(y)  # (cells, batch)
-        hit = log_p.detach().argmax(dim=-1) == y
-        count: int | Tensor = y.shape[1]
+        outputs = networks(self.augment(x, draws), keys)  # (cells, batch, classes)
+        lesson = lesson_of(self.head, outputs, y)
+        losses, hits = lesson.losses, lesson.hits
+        share: float | Tensor = 1 / y.shape[1]
         for weight in weights:
-            loss, hit, count = loss * weight, hit * weight, weight.sum(dim=1)
-        sums = loss.sum(dim=1)
+            losses, hits = losses * weight, hits * weight
+            share = (weight / weight.sum(dim=1, keepdim=True)).unsqueeze(-1)
         for parameter in networks.parameters.values():
             parameter.grad = None  # optimizer.zero_grad costs 30 µs more
         # That is, of every cell's mean; no loss depends on another cell's weights.
-        sums.backward(torch.ones_like(sums) / count)
+        outputs.backward(lesson.gradients * share)
         self.step_groups.assign_gradients(cells)
         self.optimizer.step()
         self.step_groups.copy_back(cells)
-        self.losses[:cells].add_(sums.detach())
-        self.hits[:cells].add_(hit.sum(dim=1))
+        self.losses[:cells].add_(losses.sum(dim=1))
+        self.hits[:cells].add_(hits.sum(dim=1))
 
     def _scores(self, examples: Examples | None) -> Sequence[Sequence[float | None]]:
         """Accuracy and loss on examples that each cell does not learn from; it goes on learning."""

@@ -29,6 +29,7 @@ from relubench.models.layers import (
     activations,
     drawing_after,
     drawing_by,
+    inputs_first,
     noisy,
 )
 from relubench.neurons.formulas import Pull, Pullback, autograd_vjp, with_derivatives
@@ -456,6 +457,8 @@ def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     stacked = {}
     for name, tensor in tensors[0].items():
         together = torch.stack([by_name[name].detach() for by_name in tensors])
+        if tensor.ndim == 2 and not tensor.is_contiguous():
+            together = inputs_first(together)  # as each lies alone
         stacked[name] = together.requires_grad_(tensor.requires_grad)
     return stacked
 

@@ -2,7 +2,9 @@
 
 On a CPU most of a small network's step is spent between its kernels, in Python modules, autograd
 and torch's dispatcher. A recorder writes down which kernels a step calls, and the replay calls them
-again: the same kernels on the same memory in the same order, and so the same bits.
+again: the same kernels on the same memory in the same order, and so the same bits. Up to KEPT bytes
+of results go to memory that is kept from step to step: none is asked for, and views of it are taken
+but once.
 
 The contract. A step is recordable if what it does follows from the shapes of its inputs alone: not
 from numbers in its tensors, and not from what Python keeps from step to step. It reads its inputs,
@@ -32,21 +34,26 @@ import itertools
 import types
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils import _pytree as pytree
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+aten = torch.ops.aten
 Step = Callable[..., None]
 Shapes = tuple[tuple[torch.Size, tuple[int, ...]], ...]  # and strides, of every input
 
 # A recording costs as much as it saves in about 20 steps: short trainings go without.
 WARMUP_STEPS = 10
+LONG, WARMUP_STEPS_OF_LONG = 50, 2  # steps of a training that is known to be worth it
 LARGE = 2**28  # bytes of a step's tensors; with more, its kernels take nearly all of its time
+KEPT = 2**23  # bytes of results that are kept: beyond, they would not be in a CPU's cache any more
 NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}  # an op reads them
 
 
@@ -64,10 +71,12 @@ FUNCTIONS = _overloads(
     baddbmm.default bitwise_or.Scalar bitwise_right_shift.Tensor
     bitwise_right_shift.Tensor_Scalar bmm.default cat.default celu.default clamp.default
     clone.default constant_pad_nd.default convolution.default cos.default cumsum.default
-    detach.default div.Scalar div.Tensor empty.memory_format eq.Scalar eq.Tensor erf.default
+    detach.default div.Scalar div.Tensor empty.memory_format empty_like.default eq.Scalar eq.Tensor
+    eq.Tensor_out erf.default
     erfinv.default exp.default expm1.default flip.default gather.default ge.Scalar ge.Tensor
     gt.Scalar hardshrink.default index_select.default le.Scalar le.Tensor log.default
     log1p.default logical_and.default lt.Scalar lt.Tensor mean.dim mul.Scalar mul.Tensor
+    max.dim
     native_batch_norm.default neg.default ones.default ones_like.default permute.default
     pow.Tensor_Scalar pow.Tensor_Tensor promote_types.default reciprocal.default relu.default
     rsqrt.default rsub.Scalar scalar_tensor.default scatter_add.default select.int sgn.default
@@ -80,7 +89,7 @@ METHODS = _overloads(
     """
     add_.Tensor addcdiv_.default addcmul_.default bitwise_xor_.Tensor copy_.default
     expand.default lerp_.Scalar logical_and_.default mul_.Tensor new_empty_strided.default
-    new_zeros.default unfold.default view.default
+    new_zeros.default scatter_.src unfold.default view.default
     """
 )
 
@@ -122,7 +131,8 @@ class Recorder(TorchDispatchMode):
     replayable  whether nothing was met that a replay could not repeat
     lines       source, and the variables in it
     names       the variable that holds a tensor
-    made        addresses of the memory of all variables, whose bytes are counted
+    kept        the constant whose memory a tensor has, which every replay writes anew
+    made        addresses of the memory of all variables and results, whose bytes are counted
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
@@ -131,11 +141,14 @@ class Recorder(TorchDispatchMode):
         self.lines: list[tuple[str, list[str]]] = []
         # Weak: a tensor that the step has let go of must not be kept alive by its record.
         self.names = WeakTensorKeyDictionary()
+        self.kept = WeakTensorKeyDictionary()
         self.number = itertools.count()
         self.made: set[int] = set()
         self.bytes = 0
         self.constants: dict[str, Any] = {}
-        self.inputs = [self._variable(tensor) for tensor in inputs]
+        self.slots: list[Slot] = []
+        self.kept_bytes = 0
+        self.inputs = [self._target(tensor, ()) for tensor in inputs]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -153,40 +166,78 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if not self.replayable or op.namespace == "profiler":
             return op(*args, **kwargs)
-        leaves = pytree.tree_leaves([args, kwargs])
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        variables = [self.names[tensor] for tensor in tensors if tensor in self.names]
-        function = callable_of(op)
-        result = function(*args, **kwargs)
+        result = callable_of(op)(*args, **kwargs)
         if not op._schema.returns:
             result = None  # torch's function may hand its argument back
-        if op.is_view and not variables:
-            return result  # a view of a constant is a constant
-        if op is torch.ops.aten.detach.default:
+        tensors = _tensors([*args, *kwargs.values()])
+        variables = [self.names[tensor] for tensor in tensors if tensor in self.names]
+        if (op.is_view or op is aten._unsafe_view.default) and not variables:
+            self._view_constant(tensors[0], _as_list(result))
+        elif op is aten.detach.default:
             self.names[result] = variables[0]  # the same memory: one variable
-            return result
-        arguments = self._arguments(args, kwargs)
-        targets = [self._target(value, tensors) for value in _as_list(result)]
-        target = f"[{', '.join(targets)}]" if isinstance(result, list | tuple) else targets[0]
-        line = f"{target} = {self._constant(function)}({arguments})"
-        self.lines.append((line, [*variables, *targets]))
+        else:
+            self._write(op, self._arguments(args, kwargs), result, tensors)
         if not NUMBERS.isdisjoint(op.tags) or self.bytes > LARGE:
             self.replayable = False
         return result
 
+    def _write(
+        self, op: OpOverload, source: str, result: object, arguments: Sequence[Tensor]
+    ) -> None:
+        """Write a call down, with its arguments' source."""
+        variables = [self.names[tensor] for tensor in arguments if tensor in self.names]
+        writer, results = writer_of(op), _as_list(result)
+        if writer and self._affords(results, arguments):
+            kept = [self._into_kept(each) for each in results]
+            self.lines.append((writer.line(self._constant, source, kept), variables))
+            return
+        targets = [self._target(each, arguments) for each in results]
+        target = f"[{', '.join(targets)}]" if isinstance(result, list | tuple) else targets[0]
+        line = f"{target} = {self._constant(callable_of(op))}({source})"
+        self.lines.append((line, [*variables, *targets]))
+
+    def _view_constant(self, of: Tensor, views: Sequence[Tensor]) -> None:
+        """A view of a constant is a constant; what it shows of kept memory is not there yet."""
+        if of in self.kept:
+            memory = self.constants[self.kept[of]].untyped_storage()
+            for view in views:
+                self.kept[view] = self._constant(_as_in(view, memory))
+
+    def _affords(self, results: Sequence[object], arguments: Sequence[Tensor]) -> bool:
+        """Whether results are tensors of their own that there is room to keep."""
+        if self.kept_bytes > KEPT:
+            return False
+        return all(isinstance(each, Tensor) and not _is_among(each, arguments) for each in results)
+
+    def _into_kept(self, result: Tensor) -> str:
+        """The constant that a result is written to."""
+        self._count(result.untyped_storage())
+        memory = self._room(result.untyped_storage())
+        name = self.kept[result] = self._constant(_as_in(result, memory))
+        return name
+
+    def _room(self, memory: torch.UntypedStorage) -> torch.UntypedStorage:
+        """As much memory that nothing is in any more, as far as the step has come."""
+        for slot in self.slots:
+            if slot.memory.nbytes() == memory.nbytes() and slot.holder.expired():
+                slot.holder = StorageWeakRef(memory)
+                return slot.memory
+        self.kept_bytes += memory.nbytes()
+        self.slots.append(Slot(torch.UntypedStorage(memory.nbytes()), StorageWeakRef(memory)))
+        return self.slots[-1].memory
+
     def _target(self, result: object, arguments: Sequence[Tensor]) -> str:
         """The variable that a result is assigned to; `_` where it is none, or an argument."""
-        if not isinstance(result, Tensor) or any(result is argument for argument in arguments):
+        if not isinstance(result, Tensor) or _is_among(result, arguments):
             return "_"
-        return self._variable(result)
+        self._count(result.untyped_storage())
+        name = self.names[result] = f"v{next(self.number)}"
+        return name
 
-    def _variable(self, tensor: Tensor) -> str:
-        memory = tensor.untyped_storage()
+    def _count(self, memory: torch.UntypedStorage) -> None:
         if memory.data_ptr() not in self.made:
             self.bytes += memory.nbytes()
         self.made.add(memory.data_ptr())
-        name = self.names[tensor] = f"v{next(self.number)}"
-        return name
 
     def _constant(self, value: object) -> str:
         name = f"c{len(self.constants)}"
@@ -207,6 +258,8 @@ class Recorder(TorchDispatchMode):
             return self._constant(value)
         if value in self.names:
             return str(self.names[value])
+        if value in self.kept:
+            return str(self.kept[value])
         memory = value.untyped_storage()
         if memory.nbytes() and memory.data_ptr() in self.made:
             self.replayable = False  # no constant: it was made in this step, out of sight
@@ -229,6 +282,7 @@ class Recorder(TorchDispatchMode):
         return replay
 
 
+@cache
 def callable_of(op: OpOverload) -> Callable[..., object]:
     """The fastest callable that takes the same arguments as an op: torch's function, or the op."""
     overload = str(op).removeprefix("aten.")
@@ -245,5 +299,100 @@ def callable_of(op: OpOverload) -> Callable[..., object]:
     return op
 
 
-def _as_list(result: object) -> Sequence[object]:
+@dataclass
+class Slot:
+    """Memory of a replay, and what is in it where the step is recorded."""
+
+    memory: torch.UntypedStorage
+    holder: StorageWeakRef
+
+
+def _as_in(tensor: Tensor, memory: torch.UntypedStorage) -> Tensor:
+    """A tensor like another, in other memory."""
+    return tensor.new_empty(0).set_(memory, tensor.storage_offset(), tensor.shape, tensor.stride())
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A callable that writes an op's results to given memory, and what it calls that memory."""
+
+    function: Callable[..., object]
+    names: Sequence[str]
+
+    def line(self, constant: Callable[[object], str], source: str, results: Sequence[str]) -> str:
+        """The source of the call."""
+        if isinstance(self.function, OpOverload):
+            given = ", ".join(map("{}={}".format, self.names, results))
+        else:
+            given = f"out={results[0]}" if len(results) == 1 else f"out=({', '.join(results)})"
+        return f"_ = {constant(self.function)}({source}, {given})"
+
+
+def _copied(x: Tensor, *, memory_format: object = None, out: Tensor) -> None:
+    out.copy_(x)
+
+
+def _rectified(x: Tensor, *, out: Tensor) -> None:
+    torch.clamp_min(x, 0, out=out)  # all that torch.relu does
+
+
+def _subtracted(x: Tensor, other: complex, alpha: complex = 1, *, out: Tensor) -> None:
+    torch.sub(torch.scalar_tensor(other, dtype=out.dtype), x, alpha=alpha, out=out)
+
+
+def _made(*_: object, out: Tensor, **__: object) -> None:
+    """Nothing: numbers of new memory are nobody's."""
+
+
+OWN_WRITERS: Mapping[OpOverload, Callable[..., object]] = {
+    aten.clone.default: _copied,
+    aten.relu.default: _rectified,
+    aten.rsub.Scalar: _subtracted,
+    aten.empty.memory_format: _made,
+    aten.empty_like.default: _made,
+    aten.new_empty_strided.default: _made,
+}
+
+
+@cache
+def writer_of(op: OpOverload) -> Writer | None:
+    """The writer that takes the same arguments as an op, where there is one that copies nothing."""
+    if op in OWN_WRITERS:
+        return Writer(OWN_WRITERS[op], ("out",))
+    taken = _signature(op, False)
+    for overload in op.overloadpacket.overloads():
+        variant = getattr(op.overloadpacket, overload)
+        names = [name for name, _ in _signature(variant, True)]
+        if (
+            names
+            and _signature(variant, False) == taken
+            and torch.Tag.generated not in variant.tags
+        ):
+            function = callable_of(op)
+            return Writer(variant if function is op else function, names)
+    return None
+
+
+def _signature(op: OpOverload, written: bool) -> list[tuple[str, str]]:
+    """Names and types of an op's arguments: of those that it writes, or of the others."""
+    arguments = op._schema.arguments
+    return [(each.name, str(each.type)) for each in arguments if each.is_out == written]
+
+
+def _tensors(values: Sequence[object]) -> list[Tensor]:
+    """The tensors among values and lists of them."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _tensors(value)
+    return found
+
+
+def _is_among(tensor: Tensor, tensors: Sequence[Tensor]) -> bool:
+    return any(tensor is other for other in tensors)
+
+
+def _as_list(result: Any) -> Sequence[Any]:
     return result if isinstance(result, list | tuple) else [result]

@@ -49,10 +49,16 @@ class StepGroups:
         self.parameters[key] = part
 
     def _part(self, tensor: Tensor, first: int, end: int) -> Tensor:
-        """The rows of a group; the whole tensor itself where there is one group."""
-        if len(self.groups) == 1:
-            return tensor
-        return tensor.detach()[first:end]
+        """The rows of a group; all where there is one group."""
+        if len(self.groups) > 1:
+            tensor = tensor.detach()[first:end]
+        return tensor.detach().mT if _is_transposed(tensor) else tensor
+
+    def _rows(self, gradient: Tensor, parameter: Tensor, first: int, end: int) -> Tensor:
+        """The rows of a group of a parameter's gradient, as its part in the optimizer lies."""
+        if len(self.groups) > 1:
+            gradient = gradient[first:end]
+        return gradient.mT if _is_transposed(parameter) else gradient
 
     def _key(self, name: str, first: int, end: int) -> str:
         # It begins with the network's name, by which weight decay knows learned slopes.
@@ -65,8 +71,8 @@ class StepGroups:
             for first, end in self.groups:
                 key = self._key(name, first, end)
                 gradient = None if end > cells else parameter.grad
-                if gradient is not None and len(self.groups) > 1:
-                    gradient = gradient[first:end]
+                if gradient is not None:
+                    gradient = self._rows(gradient, parameter, first, end)
                 if key in self.padded:
                     _, copy = self.padded[key]
                     gradient = copy.padded_gradient(gradient)
@@ -92,6 +98,11 @@ class StepGroups:
         """Copy the stack's tensors to the padded copies, as after a checkpoint was loaded."""
         for tensor, copy in self.padded.values():
             copy.part.copy_(tensor)
+
+
+def _is_transposed(tensor: Tensor) -> bool:
+    """Whether a tensor's last two dimensions lie the other way round, which optimizers copy."""
+    return tensor.ndim > 1 and not tensor.is_contiguous() and tensor.mT.is_contiguous()
 
 
 class PaddedCopy:
