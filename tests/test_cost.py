@@ -68,7 +68,7 @@ def test_a_short_task_is_repeated_until_a_sample_lasts() -> None:
         ("sigmoid", 4),
         ("silu", 4),  # its input
         ("leaky_relu", 4),
-        ("prelu", 5),  # its input and, a byte each, where it is above 0
+        ("prelu", 8),  # its parts above 0 and below
     ],
 )
 def test_saved_bytes_are_known(name: str, saved: float) -> None:

@@ -80,6 +80,8 @@ def assemble(
         machine = replace(machine, threads=threads)
     check(work.plan, machine, console, settings.strict_swap)
     tell_of_starts(work.plan, console)
+    if request.ledger and not work.ledger:  # a new one, now that nothing has been refused
+        work = replace(work, ledger=_begun(request.ledger, console))
     most = HURRIED if request.quick else math.inf
     console.phase("measuring speed")
     return replace(work, machine=machine, tuned=tune(work.plan, machine, settings, console, most))
@@ -127,7 +129,7 @@ def _untuned(
         plan=plan,
         machine=machine,
         tuned=(),
-        ledger=_begun(request.ledger, console) if request.ledger else None,
+        ledger=_there(request.ledger),
         rerun=request.rerun,
         executor=executor,
         checkpoint=settings.checkpoint,
@@ -181,12 +183,15 @@ def _answered(
     return replace(work, tuned=tuned)
 
 
+def _there(path: Path | None) -> execution.ledger.Ledger | None:
+    """The ledger of a command, if there is one already."""
+    return open_ledger(path) if path and path.exists() else None
+
+
 def _begun(path: Path, console: Console) -> execution.ledger.Ledger:
-    """The ledger of a command; a note says where a new one is."""
-    new = not path.exists()
+    """A new ledger; a note says where it is."""
     ledger = open_ledger(path)
-    if new:
-        console.note(f"ledger: {path} is new; finished runs are kept there (--no-ledger: are not)")
+    console.note(f"ledger: {path} is new; finished runs are kept there (--no-ledger: are not)")
     return ledger
 
 
