@@ -35,8 +35,7 @@ def run() -> None:
 
         code = main()
     except KeyboardInterrupt:
-        if sys.stderr is not None:
-            sys.stderr.write("relubench: interrupted\n")
+        _leave(130)
     except SystemExit as stop:
         code = stop.code
     screen.stop()
@@ -45,12 +44,32 @@ def run() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:
         atexit._run_exitfuncs()
+    _end(code)
+
+
+def _leave(code: int) -> None:
+    """Say that it was interrupted, and end at once."""
+    screen.stop()
+    isolation.tell(code)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.stderr is not None:
+        sys.stderr.write("relubench: interrupted\n")
+    _end(code)
+
+
+def _end(code: object) -> None:
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError, ValueError):  # nobody reads it any more
             stream.flush()
     if code is None:
         code = 0
     os._exit(code if isinstance(code, int) else 1)
+
+
+def _importing(name: str) -> bool:
+    """Whether a module is being imported at this very moment."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))
 
 
 def begin(arguments: list[str]) -> None:
@@ -83,6 +102,9 @@ def interrupt(signum: int, frame: object) -> None:
     if signum == signal.SIGINT and now - HEARD[0] < 0.5:
         return
     HEARD[0] = now
+    if _importing("torch"):
+        # Where an exception meets its C++, the process is aborted; nothing is lost yet.
+        _leave(130)
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, interrupt)
         signal.setitimer(signal.ITIMER_REAL, 1)

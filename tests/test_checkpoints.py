@@ -280,6 +280,12 @@ def first(state: Kept) -> tuple[str, torch.Tensor]:
     return name, weight
 
 
+def corner(state: Kept) -> torch.Tensor:
+    """The first number of that weight."""
+    weight = first(state)[1]
+    return weight[(0,) * weight.ndim]
+
+
 def altered(change: Callable[[Kept], Any]) -> Callable[[Path], None]:
     """Damage inside a state that torch reads."""
 
@@ -338,8 +344,8 @@ INSIDE: dict[str, Callable[[Kept], Any]] = {
         {first(state)[0]: first(state)[1].double()}
     ),
     "no tensor": lambda state: state["tensors"].update({first(state)[0]: 1.0}),
-    "a NaN weight": lambda state: first(state)[1].view(-1)[0].fill_(torch.nan),
-    "an infinite weight": lambda state: first(state)[1].view(-1)[0].fill_(torch.inf),
+    "a NaN weight": lambda state: corner(state).fill_(torch.nan),
+    "an infinite weight": lambda state: corner(state).fill_(torch.inf),
     "tensors a list": lambda state: state.update(tensors=list(state["tensors"].values())),
     "a long curve": lambda state: state["curves"][0].extend(state["curves"][0] * 9),
     "an empty curve": lambda state: state["curves"][0].clear(),
@@ -395,7 +401,7 @@ def forged(change: Callable[[Kept], Any]) -> Callable[[Path], None]:
         *(pytest.param(damage, id=name) for name, damage in OUTSIDE.items()),
         *(pytest.param(altered(change), id=name) for name, change in INSIDE.items()),
         *(pytest.param(forged(change), id=f"{name}, forged") for name, change in INSIDE.items()),
-        pytest.param(altered(lambda s: first(s)[1].view(-1)[0].add_(1e-3)), id="another weight"),
+        pytest.param(altered(lambda s: corner(s).add_(1e-3)), id="another weight"),
         pytest.param(altered(lambda s: s["curves"][0][0].update(loss=0.5)), id="another loss"),
         pytest.param(altered(lambda s: s.pop("checksum")), id="no checksum"),
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from relubench import datasets
 from relubench.cli import main
-from relubench.execution import checks
+from relubench.execution import checks, data_checks
 from relubench.execution.checks import check_cell
 from relubench.plan import Cell, Machine
 from relubench.training import building
@@ -37,7 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(building, "skeleton", "build", by_cell=True)
     count(checks, "skeleton", "build", by_cell=True)
     count(checks, "with_weights", "draw weights")
-    count(checks, "split", "split")
+    count(data_checks, "split", "split")
     return counts
 
 

@@ -664,7 +664,7 @@ def test_show_has_means_and_filters(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert row["activation"] == "gelu"
     assert row["context"] == vars(CONTEXT)
     assert row["layers"][0]["units"] == 2
-    assert row["curve"] == [{"loss": 1.0, "accuracy": 0.5, "held_out": None}]
+    assert row["curve"] == [{"loss": 1.0, "accuracy": 0.5, "held_out": None, "held_out_loss": None}]
     assert main(["ledger", "show", cell.key, "--ledger", str(path)]) == 0
     out = capsys.readouterr().out
     assert "learning curve" in out

@@ -80,6 +80,7 @@ def _table(
         [
             *claims.notes(rows, others, options),
             *definitions(["dead"]),
+            *beginnings.starts(rows),
             *beginnings.decided(rows),
             *failures(results),
             *convergence.shortfalls(rows),
@@ -93,7 +94,6 @@ def _table(
         ],
         asides=[
             *claims.asides(rows, others, options),
-            *beginnings.starts(rows),
             *definitions(silent),
             *convergence.meanings(rows),
             *perturbation_notes(perturbations(rows)),
