@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from relubench.execution.ledger import Ledger
 from relubench.plan import Cell, Machine, Stack
 from relubench.training.context import context
 
-SCRIPTS = Path(__file__).with_name("scripts")
+SCRIPTS, LAUNCH = Path(__file__).with_name("scripts"), Path(__file__).with_name("launch.py")
 RELUBENCH = (sys.executable, "-m", "relubench")
 NINE = "relu,leaky_relu,elu,selu,gelu,silu,mish,tanh,softplus"
 SETUP = shlex.split(
@@ -45,15 +44,16 @@ class Process:
 
 def run(command: Sequence[str], folder: str, code: int = 0) -> Process:
     """Run a command to its end, its output to nowhere; asserts its exit code."""
-    start = time.perf_counter()
-    child = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    launched = subprocess.run(
+        [sys.executable, "-I", str(LAUNCH), *command],
+        capture_output=True,
+        check=True,
+        text=True,
+        cwd=folder,
     )
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == code, (command, child.returncode)
-    seconds = time.perf_counter() - start
-    return Process(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    ended, *figures = launched.stdout.split()
+    assert int(ended) == code, (command, ended)
+    return Process(*map(float, figures))
 
 
 def in_turn(
