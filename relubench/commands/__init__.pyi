@@ -21,13 +21,13 @@ from .ledgers import ledger_rm as ledger_rm
 from .ledgers import ledger_runs as ledger_runs
 from .ledgers import ledger_show as ledger_show
 from .ledgers import since as since
-from .ledgers import usual_ledger as usual_ledger
 from .reporting import Asked as Asked
 from .reporting import report_page as report_page
 from .request import CATALOGS as CATALOGS
 from .request import Outcome as Outcome
 from .request import Request as Request
 from .request import is_untrained as is_untrained
+from .request import usual_ledger as usual_ledger
 from .training import cv as cv
 from .training import deadcount as deadcount
 from .training import dry_run as dry_run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,11 +109,6 @@ def run_of(path: Path, key: str) -> RunResult:
 def ledger_runs(path: Path, chosen: Chosen, console: Console) -> list[RunResult]:
     """Every finished run of a ledger that is meant, oldest first."""
     return [result for _, _, result in _runs(path, chosen, console)]
-
-
-def usual_ledger(path: Path | None = None) -> Path:
-    """The ledger that is meant: the one that is named, else RELUBENCH_LEDGER, else that here."""
-    return path or Path(os.environ.get("RELUBENCH_LEDGER") or ".relubench/ledger.db")
 
 
 def ledger_export(path: Path, chosen: Chosen, console: Console) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,3 +98,8 @@ def is_untrained(models: Sequence[str]) -> bool:
 def exit_code(results: Sequence[RunResult]) -> int:
     """1 where a run diverged or was lost."""
     return 1 if any(result.failed for result in results) else 0
+
+
+def usual_ledger(path: Path | None = None) -> Path:
+    """The ledger that is meant: the one that is named, else RELUBENCH_LEDGER, else that here."""
+    return path or Path(os.environ.get("RELUBENCH_LEDGER") or ".relubench/ledger.db")

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 from relubench import seeds
 from relubench.catalog import Catalog, Deferred, Entry
-from relubench.datasets import preprocessing
 from relubench.errors import BadValue
 from relubench.plan import Cell
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from relubench.datasets import preprocessing
 else:
     torch = Deferred("torch")
+    preprocessing = Deferred("relubench.datasets.preprocessing")  # numpy, too, takes its time
 
 PERTURBATIONS: Catalog[Entry[Tensor]] = Catalog("perturbation", Entry)
 
