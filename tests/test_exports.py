@@ -215,7 +215,7 @@ def test_a_library_that_is_missing_is_named(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name, entry in EXPORTS.items():
-        if entry.library:
+        if entry.requires:
             assert main(["ledger", "export", "--to", name, "out", "--quiet"]) == 2
             err = capsys.readouterr().err
-            assert f"--to {name} needs {entry.library}: pip install '{entry.install}'" in err
+            assert f"--to {name} needs {entry.requires}: pip install '{entry.install}'" in err

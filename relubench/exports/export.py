@@ -26,17 +26,17 @@ NO_SETTING = {*METRICS, "perturbed", "confusion", "failed", "key", "quick"}
 class Export(Entry[None]):
     """One form; a function of runs and a folder.
 
-    library  that must be installed; "": none
+    requires  that must be installed; "": none
     install  what pip installs for it
     """
 
-    library: str = ""
+    requires: str = ""
     install: str = ""
 
     def check(self) -> None:
         """Refuse a form whose library is not there."""
-        if self.library and importlib.util.find_spec(self.library) is None:
-            raise BadValue(f"--to {self.name} needs {self.library}: pip install '{self.install}'")
+        if self.requires and importlib.util.find_spec(self.requires) is None:
+            raise BadValue(f"--to {self.name} needs {self.requires}: pip install '{self.install}'")
 
 
 @dataclass(frozen=True)
