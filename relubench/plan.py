@@ -19,6 +19,7 @@ class Recipe:
     rates    learning rates joined by commas; each run takes the best on a validation set, and
              `lr` is the first of them
     augment  names of augmentations joined by commas, applied one after the other
+    revive   what is done to hidden units between epochs: one of training.interventions
     """
 
     optimizer: str = "adam"
@@ -28,6 +29,7 @@ class Recipe:
     batch_size: int = 64
     weight_decay: float = 0.0
     augment: str | None = None
+    revive: str | None = None
 
     @property
     def candidates(self) -> tuple[float, ...]:
@@ -120,7 +122,7 @@ class Cell:
     def timing_key(self) -> tuple[object, ...]:
         """Equal for cells whose steps take as long: what else they differ in takes no time."""
         own = _values(self, but=("recipe", *UNTIMED))
-        return (*own, *_values(self.recipe, but=("lr", "weight_decay")))
+        return (*own, *_values(self.recipe, but=("lr", "weight_decay", "revive")))
 
     @property
     def checked_as(self) -> Cell:
@@ -157,7 +159,7 @@ def _any_fold(split: Split) -> Split:
 # In no key where they are not set: ledgers from before these fields know the same cells.
 LATER = (
     *("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init"),
-    "one_holdout",
+    *("one_holdout", "revive"),
 )
 UNSET = (None, False, "")
 # Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
@@ -187,11 +189,13 @@ class Stack:
 
     threads     CPU threads to train it on; None leaves it to the machine
     n_parallel  passes to train it in, side by side, each on that many threads
+    track       hidden units are counted after every so many epochs, too; it changes no number
     """
 
     cells: tuple[Cell, ...]
     threads: int | None = None
     n_parallel: int = 1
+    track: int | None = None
 
     @property
     def key(self) -> str:
@@ -229,12 +233,15 @@ class Plan:
     """The cells that one command trains, in the order in which they run.
 
     margins  within which two means of a metric are as good as each other, where it was said
+    track    hidden units are counted after every so many epochs; no cell's key has it, since it
+             decides nothing of a training
     """
 
     cells: tuple[Cell, ...]
     reference: str = "relu"
     quick: bool = False
     margins: Mapping[str, Margin] = field(default_factory=dict)
+    track: int | None = None
 
     def setups(self) -> list[list[Cell]]:
         """The cells that one pass could train together, in the plan's order."""
@@ -255,7 +262,9 @@ class Plan:
         return list(first.values())
 
 
-def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> list[Stack]:
+def stacks(
+    setups: Sequence[tuple[Sequence[Cell], int, int | None, int]], track: int | None = None
+) -> list[Stack]:
     """Cut set-ups into stacks: cells, how many a pass takes, its threads, passes in parallel.
 
     The set-ups take turns, so that a study that is interrupted is balanced over them.
@@ -264,7 +273,7 @@ def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> lis
     for cells, width, threads, n_parallel in setups:
         size = width * n_parallel
         chunks = [tuple(cells[begin : begin + size]) for begin in range(0, len(cells), size)]
-        by_setup.append([Stack(chunk, threads, n_parallel) for chunk in chunks])
+        by_setup.append([Stack(chunk, threads, n_parallel, track) for chunk in chunks])
     # Round by round, the shorter ones padded with None.
     rounds = itertools.zip_longest(*by_setup)
     turns = itertools.chain.from_iterable(rounds)

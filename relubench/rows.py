@@ -20,7 +20,7 @@ SetupValue = str | int | float | bool | None
 Interval = tuple[Number, Number]  # None: without end
 
 # What tells set-ups apart, in which activations are compared.
-RECIPE = ("optimizer", "lr", "rates", "epochs", "batch_size", "weight_decay", "augment")
+RECIPE = ("optimizer", "lr", "rates", "epochs", "batch_size", "weight_decay", "augment", "revive")
 SETUP = (
     *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
     *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
@@ -60,6 +60,7 @@ class SetupRow(Row):
         str | None, "what each epoch is scored on: a fraction of the training set, or test"
     ] = None
     one_holdout: Annotated[bool, "whether one hold-out was drawn for all seeds"] = False
+    revive: Annotated[str | None, "what lets hidden units begin anew between epochs"] = None
 
     @property
     def setup(self) -> tuple[object, ...]:
@@ -131,6 +132,26 @@ class _RunTime(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HistoryRow(Row):
+    """An entry of `history`: the units of one layer after one epoch, on the probe set."""
+
+    epoch: Annotated[int, "epochs that were learned before; 0: as it began"]
+    layer: Annotated[str, "the layer"]
+    units: Annotated[int, "its hidden units"]
+    examples: Annotated[int, "examples of the probe set"]
+    dead: Annotated[float, DEFINITIONS["dead"]]
+    inactive: Annotated[float, DEFINITIONS["inactive"]]
+    rare: Annotated[float, DEFINITIONS["rare"]]
+    dormant: Annotated[float, DEFINITIONS["dormant"]]
+    saturated: Annotated[float, DEFINITIONS["saturated"]]
+    sparsity: Annotated[float, DEFINITIONS["sparsity"]]
+    mean_activation: Annotated[Number, DEFINITIONS["mean_activation"]]
+    died: Annotated[list[int], "units that are dead and were not at the count before, by number"]
+    revived: Annotated[list[int], "units that were dead at the count before and are not"]
+    reset: Annotated[int, "units that --revive drew anew after it"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _RunEnd(Row):
     key: Annotated[str, "name of the trained cell"]
     quick: Annotated[bool, "whether this is a smoke run"]
@@ -138,6 +159,9 @@ class _RunEnd(Row):
     confusion: Annotated[list[list[int]] | None, "counts: true classes down, predicted across"]
     classes: Annotated[list[str] | None, "names of the classes, in the confusion matrix's order"]
     curve: Annotated[list[dict[str, Number]], "loss and accuracy by epoch, as the pass saw them"]
+    history: Annotated[
+        list[HistoryRow] | None, "hidden units by epoch and layer, where they were tracked"
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,11 @@ def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
         repetitions = itertools.product(splits, _seeds(settings), names[setup.model])
         cells += [_repeated(setup, *repetition) for repetition in repetitions]
     return Plan(
-        cells=tuple(cells), reference=settings.reference, quick=quick, margins=dict(settings.margin)
+        cells=tuple(cells),
+        reference=settings.reference,
+        quick=quick,
+        margins=dict(settings.margin),
+        track=settings.track_neurons,
     )
 
 
@@ -124,13 +128,15 @@ def _recipes(settings: Settings) -> list[Recipe]:
             batch_size=size,
             weight_decay=decay,
             augment=",".join(settings.augment) or None,
+            revive=None if revive == "none" else revive,
         )
-        for optimizer, lr, epochs, size, decay in itertools.product(
+        for optimizer, lr, epochs, size, decay, revive in itertools.product(
             settings.optimizer,
             settings.lr[:1] if searched else settings.lr,
             settings.epochs,
             settings.batch_size,
             settings.weight_decay,
+            settings.revive,
         )
     ]
 
@@ -144,7 +150,8 @@ def protocols(settings: Settings, command: str, quick: bool, models: Models) -> 
     through = (replace(cell, split=replace(cell.split, fold=None)) for cell in cells)
     whole = (replace(cell, split=Split()) for cell in cells)
     # dict.fromkeys: every fold of a repeat asks for the same carried run and the same whole one.
-    return Plan(cells=tuple(dict.fromkeys((*cells, *through, *whole))), quick=quick)
+    every = tuple(dict.fromkeys((*cells, *through, *whole)))
+    return Plan(cells=every, quick=quick, track=settings.track_neurons)
 
 
 def _rates(settings: Settings) -> str | None:
