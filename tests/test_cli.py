@@ -79,7 +79,7 @@ def test_train_has_a_row_per_cell(capsys: pytest.CaptureFixture[str]) -> None:
         assert undefined <= {"pca", "limit", "folds", "fold", "failed", "silent"} | {
             "validation",
             *("augment", "perturb", "rates", "until", "epochs_until", "seconds_until"),
-            *("precision", "macro_precision", "chosen_init", "unit_axis"),
+            *("precision", "macro_precision", "chosen_init", "unit_axis", "history", "revive"),
         }
         assert len(row["curve"]) == 1
         assert sum(map(sum, row["confusion"])) == row["n_test"] == 45
