@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from relubench.activations import ACTIVATIONS
 from relubench.grouping import grouped
@@ -73,7 +73,29 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
     row = rows[0]
     seeds = repeated(row) if isinstance(row, CompareRow) else f"seed {row.seed}"
     one_size = not varying(rows, "parameters")
-    parts = {
+    parts = _setup_parts(row) | {
+        "seed": seeds,
+        "parameters": counted(row.parameters, "parameter") if one_size else "",
+        "device": f"{row.device}, {counted(row.threads, 'thread')}",
+        "dtype": "" if row.dtype == "float32" else row.dtype,
+    }
+    return _joined(parts, names)
+
+
+def setup_title(rows: Sequence[SetupRow], names: Sequence[str], *more: str) -> str:
+    """The same of rows that name a set-up alone; `more` is said after it."""
+    if not rows:
+        return ""
+    return _joined(_setup_parts(rows[0]) | dict(zip(more, more, strict=True)), names)
+
+
+def _joined(parts: Mapping[str, str], names: Sequence[str]) -> str:
+    return " · ".join(text for key, text in parts.items() if text and key not in names)
+
+
+def _setup_parts(row: SetupRow) -> dict[str, str]:
+    """What a title says of each key of a set-up; "" where that goes without saying."""
+    return {
         "dataset": row.dataset,
         "model": row.model,
         "activation": row.activation,
@@ -96,12 +118,7 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "validation": _validation(row.validation),
         "one_holdout": "one hold-out" if row.one_holdout else "",
         "revive": f"revive {row.revive}" if row.revive else "",
-        "seed": seeds,
-        "parameters": counted(row.parameters, "parameter") if one_size else "",
-        "device": f"{row.device}, {counted(row.threads, 'thread')}",
-        "dtype": "" if row.dtype == "float32" else row.dtype,
     }
-    return " · ".join(text for key, text in parts.items() if text and key not in names)
 
 
 def _validation(size: str | None) -> str:
@@ -158,6 +175,8 @@ def name_column(name: str) -> Column[Row]:
         )
     if name == "chosen_init":
         return Column("init", lambda row: row.get(name) or UNDEFINED, left=True, key=name)
+    if name == "revive":
+        return Column(name, lambda row: row.get(name) or "none", left=True)
     number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "batch_size")
 
     def text(row: Row) -> str:

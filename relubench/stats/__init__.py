@@ -47,6 +47,7 @@ from relubench.stats.splits import (
     correlated_t,
     smallest_difference,
 )
+from relubench.stats.survival import Lives, Surviving, kaplan_meier, surviving
 from relubench.stats.verdicts import (
     Design,
     Evidence,
@@ -72,11 +73,13 @@ __all__ = [
     "Friedman",
     "Gated",
     "Interval",
+    "Lives",
     "Look",
     "Pair",
     "Paired",
     "Posterior",
     "Resampled",
+    "Surviving",
     "Verdict",
     "bca_interval",
     "by_split",
@@ -90,6 +93,7 @@ __all__ = [
     "friedman",
     "holm",
     "interval",
+    "kaplan_meier",
     "looks",
     "mann_whitney",
     "mann_whitney_above",
@@ -109,6 +113,7 @@ __all__ = [
     "smallest_difference",
     "smallest_p",
     "smallest_p_unpaired",
+    "surviving",
     "t_interval",
     "verdicts",
     "wilcoxon",
