@@ -153,7 +153,11 @@ def more_repetitions(row: CompareRow) -> str:
 
 def texts_of(keys: Sequence[str]) -> Callable[[Row], tuple[str, ...]]:
     """What stands under these keys, as text."""
-    return lambda row: tuple(str(row.get(key)) for key in keys)
+    return lambda row: tuple(_text(row, key) for key in keys)
+
+
+def _text(row: Row, key: str) -> str:
+    return row.get(key) or "none" if key == "revive" else str(row.get(key))
 
 
 def run_name(result: RunResult) -> str:
@@ -176,7 +180,7 @@ def name_column(name: str) -> Column[Row]:
     if name == "chosen_init":
         return Column("init", lambda row: row.get(name) or UNDEFINED, left=True, key=name)
     if name == "revive":
-        return Column(name, lambda row: row.get(name) or "none", left=True)
+        return Column(name, lambda row: _text(row, name), left=True)
     number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "batch_size")
 
     def text(row: Row) -> str:
