@@ -62,6 +62,7 @@ class CheckpointStore:
 
         context  what else decides its numbers: under another one this state is not found
         """
+        # The name has the pass and the context, so that two machines on one disk do not meet.
         path = self.path(stack) / f"{passed.key}-{_digest(context)}.pt"
         belongs = f"{passed.key} {context}"
         return Checkpoint(path, self.every, belongs, self.tell, self.reasons_told)
@@ -75,6 +76,7 @@ class CheckpointStore:
             shutil.rmtree(self.path(stack), ignore_errors=True)
             return
         own = self.path(stack)
+        # Folders of trials first: a folder goes only when nothing is in it.
         for folder in [*own.glob("*/"), own]:
             files.sweep(folder)
             with suppress(OSError):  # not empty: of another context, or set aside
@@ -158,6 +160,7 @@ class Checkpoint:
         written = False
         state = state | {"seconds": self.seconds, "engine": ENGINE, "belongs": self.belongs}
         buffer = io.BytesIO()
+        # The checksum is of all but itself: `_checked_seconds` takes it out before it compares.
         torch.save(state | {"checksum": states.checksum(state)}, buffer)
         # Whole in memory, then replaced: a process that is killed leaves the last state.
         try:
@@ -194,6 +197,7 @@ class Checkpoint:
         assert self.path is not None
         try:
             with files.regular(self.path, most, follow=False) as file:
+                # On the CPU, where what it says can be checked; `restore` copies it to the device.
                 return torch.load(file, map_location="cpu", weights_only=True)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -223,6 +227,7 @@ class Checkpoint:
     def _set_aside(self, path: Path, why: str) -> None:
         numbers = itertools.count()
         free = path
+        # lexists: a link that leads nowhere has the name, too.
         while os.path.lexists(free):
             free = path.with_name(f"{path.name}{SET_ASIDE}{next(numbers) or ''}")
         try:

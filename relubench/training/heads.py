@@ -47,6 +47,7 @@ def softmax_lesson(outputs: Tensor, y: Tensor) -> Lesson:
     by_class, true = _classes_first(outputs.detach()), y.unsqueeze(0)
     log_p = torch.log_softmax(by_class, dim=0)  # (classes, cells, batch)
     of_true = log_p.gather(0, true)
+    # p - 1 as expm1(ln p): where p is near 1 the difference would lose its digits.
     gradients = log_p.exp().scatter_(0, true, of_true.expm1())
     return Lesson(
         losses=-of_true.squeeze(0),
@@ -73,6 +74,7 @@ def _countdown(classes: int, dtype: torch.dtype, device: torch.device) -> Tensor
 
 def lesson_of(head: Choice[Head], outputs: Tensor, y: Tensor) -> Lesson:
     """The lesson of outputs (cells, batch, classes) and classes (cells, batch)."""
+    # By formula, or through autograd on the head alone: the network's own graph waits untouched.
     if head.entry.lesson:
         return head.entry.lesson(outputs, y)
     outputs = outputs.detach().requires_grad_()

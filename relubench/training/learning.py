@@ -110,6 +110,7 @@ class Learner:
         self.recipe = cells[0].recipe
         self.networks = networks
         split = cells[0].split
+        # Weights that are carried learn from one fold after the other, for all epochs each.
         n_parts = (split.folds or 1) if split.carried else 1
         self.total_epochs = self.recipe.epochs * n_parts
         self.head = HEADS.choose(cells[0].head)
@@ -144,6 +145,8 @@ class Learner:
         return State(
             networks=self.networks,
             optimizer=self.optimizer,
+            # The order is part of the file's format: states are given back by
+            # their place in this list.
             streams=[
                 *self.order_streams,
                 *self.global_streams,
@@ -171,6 +174,7 @@ class Learner:
         user's own code and a library's model may change from step to step, and are never recorded.
         """
         if warmup_steps is None:
+            # The steps of the longest cell, whose batches are those of the whole pass.
             n_steps = self.recipe.epochs * steps(max(examples.sizes), self.recipe)
             warmup_steps = WARMUP_STEPS_OF_LONG if n_steps >= LONG else WARMUP_STEPS
         step: Step = partial(self.step, examples)
@@ -201,6 +205,7 @@ class Learner:
         self.hits.zero_()
         for number, begin in enumerate(range(0, rows.shape[1], self.recipe.batch_size)):
             end = begin + self.recipe.batch_size
+            # Sizes fall from cell to cell: whoever still has examples at `begin` stands first.
             learning = [size for size in examples.sizes if size > begin]  # the first cells
             batch = slice(len(learning)), slice(begin, end)
             # Whole batches go without weights: a product with ones costs time in every step.
@@ -240,8 +245,10 @@ class Learner:
         networks = self.step_groups.leading[cells]
         x, y = examples.at(rows)  # (cells, batch, …)
         outputs = networks(self.augment(x, draws), keys)  # (cells, batch, classes)
+        # Forwards: losses, and their gradients at the outputs by formula where the head has one.
         lesson = lesson_of(self.head, outputs, y)
         losses, hits = lesson.losses, lesson.hits
+        # A cell's loss is the mean over its own examples of this batch; padding weighs nothing.
         share: float | Tensor = 1 / y.shape[1]
         for weight in weights:
             losses, hits = losses * weight, hits * weight
@@ -260,6 +267,7 @@ class Learner:
         """Accuracy and loss on examples that each cell does not learn from; it goes on learning."""
         if examples is None:
             return [(None, None)] * len(self.curves)
+        # No unit is counted here: that is done once, when training is over.
         prediction = predict(self.networks, self.head, examples, [])
         self.networks.train(True)
         figures = [METRICS[name].function(prediction).tolist() for name in ("accuracy", "loss")]
@@ -276,6 +284,7 @@ class Learner:
             strict=True,
         )
         for curve, loss, hits, size, (accuracy, held_loss) in figures:
+            # Its network stays in the pass until the last one has diverged; its curve has ended.
             if diverged(curve):
                 continue
             if math.isfinite(loss):
@@ -283,6 +292,7 @@ class Learner:
                 epoch = Epoch(loss=loss / size, accuracy=hits / size, held_out=accuracy)
                 curve.append(replace(epoch, held_out_loss=held_loss if known else None))
             else:
+                # Without figures: the mark by which `diverged` knows a curve that has ended.
                 curve.append(Epoch())
 
 
@@ -302,6 +312,8 @@ class NoiseKeys:
             kind = dropouts if isinstance(layer, layers.Dropout) else acts
             kind.append(number)
         self.counts = len(acts), len(dropouts)
+        # The argsort of a permutation is its inverse: it puts acts and
+        # dropouts back where they stand.
         self.place = torch.tensor([*acts, *dropouts], dtype=torch.int64).argsort()
         self.streams: list[torch.Generator] = []
         for cell in cells:
@@ -314,6 +326,7 @@ class NoiseKeys:
         drawn = []
         for kind, count in enumerate(self.counts):
             if count:
+                # Every second stream: they alternate, noise and dropout, from cell to cell.
                 drawn.append(self._drawn(n_steps, count, self.streams[kind::2]))
         return noise.keys(torch.cat(drawn, dim=2)[:, :, self.place])
 

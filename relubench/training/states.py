@@ -66,6 +66,7 @@ class State:
     def largest_file(self) -> int:
         """Bytes that a file of this state has at most: tensors, and an optimizer's of them."""
         sizes = [tensor.nbytes for tensor in self.networks.tensors.values()]
+        # Adam keeps two tensors of a parameter's size, RMSprop at most three: 16 is ample.
         return LARGEST_REST + 16 * sum(sizes)
 
     def restore(self, saved: Mapping[str, Saved]) -> None:
@@ -114,6 +115,8 @@ class State:
             raise Damaged("its random streams are not those of these runs")
         try:
             for state in saved:
+                # Tried on a generator of no use: those of the training must not
+                # change before all is checked.
                 torch.Generator().set_state(state)
         except RuntimeError as error:
             raise Damaged("a random stream of it is none") from error
@@ -126,6 +129,7 @@ class State:
         own = self.optimizer.state_dict()
         if not isinstance(saved, dict) or saved.keys() != own.keys():
             raise Damaged("its optimizer is none")
+        # Rate, decay and the numbers of the parameters: load_state_dict would take over any.
         if saved["param_groups"] != own["param_groups"]:
             raise Damaged("its optimizer has other settings")
         states = saved["state"]
@@ -134,6 +138,7 @@ class State:
             raise Damaged("its optimizer is of other networks")
         if not all(_alike(states[number], stepped[number]) for number in states):
             raise Damaged("its optimizer is of other networks")
+        # SGD counts no steps; a negative or infinite count would spoil Adam's bias correction.
         counts = [state["step"] for state in states.values() if "step" in state]
         if not all(0 <= float(count) < math.inf for count in counts):
             raise Damaged("its optimizer has not counted its steps")

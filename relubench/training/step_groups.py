@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relubench.training.networks import Networks
 
+# An AVX-512 register holds 16 float32; what AVX2 and NEON hold (8, 4) divides it.
 VECTOR = 16  # numbers that a CPU's instruction takes at most
 
 
@@ -28,8 +29,10 @@ class StepGroups:
 
     def __init__(self, networks: Networks, steps: Sequence[int]) -> None:
         """Group the networks; `steps` are those of an epoch for each cell, the most first."""
+        # Cells come with the most steps first: equal ones are neighbours, as groupby needs them.
         sizes = [len(list(cells)) for _, cells in groupby(steps)]
         ends = list(accumulate(sizes))
+        # Made once: a step on the first cells finds its networks by how many they are.
         self.leading = {end: networks.first(end) for end in ends[:-1]}
         self.leading[ends[-1]] = networks
         self.groups = list(pairwise([0, *ends]))
@@ -52,6 +55,7 @@ class StepGroups:
         """The rows of a group; all where there is one group."""
         if len(self.groups) > 1:
             tensor = tensor.detach()[first:end]
+        # The same memory seen contiguously: an elementwise step does not care which way it lies.
         return tensor.detach().mT if _is_transposed(tensor) else tensor
 
     def _rows(self, gradient: Tensor, parameter: Tensor, first: int, end: int) -> Tensor:
