@@ -47,6 +47,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
     """
     # By hand, since concurrent.futures breaks the whole pool when one worker dies: every stack that
     # is in flight would be lost with it. multiprocessing.Pool does not notice the death at all.
+    # One iterator for all workers: it claims a stack as it is asked for it.
     source = iter(stacks)
     deaths = Counter[Stack]()
     again: list[Stack] = []
@@ -57,6 +58,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
             for number, worker in enumerate(workers):
                 if worker.stack is not None:
                     continue
+                # A stack whose worker died comes first: it has been claimed for the longest.
                 stack = again.pop() if again else next(source, None)
                 if stack is not None:
                     workers[number] = worker if worker.alive() else Worker(fit)
@@ -70,6 +72,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
                 if not worker.results.poll():
                     continue
                 finished = worker.finish()
+                # An event: the worker trains on.
                 if finished is None:
                     continue
                 stack, results, why = finished
@@ -118,6 +121,7 @@ class Worker:
         self.process = context.Process(
             target=_work,
             args=(tasks, fit, os.getcwd()),
+            # multiprocessing ends a daemon where this process exits and nobody has called `stop`.
             daemon=True,
         )
         with _no_main():
@@ -152,6 +156,7 @@ class Worker:
             self.stack = None
             self.process.join()
             return stack, None, f"its worker died (exit code {self.process.exitcode})"
+        # What `fit` raised there is raised here, as if it had run in this process.
         if isinstance(outcome, BaseException):
             raise outcome
         return stack, outcome, ""
@@ -210,10 +215,12 @@ def choose(
         raise BadValue("give --scheduler or --scheduler-file, not both")
     scheduler = cluster.address(scheduler_file) if scheduler_file else scheduler
     chosen = EXECUTORS.choose(name or _implied(jobs, scheduler))
+    # One job is what every executor without the parameter does anyway.
     if jobs == 1 and "jobs" not in chosen.entry.parameters:
         jobs = None
     flags: dict[str, object] = {"jobs": jobs, "scheduler": scheduler}
     flags = {key: value for key, value in flags.items() if value is not None}
+    # Refused where the executor has no such parameter, or `--executor pool:jobs=2` has said it.
     for key, value in flags.items():
         if key not in chosen.entry.parameters or key in chosen.given:
             raise BadValue(f"--{key} {value} does not go with --executor {chosen}")

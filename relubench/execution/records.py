@@ -68,6 +68,7 @@ class Record:
         """The run, of this cell if one is given; raises Unreadable."""
         if not all(isinstance(text, str) for text in self.texts):
             raise Unreadable("it is no text")
+        # The checksum first: what it vouches for is as relubench wrote it.
         if self.checksum is not None and self.checksum != checksum(*self.texts):
             raise Unreadable("its checksum is another")
         try:
@@ -103,10 +104,12 @@ def _text(column: str | bytes) -> str:
 
 def checksum(*texts: object) -> str:
     """16 hexadecimal digits of a digest of these."""
+    # As JSON, so that texts cannot run into each other; repr for the bytes of a damaged column.
     digest = hashlib.sha256(json.dumps(texts, default=repr).encode())
     return digest.hexdigest()[:16]
 
 
+# A ledger has many rows and few contexts.
 @lru_cache
 def _is_context(text: str) -> bool:
     try:
@@ -117,6 +120,7 @@ def _is_context(text: str) -> bool:
         return False
     types: dict[str, type] = {field.name: str for field in fields(Context)}
     types |= {"engine": int, "threads": int}
+    # By type, not isinstance: `true` would pass for an engine.
     return {name: type(value) for name, value in values.items()} == types
 
 

@@ -85,15 +85,18 @@ def tune(
     watch = Stopwatch(cells, machine, max(threads), most)
     n_threads = _threads(watch, threads)
     widths = [stack] if stack else _widths(cells, watch.facts)
+    # First: is there anything to choose, and would a measurement be worth its seconds?
     if len(widths) > 1 and len(cells) * steps(cells[0], watch.facts) < WORTH_MEASURING:
         widths = [1]
     if len(widths) == 1:
         measured = watch.seconds(widths[0], n_threads) if len(threads) > 1 else None
         return Tuning(widths[0], n_threads, measured)
+    # Then: all widths, or none. Some that were timed say nothing about one that was not.
     timed = {width: watch.seconds(width, n_threads) for width in widths}
     finished = {width: seconds for width, seconds in timed.items() if seconds is not None}
     if len(finished) < len(timed):
         return Tuning(_width_by_rule(cells[0], watch.facts, widths, machine), n_threads)
+    # Of equally fast ones the narrowest, which comes first.
     width = min(widths, key=lambda width: finished[width])
     fastest = Tuning(width, n_threads, finished[width])
     return _side_by_side(watch, fastest, len(cells), max(threads) // n_threads)
@@ -104,6 +107,7 @@ def _side_by_side(watch: Stopwatch, tuned: Tuning, n_cells: int, most: int) -> T
     width, n_parallel = tuned.stack, 2
     # Doubled until that no longer pays: every arrangement that is tried costs a measurement.
     while n_parallel <= min(most, width // 2):
+        # No wider than its share of the cells: a pass that is half empty would be timed as full.
         narrower = min(width, math.ceil(n_cells / n_parallel))
         seconds = watch.seconds(narrower, tuned.threads, n_parallel)
         if seconds is None or (tuned.seconds is not None and seconds >= tuned.seconds):
@@ -126,6 +130,7 @@ def _threads(watch: Stopwatch, counts: Sequence[int]) -> int:
     finished = {count: seconds for count, seconds in alone.items() if seconds is not None}
     if len(finished) == len(alone):
         return _about_fastest(finished)
+    # A choice that is made because nothing may be measured is not to stay.
     if watch.most:
         watch.keep_threads(max(counts))
     return max(counts)
@@ -157,6 +162,8 @@ def _widths(cells: Sequence[Cell], facts: Facts) -> list[int]:
     size = (facts.n_train + facts.n_test) * math.prod(facts.shape)
     most = len(cells)
     if size:
+        # 4 bytes a float32; as if no two cells shared their rows, which is the
+        # most that they can take.
         most = min(most, max(1, BYTES // (4 * size)))
     return sorted({min(width, most) for width in WIDTHS})
 
@@ -169,6 +176,7 @@ def _width_by_rule(cell: Cell, facts: Facts, widths: Sequence[int], machine: Mac
     if machine.device == "cpu" and not MODELS.choose(cell.model).entry.dense:
         return 1
     most = BY_RULE if math.prod(facts.shape) <= SMALL else WIDTHS[1]
+    # There is one: `_widths` begins at 1.
     return max(width for width in widths if width <= most)
 
 
@@ -179,6 +187,7 @@ def steps(cell: Cell, facts: Facts) -> int:
     if folds is not None:
         share = 1 - 1 / folds
     examples = min(facts.n_train * share, cell.preparation.limit or math.inf)
+    # A trial at each rate, and the training at the best.
     trainings = 1 + len(cell.recipe.candidates)
     if cell.split.carried:
         trainings = folds or 1
@@ -201,6 +210,7 @@ class Stopwatch:
         self.facts = facts(self.cell.dataset, machine.data_dir)
         pca = self.cell.preparation.pca
         self.shape = (pca,) if pca else self.facts.shape
+        # Small data fill no batch: what is timed is what will be trained.
         self.batch = min(self.cell.recipe.batch_size, self.facts.n_train)
         self.spent = 0.0
 
@@ -214,6 +224,7 @@ class Stopwatch:
         if cached is not None:
             return cached
         cells = width * n_parallel
+        # The first question times a step: its seconds count from the next question on.
         if not self.most or self.spent + self._cost(cells) > min(self.most, self._allowed):
             return None
         start = time.perf_counter()
@@ -247,6 +258,7 @@ class Stopwatch:
 
     @property
     def _allowed(self) -> float:
+        # As if each cell trained alone.
         return SHARE * self._step * steps(self.cell, self.facts) * self.n_cells
 
     def kept_threads(self, counts: Sequence[int]) -> int | None:
@@ -259,6 +271,7 @@ class Stopwatch:
         CACHE.keep(self._key("threads"), float(count))
 
     def _key(self, *how: object) -> str:
+        # All that is timed apart; the activation is not in it, since what is timed is always relu.
         return json.dumps(
             [
                 __version__,
