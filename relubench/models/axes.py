@@ -44,6 +44,7 @@ def feature_axes(value: Value, known: dict[Value, Axes | None]) -> Axes | None:
 
     known  what was found before; more is added
     """
+    # None first: a value that is asked for again while it is looked at has no axes.
     for earlier in [*_behind(value, known), value]:
         if earlier in known:
             continue
@@ -196,6 +197,7 @@ def _kept(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
     for taken in latest:
         if not taken.reached or taken not in axes:
             continue
+        # Broadcasting aligns from the right: an axis keeps its distance from the end.
         shifted = tuple(axis + len(shape) - taken.tensor.ndim for axis in axes[taken])
         pairs = zip(shifted, axes[taken], strict=True)
         same = all(a >= 0 and shape[a] == taken.shape[b] for a, b in pairs)
@@ -232,6 +234,7 @@ def _followed(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
         if not axes.get(taken):
             return torch.zeros_like(tensor, dtype=torch.float64)
         sizes = [size if axis in axes[taken] else 1 for axis, size in enumerate(taken.shape)]
+        # float64 holds every number up to 2⁵³ exactly: no two features become one.
         numbers = torch.arange(1, math.prod(sizes) + 1, dtype=torch.float64).view(sizes)
         return numbers.expand(taken.shape).clone()
 
@@ -250,6 +253,7 @@ def _varying(numbers: Tensor) -> Axes | None:
     """The axes along which features differ; None where that is no axis, or they are mixed."""
     if numbers.numel() == 0 or not numbers.is_floating_point():
         return None
+    # 0 is a border: it must not make an axis look as if features differed along it.
     low = torch.where(numbers == 0, math.inf, numbers)
     high = torch.where(numbers == 0, -math.inf, numbers)
     varying = [
@@ -261,6 +265,7 @@ def _varying(numbers: Tensor) -> Axes | None:
         return (varying[0],)
     others = [axis for axis in range(numbers.ndim) if axis not in varying]
     by_place = numbers.amax(others) if others else numbers
+    # Several axes hold them, if every place has a feature of its own.
     if varying and len(by_place.unique()) == by_place.numel():
         return tuple(varying)
     return None
@@ -299,6 +304,8 @@ def _with_dots(equation: str, call: Call) -> tuple[list[tuple[Value, str]], str]
     operands = []
     for value, letters in zip(call.inputs, taken.split(","), strict=False):
         named = len(letters.replace("...", ""))
+        # Greek capitals: an equation of torch's has Latin letters alone. Counted from the right,
+        # as broadcasting aligns.
         dots = "".join(chr(0x391 + n) for n in range(value.tensor.ndim - named, 0, -1))
         operands.append((value, letters.replace("...", dots)))
     further = [re.sub("[^\u0391-\uffff]", "", letters) for _, letters in operands]

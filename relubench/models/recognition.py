@@ -77,12 +77,14 @@ class Formula:
     def at(self, x: Tensor) -> Tensor:
         """The function of `x`, of the shape of `start`: its calls are made again."""
         made: dict[Value, Tensor] = {self.start: x}
+        # In the order of the calls, each on what the earlier ones made.
         for value in sorted(self.inside, key=_age):
             call = value.call
             assert call is not None
             if call.written is None:
                 made[value] = call.repeated(lambda taken: made.get(taken, taken.tensor))
                 continue
+            # An in-place call writes to a copy: the recorded numbers are needed again.
             written = made.get(call.written, call.written.tensor).clone()
             call.repeated(partial(_written, call.written, written, made))
             made[value] = written
@@ -108,6 +110,8 @@ class Formula:
         # By trying: a clamp at 100, say, is linear where it matters.
         at = self.values(NEAR)
         spread = max(float(value.double().abs().max()) for value in at) or 1.0
+        # Second differences on even points, against the size of the values:
+        # float32 leaves 1e-7 or so.
         bends = (a - 2 * b + c for a, b, c in zip(at, at[1:], at[2:], strict=False))
         return max(float(bend.double().abs().max()) for bend in bends) < 1e-4 * spread
 
@@ -117,6 +121,7 @@ class Formula:
         if self.named not in {"", "hardtanh", "threshold"}:
             return self.named in {"sigmoid", "hardsigmoid"}
         low, high = (value.double() for value in self.values([-FAR, FAR]))
+        # Either way round: 1 - sigmoid(x) opens as sigmoid(x) does.
         ends = (low, high) if float(low.mean()) < float(high.mean()) else (high, low)
         near_0 = bool(ends[0].abs().max() < 0.01)
         near_1 = bool((ends[1] - 1).abs().max() < 0.01)
@@ -162,6 +167,7 @@ def recognised(record: Record) -> Recognised:
             elif hidden:
                 result.hidden.append((str(formula.call), hidden))
             elif reason is None:
+                # From here on it is a value of its own: what follows is no part of this activation.
                 elementwise.roots[formula.end] = formula.end
                 elementwise.linear[formula.end] = True
                 result.formulas.append(formula)
@@ -246,6 +252,7 @@ class _Elementwise:
             return
         runs = self._runs(start, end, between)
         while True:
+            # relu(tanh(x)) is two activations: the first ends at the cut, the next begins there.
             cut = next(self._cuts(start, end, between), None)
             formula = self._core(start, cut or end, between)
             yield self._widened(formula, start, cut or end, between, runs)
@@ -298,6 +305,7 @@ class _Elementwise:
         bent = [value for value in segment if not _straight(value.call)]
         if len(bent) == 1 and _named(bent[0]):
             return Formula(_inputs(bent[0])[0], bent[0], frozenset(bent))
+        # From behind as long as the last call is linear, then from the front.
         while (before := _before(end)) and before is not start and not self._plain(before, start):
             end = before
         inside = _up_to(end, start)
@@ -327,6 +335,7 @@ class _Elementwise:
             if run.input is None or run.output not in segment:
                 continue
             inside = _up_to(run.output, run.input)
+            # The module holds all that is bent, and nothing from outside of the stretch.
             fits = sure.inside <= inside <= segment and sure.start in inside | {run.input}
             around = inside - sure.inside
             written_out = not core.named and all(_number(value) is not None for value in around)
@@ -515,6 +524,7 @@ def _straight(call: Call | None) -> bool:
     """Whether a call is linear in what depends on the examples."""
     if call is None or call.name not in STRAIGHT:
         return False
+    # x · y of two values that both depend on the examples is not linear in them.
     return call.name not in {"mul", "div", "addcmul"} or sum(v.reached for v in call.inputs) == 1
 
 

@@ -36,6 +36,7 @@ EXACT |= {"to", "float", "double", "contiguous", "positive", "alias"}
 STEADY |= EXACT
 TURNING = {"leaky_relu", "elu", "celu", "softplus"}  # with a number below 0 they fall and rise
 # Least values of functions that fall and rise again.
+# Rounded down, and past the least value of gelu's tanh form, -0.17004.
 LEAST = {"gelu": -0.17005, "silu": -0.27847, "mish": -0.30885, "hardswish": -0.37501}
 # Numbers that rise with every number of the examples.
 RISING = MOVING | {"cat", "concat", "mean", "sum", "amax", "add", "maximum", "minimum", "pad"}
@@ -132,6 +133,7 @@ def _dead(bounds: Bounds, function: Function, site: Site) -> Tensor:
 
 def flat_ends(function: Function) -> tuple[float, float]:
     """Below and above what a function's derivative is 0 for good; infinite where it never is."""
+    # From the outside in: the first derivative that is not 0 ends what is flat for good.
     points = torch.cat([FARTHER[:3], NEAR, FARTHER[3:]])
     try:
         flat = (derivative_at(function, points) == 0).tolist()
@@ -155,6 +157,7 @@ def _bound(call: Call, known: dict[Value, Bounds]) -> None:
     except (RuntimeError, TypeError, IndexError, KeyError, ValueError):  # no rule fits
         bounds = []
     for value in made:
+        # Without a rule it may be anything: wrong bounds would prove what is not so.
         fits = 0 <= value.place < len(bounds) and bounds[value.place].low.shape == value.shape
         known[value] = bounds[value.place] if fits else Bounds.none(value.tensor)
 
@@ -172,6 +175,7 @@ def _by_rule(call: Call, known: Mapping[Value, Bounds]) -> list[Bounds]:
         return [_weighted(call, known[reached[0]], reached[0])]
     if name in LEAST or (name in STEADY and len(reached) == 1):
         return [_ends(call, known, LEAST.get(name))]
+    # It falls with the second: its ends change places.
     if name == "sub" and len(reached) == 2:
         one, other = (known[value] for value in reached)
         return [Bounds.of(one.low - other.high, one.high - other.low)]
@@ -211,6 +215,7 @@ def _rising(call: Call, known: Mapping[Value, Bounds]) -> list[Bounds]:
     made = [Bounds.of(low, high) for low, high in pairs if low.is_floating_point()]
     if call.name in MOVING:
         return made
+    # float32's rounding goes with the size of what is added, not with that of the sum.
     taken = max(float(known[value].largest.max()) for value in call.inputs if value.reached)
     return [each.widened(SLACK * (each.largest + taken)) for each in made]
 
@@ -248,5 +253,7 @@ def _weighted(call: Call, bounds: Bounds, taken: Value) -> Bounds:
     center, spread = at(middle, False, True), at(radius, True, False)
     kernels = [v.tensor for v in call.inputs if not v.reached and v.tensor.ndim > 1]
     products = max(max(kernel[0].numel(), len(kernel)) for kernel in kernels)
+    # The rounding of a sum of n products is at most about n · u · Σ|w x| (Higham 2002, section
+    # 3.1); ROUNDING is twice u.
     spread = spread + at(bounds.largest, True, True) * (products + 2) * ROUNDING
     return Bounds.of(center - spread, center + spread)

@@ -129,6 +129,7 @@ def with_derivatives(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, T
     steepest = []
     for first in range(0, act.units, apart):
         chosen = torch.zeros_like(value)
+        # A pull-back for a group of outputs: |df/dx| of each, over all of its pre-activations.
         chosen[:, first : first + apart] = 1
         (derivative,) = pull(chosen)
         by_output = derivative.abs().unflatten(1, (-1, apart))
@@ -160,6 +161,7 @@ def can_die(function: Function, x: Tensor) -> bool:
         except (RuntimeError, TypeError, IndexError):
             return True
     flat = found == 0
+    # Two neighbours at least: at a single point, such as 0 of x², nothing can stay.
     return bool((flat[1:] & flat[:-1]).any())
 
 
@@ -173,4 +175,5 @@ def rectifies(function: Function) -> bool:
         value, found = function(NEAR.clone()), derivative_at(function, NEAR)
     except (RuntimeError, TypeError, IndexError):
         return False
+    # NEAR has 0 among its points, so that the slope there is asked for, too.
     return torch.equal(value, NEAR.relu()) and torch.equal(found, (NEAR > 0).to(NEAR.dtype))

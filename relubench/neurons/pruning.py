@@ -157,6 +157,7 @@ class _Followed:
         if len(calls) > 1:
             raise Tied(f"{call.path} is called {len(calls)} times")
         if isinstance(module, LAYERS):
+            # Tied weights: to cut one would cut the other.
             if len(self.owners[id(module.weight)]) > 1 or self._shared(module):
                 raise Tied(f"the weights of {call.path} are another's too")
             if getattr(module, "groups", 1) > 1:
@@ -225,6 +226,7 @@ def _cut(network: nn.Module, link: Link, gone: Tensor) -> PruningRow:
         _rename(norm, ("num_features",), len(kept))
     for path, each in link.takers.items():
         taker = network.get_submodule(path)
+        # A flattened channel is `each` inputs side by side.
         inputs = (kept.unsqueeze(1) * each + torch.arange(each, device=kept.device)).flatten()
         _narrow(taker, ("weight",), inputs, 1)
         _rename(taker, ("in_features", "in_channels"), len(inputs))
@@ -292,6 +294,7 @@ def _milliseconds(network: nn.Module, batch: Batch) -> float:
         begun = time.perf_counter()
         network(*batch.args, **batch.kwargs)
         if batch.inputs[0].is_cuda:
+            # A GPU goes on computing after the call has returned.
             torch.cuda.synchronize()
         times.append(1000 * (time.perf_counter() - begun))
     return median(times)

@@ -114,6 +114,7 @@ def find(
         *_module_sites(record, wholes, unit),
         *_call_sites(record, found, keys, wholes, unit),
     ]
+    # By the place of their first call, whichever way they were found.
     sites = [site for _, site in sorted(ordered, key=lambda pair: pair[0])]
     if not sites:
         raise BadValue(
@@ -198,6 +199,8 @@ class Passing(TorchDispatchMode):
 def _recorded(network: nn.Module, batch: Batch, scripted: bool) -> Record:
     first, *more = batch.inputs
     below: AbstractContextManager[Any] = Passing() if scripted else nullcontext()
+    # With gradients: a tensor's history tells what torch does not show. TorchScript is seen by a
+    # dispatch mode, which needs none.
     with torch.set_grad_enabled(not scripted), below, blaming(network):
         return recorded(network, first, more, lambda: network(*batch.args, **batch.kwargs))
 
@@ -341,6 +344,7 @@ def _unit_axes(
     formula: Formula, record: Record, known: dict[Value, axes.Axes | None]
 ) -> tuple[int, ...] | None:
     """Where the units are: what the layer before says, the one after, or what is left."""
+    # Not axis 0, which is the examples'.
     before = tuple(axis for axis in axes.feature_axes(formula.start, known) or () if axis)
     if len(before) == 1:
         return before
@@ -360,6 +364,7 @@ def _settled(
 ) -> tuple[tuple[int, ...], UnitKind]:
     """The axes from the end, and what a unit is; raises BadValue where that cannot be known."""
     ndim = value.ndim
+    # (examples, units): there is nothing to choose, whatever --unit says.
     if ndim == 2:
         return tuple(axis - ndim for axis in found or (1,)), "neuron"
     if unit == "position":
@@ -376,6 +381,7 @@ def _settled(
             "last one) or position (every number is one)"
         )
     kind: UnitKind = "feature" if found == (ndim - 1,) else "channel"
+    # From the end: further batches may have another number of axes in front.
     return tuple(axis - ndim for axis in found), kind
 
 
