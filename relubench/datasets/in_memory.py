@@ -53,6 +53,7 @@ def lent(data: Mapping[str, Dataset]) -> Iterator[None]:
 
 def as_lent(data: Mapping[str, Dataset], run: Callable[..., R], *arguments: Any) -> R:
     """Run with these data: a worker process has none of its own."""
+    # In this process they may be there already, and must be there still when `run` is over.
     with lent({name: each for name, each in data.items() if name not in LENT}):
         return run(*arguments)
 
@@ -111,9 +112,11 @@ def _of_columns(x: pd.DataFrame, y: Any) -> Dataset:
     classes = _array(y)
     if classes.shape not in ((len(x),), (len(x), 1)):
         raise DataError(f"dataset (X, y): y must be ({len(x)},) like X, got {classes.shape}")
+    # A name that no column has, as long as it takes.
     name = "y"
     while name in map(str, x.columns):
         name += "'"
+    # By position: pandas would put classes beside rows of the same index.
     frame = x.reset_index(drop=True)
     # A series of its own type: classes of words and classes of numbers are both read from it.
     frame[name] = pd.Series(classes.reshape(-1))

@@ -176,6 +176,7 @@ def _cifar(name: str, kind: str, folder: Path) -> Dataset:
     listed = [*family.train_list, *family.test_list, (family.meta["filename"], family.meta["md5"])]
     files = {folder / family.base_folder / file: md5 for file, md5 in listed}
     train, test = _checked(name, family, folder, files, [{"train": True}, {"train": False}])
+    # (examples, height, width, channels) as torchvision has them.
     x = np.concatenate([train.data, test.data]).transpose(0, 3, 1, 2)
     y = np.array([*train.targets, *test.targets], dtype=np.int64)
     for part, array in (("images", x), ("labels", y)):
@@ -200,6 +201,7 @@ def _checked(
         raise _forbidden(name, error.filename) from None
     except (OSError, ValueError, TypeError, RuntimeError, LookupError, EOFError) as error:
         check = libraries.torchvision("torchvision.datasets.utils").check_integrity
+        # Which of them: torchvision says only that something does not match.
         wrong = [file for file, md5 in files.items() if not check(str(file), md5)]
         raise _corrupted(name, *(wrong or files)) from error
 
@@ -275,6 +277,7 @@ def _complete(
             for part in parts:
                 family(str(folder), download=True, **part)
     except (OSError, RuntimeError, EOFError) as error:
+        # From the innermost outwards, within the data's folder; rmdir leaves what is not empty.
         for empty in (where, *where.parents):
             if empty.is_relative_to(folder):
                 with contextlib.suppress(OSError):
