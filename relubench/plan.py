@@ -114,6 +114,7 @@ class Cell:
     @property
     def untrained(self) -> Cell:
         """The same network as it begins, which has nothing to do with how it is trained."""
+        # The whole recipe goes: set-ups that differ in it alone share one untrained network.
         return replace(self, recipe=Recipe(epochs=0), perturb=None, until=None)
 
     @property
@@ -136,6 +137,7 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""
+        # cached_property writes to __dict__, past the __setattr__ that a frozen dataclass refuses.
         facts = _set_fields(self)
         for name in ("recipe", "preparation", "split"):
             facts[name] = _set_fields(getattr(self, name))
@@ -146,6 +148,7 @@ class Cell:
 
 @lru_cache
 def _at_any_rate(recipe: Recipe) -> Recipe:
+    # weight_decay stays: an optimizer may refuse one.
     return replace(recipe, lr=Recipe.lr)
 
 
@@ -171,6 +174,8 @@ def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object
     """
     facts = {name: getattr(record, name) for name in record.__dataclass_fields__}
     for name in LATER:
+        # True stands for a field that this record does not have. `in` compares
+        # by ==: 0 counts as False.
         if facts.get(name, True) in UNSET:
             del facts[name]
     return facts
@@ -196,6 +201,7 @@ class Stack:
     @property
     def key(self) -> str:
         """16 hexadecimal digits that stand for these cells."""
+        # In their order: it is that of the pass, whose state a checkpoint keeps.
         keys = "".join(cell.key for cell in self.cells)
         return hashlib.sha256(keys.encode()).hexdigest()[:16]
 

@@ -28,6 +28,7 @@ class Screen:
         self.lines = lines
         self._painted: list[str] = []
         self._in_line = False  # what was printed last has not ended its line
+        # Reentrant: a signal's handler may print while the main thread paints.
         self._lock = threading.RLock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._keep_fresh, daemon=True)
@@ -56,10 +57,13 @@ class Screen:
 
     def _paint(self) -> None:
         with self._lock:
+            # In the middle of a line there is no place to paint: it goes on behind it.
             if self._stopped.is_set() or self._in_line:
                 return
             width, height = self.size
+            # A column and a line less: a terminal that wraps or scrolls would move what is above.
             fresh = [cut(line, width - 1) for line in self.lines(width, height)][: height - 1]
+            # Nothing new: no byte for a terminal that may be far away.
             if fresh == self._painted:
                 return
             erase = self._erasing()
@@ -77,6 +81,7 @@ class Screen:
             return ""
         width, _ = self.size
         rows = sum(max(1, -(-columns(line) // width)) for line in self._painted)
+        # To the first column, up to the first painted line, and erase from there to the end.
         up = f"\x1b[{rows - 1}A" if rows > 1 else ""
         return f"\r{up}\x1b[J"
 
@@ -143,6 +148,7 @@ _NOW: list[Screen] = []
 
 def usable() -> bool:
     """Whether stderr is a terminal on which lines can be painted."""
+    # A log of continuous integration keeps every painting; pythonw has no stderr.
     if sys.stderr is None or "CI" in os.environ or os.environ.get("TERM", "dumb") == "dumb":
         return False
     with suppress(ValueError):
@@ -183,6 +189,8 @@ def _before_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
+    # A thread does not live on in a child: painting stops before the fork,
+    # and begins anew behind it.
     os.register_at_fork(
         before=_before_fork, after_in_child=_paint_again, after_in_parent=_NOW.clear
     )

@@ -115,6 +115,7 @@ class UserImports:
         package.__path__ = self.folders
         sys.modules[self.root] = package
         FINDER.owners[self.root] = self
+        # First of all finders: private names are nobody else's.
         if FINDER not in sys.meta_path:
             sys.meta_path.insert(0, FINDER)
         # Finders keep what a folder held: a file written in this very second would be missed.
@@ -384,6 +385,7 @@ def module_name(file: str, source: bytes) -> tuple[str, str]:
     folder, top = os.path.dirname(file), ""
     above = folder
     while os.path.isfile(os.path.join(above, "__init__.py")):
+        # Up through all packages: the outermost one's parent is where imports begin.
         top, above = os.path.basename(above), os.path.dirname(above)
     stem = os.path.basename(file).removesuffix(".py")
     names = named_imports(source)
@@ -410,6 +412,7 @@ def files(module: ModuleType) -> Iterator[str]:
         values = list(vars(visited).values())
         file = getattr(visited, "__file__", None)
         above = Path(file or "").parents
+        # No file: built in. Not below the folder: not beside the user's code.
         if file is None or file in seen or folder not in above:
             continue
         below = [place for place in above if place not in (folder, *folder.parents)]

@@ -29,6 +29,7 @@ class Limits:
         """From '20%' and 'dense3:50%', and from 'dead=1%'; raises BadValue."""
         each: dict[str, float] = {}
         for text in above:
+            # From the right: a layer's name may hold colons, a size does not.
             layer, _, size = text.strip().rpartition(":")
             if layer in each:
                 raise BadValue(f"--fail-above names {layer or 'all layers'} twice")

@@ -99,6 +99,7 @@ def option(
     commands: tuple[str, ...] = TRAINING,
 ) -> T:
     """Declare a key; what it becomes is made by `declared`."""
+    # A lie to the type checker: the class body reads as a table of typed defaults.
     return cast(T, Option("", "", default, help, metavar, panel, commands, names))
 
 
@@ -261,6 +262,7 @@ class Options:
 
 def declared() -> Iterator[Option]:
     """Every option, with its key and the name of its type."""
+    # Texts, since annotations are not evaluated here: the types' module imports pydantic.
     for key, kind in Options.__annotations__.items():
         made: Option = vars(Options)[key]
         yield Option(

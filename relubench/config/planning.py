@@ -31,9 +31,12 @@ def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     """
     _check_growth(settings)
     _check_seeds(settings)
+    # 1. How many seeds and folds; a benchmark's own quick form is not made smaller still.
     settings = _counted(settings, command, quick and not settings.quick)
+    # 2. By model: without -a each brings the activation that it was published with.
     names = {model: _activations(settings, command, models, model) for model in settings.model}
     splits = _splits(settings, command)
+    # 3. Every set-up with every repetition of it.
     cells: list[Cell] = []
     for setup in _setups(settings):
         # Seeds stand inside folds: examples are shared between cells that follow each other.
@@ -127,6 +130,7 @@ def _recipes(settings: Settings) -> list[Recipe]:
         )
         for optimizer, lr, epochs, size, decay in itertools.product(
             settings.optimizer,
+            # Rates that runs choose from are one recipe, named by the first of them.
             settings.lr[:1] if searched else settings.lr,
             settings.epochs,
             settings.batch_size,
@@ -141,6 +145,7 @@ def protocols(settings: Settings, command: str, quick: bool, models: Models) -> 
     """
     folded = settings.model_copy(update={"seeds": settings.first_seeds(command)})
     cells = plan(folded, "cv", quick, models).cells
+    # No fold: all of them in turn, with weights carried on. No folds: the hold-out.
     through = (replace(cell, split=replace(cell.split, fold=None)) for cell in cells)
     whole = (replace(cell, split=Split()) for cell in cells)
     # dict.fromkeys: every fold of a repeat asks for the same carried run and the same whole one.
