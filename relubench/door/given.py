@@ -96,6 +96,7 @@ def _plain(value: Any) -> object:
 def _datasets(value: Any, made: Given) -> list[str]:
     if isinstance(value, Mapping):
         return [_dataset(one, made, str(label)) for label, one in value.items()]
+    # A tuple of names is several datasets; one of arrays is a single one, (X, y).
     names = isinstance(value, tuple) and all(isinstance(one, str) for one in value)
     if isinstance(value, list) or names:
         return [_dataset(one, made) for one in value]
@@ -126,6 +127,7 @@ def _code(key: str, value: Any, made: Given) -> str:
     try:
         digest = compiled.digest(value)
     except compiled.Unknowable as what:
+        # A name that no other object has: its runs are trained, and never found again.
         digest = secrets.token_hex(6)
         shown = user_code.name_of_object(value, digest).partition(":")[2]
         made.unknowable.append(f"{key} {shown} has no digest, since {what}")

@@ -73,5 +73,6 @@ def _line(row: CompareRow, label: str, y: float) -> Curve:
     mean = row.difference or 0.0
     low = mean if row.difference_low is None else row.difference_low
     high = mean if row.difference_high is None else row.difference_high
+    # To the mean, up, down, and on: one line that has its stroke in it.
     x = [low, mean, mean, mean, mean, mean, high]
     return Curve(label, x, [y, y, y + TICK, y, y - TICK, y, y])

@@ -57,6 +57,7 @@ class ExportedRun:
     @property
     def name(self) -> str:
         """A name that can be a folder's: activation, seed and the beginning of the key."""
+        # Slashes and colons of a user's own activation are none of a folder's name.
         plain = re.sub(r"[^\w.=-]+", "_", self.row.activation)
         return f"{plain}-seed{self.row.seed}-{self.row.key[:8]}"
 

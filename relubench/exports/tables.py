@@ -37,6 +37,7 @@ def parquet(runs: Sequence[ExportedRun], folder: Path) -> None:
 
 
 def _jsonl(frame: pd.DataFrame, path: Path) -> None:
+    # 15 digits are pandas' most; its default of 10 would change figures.
     frame.to_json(path.with_suffix(".jsonl"), orient="records", lines=True, double_precision=15)
 
 
@@ -63,6 +64,7 @@ def long(runs: Sequence[ExportedRun]) -> pd.DataFrame:
         for metric, value in run.metrics.items():
             rows.append((*names, metric, value, row.seconds, row.key))
     frame = pd.DataFrame(rows, columns=list(LONG))
+    # With a capital: whole numbers that may be missing; int64 would become floats.
     return frame.astype({"fold": "Int64"})
 
 

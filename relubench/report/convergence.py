@@ -62,6 +62,7 @@ class _Figure:
         show: Callable[[RunResult], float | None],
     ) -> _Figure:
         own, theirs = _by_repetition(runs, show), _by_repetition(reference, show)
+        # By repetition, then the mean: a pair shares its split and its batches.
         ratios = [_ratio(figure, theirs.get(repetition)) for repetition, figure in own.items()]
         return cls(mean_of(list(own.values())), *stats.mean_sd(all_or_none(ratios)))
 
@@ -132,8 +133,11 @@ def majority(results: Sequence[RunResult]) -> list[str]:
     notes, several = [], len({result.cell.dataset for result in results}) > 1
     for dataset, same in grouped(results, lambda result: result.cell.dataset).items():
         done = [run for run in same if run.curve and run.confusion and run.n_test]
+        # Nothing is said where some run is missing: it might have done better.
         if not done or len(done) < len(same):
             continue
+        # Rows of a confusion matrix are true classes: the largest is what
+        # naming it always would score.
         largest = min(max(map(sum, run.confusion or ())) / run.n_test for run in done)
         if max(run.scores["accuracy"] or 0.0 for run in done) > largest:
             continue

@@ -83,6 +83,7 @@ class DeadCount:
 
     def picture(self) -> Picture:
         """Shares of units by layer, in per cent."""
+        # Two points a layer, half a step to each side: a curve of steps, level over each of them.
         ends = [number + end for number in range(len(self.layers)) for end in (0.5, 1.5)]
         curves = []
         for name in DRAWN:

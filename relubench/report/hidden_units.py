@@ -46,6 +46,7 @@ def classified(results: Sequence[RunResult]) -> list[ClassifiedRow]:
     rows = []
     for setup, runs in by_activation(results).items():
         matrices = [run.confusion for run in runs if run.confusion and not run.failed]
+        # Of data that have changed between runs the classes may be others: such cannot be summed.
         if matrices and len({len(matrix) for matrix in matrices}) == 1:
             counts = np.sum([np.array(matrix) for matrix in matrices], axis=0)
             rows.append(ClassifiedRow(**vars(setup), n=len(matrices), confusion=counts.tolist()))

@@ -56,6 +56,7 @@ def deadcount(
     ]
     meanings = {name: meaning for name, meaning in DEFINITIONS.items() if name != "dead"}
     setups = {row.setup for row in rows}
+    # A blank line between set-ups, unless each has but one row.
     whole = (lambda row: row.setup) if len(setups) < len(results) else (lambda row: None)
     detail = Table(
         rows,

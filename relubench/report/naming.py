@@ -21,6 +21,7 @@ def setup_row(cell: Cell) -> SetupRow:
     """What names a set-up; it has no rate where each run chooses its own."""
     # None where the activation is a user's own, whose file need not be there any more.
     listed = ACTIVATIONS.get(cell.activation.partition(":")[0])
+    # `lr` of a searched recipe is only the first of its rates.
     recipe = vars(cell.recipe) | {"lr": None if cell.recipe.rates else cell.recipe.lr}
     return SetupRow(
         dataset=cell.dataset,
@@ -112,6 +113,7 @@ def _validation(size: str | None) -> str:
 def repeated(row: CompareRow) -> str:
     """What a comparison repeats: its paired seeds, or folds."""
     seeds = counted(len(row.seeds), "seed" if row.folds else "paired seed")
+    # Seeds from 0 on are what everybody expects: only others are named.
     if row.seeds != list(range(len(row.seeds))):
         seeds += f" ({_run_of_numbers(row.seeds)})"
     if not row.folds or not row.repeats:

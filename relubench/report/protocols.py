@@ -43,6 +43,7 @@ def table(
         Column("difference", lambda row: change(row.difference, row.metric)),
         *([Column("published", _published)] if entries else []),
     ]
+    # Two rows each, as they were added: over folds, then on the test set.
     pairs = zip(rows[::2], rows[1::2], strict=True)
     notes = [
         *(_worth(cv, test, names) for cv, test in pairs),

@@ -63,6 +63,7 @@ def rank(rows: Sequence[CompareRow], options: ComparisonOptions) -> Ranking | No
     loss for it.
     """
     by_dataset = grouped(rows, lambda row: row.dataset)
+    # A rank is only defined among those that every dataset has.
     names = _everywhere(list(by_dataset.values()))
     if len(by_dataset) < 2 or len(names) < 2:
         return None
