@@ -91,6 +91,7 @@ def _option(name: str) -> str:
 
 
 def _command(name: str, arguments: list[str]) -> str:
+    # `relubench train help`: help is asked for as other tools have it.
     if name == "help":
         rest = " ".join([word for word in arguments if word != "help"][:2])
         return f"did you mean 'relubench {f'{rest} --help' if rest else '--help'}'?"

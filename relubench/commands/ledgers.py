@@ -43,6 +43,7 @@ class Chosen:
     def __contains__(self, run: tuple[str, Cell]) -> bool:
         finished, cell = run
         return (
+            # As texts: ISO 8601 in UTC sorts by time.
             finished >= self.since
             and _among(cell.dataset, self.dataset)
             and _among(cell.model, self.model)
@@ -123,6 +124,7 @@ def ledger_hand_over(
     """Write finished runs to a new folder, in the form that another tool reads."""
     export = exports.EXPORTS.choose(name)
     export.entry.check()
+    # Two exports in one folder would be read as one.
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadValue(f"{folder}: it is there and not an empty folder: name a new one")
     runs = _runs(path, chosen, console)

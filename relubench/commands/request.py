@@ -87,6 +87,7 @@ class Request:
     def check(self, plan: Plan, table: Callable[[Sequence[RunResult]], AnyTable]) -> None:
         """Refuse keys that the command's rows will not have, before anything is trained."""
         if self.arranged:
+            # On runs that nobody trained: the keys are the same, and no figure is needed.
             self.arranged.apply(table([lost_run(cell, "") for cell in plan.cells]))
 
 

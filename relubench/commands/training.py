@@ -62,6 +62,7 @@ def train(
         if curve:
             tables.append(report.curve(result))
     if curve:
+        # One picture for all curves, under the last of the tables.
         tables[-1] = replace(tables[-1], picture=report.curves(results))
     told = partial(_told, results, work)
     return Outcome(tables, code or exit_code(results), problems=problems, study=told)
@@ -84,6 +85,7 @@ def cv(request: Request, console: Console) -> Outcome:
     settings = read(request, console)
     work = assemble(settings, request, console)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
+    # Both: below, `results` may grow by runs that are no folds of this plan.
     results = folds = work.run(console, table=report.folds)
     tables: list[AnyTable] = [
         report.runs(results, work.plan, _classes(work)),
@@ -116,6 +118,7 @@ def deadcount(request: Request, console: Console, layers: bool = False) -> Outco
     work = prepare(request, console)
     request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
     results = work.with_untrained().run(console)
+    # `with_untrained` adds its cells behind the plan's.
     trained = results[: len(work.plan.cells)]
     tables = report.deadcount(trained, work.plan, results, layers)
     return Outcome(tables, exit_code(results), study=partial(_told, trained, work, tables[1:]))

@@ -177,6 +177,7 @@ def _draw_pareto(
     for row in rows:
         look, (x, y) = seen[row.activation], at[row.activation]
         separated = row.verdict in SEPARATED
+        # Joined only where a test separates the two: a line alone would suggest a trade-off.
         if separated and row.reference in at:
             ends = zip(at[row.reference], (x, y), strict=True)
             axes.plot(*map(list, ends), color=MUTED, linewidth=0.8, zorder=1)
@@ -208,6 +209,7 @@ BUT_RATE = [key for key in SETUP if key != "lr"]
 
 def rates(study: Study) -> list[Drawing]:
     """What is compared by learning rate, a curve per activation with its best rate marked."""
+    # Where each run chose its rate there is no rate to draw it at.
     fixed = [row for row in study.rows if row.lr is not None]
     drawings = []
     for rows in grouped(fixed, lambda row: tuple(row.get(key) for key in BUT_RATE)).values():
@@ -321,12 +323,14 @@ def _ranks(study: Study, row: CompareRow, ranking: Ranking, against_reference: b
 def _cliques(count: int, level: set[frozenset[int]]) -> list[tuple[int, int]]:
     """The longest runs of places of which no two are separated, from … to."""
     runs: list[tuple[int, int]] = []
+    # Places are by mean rank: a clique of them is an interval, grown from each place in turn.
     for low in range(count):
         high = low
         while high + 1 < count and all(
             frozenset((other, high + 1)) in level for other in range(low, high + 1)
         ):
             high += 1
+        # Not one that lies within the run before it.
         if high > low and (not runs or high > runs[-1][1]):
             runs.append((low, high))
     return runs

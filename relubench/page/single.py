@@ -248,6 +248,7 @@ def _shade(axes: Axes, matrix: Sequence[Sequence[int]]) -> None:
         for across, count in enumerate(counts):
             shade = round(LEVELS * count / sum(counts)) if count else 0
             corners = [(across - 0.5, down - 0.5), (across + 0.5, down - 0.5)]
+            # The last point only closes the path: matplotlib ignores where it lies.
             corners += [(across + 0.5, down + 0.5), (across - 0.5, down + 0.5), (0, 0)]
             by_shade.setdefault(shade, []).append(Path(corners, closed=True))
     for shade, cells in by_shade.items():

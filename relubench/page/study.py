@@ -68,6 +68,8 @@ class Study:
         for runs in setups:
             names = dict.fromkeys(run.cell.activation for run in runs)
             wanted = self.plan.reference
+            # A ledger may hold set-ups without the plan's reference: their
+            # first activation stands in.
             by_reference.setdefault(wanted if wanted in names else next(iter(names)), []).extend(
                 runs
             )
