@@ -226,6 +226,7 @@ class Catalog(dict[str, E]):
     def _entry(self, name: str, pairs: list[str]) -> E:
         """What a name means; where it goes on after the first colon, that is taken from `pairs`."""
         library, _, thing = name.partition(".")
+        # torchvision:resnet18 is nearly right: a dot belongs there.
         if name in self.libraries:
             raise BadValue(f"{self.kind} {name!r}: did you mean '{name}.{(pairs or ['NAME'])[0]}'?")
         if self._of_library(name, pairs):

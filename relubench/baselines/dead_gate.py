@@ -55,6 +55,7 @@ def _share(text: str, where: str) -> float:
 
 def judged(count: DeadCount, limits: Limits) -> tuple[DeadCount, dict[str, str]]:
     """The rows with the gate's word, and what is wrong by layer. Raises UnknownName for a layer."""
+    # A limit of a layer that is not there would always pass.
     known = [row.layer for row in count.layers]
     for layer in limits.each:
         if layer and layer not in known:

@@ -64,6 +64,7 @@ def weigh(
     untimed  why the rows' seconds cannot be compared
     """
     name, there, here = blank.metric, figures(base, blank.metric), figures(new, blank.metric)
+    # In this order: each reason makes those that follow meaningless.
     if new.lost:
         return replace(blank, gate="incomplete", reason=f"{counted(new.lost, 'run')} lost"), None
     if name == "seconds" and untimed:

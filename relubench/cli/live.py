@@ -261,6 +261,7 @@ class Live:
                 lines.append(f"to come: {_listed(short, width - 10)}")
             if state.outlook.ledger:
                 lines.append(f"ledger: {plain(state.outlook.ledger)}")
+            # The table on top, as far as there is room above the lines.
             return [*self._table_lines(width - 1, height - 1 - len(lines)), *lines]
 
 

@@ -36,6 +36,7 @@ def list_kind(
         if family or search:
             raise BadValue("--family and --search need a kind, such as activations")
         return Outcome([report.listing.kinds(kinds)])
+    # `list activation` is understood, too.
     singular = kinds.get(kind, kind)
     if singular not in kinds.values():
         raise UnknownName("kind", kind, known=kinds)
@@ -155,6 +156,7 @@ def cost(
     """Time activations in interleaved rounds; `quick` times them once, at few elements."""
     settings = config.resolve(config.Benchmarks("", {}), None, flags, CATALOGS)
     names = settings.activation or tuple(ACTIVATIONS)
+    # The reference always, and first: everything is shown beside it.
     choices = [
         ACTIVATIONS.choose(name) for name in dict.fromkeys((profiling.table.REFERENCE, *names))
     ]

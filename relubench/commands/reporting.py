@@ -57,6 +57,7 @@ def report_page(asked: Asked, console: Console) -> Outcome:
 
     Raises BadValue where there is no such source, or no finished run in it.
     """
+    # What is no file is a benchmark's name; a file that is no ledger holds rows.
     place = Path(asked.source) if asked.source else asked.ledger
     if asked.source and not place.exists():
         return _of_benchmark(asked.source, asked, console)

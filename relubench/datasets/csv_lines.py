@@ -43,14 +43,17 @@ def read(path: Path, sep: str, skip: int) -> Lines:
         lines = list(file)[skip:]
     if not any(map(str.strip, lines)):
         raise ValueError("it is empty")
+    # 1. Lines to rows, each with the number by which an error can name it.
     separator = separator_of(lines[:SAMPLE]) if sep == "auto" else _separator(sep)
     numbered = _rows(lines, separator, skip)
     _check_title(numbered, skip)
+    # 2. The header, which all rows must be as long as.
     header, examples = numbered[0][1], numbered[1:]
     names = [_strip(name) for name in header]
     _check_header(names)
     _check_lengths(examples, len(names))
     columns, stripped = _stripped([row for _, row in examples], len(names))
+    # 3. What was chosen for the user is told.
     notes = []
     if names != header or any(stripped):
         where = [repr(n) for n, s in zip(names, stripped, strict=False) if s] or ["the header"]

@@ -408,6 +408,7 @@ def _drops(record: Record) -> dict[int, Step]:
             module = args[0]
             fraction, on = getattr(module, DROPPING[type(module).__name__]), module.training
         else:
+            # By name or by position, else torch's defaults: p=0.5, training=True.
             fraction = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
             on = kwargs.get("training", args[2] if len(args) > 2 else True)
         if on and fraction:

@@ -124,6 +124,7 @@ def weighed_axis(call: Call, value: Value) -> int | None:
 def weighed_later(record: Record, value: Value, batch: int | None) -> int | None:
     """The one axis of a value that the layers after it weigh; None where that is not clear."""
     after = [call for call in record.calls if not value.call or call.number > value.call.number]
+    # Each axis is followed by itself; where layers weigh several, it stays open.
     possible = set()
     for axis in range(value.tensor.ndim):
         if axis == batch:
@@ -336,6 +337,7 @@ def _spelt(call: Call, axes: Mapping[Value, Axes]) -> Axes | None:
     for value, own in operands:
         if value in axes:
             features.update(own[axis] for axis in axes[value])
+    # Letters of the weights alone are new features; features that the weights do not touch stay.
     kept = (weights - others) | (features - weights if weights else set())
     return tuple(axis for axis, letter in enumerate(made) if letter in kept) or None
 

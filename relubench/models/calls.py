@@ -263,6 +263,7 @@ class Recorder(TorchFunctionMode):
         return value
 
     def _results(self, call: Call, results: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+        # zeros_like(x) takes a value that depends on the examples, and gives none.
         reached = any(value.reached for value in call.inputs) and not _blank(call)
         for tensor in results:
             if _is_among(tensor, before):

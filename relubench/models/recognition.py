@@ -263,6 +263,7 @@ class _Elementwise:
 
     def _behind(self, end: Value) -> tuple[Value | None, set[Value]]:
         """The one value that `end` comes from, with all between; None for a sum of several."""
+        # Backwards through all that is a function of the root, to the values by which it comes in.
         root = self.root(end)
         between: set[Value] = set()
         entries: set[Value] = set()
@@ -291,6 +292,7 @@ class _Elementwise:
             before = _up_to(value, start)
             after = between - before
             passed = (before | {start}) - {value}
+            # Nothing behind it may take a value from before it: then it is not all that goes on.
             crossing = any(not passed.isdisjoint(_inputs(later)) for later in after)
             if not crossing and any(v.call and v.call.name in NAMED for v in after):
                 yield value
@@ -431,6 +433,7 @@ def _gates(value: Value, seen: set[Value]) -> bool:
 
 def _comes_out(formula: Formula, record: Record) -> bool:
     """Whether it is what the network gives, moved about and scaled at most, and nothing else."""
+    # Forwards: every way must end in the results, with nothing but moving and scaling on it.
     results, left, seen = set(record.results), [formula.end], {formula.end}
     while left:
         value = left.pop()
@@ -468,6 +471,7 @@ def _uses(
 
 def _weighs(call: Call, value: Value) -> bool:
     """Whether a call multiplies something else by a value."""
+    # Weights of the network do not count: a layer is no gate.
     others = [taken for taken in call.inputs if taken.reached and taken is not value]
     return call.name in WEIGHING and bool(others)
 
@@ -559,8 +563,10 @@ def _number(value: Value) -> float | None:
         return None
     if any(isinstance(taken.tensor, torch.nn.Parameter) for taken in call.inputs):
         return None
+    # rsub is a number less x: it turns the sign as neg does.
     if call.name in {"neg", "rsub"}:
         return -1.0
+    # By the sign of the factor that does not depend on the examples.
     if call.name in {"mul", "div"}:
         args = [*call.arguments[0], *call.arguments[1].values()]
         plain = [arg for arg in args if not _reached(arg)]

@@ -97,14 +97,18 @@ def box(batches: Iterable[Batch]) -> tuple[Tensor, Tensor, Batch]:
 def proven(network: nn.Module, plan: Plan, batches: Iterable[Batch]) -> dict[str, Tensor]:
     """By layer: the units that are dead for every input in the data's box, (units,) bool."""
     with as_found(network):
+        # 1. The box of all inputs, as the bounds of the examples of one recorded pass.
         low, high, first = box(batches)
         looked = look_through(network, first)
         examples = looked.record.examples
         shape = (min(FEW, first.size), *low.shape)
         known = {examples: Bounds(low.expand(shape), high.expand(shape))}
+        # 2. Bounds of every call, in the order of the pass.
         for call in looked.record.calls:
             if any(value.reached for value in call.inputs):
                 _bound(call, known)
+        # 3. Where the bounds of a pre-activation lie inside the flat part of its
+        # function, it is proven.
         starts = looked.starts()
         functions = {
             looked.keys[formula.call]: Program.of(formula)

@@ -135,6 +135,7 @@ def taken(batches: Iterable[Any], network: nn.Module, limit: int | None = None) 
             batch = batch.first(left) if batch.size > left else batch
             left -= batch.size
         yield batch.to(device)
+        # Before the loader is asked for a batch that nobody needs.
         if left is not None and left <= 0:
             return
 

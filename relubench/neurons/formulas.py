@@ -48,6 +48,7 @@ class Program:
     def of(cls, formula: Formula) -> Program:
         """The calls of a formula, in their order."""
         values = sorted(formula.inside, key=lambda value: value.call.number if value.call else -1)
+        # By number, so that a program holds none of the recorded tensors: 0 is the input.
         numbers = {formula.start: 0} | {value: n for n, value in enumerate(values, start=1)}
         steps = []
         for value in values:
@@ -77,6 +78,7 @@ class Program:
                     return leaf
                 if not leaf.written:
                     return made[leaf.number]
+                # A copy: what was made before may be needed again.
                 written.append(made[leaf.number].clone())
                 return written[-1]
 

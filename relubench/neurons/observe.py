@@ -213,6 +213,7 @@ def observed(network: nn.Module, plan: Plan, look: Look) -> Iterator[Callable[[B
 
     with ExitStack() as hooks:
         for path, module in network.named_modules():
+            # TorchScript takes no hooks.
             if isinstance(module, torch.jit.ScriptModule):
                 continue
             before = module.register_forward_pre_hook(

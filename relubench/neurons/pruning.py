@@ -153,6 +153,7 @@ class _Followed:
         module = self.network.get_submodule(call.path)
         if not isinstance(module, LAYERS + NORMS):
             return None
+        # Called twice, its outputs go to two activations, which may not agree on what is inactive.
         calls = [run for run in self.record.runs if run.module is module]
         if len(calls) > 1:
             raise Tied(f"{call.path} is called {len(calls)} times")
@@ -174,6 +175,7 @@ class _Followed:
         return len(holders) > 1
 
     def _takers(self, end: Value) -> dict[str, int]:
+        # Forwards from the activation; `each` is how many inputs a unit has become on the way.
         takers: dict[str, int] = {}
         left = [(end, 1)]
         while left:

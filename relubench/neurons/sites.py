@@ -142,6 +142,7 @@ class Looked:
         }
         counts: Counter[str] = Counter()
         for run in self.record.runs:
+            # A module that is called twice is two sites, told apart by the number of the call.
             number, counts[run.path] = counts[run.path], counts[run.path] + 1
             if run.input is not None:
                 starts[run.path, "", number] = run.input
@@ -255,6 +256,7 @@ def _module_sites(
             continue
         number, counts[run.path] = counts[run.path], counts[run.path] + 1
         x = run.input.tensor if run.input else run.output.tensor
+        # An Act says itself which layer it ends, and has its units in dimension 1.
         own = isinstance(run.module, Act)
         title = str(run.module.activation) if own else type(run.module).__name__
         function: Function = run.module.activate if isinstance(run.module, Act) else run.module

@@ -293,12 +293,14 @@ def _ranks(study: Study, row: CompareRow, ranking: Ranking, against_reference: b
     order = sorted(range(len(ranking.names)), key=lambda i: ranking.mean_ranks[i])
     places = {number: place for place, number in enumerate(order)}
     alpha, reference = study.options.alpha, ranking.names.index(row.reference)
+    # The pairs that no test separates, by their places.
     level = set()
     for pair in ranking.pairs:
         concerned = not against_reference or reference in (pair.first, pair.second)
         if concerned and pair.p_holm >= alpha:
             level.add(frozenset((places[pair.first], places[pair.second])))
     if against_reference:
+        # One bar: the reference and all that are not separated from it.
         alike = {place for pair in level for place in pair} | {places[reference]}
         bars = [sorted(alike)]
     else:

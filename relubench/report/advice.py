@@ -32,6 +32,7 @@ def advise(rows: Sequence[CompareRow], names: Sequence[str]) -> list[str]:
 
 def _diverged(rows: Sequence[CompareRow]) -> list[str]:
     """Activations of which runs diverged, and those of which none did."""
+    # The worst first: by the fraction of runs that were finished.
     bad = sorted((row for row in rows if row.diverged), key=lambda row: row.n / row.runs)
     if not bad:
         return []

@@ -212,6 +212,8 @@ def _verdicts(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure
     for setup, members in grouped(rows, texts_of(names)).items():
         where = f"{', '.join(setup)}: " if setup else ""
         reference = members[0].reference
+        # Differences by name and size, then who is alike; "undecided" only
+        # where it is all there is.
         for verdict in ("better", "worse"):
             differences = [
                 f"{row.activation} ({signed(row.difference, measure, decimals)} {measure.noun})"

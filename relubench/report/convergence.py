@@ -152,6 +152,7 @@ def majority(results: Sequence[RunResult]) -> list[str]:
 
 def falling(results: Sequence[RunResult]) -> list[str]:
     """Whose training loss still fell at the end, in one line; FALLING and LEARNED say from when."""
+    # 1. Whose loss still falls, and by how much.
     groups = by_activation(results)
     falls = {}
     for row, runs in groups.items():
@@ -160,6 +161,7 @@ def falling(results: Sequence[RunResult]) -> list[str]:
             falls[row] = fall
     if not falls:
         return []
+    # 2. Who they are, and in how many set-ups.
     names = list(dict.fromkeys(row.activation for row in falls))
     others = f" and {counted(len(names) - NAMED, 'other')}" if len(names) > NAMED else ""
     setups, concerned = {row.setup for row in groups}, {row.setup for row in falls}
@@ -167,6 +169,7 @@ def falling(results: Sequence[RunResult]) -> list[str]:
     extremes = (min(falls.values()), max(falls.values()))
     ends = dict.fromkeys(f"{100 * fall:.0f}" for fall in extremes)
     trained = joined(groups[row] for row in falls)
+    # 3. Over which epochs: in numbers where all runs have as many.
     last = {(len(run.curve), _tenth(run)) for run in trained if run.curve}
     epochs = "last tenth of the epochs"
     if len(last) == 1:

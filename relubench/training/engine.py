@@ -251,6 +251,7 @@ def _same_sizes(results: Iterable[RunResult]) -> list[list[RunResult]]:
     return list(by_size.values())
 
 
+# Once for each device and optimizer.
 @lru_cache
 def warm_up(device: str, optimizer: str) -> None:
     """Take a step of the smallest network: what torch does but once is in no cell's seconds."""

@@ -108,6 +108,7 @@ def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
     """
     split = next(iter(data)).split
     if not split.carried:
+        # What every epoch is scored on: a trial's validation part, or what --validation holds back.
         held_out = None
         if split.validation:
             held_out = _of([(tensors.x_test, tensors.y_test) for tensors in data.values()])

@@ -217,6 +217,7 @@ class Networks:
 
     def _leaves(self, module: nn.Module, path: str = "") -> Iterator[Layer]:
         """The layers of the network; `path` goes before the names of their parameters."""
+        # By type: a subclass, or any other module, may call its children in a way of its own.
         if type(module) is nn.Sequential:
             for name, child in module.named_children():
                 yield from self._leaves(child, f"{path}{name}.")

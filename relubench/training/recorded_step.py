@@ -108,12 +108,14 @@ class RecordedStep:
 
     def __call__(self, *inputs: Tensor) -> None:
         """Take the step."""
+        # With strides: the recorded kernels are for one layout of memory.
         shapes = tuple((tensor.shape, tensor.stride()) for tensor in inputs)
         if shapes in self.replays:
             with torch.no_grad():
                 self.replays[shapes](*inputs)
             return
         self.n_taken[shapes] += 1
+        # Not <: what could not be recorded at its turn is never tried again.
         if self.n_taken[shapes] != self.warmup_steps:
             self.step(*inputs)
             return
