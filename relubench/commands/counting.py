@@ -329,7 +329,8 @@ def _subject(request: Request, counting: Counting, console: Console) -> _Subject
 
 def _names(given: Any) -> list[str]:
     lists = [given] if isinstance(given, str) else given or []
-    return [name.strip() for text in lists for name in text.split(",") if name.strip()]
+    names = ",".join(lists).split(",")
+    return [name.strip() for name in names if name.strip()]
 
 
 def _one_cell(cells: Sequence[Cell]) -> Cell:
