@@ -114,7 +114,7 @@ def audited(
 
 def beside_test(train: DeadCount, test: DeadCount) -> DeadCount:
     """Figures on the test part beside those on the training part."""
-    figures: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, float | None]] = {}
     for row in test.layers:
         figures[row.layer] = {
             "dead_test": row.dead,
@@ -127,7 +127,7 @@ def beside_test(train: DeadCount, test: DeadCount) -> DeadCount:
 
 def beside_baseline(now: DeadCount, before: DeadCount) -> DeadCount:
     """Dead units beside those with the weights of before."""
-    figures: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, float | None]] = {}
     for row in before.layers:
         figures[row.layer] = {
             "dead_before": row.dead,
