@@ -89,7 +89,20 @@ def assemble(
         work = replace(work, ledger=_begun(request.ledger, console))
     most = HURRIED if request.quick else math.inf
     console.phase("measuring speed")
-    return replace(work, machine=machine, tuned=tune(work.plan, machine, settings, console, most))
+    tuned = tune(work.plan, machine, settings, console, most)
+    return _spread(replace(work, machine=machine, tuned=tuned), settings, console)
+
+
+def _spread(work: execution.work.Work, settings: Settings, console: Console) -> execution.work.Work:
+    """The work over all cores, unless a flag says how it is to be arranged."""
+    if (settings.executor, settings.jobs, settings.threads) != (None, None, None):
+        return work
+    if settings.stack != "auto" or settings.scheduler or settings.scheduler_file:
+        return work
+    spread = execution.spreading.spread(work)
+    if spread is not work:
+        console.detail(f"stacks are spread over {spread.executor.parameters['jobs']} processes")
+    return spread
 
 
 def outline(

@@ -18,13 +18,13 @@ from relubench.execution.progress import Console
 from relubench.formats import markdown
 from relubench.plan import Plan
 from relubench.results import RunResult
-from relubench.rows import CompareRow
 from relubench.table import AnyTable, Table
 from relubench.wording import counted
 
 if TYPE_CHECKING:
     from relubench.execution.work import Work
     from relubench.report import ComparisonOptions
+    from relubench.rows import CompareRow
 
 
 def compare(request: Request, console: Console, baseline: BaselineOptions) -> Outcome:

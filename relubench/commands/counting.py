@@ -116,7 +116,7 @@ def audited(
 
 def beside_test(train: DeadCount, test: DeadCount) -> DeadCount:
     """Figures on the test part beside those on the training part."""
-    figures: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, float | None]] = {}
     for row in test.layers:
         figures[row.layer] = {
             "dead_test": row.dead,
@@ -129,7 +129,7 @@ def beside_test(train: DeadCount, test: DeadCount) -> DeadCount:
 
 def beside_baseline(now: DeadCount, before: DeadCount) -> DeadCount:
     """Dead units beside those with the weights of before."""
-    figures: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, float | None]] = {}
     for row in before.layers:
         figures[row.layer] = {
             "dead_before": row.dead,
@@ -335,7 +335,8 @@ def _subject(request: Request, counting: Counting, console: Console) -> _Subject
 
 def _names(given: Any) -> list[str]:
     lists = [given] if isinstance(given, str) else given or []
-    return [name.strip() for text in lists for name in text.split(",") if name.strip()]
+    names = ",".join(lists).split(",")
+    return [name.strip() for name in names if name.strip()]
 
 
 def _one_cell(cells: Sequence[Cell]) -> Cell:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relubench import config, datasets, execution, report, training
+from relubench.catalog import Deferred
 from relubench.commands.assembly import assemble, outline, prepare, read
 from relubench.commands.reporting import published, study
 from relubench.commands.request import Outcome, Request, exit_code
@@ -18,13 +19,15 @@ from relubench.execution.progress import Console
 from relubench.models import MODELS
 from relubench.plan import Stack
 from relubench.results import RunResult
-from relubench.rows import PlanRow
 from relubench.table import AnyTable
 
 if TYPE_CHECKING:
+    from relubench import rows
     from relubench.config import Settings
     from relubench.execution.work import Work
     from relubench.page import Study
+else:
+    rows = Deferred("relubench.rows")
 
 
 def train(
@@ -126,7 +129,8 @@ def deadcount(request: Request, console: Console, layers: bool = False) -> Outco
 
 def dry_run(request: Request, console: Console) -> Outcome:
     """The plan, what of it is finished, and how long the rest may take; nothing is trained."""
-    settings, rows = read(request, console), []
+    settings = read(request, console)
+    planned: list[rows.PlanRow] = []
     work = outline(settings, request, console)
     if settings.protocol == "published":
         more = config.protocols(settings, request.command, request.quick, MODELS)
@@ -140,8 +144,8 @@ def dry_run(request: Request, console: Console) -> Outcome:
         steps = execution.tuning.steps(
             cells[0], datasets.facts(cells[0].dataset, work.machine.data_dir)
         )
-        rows.append(
-            PlanRow(
+        planned.append(
+            rows.PlanRow(
                 **vars(report.setup_row(cells[0])),
                 weights="carried" if cells[0].split.carried else "fresh",
                 runs=len(cells),
@@ -152,4 +156,4 @@ def dry_run(request: Request, console: Console) -> Outcome:
                 seconds_left=None if tuned.seconds is None else tuned.seconds * steps * missing,
             )
         )
-    return Outcome([report.dry_run(rows)])
+    return Outcome([report.dry_run(planned)])

@@ -243,7 +243,9 @@ class Options:
         "auto", MACHINE, "auto (default), cpu, cuda, cuda:1, mps or xpu.", "DEVICE"
     )
     threads: Threads | None = option(None, MACHINE, "CPU threads (default: what measures fastest).")
-    jobs: Threads | None = option(None, MACHINE, "Worker processes (default 1: none).", "N", "-j")
+    jobs: Threads | None = option(
+        None, MACHINE, "Worker processes; 1: none (default: as pays).", "N", "-j"
+    )
     executor: str | None = option(
         None, MACHINE, "serial, pool or dask (default: as --jobs and --scheduler imply).", "NAME"
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from relubench.catalog import Deferred
 from relubench.datasets.dataset import DATASETS, Dataset
@@ -65,7 +65,7 @@ def name_of(data: Dataset, label: str = "") -> str:
     return f"{label}-{data.digest}" if label else data.digest
 
 
-def dataset(given: Any) -> Dataset:
+def dataset(given: object) -> Dataset:
     """The dataset that arrays or a data frame make; raises BadValue or DataError."""
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str):
         return _of_frame(_frame(given[0]), given[1])
@@ -80,15 +80,14 @@ def dataset(given: Any) -> Dataset:
     return of_arrays("dataset (X, y)", list(map(_array, given)))
 
 
-def _is_frame(given: object) -> bool:
+def _is_frame(given: object) -> TypeGuard[pd.DataFrame]:
     return hasattr(given, "columns") and hasattr(given, "iloc")
 
 
-def _frame(given: Any) -> pd.DataFrame:
+def _frame(given: object) -> pd.DataFrame:
     if not _is_frame(given):
         raise BadValue(f"dataset: got {type(given).__name__} with a column, must be a data frame")
-    frame: pd.DataFrame = given
-    return frame
+    return given
 
 
 def _target(frame: pd.DataFrame) -> str:
@@ -107,7 +106,7 @@ def _of_frame(frame: pd.DataFrame, target: str) -> Dataset:
     return of_frame("dataset (data frame)", frame.copy(), TableOptions(target=target))
 
 
-def _of_columns(x: pd.DataFrame, y: Any) -> Dataset:
+def _of_columns(x: pd.DataFrame, y: object) -> Dataset:
     """Inputs as a data frame, classes beside it, taken by position and not by index."""
     classes = _array(y)
     if classes.shape not in ((len(x),), (len(x), 1)):

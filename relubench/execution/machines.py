@@ -49,7 +49,7 @@ def device(name: str, console: Console) -> str:
 
 def _devices() -> list[str]:
     """Every device of this machine, accelerators first."""
-    if not _may_have_accelerator():
+    if not may_have_accelerator():
         return ["cpu"]
     devices = []
     if torch.cuda.is_available():
@@ -61,7 +61,7 @@ def _devices() -> list[str]:
     return [*devices, "cpu"]
 
 
-def _may_have_accelerator() -> bool:
+def may_have_accelerator() -> bool:
     """False where it is certain, without torch, that there is none."""
     if not sys.platform.startswith("linux"):
         return True

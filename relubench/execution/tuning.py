@@ -37,6 +37,8 @@ ALIKE = 1.1  # times the least seconds of a single cell
 WORTH_MEASURING = 500  # steps of a set-up: fewer are trained before stacks are measured
 SHARE = 0.02  # of a training's seconds that measuring for it may take
 LEAST = 0.2  # seconds that a measurement takes
+SHORT = 0.02  # seconds of a step that is worth timing on one thread too
+HELP = 1.25  # times as fast on the most threads: less is noise
 STEPS_TIMED = 32  # about as many steps of each cell as a measurement takes
 BY_RULE, SMALL = 32, 256  # cells in a pass where nothing is measured, of inputs up to this size
 BYTES = 2**31  # of training inputs that a stack may copy
@@ -73,10 +75,10 @@ def tune(
 ) -> Tuning:
     """Choose how to train cells of one set-up; `stack` fixes the width, one pass at a time.
 
-    threads  the counts to choose from: the fastest for a single cell, or more that are about as
-             fast, since a stack makes use of them. So the choice, which decides the last bits of
-             a result, does not depend on the number of cells. Threads that a stack leaves idle
-             train a part of it, where that pays
+    threads  the counts to choose from: the fastest for a single cell, or fewer that are about as
+             fast, since other stacks make use of the rest. So the choice, which decides the last
+             bits of a result, does not depend on the number of cells. Threads that a stack leaves
+             idle train a part of it, where that pays
     most     seconds that measuring may take, if it is not to take less; 0: nothing is measured
 
     What is measured is always relu: a costly activation gets the width that is best for relu, and
@@ -130,10 +132,11 @@ def _threads(watch: Stopwatch, counts: Sequence[int]) -> int:
     finished = {count: seconds for count, seconds in alone.items() if seconds is not None}
     if len(finished) == len(alone):
         return _about_fastest(finished)
-    # A choice that is made because nothing may be measured is not to stay.
-    if watch.most:
-        watch.keep_threads(max(counts))
-    return max(counts)
+    if not watch.most:
+        return max(counts)
+    chosen = watch.threads_by_rule(counts)
+    watch.keep_threads(chosen)
+    return chosen
 
 
 def known_threads(cells: Sequence[Cell], machine: Machine, counts: Sequence[int]) -> int | None:
@@ -152,9 +155,9 @@ def _known_threads(watch: Stopwatch, counts: Sequence[int]) -> int | None:
 
 
 def _about_fastest(alone: Mapping[int, float]) -> int:
-    """The most threads that a single cell is about as fast on as on any."""
+    """The fewest threads that a single cell is about as fast on as on any."""
     fastest = min(alone.values())
-    return max(count for count, seconds in alone.items() if seconds <= ALIKE * fastest)
+    return min(count for count, seconds in alone.items() if seconds <= ALIKE * fastest)
 
 
 def _widths(cells: Sequence[Cell], facts: Facts) -> list[int]:
@@ -247,11 +250,22 @@ class Stopwatch:
         """Seconds that measuring so many cells takes, at most about."""
         return max(LEAST, cells * STEPS_TIMED * self._step)
 
+    def threads_by_rule(self, counts: Sequence[int]) -> int:
+        """One thread where the most are no great help in a short step; else the most."""
+        most = max(counts)
+        if 1 not in counts or self._step > SHORT:
+            return most
+        return 1 if self._timed_step(1) <= HELP * self._step else most
+
     @cached_property
     def _step(self) -> float:
+        """Seconds of a step of a single cell on the most threads."""
+        return self._timed_step(self.n_threads)
+
+    def _timed_step(self, threads: int) -> float:
         """Seconds of a step of a single cell; timing it is a measurement too."""
         start = time.perf_counter()
-        machine = replace(self.machine, threads=self.n_threads)
+        machine = replace(self.machine, threads=threads)
         step = step_timing.step_seconds(self.cell, self.shape, self.batch, machine)
         self.spent += time.perf_counter() - start
         return step

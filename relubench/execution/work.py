@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from relubench import events, plan, training, user_code
@@ -171,8 +172,8 @@ class Work:
                 training.engine.fit, machine=self.machine, save=save, checkpoints=checkpoints
             )
             fit_as_held = partial(user_code.as_held, user_code.held_digests(), fit)
-            # Data that lie in memory only go to a worker with the task: it has no file to read.
-            lent = in_memory.used([cell.dataset for stack in stacks for cell in stack.cells])
+            cells = chain.from_iterable(stack.cells for stack in stacks)
+            lent = in_memory.used([cell.dataset for cell in cells])
             fit_here = partial(in_memory.as_lent, lent, fit_as_held) if lent else fit_as_held
             claimed = ClaimedStacks(self, keeper)
             try:

@@ -69,5 +69,7 @@ def long(runs: Sequence[ExportedRun]) -> pd.DataFrame:
 
 
 def _curves(runs: Sequence[ExportedRun]) -> pd.DataFrame:
-    rows = [{"key": run.row.key, **epoch} for run in runs for epoch in run.curve]
+    rows: list[dict[str, object]] = []
+    for run in runs:
+        rows += ({"key": run.row.key, **epoch} for epoch in run.curve)
     return pd.DataFrame(rows, columns=["key", "epoch", "loss", "accuracy", "held_out"])

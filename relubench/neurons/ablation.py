@@ -125,7 +125,7 @@ def _score(outputs: Any, batch: Batch, metric: str) -> float:
     return float(((said == labels) & (labels >= 0)).sum())
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     pairs = zip(tensors(_plain(one)), tensors(_plain(other)), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
 

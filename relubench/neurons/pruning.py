@@ -166,12 +166,8 @@ class _Followed:
         return module
 
     def _shared(self, module: nn.Module) -> bool:
-        own = {id(parameter) for parameter in module.parameters(recurse=False)}
-        holders = [
-            each
-            for each in self.network.modules()
-            if own & {id(parameter) for parameter in each.parameters(recurse=False)}
-        ]
+        own = _own_parameters(module)
+        holders = [each for each in self.network.modules() if own & _own_parameters(each)]
         return len(holders) > 1
 
     def _takers(self, end: Value) -> dict[str, int]:
@@ -198,12 +194,17 @@ class _Followed:
         return takers
 
 
+def _own_parameters(module: nn.Module) -> set[int]:
+    return {id(parameter) for parameter in module.parameters(recurse=False)}
+
+
 def _leads_to(call: Call, end: Value) -> bool:
     """Whether all that a call makes is used on the way to a value alone."""
-    return all(
-        out is end or (out.users and all(_leads_to(user, end) for user in out.users))
-        for out in call.outputs
-    )
+    for out in call.outputs:
+        used = out.users and all(_leads_to(user, end) for user in out.users)
+        if out is not end and not used:
+            return False
+    return True
 
 
 def _flattens(call: Call, value: Value) -> bool:

@@ -180,7 +180,10 @@ def _nested(state: State, own: Mapping[str, Tensor]) -> str:
     """A prefix of all names behind which others may stand, where no name fits yet."""
     if _known(state, own):
         return ""
-    return next((p for p in PREFIXES if all(key.startswith(p) for key in state)), "")
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            return prefix
+    return ""
 
 
 def _mismatch(

@@ -246,7 +246,8 @@ def _draw_rates(
     measure: Measure,
     seen: dict[str, Look],
 ) -> None:
-    scale, tried = measure.scale, set()
+    scale = measure.scale
+    tried: set[float] = set()
     for name, rows in by_activation.items():
         tried |= {row.lr or 0 for row in rows}
         look, known = seen[name], [row for row in rows if row.mean is not None]
@@ -267,9 +268,7 @@ def _draw_rates(
             )  # fmt: skip
             tip(point, said)
     axes.set_xscale("log")
-    plain_ticks(
-        axes.xaxis, sorted({row.lr for rows in by_activation.values() for row in rows if row.lr})
-    )
+    plain_ticks(axes.xaxis, sorted(filter(None, tried)))
     axes.set_xlabel("learning rate (large mark: best)")
     y_label(axes, axis_label(measure))
     legend(axes, list(by_activation))
@@ -300,8 +299,7 @@ def _ranks(study: Study, row: CompareRow, ranking: Ranking, against_reference: b
         if concerned and pair.p_holm >= alpha:
             level.add(frozenset((places[pair.first], places[pair.second])))
     if against_reference:
-        # One bar: the reference and all that are not separated from it.
-        alike = {place for pair in level for place in pair} | {places[reference]}
+        alike = {places[reference]}.union(*level)
         bars = [sorted(alike)]
     else:
         bars = [list(range(low, high + 1)) for low, high in _cliques(len(order), level)]

@@ -214,11 +214,10 @@ def save(drawings: Sequence[Drawing], path: Path, kind: str) -> None:
     """Write the drawings, each below its title, as `kind`: "svg", "png" or "pdf"."""
     columns = min(3, len(drawings)) if len(drawings) > 4 else min(2, len(drawings))
     rows = [drawings[at : at + columns] for at in range(0, len(drawings), columns)]
-    titles = [max(_title_height(drawing) for drawing in row) for row in rows]
-    heights = [
-        title + max(drawing.height for drawing in row)
-        for title, row in zip(titles, rows, strict=True)
-    ]
+    titles = [max(map(_title_height, row)) for row in rows]
+    heights = []
+    for title, row in zip(titles, rows, strict=True):
+        heights.append(title + max(drawing.height for drawing in row))
     width, height = WIDTH * columns, sum(heights)
     with style({"figure.facecolor": PAPER}):
         figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH))

@@ -105,9 +105,9 @@ def _table(
 
 def _bars(rows: Sequence[CompareRow], measure: Measure) -> list[Column[CompareRow]]:
     """Each difference with its interval, drawn on one scale that has 0 in its middle."""
-    # The farthest end of all is the end of the scale, so that all bars can be compared.
-    ends = [abs(end) for row in rows for end in (row.difference_low, row.difference_high) if end]
-    most = max((end for end in ends if math.isfinite(end)), default=0.0)
+    lows, highs = [row.difference_low for row in rows], [row.difference_high for row in rows]
+    known = [abs(end) for end in (*lows, *highs) if end is not None and math.isfinite(end)]
+    most = max(known, default=0.0)
     if not most:
         return []
     scale = f"{most * measure.scale:.2g}"

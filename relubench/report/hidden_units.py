@@ -26,11 +26,12 @@ def layer_means(results: Sequence[RunResult]) -> list[LayerMeanRow]:
     return rows
 
 
+def _shares(counts: Sequence[LayerCount], name: str) -> list[float]:
+    return [getattr(count, name) / count.units for count in counts]
+
+
 def _layer_mean(setup: SetupRow, layer: str, counts: Sequence[LayerCount]) -> LayerMeanRow:
-    shares: dict[str, Any] = {
-        name: float(np.mean([getattr(count, name) / count.units for count in counts]))
-        for name in COUNTS
-    }
+    shares: dict[str, Any] = {name: float(np.mean(_shares(counts, name))) for name in COUNTS}
     return LayerMeanRow(
         **vars(setup),
         layer=layer,

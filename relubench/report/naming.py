@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from relubench.activations import ACTIVATIONS
 from relubench.grouping import grouped
@@ -64,7 +64,11 @@ def _differ(rows: Sequence[Row], key: str) -> bool:
 def tasks(rows: Sequence[RunRow]) -> list[str]:
     """What each run was trained on: dataset, model and what else differs but activations."""
     names = dict.fromkeys(("dataset", "model", *varying(rows, *SETUP)))
-    return [" · ".join(f"{row.get(name)}" for name in names) for row in rows]
+    return [_values(row, names) for row in rows]
+
+
+def _values(row: Row, names: Iterable[str]) -> str:
+    return " · ".join(str(row.get(name)) for name in names)
 
 
 def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) -> str:

@@ -276,6 +276,7 @@ def _by_name(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
 
 def _mean_curve(name: str, results: Sequence[RunResult], key: str) -> Curve:
     """The mean of a figure over runs, as far as all of them have it."""
-    count = min(len(result.curve) for result in results)
-    means = [mean_of([getattr(result.curve[at], key) for result in results]) for at in range(count)]
-    return Curve(name, [float(number) for number in range(1, count + 1)], means)
+    means = []
+    for epochs in zip(*(result.curve for result in results), strict=False):
+        means.append(mean_of([getattr(epoch, key) for epoch in epochs]))
+    return Curve(name, [float(number) for number in range(1, len(means) + 1)], means)
