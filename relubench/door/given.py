@@ -96,6 +96,7 @@ def _plain(value: Any) -> object:
 def _datasets(value: object, made: Given) -> list[str]:
     if isinstance(value, Mapping):
         return [_dataset(one, made, str(label)) for label, one in value.items()]
+    # A tuple of names is several datasets; one of arrays is a single one, (X, y).
     if isinstance(value, list) or (isinstance(value, tuple) and _are_names(value)):
         return [_dataset(one, made) for one in value]
     return [_dataset(value, made)]

@@ -196,6 +196,7 @@ class Worker:
 
 
 def _process(start: Start, arguments: tuple[object, ...]) -> BaseProcess:
+    # multiprocessing ends a daemon where this process exits and nobody has called `stop`.
     if start == "fork":
         copies = multiprocessing.get_context("fork")
         return copies.Process(target=_work, args=arguments, daemon=True)

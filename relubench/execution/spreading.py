@@ -38,12 +38,14 @@ def spread(work: Work) -> Work:
 
 def _may_copy(work: Work) -> bool:
     """Whether a copy works as this process does: no device, no threads, no user's code."""
+    # Still armed: no user's code has been run in this process.
     single = all(how.threads == 1 for _, how in work.tuned)
     return single and isolation.GUARD.armed and not machines.may_have_accelerator()
 
 
 def cut(tuned: Tuned, cores: int) -> list[tuple[Sequence[Cell], Tuning]]:
     """The same set-ups in stacks of about one size, that come out even on so many cores."""
+    # As few stacks as there would be; each is cut further where their number leaves a core idle.
     whole = [(cells, _cut(how, len(cells), 1)) for cells, how in tuned]
     count = _count(whole)
     if count % cores == 0 or count >= BALANCED * cores:
@@ -53,6 +55,7 @@ def cut(tuned: Tuned, cores: int) -> list[tuple[Sequence[Cell], Tuning]]:
 
 def _cut(how: Tuning, n_cells: int, parts: int) -> Tuning:
     """Stacks of one size, of which `parts` take the place of one, as far as they stay wide."""
+    # Copies take the place of passes side by side: one pass for each.
     width = min(how.stack * how.n_parallel, n_cells)
     count = math.ceil(n_cells / width)
     wide = max(1, width // NARROWEST)

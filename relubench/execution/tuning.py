@@ -132,6 +132,7 @@ def _threads(watch: Stopwatch, counts: Sequence[int]) -> int:
     finished = {count: seconds for count, seconds in alone.items() if seconds is not None}
     if len(finished) == len(alone):
         return _about_fastest(finished)
+    # A choice that is made because nothing may be measured is not to stay.
     if not watch.most:
         return max(counts)
     chosen = watch.threads_by_rule(counts)

@@ -172,6 +172,7 @@ class Work:
                 training.engine.fit, machine=self.machine, save=save, checkpoints=checkpoints
             )
             fit_as_held = partial(user_code.as_held, user_code.held_digests(), fit)
+            # Data that lie in memory only go to a worker with the task: it has no file to read.
             cells = chain.from_iterable(stack.cells for stack in stacks)
             lent = in_memory.used([cell.dataset for cell in cells])
             fit_here = partial(in_memory.as_lent, lent, fit_as_held) if lent else fit_as_held

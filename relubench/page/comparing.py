@@ -300,6 +300,7 @@ def _ranks(study: Study, row: CompareRow, ranking: Ranking, against_reference: b
             level.add(frozenset((places[pair.first], places[pair.second])))
     if against_reference:
         alike = {places[reference]}.union(*level)
+        # One bar: the reference and all that are not separated from it.
         bars = [sorted(alike)]
     else:
         bars = [list(range(low, high + 1)) for low, high in _cliques(len(order), level)]

@@ -105,6 +105,7 @@ def _table(
 
 def _bars(rows: Sequence[CompareRow], measure: Measure) -> list[Column[CompareRow]]:
     """Each difference with its interval, drawn on one scale that has 0 in its middle."""
+    # The farthest end of all is the end of the scale, so that all bars can be compared.
     lows, highs = [row.difference_low for row in rows], [row.difference_high for row in rows]
     known = [abs(end) for end in (*lows, *highs) if end is not None and math.isfinite(end)]
     most = max(known, default=0.0)
