@@ -141,9 +141,7 @@ class Cell:
         facts = _set_fields(self)
         for name in ("recipe", "preparation", "split"):
             facts[name] = _set_fields(getattr(self, name))
-        # Sorted and without blanks: the order in which fields are declared is in no key.
-        canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return hashlib.sha256(CANONICAL.encode(facts).encode()).hexdigest()[:16]
 
 
 @lru_cache
@@ -163,6 +161,8 @@ LATER = (
     "one_holdout",
 )
 UNSET = (None, False, "")
+# Sorted and without blanks: the order in which fields are declared is in no key.
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 # Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
 UNTIMED = ("activation", "head", "init", "seed", "split")
 
@@ -172,11 +172,11 @@ def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object
 
     Not by dataclasses.asdict, which copies every value: plans have ten thousands of cells.
     """
-    facts = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    facts = vars(record).copy()  # neither of these records keeps more than its fields, but …
+    facts.pop("key", None)  # … the key, once it has been asked for
     for name in LATER:
-        # True stands for a field that this record does not have. `in` compares
-        # by ==: 0 counts as False.
-        if facts.get(name, True) in UNSET:
+        # `in` compares by ==: 0 counts as False.
+        if name in facts and facts[name] in UNSET:
             del facts[name]
     return facts
 

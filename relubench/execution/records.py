@@ -78,7 +78,7 @@ class Record:
         # A key is a hash of the cell: a row put under another's key would be taken for its result.
         if result.cell != cell and (cell or result.cell.key != self.key):
             raise Unreadable("its result is another cell's")
-        if not all(map(math.isfinite, _figures(result))):
+        if self.checksum is None and not all(map(math.isfinite, _figures(result))):
             raise Unreadable("its result has figures that are not finite")
         if not _is_context(self.context):
             raise Unreadable("its context is none")
@@ -102,11 +102,13 @@ def _text(column: str | bytes) -> str:
     return column
 
 
+# As JSON, so that texts cannot run into each other; repr for the bytes of a damaged column.
+LISTED = json.JSONEncoder(default=repr)
+
+
 def checksum(*texts: object) -> str:
     """16 hexadecimal digits of a digest of these."""
-    # As JSON, so that texts cannot run into each other; repr for the bytes of a damaged column.
-    digest = hashlib.sha256(json.dumps(texts, default=repr).encode())
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(LISTED.encode(texts).encode()).hexdigest()[:16]
 
 
 # A ledger has many rows and few contexts.
