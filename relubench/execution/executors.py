@@ -86,8 +86,8 @@ def _pooled(stacks: Iterable[Stack], fit: Fit, jobs: int, start: Start) -> Itera
                 # A stack whose worker died comes first: it has been claimed for the longest.
                 stack = again.pop() if again else next(source, None)
                 if stack is not None:
-                    if not worker.alive():
-                        workers[number] = Worker(fit, start, workers)
+                    alive = worker.alive()
+                    workers[number] = worker if alive else Worker(fit, start, workers)
                     workers[number].start(stack)
             busy = [worker for worker in workers if worker.stack is not None]
             if not busy:
