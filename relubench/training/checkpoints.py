@@ -172,6 +172,7 @@ class Checkpoint:
             if why not in self.reasons_told:
                 self.reasons_told.add(why)
                 self.tell(f"{self.path}: the unfinished run cannot be kept: {why}")
+        # Also where that failed: it is tried again after a while, and not in every epoch.
         self.saved = time.perf_counter()
         return written
 
