@@ -62,7 +62,8 @@ class CheckpointStore:
 
         context  what else decides its numbers: under another one this state is not found
         """
-        # The name has the pass and the context, so that two machines on one disk do not meet.
+        # The name has the pass and the context: under another device, code or version it is not
+        # found.
         path = self.path(stack) / f"{passed.key}-{_digest(context)}.pt"
         belongs = f"{passed.key} {context}"
         return Checkpoint(path, self.every, belongs, self.tell, self.reasons_told)
