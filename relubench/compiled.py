@@ -144,6 +144,7 @@ class Digest:
         module = function.__module__ or ""
         if is_installed(module):
             self._library(module, function.__qualname__)
+            # What a library's function has closed over may be anybody's.
             if not function.__closure__:
                 return
         self.add(function.__code__)

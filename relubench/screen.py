@@ -123,6 +123,7 @@ def columns(text: str) -> int:
     plain = text if text.isascii() and "\x1b" not in text else _without_styles(text)
     if plain.isascii():
         return len(plain)
+    # Wide and fullwidth signs take two columns.
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in plain)
 
 

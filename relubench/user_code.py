@@ -275,6 +275,8 @@ def _home(code: UserCode) -> str:
 
 def _passed_user_code(error: BaseException) -> bool:
     """Whether a user's code stood between relubench and what was raised."""
+    # A frame names its module: a private name, one that is held, or that of
+    # an object that was lent.
     held_names = {*held_digests(), *map(_home, LENT.values())}
     for frame, _ in traceback.walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))

@@ -52,6 +52,7 @@ class UserActivation(Activation):
 @lru_cache
 def activation(name: str, own: UserCode) -> UserActivation:
     """The entry for a user's own activation, not yet checked; or UserCodeError if it cannot be."""
+    # An instance, a class or a factory makes a module; anything else that is called is a function.
     thing, module = own.thing, None
     if isinstance(thing, nn.Module):
         # Copied for every layer: one instance in several would share its learned parameters.

@@ -468,6 +468,7 @@ def run(
 
     What is left of the flags after those of output and of the run are taken out are options.
     """
+    # 1. How it is shown; 2. where it runs; what is left is what a benchmark may hold, too.
     keys = {**get_type_hints(OutputFlags), **get_type_hints(PictureFlags)}
     shown = {key: flags.pop(key) for key in keys}
     apart = {key: flags.pop(key) for key in get_type_hints(RunFlags)}

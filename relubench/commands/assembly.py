@@ -95,6 +95,7 @@ def assemble(
 
 def _spread(work: execution.work.Work, settings: Settings, console: Console) -> execution.work.Work:
     """The work over all cores, unless a flag says how it is to be arranged."""
+    # Whoever says how it is to be arranged gets it so.
     if (settings.executor, settings.jobs, settings.threads) != (None, None, None):
         return work
     if settings.stack != "auto" or settings.scheduler or settings.scheduler_file:

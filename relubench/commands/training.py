@@ -43,6 +43,7 @@ def train(
     save, called  where the weights are written, and what the user calls it
     """
     work = assemble(read(request, console), request, console, retrain=save is not None)
+    # After the plan is made: how many runs there are follows from flags and benchmark together.
     if save and len(work.plan.cells) > 1:
         count = len(work.plan.cells)
         raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")

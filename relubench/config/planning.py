@@ -17,6 +17,7 @@ QUICK_EPOCHS = 2
 Models = Catalog[Any]  # their entries are of a package on this floor, which is not imported here
 
 
+# At most so many of each.
 QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 
 

@@ -24,6 +24,7 @@ NO_NUMBER = {"none", "-", "--", ".", "..", "missing", "unknown", "nil", "na", "u
     *("not available", "#value!", "#div/0!", "#null!", "#ref!", "#name?", "#num!"),
     *(word.lower() for word in GAPS),
 }
+# A column of these alone is one of 0 and 1.
 TRUTH = {"False": 0.0, "FALSE": 0.0, "false": 0.0, "True": 1.0, "TRUE": 1.0, "true": 1.0}
 SAMPLE = 1000  # cells that are looked at to find the decimal mark
 MOSTLY = 0.95  # fraction of a column's cells that make it one of numbers

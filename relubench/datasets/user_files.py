@@ -34,6 +34,7 @@ LONGEST = 4096  # side of an image that is brought to a size
 # What systems and programs leave in a folder: no class, like a hidden directory.
 LEFT_BEHIND = {"__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+# Pillow's modes of at most 8 bits a channel: convert would cut the others.
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr")
 
 

@@ -216,6 +216,7 @@ def _idx(
     """Images and labels of the training set, then of the test part, in LeCun's format."""
     family, raw = _family(kind), folder / kind / "raw"
     _complete(name, family, folder, [raw / file for file in names], parts)
+    # The training set, then the published test set, which Dataset has last.
     x_train, y_train, x_test, y_test = (_read(name, raw / file) for file in names)
     if (len(x_train), len(x_test)) != (len(y_train), len(y_test)):
         raise _corrupted(name, *(raw / file for file in names))

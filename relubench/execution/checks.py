@@ -26,6 +26,7 @@ from relubench.training.optimizers import OPTIMIZERS
 from relubench.user_code import UserCodeError, brief
 from relubench.wording import counted
 
+# Those that take statistics over a batch; layer and group norms need one example only.
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 

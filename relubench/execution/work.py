@@ -179,6 +179,7 @@ class Work:
             claimed = ClaimedStacks(self, keeper)
             try:
                 for stack, results in self.executor(claimed.claimed(stacks), fit_here):
+                    # First the file, then the caller: what has been shown is not lost any more.
                     keeper.keep(stack, results)
                     yield stack, results
             # --save trains one stack; that its weights cannot be written must not cost its results.

@@ -35,6 +35,7 @@ from relubench.models.swapping import Analysis, Mode, Site, Step, Swap, Swapped,
 from relubench.models.weights import WEIGHTED
 from relubench.user_code import brief
 
+# Dropouts by the name of the call, with what is zeroed at once: see layers.Dropout.
 DROPPED = {"dropout": 0, "dropout1d": 2, "dropout2d": 2, "dropout3d": 2, "dropped": 1}
 DROPPING = {"StochasticDepth": "p", "DropPath": "drop_prob"}  # modules that zero whole examples
 MODES = (True, False)  # training, evaluation

@@ -19,6 +19,7 @@ from relubench.models.functions import ELEMENTWISE
 
 Axes = tuple[int, ...]
 
+# Layers that weigh the last axis of what they take, and put their features in the last one, too.
 LAST = {
     "linear",
     "embedding",
@@ -29,13 +30,17 @@ LAST = {
     "multi_head_attention_forward",
 }
 LAST |= {"bilinear", "gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell", "tensordot"}
+# Products of matrices, with the places of the two factors among the arguments.
 PRODUCTS = {"matmul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "inner": (0, 1), "mv": (0, 1)}
 PRODUCTS |= {"addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2)}
+# Normalisations: of channels, which are axis 1, and of the last axes, whose sizes they are given.
 CHANNELS = {"batch_norm", "instance_norm", "group_norm"}
 LAYERS = {"layer_norm", "rms_norm"}
+# What leaves every number at its place.
 SAME = {"softmax", "log_softmax", "dropout", "dropout1d", "dropout2d", "dropout3d", "dropped"}
 SAME |= {"alpha_dropout", "feature_dropout", "local_response_norm", "normalize", "cumsum"}
 PER_CHANNEL = ("pool", "interpolate", "upsample", "pad")  # in their names
+# With the number of axes that a kernel moves over: channels stand just before these.
 CONVOLUTIONS = {f"conv{n}d": n for n in (1, 2, 3)} | {f"conv_transpose{n}d": n for n in (1, 2, 3)}
 
 

@@ -193,6 +193,7 @@ class Recorder(TorchFunctionMode):
         self.parents: dict[int, Tensor] = {}  # of a view
         self.changes: dict[int, list[tuple[Call, Tensor]]] = {}  # by memory: calls, new names
         self.counted, self.custom = 0, False
+        # A call without gradients is hidden only where they were on at the beginning.
         self.graded = torch.is_grad_enabled()
         self.hooks = _saving()
         self.examples = self._name(examples, Value(examples, reached=True))

@@ -152,6 +152,7 @@ def recognised(record: Record) -> Recognised:
     """The activations of a recorded pass, and what stays."""
     elementwise = _Elementwise(record)
     result = Recognised([], [], [])
+    # In the order of the calls: what is recognised early bounds what comes later.
     for end in elementwise.ends():
         for formula in elementwise.formulas(end):
             if formula.straight:

@@ -130,6 +130,7 @@ def initialise(
     What is neither a dense nor a convolutional layer is left as it is, and so is what another's
     code brings along. A weight of two layers is drawn once, for the first.
     """
+    # What an activation holds begins as it says itself: layers inside of it are not drawn here.
     acts = [act for _, act in activations(network)]
     own: set[nn.Module] = set()
     for act in acts:

@@ -25,12 +25,14 @@ from relubench.neurons.sites import FEW, Plan, Site, all_formulas, look_through
 
 ROUNDING = 2.0**-23  # of float32, relative, for each product that a sum is made of
 SLACK = 64 * ROUNDING  # for what is a sum of a few
+# Where else the derivative must be 0 for an end to be flat for good.
 FARTHER = torch.tensor([-1e6, -1e4, -1e2, 1e2, 1e4, 1e6], dtype=torch.float64)
 
 # Each number rises, or falls, with the one number of the examples that it is made of.
 STEADY = {"relu", "relu6", "leaky_relu", "sigmoid", "tanh", "hardtanh", "hardsigmoid", "softplus"}
 STEADY |= {"elu", "selu", "celu", "clamp", "clamp_min", "clamp_max", "logsigmoid", "batch_norm"}
 STEADY |= {"add", "sub", "rsub", "neg", "mul", "div", "exp", "softsign", "softshrink"}
+# Of these none rounds: their bounds need not be widened.
 EXACT = {"relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "neg", "clone", "detach"}
 EXACT |= {"to", "float", "double", "contiguous", "positive", "alias"}
 STEADY |= EXACT
@@ -41,7 +43,9 @@ LEAST = {"gelu": -0.17005, "silu": -0.27847, "mish": -0.30885, "hardswish": -0.3
 # Numbers that rise with every number of the examples.
 RISING = MOVING | {"cat", "concat", "mean", "sum", "amax", "add", "maximum", "minimum", "pad"}
 RISING -= {"dropout", "dropout1d", "dropout2d", "interpolate", "upsample"}
+# In evaluation these hand on what they take.
 SAME = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout"}
+# Each number is a sum of products with weights.
 WEIGHTED = {"linear", "matmul", "addmm", "conv1d", "conv2d", "conv3d", "mm"}
 POOLS = ("max_pool", "avg_pool")
 

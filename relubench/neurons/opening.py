@@ -82,6 +82,7 @@ def _built(asking: Asking, weights: Weights | None) -> nn.Module:
         return _of_transformers(asking, weights)
     if asking.name.startswith(TORCHVISION):
         return _of_torchvision(asking)
+    # What is relubench's own is built elsewhere: `is_other` was asked before.
     return _own(asking)
 
 

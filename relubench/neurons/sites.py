@@ -107,6 +107,7 @@ def find(
     """
     if unit is not None and unit not in UNITS:
         raise UnknownName("unit", unit, UNITS)
+    # Modules that are one activation each, then all other calls; what is left gets a note.
     wholes = _wholes(network, named_modules)
     looked = look_through(network, batch)
     record, found, keys = looked.record, looked.found, looked.keys

@@ -110,6 +110,7 @@ class Watch:
             if before is not None:
                 changed["newly_dead"] = float((dead & ~before).double().mean())
                 changed["revived"] = float((before & ~dead).double().mean())
+            # For the next count: newly dead and revived are changes from one count to the next.
             self._dead[site.place] = dead
             row = WatchRow(
                 step=self.steps, layer=site.place, function=site.function, units=seen.units,

@@ -138,6 +138,7 @@ def _grid(table: AnyTable, name: str) -> Grid:
 def _cell(column: Column[Row], row: Row) -> Cell:
     key = column.key or column.head.replace(" ", "_")
     value = row.get(key)
+    # Sorted by the figure itself: the text is rounded, and has signs.
     number = isinstance(value, int | float) and not isinstance(value, bool)
     verdict = str(value) if key == "verdict" else ""
     return Cell(column.text(row), f"{value:.6g}" if number else "", verdict)

@@ -212,6 +212,7 @@ def _escaped(text: str) -> str:
 
 def save(drawings: Sequence[Drawing], path: Path, kind: str) -> None:
     """Write the drawings, each below its title, as `kind`: "svg", "png" or "pdf"."""
+    # Two beside each other, three where there are many.
     columns = min(3, len(drawings)) if len(drawings) > 4 else min(2, len(drawings))
     rows = [drawings[at : at + columns] for at in range(0, len(drawings), columns)]
     titles = [max(map(_title_height, row)) for row in rows]

@@ -154,6 +154,7 @@ def _dead(
     said = ", ".join(f"{name} {100 * share:.1f} %" for name, share in totals.items())
     what = "dead units by layer, %"
     runs = max(row.n for row in chain.from_iterable(by_activation.values()))
+    # Names that would run into each other, of 7 px a letter, stand upright and need room below.
     deep = label_width(layers) if sum(map(len, layers)) * 7 > 300 else 0
     return Drawing(
         " · ".join(part for part in (what, study.where(first), f"n\u00a0{runs}") if part),

@@ -141,6 +141,7 @@ class Comparison:
     @cached_property
     def ranked(self) -> list[tuple[CompareRow, Ranking]]:
         """Ranks over the datasets of each set-up that has several, with every pair tested."""
+        # The picture of all pairs needs all of them, whatever the command was asked.
         every = replace(self.options, every_pair=True)
         return report.ranked(self.rows, every)
 

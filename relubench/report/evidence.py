@@ -192,6 +192,7 @@ def _size(margin: Margin, mean: float | None) -> float | None:
 
 def _with_losses(a: Scores, b: Scores, measure: Measure) -> stats.Floats:
     """Differences by pair, more being better; a run that diverged loses its pair."""
+    # Undefined figures are no losses: their pairs are left out.
     ended_a = a.defined.keys() | a.diverged
     ended_b = b.defined.keys() | b.diverged
     paired = sorted(ended_a & ended_b)

@@ -20,6 +20,7 @@ def layer_means(results: Sequence[RunResult]) -> list[LayerMeanRow]:
         counts: list[LayerCount] = []
         for run in runs:
             if run.layers and not run.failed:
+                # The total as one more layer, last.
                 counts += [*run.layers, total(run.layers)]
         by_layer = grouped(counts, lambda count: count.layer)
         rows += [_layer_mean(setup, layer, same) for layer, same in by_layer.items()]

@@ -78,6 +78,7 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
     row = rows[0]
     seeds = repeated(row) if isinstance(row, CompareRow) else f"seed {row.seed}"
     one_size = not varying(rows, "parameters")
+    # In the order of the line: what was trained, on what, how, how often, and where.
     parts = {
         "dataset": row.dataset,
         "model": row.model,
@@ -105,6 +106,7 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "device": f"{row.device}, {counted(row.threads, 'thread')}",
         "dtype": "" if row.dtype == "float32" else row.dtype,
     }
+    # What is a column says more there than it could here.
     return " · ".join(text for key, text in parts.items() if text and key not in names)
 
 

@@ -126,6 +126,7 @@ def verdict(
     entry: Published, mean: float | None, sd: float | None, n: int, why_not: str = ""
 ) -> PublishedVerdict:
     """agrees, differs, or why neither can be said; `mean` and `sd` are of n runs."""
+    # The first reason that there is: later ones would not matter if it went away.
     reason = why_not or entry.incomparable
     if entry.value is None:
         reason = reason or "no figure was published"

@@ -12,6 +12,7 @@ import scipy
 from relubench.stats.signs import SAME, Floats, sign_flip
 
 BCA_FROM = 20  # pairs; with fewer the bootstrap covers too little, and Student's t is used
+# As scipy.stats.bootstrap has it by default.
 RESAMPLES = 9999
 
 

@@ -228,6 +228,7 @@ def repeats_needed(
         return least
     # Power rises with the number of repeats, so that the fewest is found by bisection.
     counts = range(least, most + 1)
+    # In standard deviations, as `power` takes them.
     ends = (distance / spread, math.inf if farther is None else farther / spread)
     place = bisect_left(counts, POWER, key=lambda n: power(n, *ends, design, alpha / sides))
     return counts[place] if place < len(counts) else math.inf

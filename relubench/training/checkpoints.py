@@ -62,7 +62,8 @@ class CheckpointStore:
 
         context  what else decides its numbers: under another one this state is not found
         """
-        # The name has the pass and the context, so that two machines on one disk do not meet.
+        # The name has the pass and the context: under another device, code or version it is not
+        # found.
         path = self.path(stack) / f"{passed.key}-{_digest(context)}.pt"
         belongs = f"{passed.key} {context}"
         return Checkpoint(path, self.every, belongs, self.tell, self.reasons_told)
@@ -172,6 +173,7 @@ class Checkpoint:
             if why not in self.reasons_told:
                 self.reasons_told.add(why)
                 self.tell(f"{self.path}: the unfinished run cannot be kept: {why}")
+        # Also where that failed: it is tried again after a while, and not in every epoch.
         self.saved = time.perf_counter()
         return written
 

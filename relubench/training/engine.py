@@ -139,6 +139,7 @@ def _passes(stack: Stack, data: Data) -> list[Sequence[Cell]]:
     # A short cell leaves the pass at its end, so that the first cells of a stack are what goes on.
     ordered = sorted(stack.cells, key=n_steps, reverse=True)
     passes: list[Sequence[Cell]] = []
+    # `predict` scores equally many examples of every cell: no padding would be left out there.
     for cells in grouped(ordered, n_validation).values():
         passes += divided(cells, stack.n_parallel)
     return passes

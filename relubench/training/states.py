@@ -46,6 +46,7 @@ class State:
             "tensors": {name: tensor.detach() for name, tensor in tensors.items()},
             "optimizer": self.optimizer.state_dict(),
             "streams": [stream.get_state() for stream in self.streams],
+            # As plain dicts: weights_only=True reads no class of ours.
             "curves": [list(map(vars, curve)) for curve in self.curves],
         }
 
