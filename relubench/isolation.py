@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
 
+from relubench import screen
+
 
 @dataclass
 class Guard:
@@ -56,7 +58,7 @@ def enter() -> None:
             # Otherwise both processes would print what is still buffered.
             stream.flush()
     with warnings.catch_warnings(action="ignore"):  # of threads: none of ours runs yet
-        child = os.fork()
+        child = screen.forked(os.fork)
     if not child:
         # Each side closes what is the other's, or no end of a pipe would ever be seen.
         for end in (exit_code, hold):

@@ -176,25 +176,21 @@ def colour() -> bool:
     return bool(_NOW) and not os.environ.get("NO_COLOR")
 
 
-def _paint_again() -> None:
-    """After a fork the child paints on, and the parent no more."""
-    for screen in _NOW:
-        show_again = Screen(screen.stream, screen.lines)
-        _NOW[0] = show_again
-        show_again.start()
+def forked(fork: Callable[[], int]) -> int:
+    """Fork where the child paints on, and the parent no more; what `fork` returns."""
+    # A thread does not live on in a child: painting stops before, and begins anew behind.
+    lines = [screen.lines for screen in _NOW]
+    stop()
+    child = fork()
+    if not child:
+        for painted in lines:
+            show(painted)
+    return child
 
 
-def _before_fork() -> None:
-    for screen in _NOW:
-        screen.stop()
-
-
-if hasattr(os, "register_at_fork"):
-    # A thread does not live on in a child: painting stops before the fork,
-    # and begins anew behind it.
-    os.register_at_fork(
-        before=_before_fork, after_in_child=_paint_again, after_in_parent=_NOW.clear
-    )
+def leave() -> None:
+    """Paint no more in a copy of this process, whose lines the original keeps fresh."""
+    _NOW.clear()
 
 
 def write(text: str) -> None:

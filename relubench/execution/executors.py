@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Literal
 
-from relubench import events
+from relubench import events, screen
 from relubench.catalog import Catalog, Choice, Entry
 from relubench.errors import BadValue
 from relubench.execution import cluster
@@ -221,6 +221,7 @@ def _no_main() -> Iterator[None]:
 def _work(tasks: Connection, fit: Fit, folder: str, ours: Sequence[Connection]) -> None:
     for end in ours:
         end.close()
+    screen.leave()
     if ours:
         # A stream's lock may have been held by another thread when this process was copied.
         sys.stderr = os.fdopen(2, "w", 1, closefd=False, errors="backslashreplace")
