@@ -120,14 +120,15 @@ class Above(TextIOBase):
 
 def columns(text: str) -> int:
     """How many columns a text takes; those of styles take none."""
-    plain = text if text.isascii() and "\x1b" not in text else _without_styles(text)
+    plain = text if text.isascii() and "\x1b" not in text else without_styles(text)
     if plain.isascii():
         return len(plain)
     # Wide and fullwidth signs take two columns.
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in plain)
 
 
-def _without_styles(text: str) -> str:
+def without_styles(text: str) -> str:
+    """The text alone, without colours and weights."""
     before, *parts = text.split("\x1b[")
     return before + "".join(part.partition("m")[2] for part in parts)
 
@@ -136,7 +137,7 @@ def cut(text: str, width: int) -> str:
     """The text as far as so many columns hold it."""
     if columns(text) <= width:
         return text
-    text = _without_styles(text)
+    text = without_styles(text)
     while columns(text) > width - 1:
         text = text[:-1]
     return f"{text}…"

@@ -239,8 +239,8 @@ class Live:
             return []
         if self.drawn_for != width:
             lines = render([self.table], "text", width, screen.colour()).splitlines()
-            # Rows alone are indented: headings and blank lines go.
-            self.drawn = [line for line in lines if line.startswith("  ")]
+            # Rows alone are indented: headings and blank lines go. A row may begin with a colour.
+            self.drawn = [line for line in lines if screen.without_styles(line).startswith("  ")]
             self.drawn_for = width
         heads, *rows = self.drawn
         # The heads and a blank line take two of the lines that there are.
