@@ -68,6 +68,7 @@ def tell(event: Event) -> None:
 
 def begun(stack: Stack) -> None:
     """A stack is given to whoever trains it."""
+    # Without epochs where steps are counted: only the data tell how many these are.
     tell(_of("begun", stack.cells, 0, stack.cells[0].recipe.epochs))
 
 

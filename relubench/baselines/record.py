@@ -24,6 +24,8 @@ from relubench.rows import RunRow, SetupValue
 from relubench.wording import counted
 
 FORMAT = 2
+# Left out of a row's name where they are not set.
+SINCE = ("validation", "one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps")
 # What names a row: dataset, model, activation, head, recipe, preparation.
 Setup = dict[str, SetupValue]
 
@@ -100,7 +102,7 @@ RECORD: TypeAdapter[Record] = TypeAdapter(Record)
 def setup(cell: Cell) -> Setup:
     """What names the row of a cell."""
     named = dict(vars(setup_row(cell)))
-    for key in ("validation", "one_holdout"):  # baselines from before know the same set-ups
+    for key in SINCE:  # baselines from before know the same set-ups
         if not named[key]:
             del named[key]
     return named

@@ -26,6 +26,7 @@ from relubench.training.augmentations import AUGMENTATIONS
 from relubench.training.heads import HEADS
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.perturbations import PERTURBATIONS
+from relubench.training.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from relubench.page import Study
@@ -40,6 +41,7 @@ CATALOGS: dict[str, Catalog[Any]] = {
         HEADS,
         INITS,
         OPTIMIZERS,
+        SCHEDULES,
         METRICS,
         AUGMENTATIONS,
         PERTURBATIONS,

@@ -101,6 +101,7 @@ SEEDING = {"seed", "seeds"}
 
 EXECUTION = {"executor", "jobs", "scheduler", "scheduler_file"}
 SPLITTING = {"folds", "one_holdout"}
+LENGTH = {"epochs", "steps"}
 
 
 def resolve(
@@ -128,7 +129,7 @@ def resolve(
     table = dict(benchmarks.tables[name]) if name is not None else {}
     # In this order: the table, its quick form over it, flags over both.
     table |= table.get("quick", {}) if quick else {}
-    for alternatives in (SEEDING, EXECUTION, SPLITTING):
+    for alternatives in (SEEDING, EXECUTION, SPLITTING, LENGTH):
         if alternatives & flags.keys():  # one replaces the other
             table = {key: value for key, value in table.items() if key not in alternatives}
     # Checked apart, so that a problem is named where it was written: a flag or the file.
@@ -164,6 +165,8 @@ def _problems(
         problems.append(f"{label('')}unknown key {key!r}: {hint}")
     if table.get("seed") is not None and table.get("seeds") is not None:
         problems.append(f"{label('seed')}: give one seed or a number of seeds, not both")
+    if table.get("epochs") is not None and table.get("steps") is not None:
+        problems.append(f"{label('steps')}: give epochs or steps, not both")
     try:
         declared = {key: value for key, value in table.items() if key in keys}
         Settings.model_validate(declared, context=catalogs, strict=strict)

@@ -25,18 +25,23 @@ if TYPE_CHECKING:
         Folds,
         Margins,
         Names,
+        Norm,
         Pairs,
         Precision,
         Protocol,
         Rates,
+        Schedules,
         Seconds,
         Seed,
         Seeds,
         SeveralSeeds,
+        Smoothing,
         StackWidth,
+        Steps,
         Target,
         Threads,
         Validation,
+        Warmup,
     )
 
 T = TypeVar("T")
@@ -87,7 +92,7 @@ class Option:
 
 # What a key names, where that has another name than the key.
 NAMED_KINDS = {"reference": "activation", "augment": "augmentation", "perturb": "perturbation"}
-LISTS = {"Names", "Rates", "Decays", "Epochs", "BatchSizes", "Margins"}
+LISTS = {"Names", "Rates", "Schedules", "Decays", "Epochs", "BatchSizes", "Margins"}
 
 
 def option(
@@ -176,8 +181,27 @@ class Options:
     epochs: Epochs = option(
         (Recipe.epochs,), RECIPE, "Passes over the training set (0: do not train).", "N,…"
     )
+    steps: Steps | None = option(None, RECIPE, "Steps to take, instead of --epochs.")
     batch_size: BatchSizes = option((Recipe.batch_size,), RECIPE, "Examples per step.", "N,…")
     weight_decay: Decays = option((Recipe.weight_decay,), RECIPE, "Weight decay.", "RATE,…")
+    schedule: Schedules = option(
+        ("constant",),
+        RECIPE,
+        "How the rate changes: constant (default), cosine, step:at=81,122, …",
+        "NAME,…",
+    )
+    warmup: Warmup | None = option(
+        None, RECIPE, "Let the rate rise over so many steps, or a share of all.", "N|5%"
+    )
+    clip_norm: Norm | None = option(
+        None, RECIPE, "Largest norm of each network's gradient.", "NORM"
+    )
+    label_smoothing: Smoothing = option(
+        Recipe.label_smoothing,
+        RECIPE,
+        "Share of a label that goes to all classes alike, in training.",
+        "SHARE",
+    )
     standardise: bool = option(
         Preparation.standardise,
         RECIPE,

@@ -13,7 +13,7 @@ from relubench.errors import BadValue
 from relubench.metrics import measures
 from relubench.plan import Cell, Plan, Preparation, Recipe, Split
 
-QUICK_EPOCHS = 2
+QUICK_EPOCHS, QUICK_STEPS = 2, 100
 Models = Catalog[Any]  # their entries are of a package on this floor, which is not imported here
 
 
@@ -113,6 +113,7 @@ def _counted(settings: Settings, command: str, shrunk: bool) -> Settings:
         # Of a run without folds a smoke run has none either.
         counts["folds"] = folds and counts["folds"]
         counts["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
+        counts["steps"] = settings.steps and min(settings.steps, QUICK_STEPS)
     return settings.model_copy(update=counts)
 
 
@@ -128,14 +129,20 @@ def _recipes(settings: Settings) -> list[Recipe]:
             batch_size=size,
             weight_decay=decay,
             augment=",".join(settings.augment) or None,
+            schedule=None if schedule == "constant" else schedule,
+            warmup=settings.warmup,
+            clip_norm=settings.clip_norm,
+            label_smoothing=settings.label_smoothing,
+            steps=settings.steps,
         )
-        for optimizer, lr, epochs, size, decay in itertools.product(
+        for optimizer, lr, epochs, size, decay, schedule in itertools.product(
             settings.optimizer,
             # Rates that runs choose from are one recipe, named by the first of them.
             settings.lr[:1] if searched else settings.lr,
-            settings.epochs,
+            (0,) if settings.steps else settings.epochs,
             settings.batch_size,
             settings.weight_decay,
+            settings.schedule,
         )
     ]
 
@@ -186,6 +193,8 @@ def _check_growth(settings: Settings) -> None:
 
 def _check_seeds(settings: Settings) -> None:
     """Refuse what would go unheard."""
+    if settings.steps and settings.protocol == "published":
+        raise BadValue("--protocol published counts epochs: give --epochs instead of --steps")
     if settings.validation and settings.protocol == "published":
         raise BadValue("--protocol published scores each epoch on a fold: leave --validation out")
     if settings.seed_base and settings.seed is not None:

@@ -56,6 +56,7 @@ class Settings(_Fields):
 
     @field_validator(
         *("dataset", "model", "activation", "head", "init", "optimizer", "augment", "perturb"),
+        "schedule",
         mode="after",
     )
     @classmethod

@@ -19,10 +19,11 @@ from relubench.models.chain import image
 from relubench.models.swapping import Swapped
 from relubench.noise import Noise
 from relubench.plan import Cell, Machine
-from relubench.training import perturbations
+from relubench.training import perturbations, schedules
 from relubench.training.augmentations import Augment
 from relubench.training.building import skeleton, with_weights
-from relubench.training.optimizers import OPTIMIZERS
+from relubench.training.optimizers import OPTIMIZERS, TAKING_MATRICES
+from relubench.training.parameter_groups import hidden_matrices
 from relubench.user_code import UserCodeError, brief
 from relubench.wording import counted
 
@@ -77,6 +78,7 @@ def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
         )
     trial = Trial(cell, shape, dataset, machine)
     _check_last_batch(trial, data.sizes)
+    _check_matrices(trial)
     activation = ACTIVATIONS.choose(cell.activation).entry
     # A user's code may draw from torch's global generator: it is put back as it was.
     with layers.drawing_after(0, torch.device(machine.device)):
@@ -147,7 +149,7 @@ def _check_last_batch(trial: Trial, sizes: set[int]) -> None:
     recipe = trial.cell.recipe
     normed = any(isinstance(module, NORMS) for module in trial.skeleton.modules())
     alone = any(_leaves_one(size, recipe.batch_size) for size in sizes)
-    if not (recipe.epochs and normed and alone):
+    if not (recipe.trains and normed and alone):
         return
     network = trial.network
     try:
@@ -303,8 +305,19 @@ def _check_views(cell: Cell, shape: tuple[int, ...]) -> None:
         perturbations.perturbed(cell, name, x[0], x[0])
 
 
+def _check_matrices(trial: Trial) -> None:
+    """Refuse an optimizer for hidden dense weights where a network has none."""
+    name = OPTIMIZERS.choose(trial.cell.recipe.optimizer).entry.name
+    if name in TAKING_MATRICES and not hidden_matrices(trial.skeleton):
+        raise BadValue(
+            f"--optimizer {name} is for dense weights between the first layer and the last, and "
+            f"{trial.cell.model} has none: adamw would be all that steps it"
+        )
+
+
 def _check_choices(cell: Cell) -> None:
-    """Refuse parameters with which an optimizer or an activation cannot work."""
+    """Refuse parameters with which an optimizer, a schedule or an activation cannot work."""
+    schedules.check(cell.recipe)
     optimizer = cell.recipe.optimizer
     act = layers.Act(ACTIVATIONS.choose(cell.activation), 1)
     # torch refuses what it cannot use when an optimizer is made, on one number as on a network.

@@ -77,7 +77,7 @@ def measure(
 
 def _timed(cell: Cell, batch: int) -> Cell:
     """The cell whose steps are timed for it: always with relu."""
-    recipe = replace(cell.recipe, epochs=1, batch_size=batch)
+    recipe = replace(cell.recipe, epochs=1, steps=None, batch_size=batch)
     return replace(cell, activation="relu", split=Split(), recipe=recipe)
 
 

@@ -195,7 +195,8 @@ def steps(cell: Cell, facts: Facts) -> int:
     trainings = 1 + len(cell.recipe.candidates)
     if cell.split.carried:
         trainings = folds or 1
-    return trainings * cell.recipe.epochs * math.ceil(examples / cell.recipe.batch_size)
+    per_epoch = math.ceil(examples / cell.recipe.batch_size)
+    return trainings * cell.recipe.total_steps(per_epoch)
 
 
 class Stopwatch:

@@ -12,7 +12,7 @@ from relubench.metrics.measures import UNTIL
 from relubench.report.columns import figure_of, head
 from relubench.report.evidence import Repetition, repetition
 from relubench.report.figures import UNDEFINED, all_or_none, mean_of
-from relubench.report.naming import by_activation
+from relubench.report.naming import by_activation, length
 from relubench.results import RunResult, Target
 from relubench.rows import CompareRow, TimeToTarget
 from relubench.table import Column
@@ -100,7 +100,7 @@ def shortfalls(rows: Sequence[CompareRow]) -> list[str]:
         if row.reached is not None and (short := row.runs - row.reached):
             sentences.append(
                 f"{row.activation}: {short} of {counted(row.runs, 'run')} did not come so "
-                f"far in {counted(row.epochs, 'epoch')}, so no mean is defined."
+                f"far in {length(row)}, so no mean is defined."
             )
     return sentences
 

@@ -23,6 +23,7 @@ def setup_row(cell: Cell) -> SetupRow:
     listed = ACTIVATIONS.get(cell.activation.partition(":")[0])
     # `lr` of a searched recipe is only the first of its rates.
     recipe = vars(cell.recipe) | {"lr": None if cell.recipe.rates else cell.recipe.lr}
+    recipe["epochs"] = None if cell.recipe.steps else cell.recipe.epochs
     return SetupRow(
         dataset=cell.dataset,
         model=cell.model,
@@ -93,9 +94,13 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "optimizer": row.optimizer,
         "lr": "" if row.rates else f"lr {row.lr:g}",
         "rates": f"best lr of {row.rates.replace(',', ', ')}" if row.rates else "",
+        "schedule": row.schedule or "",
+        "warmup": f"warm-up {_share(row.warmup)}" if row.warmup else "",
+        "clip_norm": f"clip norm {row.clip_norm:g}" if row.clip_norm else "",
+        "label_smoothing": f"smoothing {row.label_smoothing:g}" if row.label_smoothing else "",
         "weight_decay": f"weight decay {row.weight_decay:g}" if row.weight_decay else "",
         "batch_size": f"batch {row.batch_size}",
-        "epochs": counted(row.epochs, "epoch"),
+        "steps" if row.steps else "epochs": length(row),
         "until": f"until {row.until.replace('_', ' ')}" if row.until else "",
         "fresh_weights": "weights drawn anew" if row.fresh_weights else "",
         "unit_axis": "" if row.unit_axis is None else f"units in axis {row.unit_axis}",
@@ -108,6 +113,16 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
     }
     # What is a column says more there than it could here.
     return " · ".join(text for key, text in parts.items() if text and key not in names)
+
+
+def length(row: SetupRow) -> str:
+    """How long a training is: '30 epochs', or '100 steps'."""
+    return counted(row.epochs or 0, "epoch") if row.steps is None else counted(row.steps, "step")
+
+
+def _share(warmup: str) -> str:
+    """'100 steps', or '5 %'."""
+    return f"{warmup} steps" if warmup.isdecimal() else f"{100 * float(warmup):g} %"
 
 
 def _validation(size: str | None) -> str:
@@ -157,7 +172,7 @@ def run_name(result: RunResult) -> str:
 
 def name_column(name: str) -> Column[Row]:
     """A column of names, or of what sets runs apart."""
-    if name in ("lr", "weight_decay"):
+    if name in ("lr", "weight_decay", "clip_norm", "label_smoothing"):
         return Column(
             name.replace("_", " "),
             lambda row: UNDEFINED if row.get(name) is None else f"{row.get(name):g}",
@@ -165,7 +180,9 @@ def name_column(name: str) -> Column[Row]:
         )
     if name == "chosen_init":
         return Column("init", lambda row: row.get(name) or UNDEFINED, left=True, key=name)
-    number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "batch_size")
+    if name == "schedule":
+        return Column(name, lambda row: row.get(name) or "constant", left=True, key=name)
+    number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "steps", "batch_size")
 
     def text(row: Row) -> str:
         value = row.get(name)

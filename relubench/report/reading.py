@@ -78,7 +78,9 @@ def _result(record: Record) -> RunResult:
 
 
 def _cell(record: Record) -> Cell:
-    recipe = {field.name: record[field.name] for field in fields(Recipe)}
+    # Rows from before have no keys for what a recipe may have had since.
+    recipe = {field.name: record.get(field.name, field.default) for field in fields(Recipe)}
+    recipe["epochs"] = recipe["epochs"] or 0
     # Each run's own rate stands in `lr`; the cell's is the first of those that it chose from.
     if record["rates"]:
         recipe["lr"] = float(record["rates"].split(",")[0])

@@ -128,19 +128,23 @@ def fitted(
 
 
 def _passes(stack: Stack, data: Data) -> list[Sequence[Cell]]:
-    """The cells of each pass: the most steps first, validation parts of one size together."""
+    """The cells of each pass: the most steps first, validation parts of one size together.
+
+    Where steps are counted, all cells of a pass have as many in an epoch: they end together.
+    """
 
     def n_steps(cell: Cell) -> int:
         return steps(len(data[cell].y_train), cell.recipe)
 
-    def n_validation(cell: Cell) -> int:
-        return len(data[cell].y_test) if cell.split.validation else len(data[cell].y_held)
+    def together(cell: Cell) -> tuple[int, int]:
+        scored = data[cell].y_test if cell.split.validation else data[cell].y_held
+        return len(scored), n_steps(cell) if cell.recipe.steps else 0
 
     # A short cell leaves the pass at its end, so that the first cells of a stack are what goes on.
     ordered = sorted(stack.cells, key=n_steps, reverse=True)
     passes: list[Sequence[Cell]] = []
     # `predict` scores equally many examples of every cell: no padding would be left out there.
-    for cells in grouped(ordered, n_validation).values():
+    for cells in grouped(ordered, together).values():
         passes += divided(cells, stack.n_parallel)
     return passes
 

@@ -65,7 +65,8 @@ def _overloads(names: str) -> frozenset[str]:
 # are: it is called in half an op's time. An op that is not here is called as it is.
 FUNCTIONS = _overloads(
     """
-    _foreach_add_.Scalar _fused_adam_.default _fused_adamw_.default _fused_sgd_.default
+    _foreach_add_.Scalar _fused_adam_.default _fused_adam_.tensor_lr _fused_adamw_.default
+    _fused_adamw_.tensor_lr _fused_sgd_.default _fused_sgd_.tensor_lr
     _log_softmax.default _log_softmax_backward_data.default _softmax.default abs.default
     add.Scalar add.Tensor addcmul.default amax.default arange.default argmax.default atan.default
     baddbmm.default bitwise_or.Scalar bitwise_right_shift.Tensor
@@ -82,14 +83,14 @@ FUNCTIONS = _overloads(
     rsqrt.default rsub.Scalar scalar_tensor.default scatter_add.default select.int sgn.default
     sigmoid.default sin.default sqrt.default sqrt_.default squeeze.dim squeeze.dims stack.default
     sub.Scalar sub.Tensor sum.default sum.dim_IntList tanh.default threshold.default transpose.int
-    unbind.int unsqueeze.default where.self zeros.default
+    addmm.default lerp.Scalar mm.default unbind.int unsqueeze.default where.self zeros.default
     """
 )
 METHODS = _overloads(
     """
     add_.Tensor addcdiv_.default addcmul_.default bitwise_xor_.Tensor copy_.default
-    expand.default lerp_.Scalar logical_and_.default mul_.Tensor new_empty_strided.default
-    new_zeros.default scatter_.src unfold.default view.default
+    div_.Tensor expand.default lerp_.Scalar logical_and_.default mul_.Tensor
+    new_empty_strided.default new_zeros.default scatter_.src unfold.default view.default
     """
 )
 

@@ -77,7 +77,10 @@ class State:
         with torch.no_grad():
             for name, tensor in self.networks.tensors.items():
                 tensor.copy_(saved["tensors"][name])
+        rates = [group["lr"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(saved["optimizer"])
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate  # the very tensor, where it changes from step to step
         for stream, saved_state in zip(self.streams, saved["streams"], strict=True):
             stream.set_state(saved_state)
         for curve, epochs in zip(self.curves, curves, strict=True):
@@ -131,7 +134,7 @@ class State:
         if not isinstance(saved, dict) or saved.keys() != own.keys():
             raise Damaged("its optimizer is none")
         # Rate, decay and the numbers of the parameters: load_state_dict would take over any.
-        if saved["param_groups"] != own["param_groups"]:
+        if not _same_settings(saved["param_groups"], own["param_groups"]):
             raise Damaged("its optimizer has other settings")
         states = saved["state"]
         stepped = self._stepped()
@@ -239,6 +242,22 @@ def _finite(networks: Networks, weights: Mapping[str, Tensor], cells: Sequence[i
         if not torch.isfinite(of_cells).all():
             return False
     return True
+
+
+def _same_settings(saved: Saved, own: Sequence[Mapping[str, object]]) -> bool:
+    """Whether an optimizer's groups are the same, but for rates that change from step to step."""
+    if not isinstance(saved, list) or not all(isinstance(group, dict) for group in saved):
+        return False
+    kept = [[_settled(group) for group in groups] for groups in (saved, own)]
+    return bool(kept[0] == kept[1])
+
+
+def _settled(group: Mapping[str, object]) -> dict[str, object]:
+    """What does not change in a group; of what does, that it is a number in a tensor."""
+    settled = dict(group)
+    if isinstance(settled.get("lr"), Tensor):
+        settled["lr"] = "changes"
+    return settled
 
 
 def _has_no_nan(states: OptimizerState) -> bool:
