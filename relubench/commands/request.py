@@ -24,6 +24,7 @@ from relubench.results import RunResult, lost_run
 from relubench.table import AnyTable
 from relubench.training.augmentations import AUGMENTATIONS
 from relubench.training.heads import HEADS
+from relubench.training.interventions import INTERVENTIONS
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.perturbations import PERTURBATIONS
 from relubench.training.schedules import SCHEDULES
@@ -45,6 +46,7 @@ CATALOGS: dict[str, Catalog[Any]] = {
         METRICS,
         AUGMENTATIONS,
         PERTURBATIONS,
+        INTERVENTIONS,
         DEFINITIONS,
         EXECUTORS,
         FORMATS,

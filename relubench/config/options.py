@@ -91,7 +91,12 @@ class Option:
 
 
 # What a key names, where that has another name than the key.
-NAMED_KINDS = {"reference": "activation", "augment": "augmentation", "perturb": "perturbation"}
+NAMED_KINDS = {
+    "reference": "activation",
+    "augment": "augmentation",
+    "perturb": "perturbation",
+    "revive": "intervention",
+}
 LISTS = {"Names", "Rates", "Schedules", "Decays", "Epochs", "BatchSizes", "Margins"}
 
 
@@ -213,6 +218,15 @@ class Options:
         None, RECIPE, "Score every epoch on 10% held back from training, or on test.", "SIZE|test"
     )
     augment: Names = option((), RECIPE, "Augment training images: flip, crop.", "NAME,…")
+    revive: Names = option(
+        ("none",),
+        RECIPE,
+        "Let units begin anew between epochs: redo, reset_dead, shrink_perturb (default none).",
+        "NAME,…",
+    )
+    track_neurons: Count | None = option(
+        None, RECIPE, "Count hidden units after every N epochs, on 512 training examples."
+    )
     until: Target | None = option(
         None,
         COMPARISON,

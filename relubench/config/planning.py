@@ -44,7 +44,11 @@ def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
         repetitions = itertools.product(splits, _seeds(settings), names[setup.model])
         cells += [_repeated(setup, *repetition) for repetition in repetitions]
     return Plan(
-        cells=tuple(cells), reference=settings.reference, quick=quick, margins=dict(settings.margin)
+        cells=tuple(cells),
+        reference=settings.reference,
+        quick=quick,
+        margins=dict(settings.margin),
+        track=settings.track_neurons,
     )
 
 
@@ -134,8 +138,9 @@ def _recipes(settings: Settings) -> list[Recipe]:
             clip_norm=settings.clip_norm,
             label_smoothing=settings.label_smoothing,
             steps=settings.steps,
+            revive=None if revive == "none" else revive,
         )
-        for optimizer, lr, epochs, size, decay, schedule in itertools.product(
+        for optimizer, lr, epochs, size, decay, schedule, revive in itertools.product(
             settings.optimizer,
             # Rates that runs choose from are one recipe, named by the first of them.
             settings.lr[:1] if searched else settings.lr,
@@ -143,6 +148,7 @@ def _recipes(settings: Settings) -> list[Recipe]:
             settings.batch_size,
             settings.weight_decay,
             settings.schedule,
+            settings.revive,
         )
     ]
 
@@ -157,7 +163,8 @@ def protocols(settings: Settings, command: str, quick: bool, models: Models) -> 
     through = (replace(cell, split=replace(cell.split, fold=None)) for cell in cells)
     whole = (replace(cell, split=Split()) for cell in cells)
     # dict.fromkeys: every fold of a repeat asks for the same carried run and the same whole one.
-    return Plan(cells=tuple(dict.fromkeys((*cells, *through, *whole))), quick=quick)
+    every = tuple(dict.fromkeys((*cells, *through, *whole)))
+    return Plan(cells=every, quick=quick, track=settings.track_neurons)
 
 
 def _rates(settings: Settings) -> str | None:

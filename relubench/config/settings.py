@@ -57,6 +57,7 @@ class Settings(_Fields):
     @field_validator(
         *("dataset", "model", "activation", "head", "init", "optimizer", "augment", "perturb"),
         "schedule",
+        "revive",
         mode="after",
     )
     @classmethod

@@ -106,6 +106,7 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "unit_axis": "" if row.unit_axis is None else f"units in axis {row.unit_axis}",
         "validation": _validation(row.validation),
         "one_holdout": "one hold-out" if row.one_holdout else "",
+        "revive": f"revive {row.revive}" if row.revive else "",
         "seed": seeds,
         "parameters": counted(row.parameters, "parameter") if one_size else "",
         "device": f"{row.device}, {counted(row.threads, 'thread')}",

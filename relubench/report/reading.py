@@ -10,14 +10,16 @@ from fractions import Fraction
 from typing import Any
 
 from relubench.errors import BadValue
-from relubench.plan import Cell, Preparation, Recipe, Split
+from relubench.plan import LATER, Cell, Preparation, Recipe, Split
+from relubench.report import lives
 from relubench.report.run_table import SCORES
 from relubench.results import COUNTS, Environment, Epoch, LayerCount, RunResult
 from relubench.rows import RunRow
 
 Record = Mapping[str, Any]
 MOST_UNITS = 10**6  # up to which shares of units have one shortest fraction in float64
-KEYS = [field.name for field in fields(RunRow)]
+LATER_KEYS = (*LATER, "history")  # which older rows have not
+KEYS = [field.name for field in fields(RunRow) if field.name not in LATER_KEYS]
 
 
 def results_of(text: str) -> list[RunResult]:
@@ -74,6 +76,7 @@ def _result(record: Record) -> RunResult:
         layers=_layers(record),
         failed=failed,
         chosen=record["lr"] if record["rates"] else None,
+        history=lives.histories(record.get("history") or []),
     )
 
 
@@ -85,6 +88,7 @@ def _cell(record: Record) -> Cell:
     if record["rates"]:
         recipe["lr"] = float(record["rates"].split(",")[0])
     split = {key: record[key] for key in ("folds", "fold", "repeat")}
+    split["one_holdout"] = record.get("one_holdout", False)
     same = ("dataset", "model", "activation", "head", "match_parameters", "seed", "perturb")
     return Cell(
         **{key: record[key] for key in (*same, "until", "unit_axis")},
@@ -93,6 +97,7 @@ def _cell(record: Record) -> Cell:
         split=Split(**split),
         fresh=record["fresh_weights"],
         init=record["chosen_init"],
+        validation=record.get("validation"),
     )
 
 

@@ -28,6 +28,7 @@ from relubench.report.figures import (
     significant,
     sparkline,
 )
+from relubench.report.lives import history_rows
 from relubench.report.naming import (
     by_activation,
     name_column,
@@ -86,6 +87,7 @@ def run_row(result: RunResult, quick: bool = False, classes: Sequence[str] | Non
         confusion=confusion,
         classes=None if classes is None else list(classes),
         curve=[dict(vars(epoch)) for epoch in result.curve],
+        history=history_rows(result) or None,
     )
 
 

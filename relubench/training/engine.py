@@ -22,6 +22,7 @@ from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
 from relubench.results import Environment, RunResult, lost_run
 from relubench.training import perturbations, rate_search
+from relubench.training.between import Between
 from relubench.training.building import build
 from relubench.training.checkpoints import Checkpoint, CheckpointStore
 from relubench.training.compute import compute_settings
@@ -112,7 +113,7 @@ def fitted(
         if checkpoints:
             decides = str(context(cells[0], machine))
             checkpoint = checkpoints.checkpoint(stack, Stack(tuple(cells)), decides)
-        return _fit(cells, data, machine, weights, checkpoint)
+        return _fit(cells, data, machine, weights, checkpoint, stack.track)
 
     trained = in_parallel(
         lambda part: fit_splitting_on_failure(part, one_pass),
@@ -180,12 +181,15 @@ def _fit(
     machine: Machine,
     weights: io.BytesIO | None,
     checkpoint: Checkpoint,
+    track: int | None,
 ) -> list[RunResult]:
     """Train the cells in one pass; raises CannotStack where they have none."""
     bf16 = machine.dtype == "bf16"
     networks = _built(cells, data, machine)
+    between = Between(cells, networks, [data[cell].x_train for cell in cells], track)
+    own = {cell: data[cell] for cell in cells}
     # Train. Cells of one pass cannot be timed apart: each is given the same share of its seconds.
-    curves = train(cells, networks, parts({cell: data[cell] for cell in cells}), checkpoint)
+    curves = train(cells, networks, parts(own), checkpoint, between)
     seconds = checkpoint.seconds / len(cells)
     # The single networks again, for the weights that are saved and for scores and counts.
     networks.write_back()
@@ -199,7 +203,7 @@ def _fit(
     # One architecture in a pass: the first network speaks for all.
     n_parameters = layers.parameter_count(networks.modules[0])
     results: dict[Cell, RunResult] = {}
-    for cell, curve in zip(cells, curves, strict=True):
+    for cell, curve, history in zip(cells, curves, between.histories(), strict=True):
         results[cell] = RunResult(
             cell=cell,
             environment=here,
@@ -209,6 +213,7 @@ def _fit(
             seconds=seconds,
             curve=curve,
             failed=diverged(curve),
+            history=history,
         )
     # Without those that diverged, whose counts would be of no use, and never padded: scores are of
     # examples, each counted once.

@@ -46,6 +46,7 @@ from relubench.neurons.statistics import exact
 from relubench.plan import Cell, Recipe
 from relubench.results import Epoch
 from relubench.training.augmentations import Augment
+from relubench.training.between import Between
 from relubench.training.checkpoints import Checkpoint
 from relubench.training.clipping import clip
 from relubench.training.cuda_graph import GraphedStep
@@ -72,6 +73,7 @@ def train(
     networks: Networks,
     parts: Iterable[Part],
     checkpoint: Checkpoint | None = None,
+    between: Between | None = None,
 ) -> list[tuple[Epoch, ...]]:
     """Learn the networks' weights; returns each cell's learning curve.
 
@@ -81,17 +83,20 @@ def train(
     """
     parts = iter(parts)
     first = next(parts)
-    learner = Learner(cells, networks, first.examples.sizes)
+    learner = Learner(cells, networks, first.examples.sizes, between)
     checkpoint = checkpoint or Checkpoint(None)
     checkpoint.resume(learner.state)
     events.resumed(cells, learner.epochs, learner.total_epochs)
     # The optimizer's padded copies were made before the checkpoint's weights came.
     learner.step_groups.refresh_copies()
+    if not learner.epochs:
+        learner.tend()
     for number, part in enumerate(chain([first], parts), 1):
         step = learner.step_on(part.examples)
         end = number * learner.epochs_of_part
         while learner.epochs < end and not learner.all_diverged:
             learner.learn(part, step)
+            learner.tend()
             events.epoch_ended(cells, learner.curves, learner.total_epochs)
             # Weights that are no longer finite would diverge again: the state before is worth more.
             sound = checkpoint.due and learner.state.sound
@@ -106,10 +111,17 @@ class Learner:
     sizes         how many examples each cell begins to learn from
     epochs_of_part, total_epochs  of one part, and of the whole training, over all its parts
     foreign       whether code that is not relubench's takes part, whose steps may differ
+    between       what is done between epochs
     losses, hits  (cells,): sums over the examples of an epoch
     """
 
-    def __init__(self, cells: Sequence[Cell], networks: Networks, sizes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        networks: Networks,
+        sizes: Sequence[int],
+        between: Between | None = None,
+    ) -> None:
         self.recipe = cells[0].recipe
         self.networks = networks
         split = cells[0].split
@@ -129,6 +141,7 @@ class Learner:
         self.order_streams = [seeds.stream(cell, "batches") for cell in cells]
         self.global_streams = [seeds.stream(cell, "global noise") for cell in cells]
         self.augment = Augment(cells)
+        self.between = between
         self.noise = NoiseKeys(cells, networks.noisy)
         networks.train(True)
         # On the device and summed there: to read a loss after every step would wait for it.
@@ -163,6 +176,7 @@ class Learner:
             ],
             curves=self.curves,
             epochs=self.total_epochs,
+            tracker=self.between.tracker if self.between else None,
         )
 
     @property
@@ -174,6 +188,14 @@ class Learner:
     def all_diverged(self) -> bool:
         """Whether every cell has diverged."""
         return all(diverged(curve) for curve in self.curves)
+
+    def tend(self) -> None:
+        """Between two epochs: count hidden units, let some begin anew, where that is asked for."""
+        if self.between:
+            going = [not diverged(curve) for curve in self.curves]
+            self.between.after(
+                self.epochs, self.total_epochs, going, self.step_groups, self.optimizer
+            )
 
     def step_on(self, examples: Examples, warmup_steps: int | None = None) -> Step:
         """The step for batches of these examples, replayed where that is possible.

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relubench.results import Epoch
+from relubench.results import Epoch, LayerHistory
+from relubench.training import tracking
 from relubench.training.networks import Networks
+from relubench.training.tracking import Tracker
 
 LARGEST_REST = 2**28  # bytes that a state may have besides its tensors
 KEYS = {"tensors", "optimizer", "streams", "curves"}
@@ -31,6 +33,7 @@ class State:
 
     curves  of each cell; a diverged one has ended
     epochs  that the training has in all
+    tracker  of the histories of hidden units; None: there are none
     """
 
     networks: Networks
@@ -38,16 +41,19 @@ class State:
     streams: Sequence[torch.Generator]
     curves: list[list[Epoch]]
     epochs: int
+    tracker: Tracker | None = None
 
     def save(self) -> dict[str, object]:
         """The state as torch.load(weights_only=True) reads it back."""
         tensors = self.networks.tensors
+        histories = {"histories": self.tracker.save()} if self.tracker else {}
         return {
             "tensors": {name: tensor.detach() for name, tensor in tensors.items()},
             "optimizer": self.optimizer.state_dict(),
             "streams": [stream.get_state() for stream in self.streams],
             # As plain dicts: weights_only=True reads no class of ours.
             "curves": [list(map(vars, curve)) for curve in self.curves],
+            **histories,
         }
 
     @property
@@ -74,6 +80,7 @@ class State:
         """Take over what was saved; raises Damaged, with nothing changed, where it does not fit."""
         # All checks come first: a state that is taken over in part would be worse than none.
         curves = self._checked_curves(saved)
+        histories = self._checked_histories(saved)
         with torch.no_grad():
             for name, tensor in self.networks.tensors.items():
                 tensor.copy_(saved["tensors"][name])
@@ -85,6 +92,16 @@ class State:
             stream.set_state(saved_state)
         for curve, epochs in zip(self.curves, curves, strict=True):
             curve[:] = epochs
+        if self.tracker:
+            self.tracker.restore(histories)
+
+    def _checked_histories(self, saved: Mapping[str, Saved]) -> list[tuple[LayerHistory, ...]]:
+        if self.tracker is None:
+            return []
+        try:
+            return tracking.histories(saved.get("histories"), len(self.curves))
+        except ValueError as error:
+            raise Damaged(f"of the histories of its units {error}") from error
 
     def _checked_curves(self, saved: Mapping[str, Saved]) -> list[list[Epoch]]:
         """The learning curves of a state that is one of this training."""

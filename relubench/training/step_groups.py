@@ -7,6 +7,7 @@ from itertools import accumulate, groupby, pairwise
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from relubench.training.networks import Networks
 
@@ -40,7 +41,7 @@ class StepGroups:
         ends = list(accumulate(sizes))
         # Made once: a step on the first cells finds its networks by how many they are.
         self.leading = {end: networks.first(end) for end in ends[:-1]}
-        self.leading[ends[-1]] = networks
+        self.leading[ends[-1]] = self.whole = networks
         self.groups = list(pairwise([0, *ends]))
         self.parameters: dict[str, Tensor] = {}
         self.names: dict[str, str] = {}
@@ -121,6 +122,25 @@ class StepGroups:
             if end <= cells:
                 for name in self.leading[cells].parameters:
                     yield self._key(name, first, end)
+
+    def moments(self, name: str, optimizer: Optimizer) -> Iterator[tuple[slice, Tensor]]:
+        """What an optimizer keeps of each number of a parameter: views, as the stack's rows lie.
+
+        With each come the cells that it is of. One network alone is a stack of one.
+        """
+        whole = self.whole.parameters.get(name)
+        if whole is None:  # a buffer
+            return
+        for first, end in self.groups:
+            part, key = self._part(whole, first, end), self._key(name, first, end)
+            for kept in optimizer.state.get(self.parameters[key], {}).values():
+                if not isinstance(kept, Tensor) or kept.shape != self.parameters[key].shape:
+                    continue  # a count of steps
+                if key in self.padded:
+                    kept = kept[: part.numel()].view(part.shape)
+                if _is_transposed(whole):
+                    kept = kept.mT
+                yield slice(first, end), kept if self.whole.stacked else kept.unsqueeze(0)
 
     def refresh_copies(self) -> None:
         """Copy the stack's tensors to the padded copies, as after a checkpoint was loaded."""
