@@ -236,6 +236,7 @@ class RunResult:
         epochs = self.cell.recipe.epochs
         if not epochs or not self.cell.split.carried or self.failed:
             return ()
+        # The curve runs through all folds: every `epochs` epochs one of them ends.
         last_of_fold = self.curve[epochs - 1 :: epochs]
         return tuple(epoch.held_out for epoch in last_of_fold)
 
@@ -246,19 +247,10 @@ class RunResult:
         if not self.history:
             return False
         counted = set(self.history[0].epochs)
-        asked = counted_after(self.total_epochs, every)
-        return counted.issuperset(epoch for epoch in asked if epoch <= len(self.sound_epochs))
-
-    @property
-    def total_epochs(self) -> int:
-        """Epochs of its whole training; where weights are carried, over all folds."""
-        split = self.cell.split
-        return self.cell.recipe.epochs * ((split.folds or 1) if split.carried else 1)
-
-    @property
-    def sound_epochs(self) -> tuple[Epoch, ...]:
-        """Its epochs but for that in which it diverged."""
-        return tuple(epoch for epoch in self.curve if epoch.loss is not None)
+        # After the epoch in which a run diverged nobody counts.
+        sound = sum(epoch.loss is not None for epoch in self.curve)
+        asked = counted_after(len(self.curve), every)
+        return counted.issuperset(epoch for epoch in asked if epoch <= sound)
 
     @property
     def finished(self) -> bool:
