@@ -104,9 +104,9 @@ class LayerHistory:
         return frozenset(dead)
 
 
-def counted_after(epochs: int, every: int) -> tuple[int, ...]:
-    """The epochs after which units are counted: none, every so many, and all."""
-    return tuple(sorted({*range(0, epochs + 1, every), epochs}))
+def is_counted(epoch: int, epochs: int, every: int) -> bool:
+    """Whether units are counted after this many of all epochs: none, every so many, and all."""
+    return epoch % every == 0 or epoch == epochs
 
 
 def total(layers: Sequence[LayerCount]) -> LayerCount:
@@ -249,8 +249,9 @@ class RunResult:
         counted = set(self.history[0].epochs)
         # After the epoch in which a run diverged nobody counts.
         sound = sum(epoch.loss is not None for epoch in self.curve)
-        asked = counted_after(len(self.curve), every)
-        return counted.issuperset(epoch for epoch in asked if epoch <= sound)
+        epochs = len(self.curve)
+        asked = {epoch for epoch in range(sound + 1) if is_counted(epoch, epochs, every)}
+        return counted >= asked
 
     @property
     def finished(self) -> bool:
