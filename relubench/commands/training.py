@@ -45,6 +45,7 @@ def train(
         raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")
     if save and work.executor.entry.name == "dask":
         raise BadValue("--save would write on a dask worker's disk: train this run with --jobs 1")
+    _check_confusion(confusion, work)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
     problems, code = [], 0
     try:
@@ -65,6 +66,12 @@ def train(
         tables[-1] = replace(tables[-1], picture=report.curves(results))
     told = partial(_told, results, work)
     return Outcome(tables, code or exit_code(results), problems=problems, study=told)
+
+
+def _check_confusion(asked: bool, work: Work) -> None:
+    for name in {cell.dataset for cell in work.plan.cells} if asked else ():
+        if datasets.task_of(name) == "regression":
+            raise BadValue(f"--confusion counts classes, and {name} has numbers, not classes")
 
 
 def _told(results: Sequence[RunResult], work: Work, tables: Sequence[AnyTable] = ()) -> Study:

@@ -26,13 +26,21 @@ DIGEST = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Facts:
-    """A dataset's digest, the shape of an example, how many there are, the names of the classes."""
+    """A dataset's digest, the shape of an example, how many there are, the names of the classes.
+
+    classes  none where the targets are numbers
+    """
 
     digest: str
     shape: tuple[int, ...]
     n_train: int
     n_test: int
     classes: tuple[str, ...]
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network needs: one per class, or one for a number."""
+        return len(self.classes) or 1
 
     @classmethod
     def of(cls, dataset: Dataset) -> Facts:

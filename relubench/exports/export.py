@@ -16,7 +16,8 @@ from relubench.rows import HiddenUnits, RunRow
 
 METRICS = (
     *("accuracy", "precision", "recall", "f1", "macro_precision", "macro_recall", "macro_f1"),
-    *("loss", "silent", "train_accuracy", "train_loss", *HiddenUnits.declared_keys()),
+    *("rmse", "mae", "r2", "loss", "silent", "train_accuracy", "train_r2", "train_loss"),
+    *HiddenUnits.declared_keys(),
     *("seconds", "epochs_until", "seconds_until"),
 )
 NO_SETTING = {*METRICS, "perturbed", "confusion", "failed", "key", "quick"}

@@ -28,7 +28,8 @@ def failures(results: Sequence[RunResult]) -> list[str]:
 
 def undefined(rows: Sequence[RunRow]) -> list[str]:
     """Why a finished run may have no precision."""
-    if any(row.precision is None and not row.failed for row in rows):
+    classified = [row for row in rows if row.accuracy is not None]
+    if any(row.precision is None and not row.failed for row in classified):
         return [f"precision {UNDEFINED}: a class is never predicted, so its precision is undefined"]
     return []
 

@@ -17,7 +17,8 @@ from relubench.rows import RunRow
 
 Record = Mapping[str, Any]
 MOST_UNITS = 10**6  # up to which shares of units have one shortest fraction in float64
-KEYS = [field.name for field in fields(RunRow)]
+LATER = {"rmse", "mae", "r2", "train_r2"}  # rows from before regression have none
+KEYS = [field.name for field in fields(RunRow) if field.name not in LATER]
 
 
 def results_of(text: str) -> list[RunResult]:
@@ -58,7 +59,7 @@ def _result(record: Record) -> RunResult:
     cell = _cell(record)
     if cell.key != record["key"]:
         raise ValueError(f"its key is {record['key']}, and what it describes has {cell.key}")
-    scores = {name: record[name] for name in SCORES}
+    scores = {name: record.get(name) for name in SCORES}
     scores |= {f"accuracy {name}": value for name, value in record["perturbed"].items()}
     failed, confusion = record["failed"], record["confusion"]
     return RunResult(
