@@ -92,7 +92,7 @@ METRICS: Catalog[Metric] = Catalog(
     "metric",
     Metric,
     beside="compare --metric also takes train_accuracy, train_r2, train_loss, dead, inactive, "
-    "rare, dormant, saturated, seconds, parameters, and with --until epochs_until and seconds_until.",
+    "rare, dormant, saturated, seconds, parameters; with --until epochs_until and seconds_until.",
 )
 
 
