@@ -333,6 +333,7 @@ class Procedure(Row):
     comparisons: Annotated[int, "comparisons that p is corrected over"]
     family: Annotated[str, "whose comparisons they are: setup or all"]
     design: Annotated[str, "what is repeated: paired seeds, drawn hold-outs or folds"]
+    respected: Annotated[str | None, "what splits respect: classes, groups, classes and groups"]
     ratio: Annotated[Number, "n_test / n_train where repetitions share examples"]
     test: Annotated[Test, "the test and its correction"]
     alpha: Annotated[float, "error rate over the family"]
