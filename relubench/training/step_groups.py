@@ -41,7 +41,7 @@ class StepGroups:
         ends = list(accumulate(sizes))
         # Made once: a step on the first cells finds its networks by how many they are.
         self.leading = {end: networks.first(end) for end in ends[:-1]}
-        self.leading[ends[-1]] = self.whole = networks
+        self.leading[ends[-1]] = networks
         self.groups = list(pairwise([0, *ends]))
         self.parameters: dict[str, Tensor] = {}
         self.names: dict[str, str] = {}
@@ -128,19 +128,19 @@ class StepGroups:
 
         With each come the cells that it is of. One network alone is a stack of one.
         """
-        whole = self.whole.parameters.get(name)
-        if whole is None:  # a buffer
+        tensor = self.networks.parameters.get(name)
+        if tensor is None:  # a buffer
             return
         for first, end in self.groups:
-            part, key = self._part(whole, first, end), self._key(name, first, end)
+            part, key = self._part(name, tensor, first, end), self._key(name, first, end)
             for kept in optimizer.state.get(self.parameters[key], {}).values():
                 if not isinstance(kept, Tensor) or kept.shape != self.parameters[key].shape:
                     continue  # a count of steps
                 if key in self.padded:
                     kept = kept[: part.numel()].view(part.shape)
-                if _is_transposed(whole):
+                if self._turned(name, tensor):
                     kept = kept.mT
-                yield slice(first, end), kept if self.whole.stacked else kept.unsqueeze(0)
+                yield slice(first, end), kept if self.networks.stacked else kept.unsqueeze(0)
 
     def refresh_copies(self) -> None:
         """Copy the stack's tensors to the padded copies, as after a checkpoint was loaded."""
