@@ -8,6 +8,7 @@ from relubench.activations import ACTIVATIONS
 from relubench.grouping import grouped
 from relubench.models.initialisation import scheme
 from relubench.plan import Cell
+from relubench.report.cell_keys import facts
 from relubench.report.figures import UNDEFINED
 from relubench.results import RunResult
 from relubench.rows import SETUP, CompareRow, LayerRow, RunRow, SetupRow
@@ -21,26 +22,9 @@ def setup_row(cell: Cell) -> SetupRow:
     """What names a set-up; it has no rate where each run chooses its own."""
     # None where the activation is a user's own, whose file need not be there any more.
     listed = ACTIVATIONS.get(cell.activation.partition(":")[0])
-    # `lr` of a searched recipe is only the first of its rates.
-    recipe = vars(cell.recipe) | {"lr": None if cell.recipe.rates else cell.recipe.lr}
-    recipe["epochs"] = None if cell.recipe.steps else cell.recipe.epochs
-    return SetupRow(
-        dataset=cell.dataset,
-        model=cell.model,
-        activation=cell.activation,
-        head=cell.head,
-        init=scheme(cell.init, listed),
-        chosen_init=cell.init,
-        match_parameters=cell.match_parameters,
-        **recipe,
-        **vars(cell.preparation),
-        perturb=cell.perturb,
-        until=cell.until,
-        fresh_weights=cell.fresh,
-        unit_axis=cell.unit_axis,
-        validation=cell.validation,
-        one_holdout=cell.split.one_holdout,
-    )
+    found = facts(cell)
+    named = {key: found[key] for key in SETUP}
+    return SetupRow(activation=cell.activation, init=scheme(cell.init, listed), **named)
 
 
 def by_setup(results: Sequence[RunResult]) -> list[list[RunResult]]:
