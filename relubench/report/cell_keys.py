@@ -37,13 +37,13 @@ def cell_of(record: Mapping[str, Any]) -> Cell:
 
     Raises KeyError where anything else is.
     """
-    own = _values(Cell, record)
-    parts: dict[str, Any] = {name: _values(kind, record) for name, kind in PARTS.items()}
-    recipe = parts["recipe"]
+    own, values = _values(Cell, record), {kind: _values(kind, record) for kind in PARTS.values()}
+    recipe = values[Recipe]
     if recipe.get("rates"):  # in `lr` stands the one that the run chose
         recipe["lr"] = float(recipe["rates"].split(",")[0])
     recipe["epochs"] = recipe["epochs"] or 0
-    return Cell(**own, **{name: kind(**parts[name]) for name, kind in PARTS.items()})
+    parts: dict[str, Any] = {name: kind(**values[kind]) for name, kind in PARTS.items()}
+    return Cell(**own, **parts)
 
 
 def _values(kind: type[Cell | Part], record: Mapping[str, Any]) -> dict[str, Any]:
