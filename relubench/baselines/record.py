@@ -25,7 +25,10 @@ from relubench.wording import counted
 
 FORMAT = 2
 # Left out of a row's name where they are not set.
-SINCE = ("validation", "one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps")
+SINCE = (
+    *("validation", "one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps"),
+    *("task", "tasks"),
+)
 # What names a row: dataset, model, activation, head, recipe, preparation.
 Setup = dict[str, SetupValue]
 

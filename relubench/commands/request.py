@@ -27,6 +27,7 @@ from relubench.training.heads import HEADS
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.perturbations import PERTURBATIONS
 from relubench.training.schedules import SCHEDULES
+from relubench.training.tasks import TASKS
 
 if TYPE_CHECKING:
     from relubench.page import Study
@@ -42,6 +43,7 @@ CATALOGS: dict[str, Catalog[Any]] = {
         INITS,
         OPTIMIZERS,
         SCHEDULES,
+        TASKS,
         METRICS,
         AUGMENTATIONS,
         PERTURBATIONS,

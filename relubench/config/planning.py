@@ -13,7 +13,7 @@ from relubench.errors import BadValue
 from relubench.metrics import measures
 from relubench.plan import Cell, Plan, Preparation, Recipe, Split
 
-QUICK_EPOCHS, QUICK_STEPS = 2, 100
+QUICK_EPOCHS, QUICK_STEPS, QUICK_TASKS = 2, 100, 3
 Models = Catalog[Any]  # their entries are of a package on this floor, which is not imported here
 
 
@@ -31,6 +31,7 @@ def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     """
     _check_growth(settings)
     _check_seeds(settings)
+    _check_tasks(settings)
     settings = _counted(settings, command, quick and not settings.quick)
     names = {model: _activations(settings, command, models, model) for model in settings.model}
     splits = _splits(settings, command)
@@ -95,6 +96,8 @@ def _repeated(setup: _SetUp, split: Split, seed: int, activation: str) -> Cell:
         unit_axis=settings.unit_axis,
         init=setup.init,
         validation=settings.validation,
+        tasks=settings.tasks,
+        task=settings.task,
     )
 
 
@@ -109,6 +112,8 @@ def _counted(settings: Settings, command: str, shrunk: bool) -> Settings:
         # Of a run without folds a smoke run has none either.
         counts["folds"] = folds and counts["folds"]
         counts["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
+        counts["task_epochs"] = settings.task_epochs and min(settings.task_epochs, QUICK_EPOCHS)
+        counts["tasks"] = settings.tasks and min(settings.tasks, QUICK_TASKS)
         counts["steps"] = settings.steps and min(settings.steps, QUICK_STEPS)
     return settings.model_copy(update=counts)
 
@@ -116,6 +121,7 @@ def _counted(settings: Settings, command: str, shrunk: bool) -> Settings:
 def _recipes(settings: Settings) -> list[Recipe]:
     """The product of all that a recipe may be given several of."""
     searched = _rates(settings)
+    epochs_given = (settings.task_epochs,) if settings.task_epochs else settings.epochs
     return [
         Recipe(
             optimizer=optimizer,
@@ -134,7 +140,7 @@ def _recipes(settings: Settings) -> list[Recipe]:
         for optimizer, lr, epochs, size, decay, schedule in itertools.product(
             settings.optimizer,
             settings.lr[:1] if searched else settings.lr,
-            (0,) if settings.steps else settings.epochs,
+            (0,) if settings.steps else epochs_given,
             settings.batch_size,
             settings.weight_decay,
             settings.schedule,
@@ -197,6 +203,26 @@ def _check_seeds(settings: Settings) -> None:
         raise BadValue("--until-decided begins with seed 0: leave --seed-base out")
     if settings.one_holdout and settings.folds:
         raise BadValue("--one-holdout draws no folds: give it, or --folds")
+
+
+def _check_tasks(settings: Settings) -> None:
+    """Refuse half of a sequence of tasks, and what it has no room for."""
+    if bool(settings.task) != bool(settings.tasks):
+        raise BadValue("--tasks N is how many, and --task NAME which: give both, or neither")
+    if settings.task_epochs and not settings.tasks:
+        raise BadValue("--task-epochs is for --tasks N: without them, give --epochs")
+    if not settings.tasks:
+        return
+    without = {
+        "--folds": settings.folds,
+        "--validation": settings.validation,
+        "--best-lr": settings.best_lr,
+        "--until": settings.until,
+        "--perturb": settings.perturb,
+        "--protocol published": settings.protocol == "published",
+    }
+    if given := [flag for flag, value in without.items() if value]:
+        raise BadValue(f"--tasks: a sequence of tasks has no {', '.join(given)}")
 
 
 def _activations(settings: Settings, command: str, models: Models, model: str) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ class Settings(_Fields):
             raise BadValue("; ".join(problems))
         return tuple(dict.fromkeys(spelled))
 
-    @field_validator("reference", "executor", mode="after")
+    @field_validator("reference", "executor", "task", mode="after")
     @classmethod
     def _known_one(cls, name: str, info: ValidationInfo) -> str:
         return str(_catalog(info).choose(name))
@@ -93,7 +93,8 @@ class Settings(_Fields):
     @property
     def measure(self) -> Measure:
         """What is compared."""
-        return measures.MEASURES[self.metric or ("epochs_until" if self.until else "accuracy")]
+        usual = "online_accuracy" if self.tasks else "accuracy"
+        return measures.MEASURES[self.metric or ("epochs_until" if self.until else usual)]
 
     @property
     def region(self) -> Margin | None:

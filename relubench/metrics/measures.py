@@ -63,6 +63,9 @@ class Measure:
         return result.scores.get(self.name)
 
 
+# Of a sequence of tasks: mean accuracy while each is learned, when it is, of the first at the end,
+# and by how much the first of these changes from task to task.
+SEQUENCE = ("online_accuracy", "task_accuracy", "first_task_accuracy", "online_slope")
 UNTIL = {"epochs_until": "epochs", "seconds_until": "s"}  # units of what a run took to a target
 # What counts as alike where a user names no margin: a point of a fraction, a tenth of a mean.
 POINT = Margin(0.01)
@@ -78,6 +81,7 @@ _ALL = [
     *map(_of_metric, METRICS.values()),
     Measure("train_accuracy", "higher", "fraction", POINT),
     Measure("train_loss", "lower", "nats", TENTH),
+    *(Measure(name, "higher", "fraction", POINT) for name in SEQUENCE),
     *(Measure(name, "lower", "fraction", POINT) for name in COUNTS),
     Measure("seconds", "lower", "s", TENTH),
     Measure("parameters", "lower", "parameters", TENTH),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from relubench.grouping import grouped
-from relubench.metrics.measures import Measure
+from relubench.metrics.measures import SEQUENCE, Measure
 from relubench.plan import Plan
 from relubench.report import beginnings, claims, convergence
 from relubench.report.columns import (
@@ -37,6 +37,7 @@ from relubench.report.naming import (
 )
 from relubench.report.notes import definitions, failures, perturbation_notes, quick
 from relubench.report.ranking import over_datasets, rankings
+from relubench.report.task_table import over_tasks
 from relubench.results import RunResult
 from relubench.rows import SETUP, AgainstRow, CompareRow, PairRow, SetupRow
 from relubench.table import AnyTable, Column, Table
@@ -61,7 +62,8 @@ def comparisons(
     """`compare`'s table; then every pair where that was asked, and the ranks over datasets."""
     rows = over_datasets(compare_rows(results, plan, options), options)
     pairs = [_pairs(rows, varying(rows, *SETUP), options)] if options.every_pair else []
-    return [_table(rows, results, plan, options), *pairs, *rankings(rows, options)]
+    table = _table(rows, results, plan, options)
+    return [table, *over_tasks(results), *pairs, *rankings(rows, options)]
 
 
 def _table(
@@ -139,6 +141,8 @@ def _columns(
     spreads = meaningful_decimals(row.accuracy_sd for row in rows)
     short = any(row.until for row in rows)  # its own columns take the room of these
     others = ["accuracy"] if short else ["accuracy", "dead", *silent]
+    if rows and all(row.tasks for row in rows):
+        others = [*SEQUENCE[:3], "dead"]
     chance = Column("P(better)", _chance, key="probability", rank=7)
     rope = Column("P(below, in, above rope)", _posterior, key="rope", rank=1)
     seconds: Column[CompareRow] = Column(

@@ -39,6 +39,8 @@ def setup_row(cell: Cell) -> SetupRow:
         unit_axis=cell.unit_axis,
         validation=cell.validation,
         one_holdout=cell.split.one_holdout,
+        task=cell.task,
+        tasks=cell.tasks,
     )
 
 
@@ -100,6 +102,7 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "unit_axis": "" if row.unit_axis is None else f"units in axis {row.unit_axis}",
         "validation": _validation(row.validation),
         "one_holdout": "one hold-out" if row.one_holdout else "",
+        "task": f"{counted(row.tasks, 'task')}, {row.task}" if row.tasks else "",
         "seed": seeds,
         "parameters": counted(row.parameters, "parameter") if one_size else "",
         "device": f"{row.device}, {counted(row.threads, 'thread')}",
@@ -174,7 +177,17 @@ def name_column(name: str) -> Column[Row]:
         return Column("init", lambda row: row.get(name) or UNDEFINED, left=True, key=name)
     if name == "schedule":
         return Column(name, lambda row: row.get(name) or "constant", left=True, key=name)
-    number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "steps", "batch_size")
+    number = name in (
+        "seed",
+        "fold",
+        "repeat",
+        "pca",
+        "limit",
+        "epochs",
+        "steps",
+        "batch_size",
+        "tasks",
+    )
 
     def text(row: Row) -> str:
         value = row.get(name)

@@ -28,7 +28,8 @@ def failures(results: Sequence[RunResult]) -> list[str]:
 
 def undefined(rows: Sequence[RunRow]) -> list[str]:
     """Why a finished run may have no precision."""
-    if any(row.precision is None and not row.failed for row in rows):
+    # A task may have no test set, and so no such figure at all.
+    if any(row.precision is None and not (row.failed or row.tasks) for row in rows):
         return [f"precision {UNDEFINED}: a class is never predicted, so its precision is undefined"]
     return []
 

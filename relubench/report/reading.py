@@ -12,7 +12,7 @@ from typing import Any
 from relubench.errors import BadValue
 from relubench.plan import Cell, Preparation, Recipe, Split
 from relubench.report.run_table import SCORES
-from relubench.results import COUNTS, Environment, Epoch, LayerCount, RunResult
+from relubench.results import COUNTS, Environment, Epoch, LayerCount, RunResult, TaskResult
 from relubench.rows import RunRow
 
 Record = Mapping[str, Any]
@@ -58,7 +58,7 @@ def _result(record: Record) -> RunResult:
     cell = _cell(record)
     if cell.key != record["key"]:
         raise ValueError(f"its key is {record['key']}, and what it describes has {cell.key}")
-    scores = {name: record[name] for name in SCORES}
+    scores = {name: record.get(name) for name in SCORES}
     scores |= {f"accuracy {name}": value for name, value in record["perturbed"].items()}
     failed, confusion = record["failed"], record["confusion"]
     return RunResult(
@@ -74,6 +74,7 @@ def _result(record: Record) -> RunResult:
         layers=_layers(record),
         failed=failed,
         chosen=record["lr"] if record["rates"] else None,
+        tasks=tuple(TaskResult(**task) for task in record.get("history") or ()),
     )
 
 
@@ -84,6 +85,7 @@ def _cell(record: Record) -> Cell:
     if record["rates"]:
         recipe["lr"] = float(record["rates"].split(",")[0])
     split = {key: record[key] for key in ("folds", "fold", "repeat")}
+    split["one_holdout"] = record.get("one_holdout", False)
     same = ("dataset", "model", "activation", "head", "match_parameters", "seed", "perturb")
     return Cell(
         **{key: record[key] for key in (*same, "until", "unit_axis")},
@@ -92,6 +94,9 @@ def _cell(record: Record) -> Cell:
         split=Split(**split),
         fresh=record["fresh_weights"],
         init=record["chosen_init"],
+        validation=record.get("validation"),
+        task=record.get("task"),
+        tasks=record.get("tasks"),
     )
 
 

@@ -71,6 +71,8 @@ def _recipe(row: RunRow) -> Iterator[str]:
         "augment",
         "until",
         "perturb",
+        "task",
+        "tasks",
     ):
         if row.get(key):
             yield from (f"--{key.replace('_', '-')}", str(row.get(key)))

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from relubench import stats
 from relubench.grouping import grouped, joined
 from relubench.metrics import METRICS
-from relubench.metrics.measures import UNTIL
+from relubench.metrics.measures import SEQUENCE, UNTIL
 from relubench.plan import Plan
 from relubench.report import convergence
 from relubench.report.columns import (
@@ -54,7 +54,7 @@ RANKS = {"precision": 7, "recall": 7, "f1": 6, "macro_f1": 5, "silent": 2, "dead
 ALWAYS = 10  # classes of a confusion matrix that are never left out
 LOSSES = {"loss": "train loss by epoch", "held_out_loss": "held-out loss by epoch"}
 SPARKS = 20  # columns of a drawn curve
-SCORES = (*METRICS, "train_accuracy", "train_loss")
+SCORES = (*METRICS, "train_accuracy", "train_loss", *SEQUENCE)
 
 
 def run_row(result: RunResult, quick: bool = False, classes: Sequence[str] | None = None) -> RunRow:
@@ -86,6 +86,7 @@ def run_row(result: RunResult, quick: bool = False, classes: Sequence[str] | Non
         confusion=confusion,
         classes=None if classes is None else list(classes),
         curve=[dict(vars(epoch)) for epoch in result.curve],
+        history=[dict(vars(task)) for task in result.tasks] if cell.tasks else None,
     )
 
 
@@ -111,6 +112,8 @@ def runs(
     names += ["lr"] if "lr" not in names and any(row.rates for row in rows) else []
     silent = ["silent"] if any(row.silent is not None for row in rows) else []
     percentages = ["accuracy", "precision", "recall", "f1", "macro_f1", *silent, "dead"]
+    if rows and all(row.tasks for row in rows):
+        percentages = [*SEQUENCE[:3], "dead"]
     until = UNTIL if any(row.until for row in rows) else ()
     columns: list[Column[RunRow]] = [
         *map(name_column, names),
@@ -175,7 +178,9 @@ def folds(
     """
     perturbations = dict.fromkeys(joined(result.cell.perturbations for result in results))
     perturbed = [f"accuracy {name}" for name in perturbations]
-    scores = ("accuracy", "precision", "recall", "f1", "macro_f1", *perturbed)
+    scores: Sequence[str] = ("accuracy", "precision", "recall", "f1", "macro_f1", *perturbed)
+    if all(result.cell.tasks for result in results):
+        scores = SEQUENCE
     rows = []
     for setup, runs in by_activation(results).items():
         rows.append(_fold_row(setup, list(grouped(runs, each).values()), scores))

@@ -2,9 +2,11 @@
 
 paired seeds → signs, intervals · overlapping splits → splits · datasets, unpaired seeds → ranks
 several comparisons, several looks → corrections · a word, a gate → verdicts
+two figures of the same runs → correlations
 """
 
 from relubench.stats.corrections import Look, holm, looks
+from relubench.stats.correlations import correlation
 from relubench.stats.intervals import (
     Chance,
     Interval,
@@ -85,6 +87,7 @@ __all__ = [
     "corrected_t",
     "corrected_t_above",
     "correlated_t",
+    "correlation",
     "differences",
     "evidence",
     "friedman",

@@ -21,14 +21,14 @@ from relubench.models import layers
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
 from relubench.results import Environment, RunResult, lost_run
-from relubench.training import perturbations, rate_search
+from relubench.training import perturbations, rate_search, task_scores
 from relubench.training.building import build
 from relubench.training.checkpoints import Checkpoint, CheckpointStore
 from relubench.training.compute import compute_settings
 from relubench.training.context import context
-from relubench.training.examples import Examples, Tensors, parts, tensors
+from relubench.training.examples import Examples, Tensors, of_task, parts, tensors
 from relubench.training.heads import HEADS
-from relubench.training.learning import diverged, steps, train, uses_foreign_code
+from relubench.training.learning import diverged, learned, steps, uses_foreign_code
 from relubench.training.networks import CannotStack, Networks
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.parallel import divided, in_parallel
@@ -176,7 +176,7 @@ def _fit(
     """Train the cells in one pass; raises CannotStack where they have none."""
     bf16 = machine.dtype == "bf16"
     networks = _built(cells, data, machine)
-    curves = train(cells, networks, parts({cell: data[cell] for cell in cells}), checkpoint)
+    learner = learned(cells, networks, parts({cell: data[cell] for cell in cells}), checkpoint)
     seconds = checkpoint.seconds / len(cells)
     networks.write_back()
     last = list(data)[-1]
@@ -187,7 +187,9 @@ def _fit(
     here = dataclasses.replace(environment(machine), stack=len(cells))
     n_parameters = layers.parameter_count(networks.modules[0])
     results: dict[Cell, RunResult] = {}
-    for cell, curve in zip(cells, curves, strict=True):
+    for cell, curve, tasks, first in zip(
+        cells, learner.curves, learner.tasks, learner.first_tasks, strict=True
+    ):
         results[cell] = RunResult(
             cell=cell,
             environment=here,
@@ -195,8 +197,10 @@ def _fit(
             n_test=len(data[cell].y_test),
             parameters=n_parameters,
             seconds=seconds,
-            curve=curve,
+            curve=tuple(curve),
+            scores=task_scores.of_sequence(tasks, first) if tasks else {},
             failed=diverged(curve),
+            tasks=tuple(tasks),
         )
     # Without those that diverged, whose counts would be of no use, and never padded: scores are of
     # examples, each counted once.
@@ -206,10 +210,15 @@ def _fit(
         evaluated = evaluate(
             same,
             Networks([modules[cell] for cell in together], bf16, own_seed(together[0])),
-            [data[cell] for cell in together],
+            [_last(cell, data[cell]) for cell in together],
         )
         results.update({result.cell: result for result in evaluated})
     return [results[cell] for cell in cells]
+
+
+def _last(cell: Cell, data: Tensors) -> Tensors:
+    """What a cell is scored and counted on: of a sequence its last task."""
+    return of_task(cell, data, cell.tasks - 1) if cell.tasks else data
 
 
 def _built(cells: Sequence[Cell], data: Data, machine: Machine) -> Networks:
@@ -259,14 +268,19 @@ def evaluate(
     networks: Networks,
     data: Sequence[Tensors],
 ) -> list[RunResult]:
-    """Add scores, confusion matrices and neuron counts; every cell has as many examples."""
+    """Add scores, confusion matrices and neuron counts; every cell has as many examples.
+
+    A task may have no test set, and so no scores on one.
+    """
     head = HEADS.choose(results[0].cell.head)
     counters = _counters(networks, len(results), data[0].x_train.device)
     tested = Examples.of([part.x_test for part in data], [part.y_test for part in data])
     trained = Examples.of([part.x_train for part in data], [part.y_train for part in data])
-    test = predict(networks, head, tested, [])
+    test = predict(networks, head, tested, []) if len(tested.x) else None
     training = predict(networks, head, trained, counters)
-    figures = {name: metric.function(test).tolist() for name, metric in METRICS.items()}
+    figures = {name: [math.nan] * len(results) for name in METRICS}
+    if test:
+        figures = {name: metric.function(test).tolist() for name, metric in METRICS.items()}
     for name in ("accuracy", "loss"):
         figures[f"train_{name}"] = METRICS[name].function(training).tolist()
     for name in results[0].cell.perturbations:
@@ -277,16 +291,16 @@ def evaluate(
     evaluated = []
     for number, result in enumerate(results):
         scores = {name: defined(figure[number]) for name, figure in figures.items()}
-        if scores["loss"] is None or scores["train_loss"] is None:
+        if scores["train_loss"] is None or (test and scores["loss"] is None):
             failed = "diverged: the loss is not finite after training"
             evaluated.append(dataclasses.replace(result, failed=failed))
             continue
-        confusion = test.confusion[number].tolist()
+        confusion = test.confusion[number].tolist() if test else None
         evaluated.append(
             dataclasses.replace(
                 result,
-                scores=scores,
-                confusion=tuple(_integers(row) for row in confusion),
+                scores=result.scores | scores,
+                confusion=None if confusion is None else tuple(map(_integers, confusion)),
                 layers=tuple(counts[number] for counts in by_layer),
             )
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from relubench import datasets, seeds
 from relubench.datasets import folds, preprocessing
 from relubench.plan import Cell, Machine, Preparation
+from relubench.training import tasks
 from relubench.training.splits import held_out, split
 
 Pair = tuple[Tensor, Tensor]  # inputs and classes
@@ -28,6 +29,7 @@ class Tensors:
     y_test: Tensor
     x_held: Tensor  # what every epoch is scored on; empty: nothing
     y_held: Tensor
+    classes: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,24 +50,26 @@ class Examples:
     def of(cls, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> Examples:
         """Join the cells' inputs and classes; cells with the very same tensors share them.
 
-        "The very same" is by identity, `id(x)`: to compare numbers would take longer than a short
+        "The very same" is by identity, `id`: to compare numbers would take longer than a short
         training. That cells with equal rows have the same tensors hangs on two things elsewhere:
         `tensors` below keeps the last two row sets (lru_cache), and the plan has the seeds inside
         the folds, so that at most two row sets are met in turn. With another order, or a smaller
         cache, the figures stay and the memory multiplies by the cells of a stack.
         """
-        parts: dict[int, Pair] = {}
-        first: dict[int, int] = {}
+        # Of both: in a sequence of tasks cells may have the same inputs with other classes.
+        same = [(id(x), id(y)) for x, y in zip(xs, ys, strict=True)]
+        parts: dict[tuple[int, int], Pair] = {}
+        first: dict[tuple[int, int], int] = {}
         end = 0
-        for x, y in zip(xs, ys, strict=True):
-            if id(x) not in parts:
-                parts[id(x)] = x, y
-                first[id(x)] = end
+        for key, x, y in zip(same, xs, ys, strict=True):
+            if key not in parts:
+                parts[key] = x, y
+                first[key] = end
                 end += len(x)
         return cls(
             x=_joined([x for x, _ in parts.values()]),
             y=_joined([y for _, y in parts.values()]),
-            first=[first[id(x)] for x in xs],
+            first=[first[key] for key in same],
             sizes=[len(x) for x in xs],
         )
 
@@ -93,19 +97,27 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Examples to learn from for the recipe's epochs, and examples to score after each."""
+    """Examples to learn from for the recipe's epochs.
+
+    held_out  examples to score after each epoch
+    test      examples to score at its end, where it is a task
+    """
 
     examples: Examples
     held_out: Examples | None = None
+    test: Examples | None = None
 
 
 def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
     """Yield what the networks of some cells learn from, one part after the other.
 
     Usually one, the training set; where weights are carried from fold to fold, it is cut in folds
-    after all preparation, as it was published.
+    after all preparation, as it was published. In a sequence of tasks each is a part.
     """
-    split = next(iter(data)).split
+    first, split = next(iter(data)), next(iter(data)).split
+    if first.tasks:
+        yield from (_task(data, number) for number in range(first.tasks))
+        return
     if not split.carried:
         held_out = None
         if split.validation:
@@ -118,6 +130,26 @@ def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
     for fold in range(split.folds or 0):
         cuts = [_cut(cell, tensors, fold) for cell, tensors in data.items()]
         yield Part(_of([learned for learned, _ in cuts]), _of([held for _, held in cuts]))
+
+
+def _task(data: Mapping[Cell, Tensors], number: int) -> Part:
+    """One task of the cells' sequences, from 0."""
+    made = [of_task(cell, tensors, number) for cell, tensors in data.items()]
+    training = _of([(task.x_train, task.y_train) for task in made])
+    return Part(training, test=_of([(task.x_test, task.y_test) for task in made]))
+
+
+def of_task(cell: Cell, data: Tensors, number: int) -> Tensors:
+    """A cell's split as a task of its sequence has it."""
+    material = tasks.Material(data.x_train, data.y_train, data.x_test, data.y_test, data.classes)
+    made = tasks.made(cell, number, material)
+    return replace(
+        data,
+        x_train=made.x_train,
+        y_train=made.y_train,
+        x_test=made.x_test,
+        y_test=made.y_test,
+    )
 
 
 def _cut(cell: Cell, data: Tensors, fold: int) -> tuple[Pair, Pair]:
@@ -176,4 +208,5 @@ def _tensors(
         *(inputs(x_train), classes(train)),
         *(inputs(x_test), classes(test)),
         *(inputs(x_held), classes(held)),
+        classes=len(dataset.classes),
     )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relubench.results import Epoch
+from relubench.results import Epoch, TaskResult
 from relubench.training.networks import Networks
 
 LARGEST_REST = 2**28  # bytes that a state may have besides its tensors
@@ -31,6 +31,7 @@ class State:
 
     curves  of each cell; a diverged one has ended
     epochs  that the training has in all
+    tasks   of each cell's sequence, those that it has learned; None: it has no sequence
     """
 
     networks: Networks
@@ -38,11 +39,15 @@ class State:
     streams: Sequence[torch.Generator]
     curves: list[list[Epoch]]
     epochs: int
+    tasks: list[list[TaskResult]] | None = None
 
     def save(self) -> dict[str, object]:
         """The state as torch.load(weights_only=True) reads it back."""
         tensors = self.networks.tensors
-        return {
+        more: dict[str, object] = {}
+        if self.tasks is not None:
+            more["tasks"] = [list(map(vars, tasks)) for tasks in self.tasks]
+        return more | {
             "tensors": {name: tensor.detach() for name, tensor in tensors.items()},
             "optimizer": self.optimizer.state_dict(),
             "streams": [stream.get_state() for stream in self.streams],
@@ -72,6 +77,7 @@ class State:
         """Take over what was saved; raises Damaged, with nothing changed, where it does not fit."""
         # All checks come first: a state that is taken over in part would be worse than none.
         curves = self._checked_curves(saved)
+        learned = self._checked_tasks(saved)
         with torch.no_grad():
             for name, tensor in self.networks.tensors.items():
                 tensor.copy_(saved["tensors"][name])
@@ -83,6 +89,20 @@ class State:
             stream.set_state(saved_state)
         for curve, epochs in zip(self.curves, curves, strict=True):
             curve[:] = epochs
+        for tasks, of_cell in zip(self.tasks or (), learned, strict=True):
+            tasks[:] = of_cell
+
+    def _checked_tasks(self, saved: Mapping[str, Saved]) -> list[list[TaskResult]]:
+        """The tasks that each cell has learned."""
+        if self.tasks is None:
+            return []
+        learned = saved.get("tasks")
+        if not isinstance(learned, list) or len(learned) != len(self.tasks):
+            raise Damaged("it has not the tasks of each run")
+        try:
+            return [[TaskResult(**task) for task in tasks] for tasks in learned]
+        except TypeError as error:
+            raise Damaged("a task of it is none") from error
 
     def _checked_curves(self, saved: Mapping[str, Saved]) -> list[list[Epoch]]:
         """The learning curves of a state that is one of this training."""
