@@ -25,6 +25,7 @@ class Recipe:
     clip_norm  the largest norm of a network's gradient
     label_smoothing  the share of a label that goes to all classes alike, in training alone
     steps    how many to take, instead of epochs, which are 0 then
+    revive   what is done to hidden units between epochs: one of training.interventions
     """
 
     optimizer: str = "adam"
@@ -39,6 +40,7 @@ class Recipe:
     clip_norm: float | None = None
     label_smoothing: float = 0.0
     steps: int | None = None
+    revive: str | None = None
 
     @property
     def trains(self) -> bool:
@@ -150,6 +152,7 @@ class Cell:
     @property
     def untrained(self) -> Cell:
         """The same network as it begins, which has nothing to do with how it is trained."""
+        # The whole recipe goes: set-ups that differ in it alone share one untrained network.
         untrained = Recipe(epochs=0)
         return replace(self, recipe=untrained, perturb=None, until=None, tasks=None, task=None)
 
@@ -173,16 +176,16 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""
+        # cached_property writes to __dict__, past the __setattr__ that a frozen dataclass refuses.
         facts = _set_fields(self)
         for name in ("recipe", "preparation", "split"):
             facts[name] = _set_fields(getattr(self, name))
-        # Sorted and without blanks: the order in which fields are declared is in no key.
-        canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return hashlib.sha256(CANONICAL.encode(facts).encode()).hexdigest()[:16]
 
 
 @lru_cache
 def _at_any_rate(recipe: Recipe) -> Recipe:
+    # weight_decay stays: an optimizer may refuse one.
     return replace(recipe, lr=Recipe.lr)
 
 
@@ -194,13 +197,15 @@ def _any_fold(split: Split) -> Split:
 # In no key where they are not set: ledgers from before these fields know the same cells.
 LATER = (
     *("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init"),
-    *("one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps"),
+    *("one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps", "revive"),
     *("tasks", "task"),
 )
 UNSET = (None, False, "")
+# Sorted and without blanks: the order in which fields are declared is in no key.
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 # Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
 UNTIMED = ("activation", "head", "init", "seed", "split", "tasks", "task")
-UNTIMED_RECIPE = ("lr", "weight_decay", "schedule", "warmup", "label_smoothing")
+UNTIMED_RECIPE = ("lr", "weight_decay", "schedule", "warmup", "label_smoothing", "revive")
 
 
 def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object]:
@@ -208,9 +213,11 @@ def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object
 
     Not by dataclasses.asdict, which copies every value: plans have ten thousands of cells.
     """
-    facts = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    facts = vars(record).copy()  # neither of these records keeps more than its fields, but …
+    facts.pop("key", None)  # … the key, once it has been asked for
     for name in LATER:
-        if facts.get(name, True) in UNSET:
+        # `in` compares by ==: 0 counts as False.
+        if name in facts and facts[name] in UNSET:
             del facts[name]
     return facts
 
@@ -226,15 +233,18 @@ class Stack:
 
     threads     CPU threads to train it on; None leaves it to the machine
     n_parallel  passes to train it in, side by side, each on that many threads
+    track       hidden units are counted after every so many epochs, too; it changes no number
     """
 
     cells: tuple[Cell, ...]
     threads: int | None = None
     n_parallel: int = 1
+    track: int | None = None
 
     @property
     def key(self) -> str:
         """16 hexadecimal digits that stand for these cells."""
+        # In their order: it is that of the pass, whose state a checkpoint keeps.
         keys = "".join(cell.key for cell in self.cells)
         return hashlib.sha256(keys.encode()).hexdigest()[:16]
 
@@ -268,12 +278,15 @@ class Plan:
     """The cells that one command trains, in the order in which they run.
 
     margins  within which two means of a metric are as good as each other, where it was said
+    track    hidden units are counted after every so many epochs; no cell's key has it, since it
+             decides nothing of a training
     """
 
     cells: tuple[Cell, ...]
     reference: str = "relu"
     quick: bool = False
     margins: Mapping[str, Margin] = field(default_factory=dict)
+    track: int | None = None
 
     def setups(self) -> list[list[Cell]]:
         """The cells that one pass could train together, in the plan's order."""
@@ -294,7 +307,9 @@ class Plan:
         return list(first.values())
 
 
-def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> list[Stack]:
+def stacks(
+    setups: Sequence[tuple[Sequence[Cell], int, int | None, int]], track: int | None = None
+) -> list[Stack]:
     """Cut set-ups into stacks: cells, how many a pass takes, its threads, passes in parallel.
 
     The set-ups take turns, so that a study that is interrupted is balanced over them.
@@ -303,7 +318,7 @@ def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> lis
     for cells, width, threads, n_parallel in setups:
         size = width * n_parallel
         chunks = [tuple(cells[begin : begin + size]) for begin in range(0, len(cells), size)]
-        by_setup.append([Stack(chunk, threads, n_parallel) for chunk in chunks])
+        by_setup.append([Stack(chunk, threads, n_parallel, track) for chunk in chunks])
     # Round by round, the shorter ones padded with None.
     rounds = itertools.zip_longest(*by_setup)
     turns = itertools.chain.from_iterable(rounds)

@@ -67,6 +67,48 @@ class LayerCount:
     sd_activation: float | None = None  # ledgers may hold counts without it
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerHistory:
+    """Units of one layer over a training, counted on a fixed part of the training set.
+
+    There is an entry for each count: of every figure, and of the numbers of units.
+
+    examples  of the probe set
+    epochs    after which was counted; 0: as it began
+    died      units that are dead and were not at the count before; at the first, all dead ones
+    revived   units that were dead at the count before and are not
+    reset     how many units an intervention drew anew then
+    """
+
+    layer: str
+    units: int
+    examples: int
+    epochs: tuple[int, ...]
+    dead: tuple[int, ...]
+    inactive: tuple[int, ...]
+    rare: tuple[int, ...]
+    dormant: tuple[int, ...]
+    saturated: tuple[int, ...]
+    sparsity: tuple[float, ...]
+    mean_activation: tuple[float | None, ...]  # None: outputs are too large for it
+    died: tuple[tuple[int, ...], ...]
+    revived: tuple[tuple[int, ...], ...]
+    reset: tuple[int, ...]
+
+    def dead_units(self) -> frozenset[int]:
+        """The units that are dead at the last count."""
+        dead: set[int] = set()
+        for died, revived in zip(self.died, self.revived, strict=True):
+            dead.update(died)
+            dead.difference_update(revived)
+        return frozenset(dead)
+
+
+def counted_after(epochs: int, every: int) -> tuple[int, ...]:
+    """The epochs after which units are counted: none, every so many, and all."""
+    return tuple(sorted({*range(0, epochs + 1, every), epochs}))
+
+
 def total(layers: Sequence[LayerCount]) -> LayerCount:
     """All hidden units of a network together; sparsity, mean and sd weigh each unit alike."""
     units = sum(layer.units for layer in layers)
@@ -173,6 +215,7 @@ class RunResult:
     seconds  of its training, without the search for its rate
     tasks    of its sequence, where it has one
     chosen   the rate that it took, where its recipe names several
+    history  its hidden units over the epochs, layer by layer, where that was asked for
     """
 
     cell: Cell
@@ -188,6 +231,7 @@ class RunResult:
     failed: str | None = None
     chosen: float | None = None
     tasks: tuple[TaskResult, ...] = ()
+    history: tuple[LayerHistory, ...] = ()
 
     @property
     def lr(self) -> float:
@@ -217,8 +261,30 @@ class RunResult:
         epochs = self.cell.recipe.epochs
         if not epochs or not self.cell.split.carried or self.failed:
             return ()
+        # The curve runs through all folds: every `epochs` epochs one of them ends.
         last_of_fold = self.curve[epochs - 1 :: epochs]
         return tuple(epoch.held_out for epoch in last_of_fold)
+
+    def tracked(self, every: int | None) -> bool:
+        """Whether its units were counted after every so many epochs, or nobody asks for that."""
+        if every is None:
+            return True
+        if not self.history:
+            return False
+        counted = set(self.history[0].epochs)
+        asked = counted_after(self.total_epochs, every)
+        return counted.issuperset(epoch for epoch in asked if epoch <= len(self.sound_epochs))
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of its whole training; where weights are carried, over all folds."""
+        split = self.cell.split
+        return self.cell.recipe.epochs * ((split.folds or 1) if split.carried else 1)
+
+    @property
+    def sound_epochs(self) -> tuple[Epoch, ...]:
+        """Its epochs but for that in which it diverged."""
+        return tuple(epoch for epoch in self.curve if epoch.loss is not None)
 
     @property
     def finished(self) -> bool:

@@ -22,7 +22,7 @@ Interval = tuple[Number, Number]  # None: without end
 # What tells set-ups apart, in which activations are compared.
 RECIPE = (
     *("optimizer", "lr", "rates", "schedule", "warmup", "epochs", "steps", "batch_size"),
-    *("weight_decay", "clip_norm", "label_smoothing", "augment"),
+    *("weight_decay", "clip_norm", "label_smoothing", "augment", "revive"),
 )
 SETUP = (
     *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
@@ -68,6 +68,7 @@ class SetupRow(Row):
     clip_norm: Annotated[Number, "largest norm of a network's gradient"] = None
     label_smoothing: Annotated[float, "share of a label that goes to all classes alike"] = 0.0
     steps: Annotated[int | None, "steps of training, where epochs are not counted"] = None
+    revive: Annotated[str | None, "what lets hidden units begin anew between epochs"] = None
     task: Annotated[str | None, "what one network learns in turn"] = None
     tasks: Annotated[int | None, "how many tasks that are"] = None
 
@@ -157,6 +158,26 @@ class _RunTime(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HistoryRow(Row):
+    """An entry of `history`: the units of one layer after one epoch, on the probe set."""
+
+    epoch: Annotated[int, "epochs that were learned before; 0: as it began"]
+    layer: Annotated[str, "the layer"]
+    units: Annotated[int, "its hidden units"]
+    examples: Annotated[int, "examples of the probe set"]
+    dead: Annotated[float, DEFINITIONS["dead"]]
+    inactive: Annotated[float, DEFINITIONS["inactive"]]
+    rare: Annotated[float, DEFINITIONS["rare"]]
+    dormant: Annotated[float, DEFINITIONS["dormant"]]
+    saturated: Annotated[float, DEFINITIONS["saturated"]]
+    sparsity: Annotated[float, DEFINITIONS["sparsity"]]
+    mean_activation: Annotated[Number, DEFINITIONS["mean_activation"]]
+    died: Annotated[list[int], "units that are dead and were not at the count before, by number"]
+    revived: Annotated[list[int], "units that were dead at the count before and are not"]
+    reset: Annotated[int, "units that --revive drew anew after it"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _RunEnd(Row):
     key: Annotated[str, "name of the trained cell"]
     quick: Annotated[bool, "whether this is a smoke run"]
@@ -164,7 +185,10 @@ class _RunEnd(Row):
     confusion: Annotated[list[list[int]] | None, "counts: true classes down, predicted across"]
     classes: Annotated[list[str] | None, "names of the classes, in the confusion matrix's order"]
     curve: Annotated[list[dict[str, Number]], "loss and accuracy by epoch, as the pass saw them"]
-    history: Annotated[list[dict[str, Number]] | None, "scores, units and weights by task"] = None
+    history: Annotated[
+        list[HistoryRow] | None, "hidden units by epoch and layer, where they were tracked"
+    ] = None
+    by_task: Annotated[list[dict[str, Number]] | None, "scores, units and weights by task"] = None
 
 
 @dataclass(frozen=True, kw_only=True)

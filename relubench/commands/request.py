@@ -24,6 +24,7 @@ from relubench.results import RunResult, lost_run
 from relubench.table import AnyTable
 from relubench.training.augmentations import AUGMENTATIONS
 from relubench.training.heads import HEADS
+from relubench.training.interventions import INTERVENTIONS
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.perturbations import PERTURBATIONS
 from relubench.training.schedules import SCHEDULES
@@ -47,6 +48,7 @@ CATALOGS: dict[str, Catalog[Any]] = {
         METRICS,
         AUGMENTATIONS,
         PERTURBATIONS,
+        INTERVENTIONS,
         DEFINITIONS,
         EXECUTORS,
         FORMATS,
@@ -91,6 +93,7 @@ class Request:
     def check(self, plan: Plan, table: Callable[[Sequence[RunResult]], AnyTable]) -> None:
         """Refuse keys that the command's rows will not have, before anything is trained."""
         if self.arranged:
+            # On runs that nobody trained: the keys are the same, and no figure is needed.
             self.arranged.apply(table([lost_run(cell, "") for cell in plan.cells]))
 
 

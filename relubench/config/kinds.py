@@ -41,6 +41,7 @@ def _entries(item: object) -> list[object]:
     """The entries of one text; what is no text, such as a TOML number, is one entry."""
     if not isinstance(item, str):
         return [item]
+    # A comma that a backslash precedes belongs to a name, such as a file's.
     parts = re.split(r"(?<!\\),", item)
     return [part.strip().replace("\\,", ",") for part in parts]
 
@@ -114,6 +115,7 @@ LISTED = (
     Field(min_length=1),
 )
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# abs turns -0.0 into 0.0: they are one decay, and their keys must not differ.
 Decay = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
 Rates = Annotated[tuple[Rate, ...], *LISTED, BeforeValidator(_no_decimal_comma)]
 Decays = Annotated[tuple[Decay, ...], *LISTED]

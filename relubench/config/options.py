@@ -91,7 +91,12 @@ class Option:
 
 
 # What a key names, where that has another name than the key.
-NAMED_KINDS = {"reference": "activation", "augment": "augmentation", "perturb": "perturbation"}
+NAMED_KINDS = {
+    "reference": "activation",
+    "augment": "augmentation",
+    "perturb": "perturbation",
+    "revive": "intervention",
+}
 LISTS = {"Names", "Rates", "Schedules", "Decays", "Epochs", "BatchSizes", "Margins"}
 
 
@@ -104,6 +109,7 @@ def option(
     commands: tuple[str, ...] = TRAINING,
 ) -> T:
     """Declare a key; what it becomes is made by `declared`."""
+    # A lie to the type checker: the class body reads as a table of typed defaults.
     return cast(T, Option("", "", default, help, metavar, panel, commands, names))
 
 
@@ -222,6 +228,15 @@ class Options:
         None, RECIPE, "Score every epoch on 10% held back from training, or on test.", "SIZE|test"
     )
     augment: Names = option((), RECIPE, "Augment training images: flip, crop.", "NAME,…")
+    revive: Names = option(
+        ("none",),
+        RECIPE,
+        "Let units begin anew between epochs: redo, reset_dead, shrink_perturb (default none).",
+        "NAME,…",
+    )
+    track_neurons: Count | None = option(
+        None, RECIPE, "Count hidden units after every N epochs, on 512 training examples."
+    )
     until: Target | None = option(
         None,
         COMPARISON,
@@ -276,7 +291,9 @@ class Options:
         "auto", MACHINE, "auto (default), cpu, cuda, cuda:1, mps or xpu.", "DEVICE"
     )
     threads: Threads | None = option(None, MACHINE, "CPU threads (default: what measures fastest).")
-    jobs: Threads | None = option(None, MACHINE, "Worker processes (default 1: none).", "N", "-j")
+    jobs: Threads | None = option(
+        None, MACHINE, "Worker processes; 1: none (default: as pays).", "N", "-j"
+    )
     executor: str | None = option(
         None, MACHINE, "serial, pool or dask (default: as --jobs and --scheduler imply).", "NAME"
     )
@@ -295,6 +312,7 @@ class Options:
 
 def declared() -> Iterator[Option]:
     """Every option, with its key and the name of its type."""
+    # Texts, since annotations are not evaluated here: the types' module imports pydantic.
     for key, kind in Options.__annotations__.items():
         made: Option = vars(Options)[key]
         yield Option(

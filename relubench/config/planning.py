@@ -17,6 +17,7 @@ QUICK_EPOCHS, QUICK_STEPS, QUICK_TASKS = 2, 100, 3
 Models = Catalog[Any]  # their entries are of a package on this floor, which is not imported here
 
 
+# At most so many of each.
 QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 
 
@@ -32,16 +33,23 @@ def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     _check_growth(settings)
     _check_seeds(settings)
     _check_tasks(settings)
+    # 1. How many seeds and folds; a benchmark's own quick form is not made smaller still.
     settings = _counted(settings, command, quick and not settings.quick)
+    # 2. By model: without -a each brings the activation that it was published with.
     names = {model: _activations(settings, command, models, model) for model in settings.model}
     splits = _splits(settings, command)
+    # 3. Every set-up with every repetition of it.
     cells: list[Cell] = []
     for setup in _setups(settings):
         # Seeds stand inside folds: examples are shared between cells that follow each other.
         repetitions = itertools.product(splits, _seeds(settings), names[setup.model])
         cells += [_repeated(setup, *repetition) for repetition in repetitions]
     return Plan(
-        cells=tuple(cells), reference=settings.reference, quick=quick, margins=dict(settings.margin)
+        cells=tuple(cells),
+        reference=settings.reference,
+        quick=quick,
+        margins=dict(settings.margin),
+        track=settings.track_neurons,
     )
 
 
@@ -136,14 +144,17 @@ def _recipes(settings: Settings) -> list[Recipe]:
             clip_norm=settings.clip_norm,
             label_smoothing=settings.label_smoothing,
             steps=settings.steps,
+            revive=None if revive == "none" else revive,
         )
-        for optimizer, lr, epochs, size, decay, schedule in itertools.product(
+        for optimizer, lr, epochs, size, decay, schedule, revive in itertools.product(
             settings.optimizer,
+            # Rates that runs choose from are one recipe, named by the first of them.
             settings.lr[:1] if searched else settings.lr,
             (0,) if settings.steps else epochs_given,
             settings.batch_size,
             settings.weight_decay,
             settings.schedule,
+            settings.revive,
         )
     ]
 
@@ -154,10 +165,12 @@ def protocols(settings: Settings, command: str, quick: bool, models: Models) -> 
     """
     folded = settings.model_copy(update={"seeds": settings.first_seeds(command)})
     cells = plan(folded, "cv", quick, models).cells
+    # No fold: all of them in turn, with weights carried on. No folds: the hold-out.
     through = (replace(cell, split=replace(cell.split, fold=None)) for cell in cells)
     whole = (replace(cell, split=Split()) for cell in cells)
     # dict.fromkeys: every fold of a repeat asks for the same carried run and the same whole one.
-    return Plan(cells=tuple(dict.fromkeys((*cells, *through, *whole))), quick=quick)
+    every = tuple(dict.fromkeys((*cells, *through, *whole)))
+    return Plan(cells=every, quick=quick, track=settings.track_neurons)
 
 
 def _rates(settings: Settings) -> str | None:

@@ -57,6 +57,7 @@ class Settings(_Fields):
     @field_validator(
         *("dataset", "model", "activation", "head", "init", "optimizer", "augment", "perturb"),
         "schedule",
+        "revive",
         mode="after",
     )
     @classmethod
@@ -67,6 +68,7 @@ class Settings(_Fields):
         for name in names:
             try:
                 spelled.append(str(catalog.choose(name)))
+            # Gathered: several wrong names are told at once.
             except (BadValue, UnknownName) as problem:
                 problems.append(str(problem))
         if problems:
@@ -86,6 +88,7 @@ class Settings(_Fields):
     @field_validator("rope", mode="after")
     @classmethod
     def _size(cls, text: str) -> str:
+        # Read as of some measure that takes any size: which one is compared is not known here yet.
         if not measures.margin(text, measures.MEASURES["seconds"]).size:
             raise BadValue(f"got {text}, must be above 0")
         return text

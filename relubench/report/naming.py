@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from relubench.activations import ACTIVATIONS
 from relubench.grouping import grouped
@@ -21,6 +21,7 @@ def setup_row(cell: Cell) -> SetupRow:
     """What names a set-up; it has no rate where each run chooses its own."""
     # None where the activation is a user's own, whose file need not be there any more.
     listed = ACTIVATIONS.get(cell.activation.partition(":")[0])
+    # `lr` of a searched recipe is only the first of its rates.
     recipe = vars(cell.recipe) | {"lr": None if cell.recipe.rates else cell.recipe.lr}
     recipe["epochs"] = None if cell.recipe.steps else cell.recipe.epochs
     return SetupRow(
@@ -66,7 +67,11 @@ def _differ(rows: Sequence[Row], key: str) -> bool:
 def tasks(rows: Sequence[RunRow]) -> list[str]:
     """What each run was trained on: dataset, model and what else differs but activations."""
     names = dict.fromkeys(("dataset", "model", *varying(rows, *SETUP)))
-    return [" · ".join(f"{row.get(name)}" for name in names) for row in rows]
+    return [_values(row, names) for row in rows]
+
+
+def _values(row: Row, names: Iterable[str]) -> str:
+    return " · ".join(str(row.get(name)) for name in names)
 
 
 def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) -> str:
@@ -76,6 +81,7 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
     row = rows[0]
     seeds = repeated(row) if isinstance(row, CompareRow) else f"seed {row.seed}"
     one_size = not varying(rows, "parameters")
+    # In the order of the line: what was trained, on what, how, how often, and where.
     parts = {
         "dataset": row.dataset,
         "model": row.model,
@@ -102,12 +108,14 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "unit_axis": "" if row.unit_axis is None else f"units in axis {row.unit_axis}",
         "validation": _validation(row.validation),
         "one_holdout": "one hold-out" if row.one_holdout else "",
+        "revive": f"revive {row.revive}" if row.revive else "",
         "task": f"{counted(row.tasks, 'task')}, {row.task}" if row.tasks else "",
         "seed": seeds,
         "parameters": counted(row.parameters, "parameter") if one_size else "",
         "device": f"{row.device}, {counted(row.threads, 'thread')}",
         "dtype": "" if row.dtype == "float32" else row.dtype,
     }
+    # What is a column says more there than it could here.
     return " · ".join(text for key, text in parts.items() if text and key not in names)
 
 
@@ -130,6 +138,7 @@ def _validation(size: str | None) -> str:
 def repeated(row: CompareRow) -> str:
     """What a comparison repeats: its paired seeds, or folds."""
     seeds = counted(len(row.seeds), "seed" if row.folds else "paired seed")
+    # Seeds from 0 on are what everybody expects: only others are named.
     if row.seeds != list(range(len(row.seeds))):
         seeds += f" ({_run_of_numbers(row.seeds)})"
     if not row.folds or not row.repeats:

@@ -10,14 +10,16 @@ from fractions import Fraction
 from typing import Any
 
 from relubench.errors import BadValue
-from relubench.plan import Cell, Preparation, Recipe, Split
+from relubench.plan import LATER, Cell, Preparation, Recipe, Split
+from relubench.report import lives
 from relubench.report.run_table import SCORES
 from relubench.results import COUNTS, Environment, Epoch, LayerCount, RunResult, TaskResult
 from relubench.rows import RunRow
 
 Record = Mapping[str, Any]
 MOST_UNITS = 10**6  # up to which shares of units have one shortest fraction in float64
-KEYS = [field.name for field in fields(RunRow)]
+LATER_KEYS = (*LATER, "history")  # which older rows have not
+KEYS = [field.name for field in fields(RunRow) if field.name not in LATER_KEYS]
 
 
 def results_of(text: str) -> list[RunResult]:
@@ -74,7 +76,8 @@ def _result(record: Record) -> RunResult:
         layers=_layers(record),
         failed=failed,
         chosen=record["lr"] if record["rates"] else None,
-        tasks=tuple(TaskResult(**task) for task in record.get("history") or ()),
+        tasks=tuple(TaskResult(**task) for task in record.get("by_task") or ()),
+        history=lives.histories(record.get("history") or []),
     )
 
 
@@ -82,6 +85,7 @@ def _cell(record: Record) -> Cell:
     # Rows from before have no keys for what a recipe may have had since.
     recipe = {field.name: record.get(field.name, field.default) for field in fields(Recipe)}
     recipe["epochs"] = recipe["epochs"] or 0
+    # Each run's own rate stands in `lr`; the cell's is the first of those that it chose from.
     if record["rates"]:
         recipe["lr"] = float(record["rates"].split(",")[0])
     split = {key: record[key] for key in ("folds", "fold", "repeat")}
@@ -104,7 +108,10 @@ def _layers(record: Record) -> tuple[LayerCount, ...]:
     """One layer with the shares of the row: of as few units as have them."""
     if record["dead"] is None:
         return ()
+    # A share is count / units: with at most MOST_UNITS below the line, one fraction alone is this
+    # near.
     shares = [Fraction(record[name]).limit_denominator(MOST_UNITS) for name in COUNTS]
+    # As few units as make all of these counts whole; the real number may be a multiple.
     units = math.lcm(*(share.denominator for share in shares))
     counts = {name: int(share * units) for name, share in zip(COUNTS, shares, strict=True)}
     moments = {key: record[key] for key in ("sparsity", "mean_activation", "sd_activation")}

@@ -34,6 +34,7 @@ def _words(row: RunRow) -> Iterator[str]:
     yield from _recipe(row)
     yield from _preparation(row)
     if folded:
+        # Repeats are drawn one after the other: the last of so many is the one that is meant.
         yield from ("--folds", str(row.folds), "--repeats", str(row.repeat + 1))
         if row.fold is None:
             yield from ("--protocol", "published")

@@ -22,11 +22,12 @@ from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
 from relubench.results import Environment, RunResult, lost_run
 from relubench.training import perturbations, rate_search, task_scores
+from relubench.training.between import Between
 from relubench.training.building import build
 from relubench.training.checkpoints import Checkpoint, CheckpointStore
 from relubench.training.compute import compute_settings
 from relubench.training.context import context
-from relubench.training.examples import Examples, Tensors, of_task, parts, tensors
+from relubench.training.examples import Examples, Tensors, of_task, parts, task_sizes, tensors
 from relubench.training.heads import HEADS
 from relubench.training.learning import diverged, learned, steps, uses_foreign_code
 from relubench.training.networks import CannotStack, Networks
@@ -63,7 +64,9 @@ def fit(
 
     Raises DataError where the data cannot be had, Unsaved where `save` cannot be written.
     """
+    # Into memory first: a disk that is full is met when the results are there, not before.
     weights = io.BytesIO() if save else None
+    # A tuned stack names its own number of threads, which may be fewer than the machine's.
     machine = dataclasses.replace(machine, threads=stack.threads or machine.threads)
     with compute_settings(machine):
         results = fitted(stack, machine, weights, checkpoints)
@@ -90,6 +93,7 @@ def fitted(
 ) -> list[RunResult]:
     """Train under the settings that `fit` has made; the last cell's weights go into `weights`."""
     if stack.cells[0].recipe.rates:
+        # Trials go on from states of their own, in the folder of the search that they belong to.
         nested = checkpoints and checkpoints.within(stack)
         fit_at = partial(fitted, machine=machine, weights=weights, checkpoints=nested)
         return rate_search.fit_at_best(stack, fit_at)
@@ -102,12 +106,14 @@ def fitted(
             raise
         return [lost_run(cell, "out of memory") for cell in stack.cells]
 
+    # A checkpoint belongs to a pass, not to the stack: a pass that is halved
+    # begins states of its own.
     def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
         checkpoint = Checkpoint(None)
         if checkpoints:
             decides = str(context(cells[0], machine))
             checkpoint = checkpoints.checkpoint(stack, Stack(tuple(cells)), decides)
-        return _fit(cells, data, machine, weights, checkpoint)
+        return _fit(cells, data, machine, weights, checkpoint, stack.track)
 
     trained = in_parallel(
         lambda part: fit_splitting_on_failure(part, one_pass),
@@ -115,6 +121,7 @@ def fitted(
         stack.n_parallel,
         machine.threads,
     )
+    # Passes were sorted and split: back to the order in which the stack has its cells.
     by_cell: dict[Cell, RunResult] = {}
     for results in trained:
         by_cell.update({result.cell: result for result in results})
@@ -124,19 +131,22 @@ def fitted(
 def _passes(stack: Stack, data: Data) -> list[Sequence[Cell]]:
     """The cells of each pass: the most steps first, validation parts of one size together.
 
-    Where steps are counted, all cells of a pass have as many in an epoch: they end together.
+    Where steps are counted, all cells of a pass have as many in an epoch: they end together. In a
+    sequence of tasks they have as many examples of each, since all are scored at its end.
     """
 
     def n_steps(cell: Cell) -> int:
         return steps(len(data[cell].y_train), cell.recipe)
 
-    def together(cell: Cell) -> tuple[int, int]:
+    def together(cell: Cell) -> tuple[object, ...]:
         scored = data[cell].y_test if cell.split.validation else data[cell].y_held
-        return len(scored), n_steps(cell) if cell.recipe.steps else 0
+        n_counted = n_steps(cell) if cell.recipe.steps else 0
+        return len(scored), n_counted, *task_sizes(cell, data[cell])
 
     # A short cell leaves the pass at its end, so that the first cells of a stack are what goes on.
     ordered = sorted(stack.cells, key=n_steps, reverse=True)
     passes: list[Sequence[Cell]] = []
+    # `predict` scores equally many examples of every cell: no padding would be left out there.
     for cells in grouped(ordered, together).values():
         passes += divided(cells, stack.n_parallel)
     return passes
@@ -147,6 +157,7 @@ def fit_splitting_on_failure(cells: Sequence[Cell], one_pass: OnePass) -> list[R
     try:
         return one_pass(cells)
     except CannotStack as error:
+        # Parts that may stack are tried as stacks again; without a hint each cell trains alone.
         smaller = error.parts or [[cell] for cell in cells]
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -172,24 +183,32 @@ def _fit(
     machine: Machine,
     weights: io.BytesIO | None,
     checkpoint: Checkpoint,
+    track: int | None,
 ) -> list[RunResult]:
     """Train the cells in one pass; raises CannotStack where they have none."""
     bf16 = machine.dtype == "bf16"
     networks = _built(cells, data, machine)
-    learner = learned(cells, networks, parts({cell: data[cell] for cell in cells}), checkpoint)
+    between = Between(cells, networks, [data[cell].x_train for cell in cells], track)
+    own = {cell: data[cell] for cell in cells}
+    # Train. Cells of one pass cannot be timed apart: each is given the same share of its seconds.
+    learner = learned(cells, networks, parts(own), checkpoint, between)
     seconds = checkpoint.seconds / len(cells)
+    # The single networks again, for the weights that are saved and for scores and counts.
     networks.write_back()
+    # `data` has the stack's order, so that this is the cell whose weights --save promises.
     last = list(data)[-1]
     if weights is not None and last in cells:
         weights.seek(0)  # a trial of another rate may have written, too
         weights.truncate()
         torch.save(layers.own_state(networks.modules[cells.index(last)]), weights)
     here = dataclasses.replace(environment(machine), stack=len(cells))
+    # One architecture in a pass: the first network speaks for all.
     n_parameters = layers.parameter_count(networks.modules[0])
     results: dict[Cell, RunResult] = {}
-    for cell, curve, tasks, first in zip(
-        cells, learner.curves, learner.tasks, learner.first_tasks, strict=True
-    ):
+    histories = between.histories()
+    for number, cell in enumerate(cells):
+        curve, tasks = learner.curves[number], learner.tasks[number]
+        first = learner.first_tasks[number]
         results[cell] = RunResult(
             cell=cell,
             environment=here,
@@ -201,6 +220,7 @@ def _fit(
             scores=task_scores.of_sequence(tasks, first) if tasks else {},
             failed=diverged(curve),
             tasks=tuple(tasks),
+            history=histories[number],
         )
     # Without those that diverged, whose counts would be of no use, and never padded: scores are of
     # examples, each counted once.
@@ -231,6 +251,7 @@ def _built(cells: Sequence[Cell], data: Data, machine: Machine) -> Networks:
         seed=own_seed(cells[0]),
         foreign=uses_foreign_code(cells[0]),
     )
+    # From here on: can they share a pass, and do its batches fit them all?
     if not networks.stacked:
         return networks
     by_size = grouped(cells, lambda cell: len(data[cell].y_train))
@@ -252,6 +273,7 @@ def _same_sizes(results: Iterable[RunResult]) -> list[list[RunResult]]:
     return list(by_size.values())
 
 
+# Once for each device and optimizer.
 @lru_cache
 def warm_up(device: str, optimizer: str) -> None:
     """Take a step of the smallest network: what torch does but once is in no cell's seconds."""
@@ -272,12 +294,14 @@ def evaluate(
 
     A task may have no test set, and so no scores on one.
     """
+    # Predict. Units are counted on the training set alone, in the pass that scores it.
     head = HEADS.choose(results[0].cell.head)
     counters = _counters(networks, len(results), data[0].x_train.device)
     tested = Examples.of([part.x_test for part in data], [part.y_test for part in data])
     trained = Examples.of([part.x_train for part in data], [part.y_train for part in data])
     test = predict(networks, head, tested, []) if len(tested.x) else None
     training = predict(networks, head, trained, counters)
+    # Score: for every figure a list with an entry per cell.
     figures = {name: [math.nan] * len(results) for name in METRICS}
     if test:
         figures = {name: metric.function(test).tolist() for name, metric in METRICS.items()}
@@ -285,12 +309,14 @@ def evaluate(
         figures[f"train_{name}"] = METRICS[name].function(training).tolist()
     for name in results[0].cell.perturbations:
         figures[f"accuracy {name}"] = _perturbed_accuracies(results, networks, data, name)
+    # A softmax cannot give every class a 0: the figure is not defined, which is not the same as 0.
     if not head.entry.silent:
         figures["silent"] = [math.nan] * len(results)
     by_layer = [counter.counts() for counter in counters]
     evaluated = []
     for number, result in enumerate(results):
         scores = {name: defined(figure[number]) for name, figure in figures.items()}
+        # The curve has the loss before each step: the very last step may have spoilt the weights.
         if scores["train_loss"] is None or (test and scores["loss"] is None):
             failed = "diverged: the loss is not finite after training"
             evaluated.append(dataclasses.replace(result, failed=failed))

@@ -73,9 +73,16 @@ class Examples:
             sizes=[len(x) for x in xs],
         )
 
+    @property
+    def inputs(self) -> list[Tensor]:
+        """Each cell's, (examples, …)."""
+        spans = zip(self.first, self.sizes, strict=True)
+        return [self.x[first : first + size] for first, size in spans]
+
     def rows(self, orders: Sequence[Tensor]) -> Tensor:
         """(cells, most examples): the rows of `x` for each cell's order; a short one is padded."""
         first = torch.tensor(self.first).unsqueeze(1)
+        # Padding is the cell's first row: one that exists, and whose loss `weights` takes out.
         padded = nn.utils.rnn.pad_sequence(list(orders), batch_first=True)
         return padded + first
 
@@ -119,6 +126,7 @@ def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
         yield from (_task(data, number) for number in range(first.tasks))
         return
     if not split.carried:
+        # What every epoch is scored on: a trial's validation part, or what --validation holds back.
         held_out = None
         if split.validation:
             held_out = _of([(tensors.x_test, tensors.y_test) for tensors in data.values()])
@@ -152,6 +160,14 @@ def of_task(cell: Cell, data: Tensors, number: int) -> Tensors:
     )
 
 
+def task_sizes(cell: Cell, data: Tensors) -> list[tuple[int, int]]:
+    """Examples of the training and test sets of a cell's tasks, where each takes some of them."""
+    if not cell.task or not tasks.TASKS.choose(cell.task).entry.cuts:
+        return []
+    made = [of_task(cell, data, number) for number in range(cell.parts)]
+    return [(len(task.y_train), len(task.y_test)) for task in made]
+
+
 def _cut(cell: Cell, data: Tensors, fold: int) -> tuple[Pair, Pair]:
     """Inputs and classes of a fold of the training set: what is learned, what is held out."""
     y = data.y_train.cpu().numpy()
@@ -177,6 +193,8 @@ def tensors(cell: Cell, machine: Machine) -> Tensors:
     """Prepare the cell's data on the machine's device; cells with the same rows get the same."""
     dataset = datasets.load(cell.dataset, machine.data_dir)
     train, test = split(cell, dataset)
+    # As bytes, which a cache can hash. The digest is in the key too: a file may
+    # change its name's data.
     rows = train.tobytes(), test.tobytes(), held_out(cell, dataset).tobytes()
     return _tensors(cell.dataset, dataset.digest, rows, cell.preparation, machine)
 
@@ -193,6 +211,7 @@ def _tensors(
     dataset = datasets.load(name, machine.data_dir)
     train, test, held = (np.frombuffer(part, dtype=np.int64) for part in rows)
     x_train, x_test = preprocessing.prepare(dataset.x, train, test, preparation, dataset.encode)
+    # Empty, but with the shape and the type of the others.
     x_held = x_test[:0]
     if len(held):
         _, x_held = preprocessing.prepare(dataset.x, train, held, preparation, dataset.encode)

@@ -47,6 +47,7 @@ def softmax_lesson(outputs: Tensor, y: Tensor, smoothing: float = 0.0) -> Lesson
     by_class, true = _classes_first(outputs.detach()), y.unsqueeze(0)
     log_p = torch.log_softmax(by_class, dim=0)  # (classes, cells, batch)
     of_true = log_p.gather(0, true)
+    # p - 1 as expm1(ln p): where p is near 1 the difference would lose its digits.
     gradients = log_p.exp().scatter_(0, true, of_true.expm1())
     losses = -of_true.squeeze(0)
     if smoothing:
@@ -86,6 +87,7 @@ def lesson_of(head: Choice[Head], outputs: Tensor, y: Tensor, smoothing: float =
 
     smoothing  the share of each label that goes to all classes alike (arXiv:1512.00567)
     """
+    # By formula, or through autograd on the head alone: the network's own graph waits untouched.
     if head.entry.lesson:
         return head.entry.lesson(outputs, y, smoothing)
     outputs = outputs.detach().requires_grad_()

@@ -47,6 +47,7 @@ from relubench.plan import Cell, Recipe
 from relubench.results import Epoch, TaskResult
 from relubench.training import task_scores
 from relubench.training.augmentations import Augment
+from relubench.training.between import Between
 from relubench.training.checkpoints import Checkpoint
 from relubench.training.clipping import clip
 from relubench.training.cuda_graph import GraphedStep
@@ -73,9 +74,10 @@ def train(
     networks: Networks,
     parts: Iterable[Part],
     checkpoint: Checkpoint | None = None,
+    between: Between | None = None,
 ) -> list[tuple[Epoch, ...]]:
     """Learn the networks' weights; returns each cell's learning curve."""
-    return [tuple(curve) for curve in learned(cells, networks, parts, checkpoint).curves]
+    return [tuple(curve) for curve in learned(cells, networks, parts, checkpoint, between).curves]
 
 
 def learned(
@@ -83,6 +85,7 @@ def learned(
     networks: Networks,
     parts: Iterable[Part],
     checkpoint: Checkpoint | None = None,
+    between: Between | None = None,
 ) -> Learner:
     """Learn the networks' weights; returns what has learned them, with curves and tasks.
 
@@ -92,17 +95,22 @@ def learned(
     """
     parts = iter(parts)
     first = next(parts)
-    learner = Learner(cells, networks, first.examples.sizes)
+    learner = Learner(cells, networks, first.examples.sizes, between)
     checkpoint = checkpoint or Checkpoint(None)
     checkpoint.resume(learner.state)
     events.resumed(cells, learner.epochs, learner.total_epochs)
     # The optimizer's padded copies were made before the checkpoint's weights came.
     learner.step_groups.refresh_copies()
+    learner.look_at(first)
+    if not learner.epochs:
+        learner.tend()
     for number, part in enumerate(chain([first], parts), 1):
         step = learner.step_on(part.examples)
+        learner.look_at(part)
         end = number * learner.epochs_of_part
         while learner.epochs < end and not learner.all_diverged:
             learner.learn(part, step)
+            learner.tend()
             events.epoch_ended(cells, learner.curves, learner.total_epochs)
             # Weights that are no longer finite would diverge again: the state before is worth more.
             sound = checkpoint.due and learner.state.sound
@@ -119,12 +127,19 @@ class Learner:
     sizes         how many examples each cell begins to learn from
     epochs_of_part, total_epochs  of one part, and of the whole training, over all its parts
     foreign       whether code that is not relubench's takes part, whose steps may differ
+    between       what is done between epochs
     losses, hits  (cells,): sums over the examples of an epoch
     tasks         of each cell's sequence, those that it has learned
     first_tasks   accuracy of each on its first task, at the end of the last
     """
 
-    def __init__(self, cells: Sequence[Cell], networks: Networks, sizes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        networks: Networks,
+        sizes: Sequence[int],
+        between: Between | None = None,
+    ) -> None:
         self.recipe = cells[0].recipe
         self.networks = networks
         per_epoch = [steps(size, self.recipe) for size in sizes]
@@ -141,6 +156,7 @@ class Learner:
         self.order_streams = [seeds.stream(cell, "batches") for cell in cells]
         self.global_streams = [seeds.stream(cell, "global noise") for cell in cells]
         self.augment = Augment(cells)
+        self.between = between
         self.noise = NoiseKeys(cells, networks.noisy)
         networks.train(True)
         # On the device and summed there: to read a loss after every step would wait for it.
@@ -168,6 +184,8 @@ class Learner:
         return State(
             networks=self.networks,
             optimizer=self.optimizer,
+            # The order is part of the file's format: states are given back by
+            # their place in this list.
             streams=[
                 *self.order_streams,
                 *self.global_streams,
@@ -177,6 +195,7 @@ class Learner:
             curves=self.curves,
             epochs=self.total_epochs,
             tasks=self.tasks if self.in_sequence else None,
+            tracker=self.between.tracker if self.between else None,
         )
 
     @property
@@ -189,6 +208,14 @@ class Learner:
         """Whether every cell has diverged."""
         return all(diverged(curve) for curve in self.curves)
 
+    def tend(self) -> None:
+        """Between two epochs: count hidden units, let some begin anew, where that is asked for."""
+        if self.between:
+            going = [not diverged(curve) for curve in self.curves]
+            self.between.after(
+                self.epochs, self.total_epochs, going, self.step_groups, self.optimizer
+            )
+
     def step_on(self, examples: Examples, warmup_steps: int | None = None) -> Step:
         """The step for batches of these examples, replayed where that is possible.
 
@@ -196,6 +223,7 @@ class Learner:
         user's own code and a library's model may change from step to step, and are never recorded.
         """
         if warmup_steps is None:
+            # The steps of the longest cell, whose batches are those of the whole pass.
             n_steps = self.recipe.total_steps(steps(max(examples.sizes), self.recipe))
             warmup_steps = WARMUP_STEPS_OF_LONG if n_steps >= LONG else WARMUP_STEPS
         step: Step = partial(self.step, examples)
@@ -231,6 +259,7 @@ class Learner:
         for number, begin in enumerate(range(0, min(seen, rows.shape[1]), self.recipe.batch_size)):
             self.rates.set(number)
             end = begin + self.recipe.batch_size
+            # Sizes fall from cell to cell: whoever still has examples at `begin` stands first.
             learning = [size for size in examples.sizes if size > begin]  # the first cells
             batch = slice(len(learning)), slice(begin, end)
             # Whole batches go without weights: a product with ones costs time in every step.
@@ -271,8 +300,10 @@ class Learner:
         networks = self.step_groups.leading[cells]
         x, y = examples.at(rows)  # (cells, batch, …)
         outputs = networks(self.augment(x, draws), keys)  # (cells, batch, classes)
+        # Forwards: losses, and their gradients at the outputs by formula where the head has one.
         lesson = lesson_of(self.head, outputs, y, self.recipe.label_smoothing)
         losses, hits = lesson.losses, lesson.hits
+        # A cell's loss is the mean over its own examples of this batch; padding weighs nothing.
         share: float | Tensor = 1 / y.shape[1]
         for weight in weights:
             losses, hits = losses * weight, hits * weight
@@ -289,6 +320,11 @@ class Learner:
         self.step_groups.copy_back(cells)
         self.losses[:cells].add_(losses.sum(dim=1))
         self.hits[:cells].add_(hits.sum(dim=1))
+
+    def look_at(self, part: Part) -> None:
+        """Let units be counted on the inputs of a task, where there are tasks."""
+        if self.between and self.in_sequence:
+            self.between.look_at(part.examples.inputs)
 
     def end_task(self, number: int, part: Part) -> None:
         """Add what each network has of the task of this number, from 1, unless it was added."""
@@ -316,6 +352,7 @@ class Learner:
         """Accuracy and loss on examples that each cell does not learn from; it goes on learning."""
         if examples is None:
             return [(None, None)] * len(self.curves)
+        # No unit is counted here: that is done once, when training is over.
         prediction = predict(self.networks, self.head, examples, [])
         self.networks.train(True)
         figures = [METRICS[name].function(prediction).tolist() for name in ("accuracy", "loss")]
@@ -332,6 +369,7 @@ class Learner:
             strict=True,
         )
         for curve, loss, hits, size, (accuracy, held_loss) in figures:
+            # Its network stays in the pass until the last one has diverged; its curve has ended.
             if diverged(curve):
                 continue
             if math.isfinite(loss):
@@ -339,6 +377,7 @@ class Learner:
                 epoch = Epoch(loss=loss / size, accuracy=hits / size, held_out=accuracy)
                 curve.append(replace(epoch, held_out_loss=held_loss if known else None))
             else:
+                # Without figures: the mark by which `diverged` knows a curve that has ended.
                 curve.append(Epoch())
 
 
@@ -358,6 +397,8 @@ class NoiseKeys:
             kind = dropouts if isinstance(layer, layers.Dropout) else acts
             kind.append(number)
         self.counts = len(acts), len(dropouts)
+        # The argsort of a permutation is its inverse: it puts acts and
+        # dropouts back where they stand.
         self.place = torch.tensor([*acts, *dropouts], dtype=torch.int64).argsort()
         self.streams: list[torch.Generator] = []
         for cell in cells:
@@ -370,6 +411,7 @@ class NoiseKeys:
         drawn = []
         for kind, count in enumerate(self.counts):
             if count:
+                # Every second stream: they alternate, noise and dropout, from cell to cell.
                 drawn.append(self._drawn(n_steps, count, self.streams[kind::2]))
         return noise.keys(torch.cat(drawn, dim=2)[:, :, self.place])
 

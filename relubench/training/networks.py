@@ -7,7 +7,7 @@ Every tensor that goes in or comes out has the cells in its first dimension.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 OWN_PACKAGES = {"torch", "relubench"}  # whose modules keep nothing between calls
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# As in bmm_out_or_baddbmm_ of ATen's LinearAlgebra.cpp, which compares with this very number.
 BATCHED = 400  # multiplications from which torch gives a batched product to the BLAS library
 PROBING = Lock()  # the filters of warnings are those of all threads
 SLOW = "There is a performance drop"  # how torch says that an op has no batching rule
@@ -118,6 +119,8 @@ class Networks:
         """
         by_layer: Keys = ()
         if keys is not None and self.noisy:
+            # (cells, layers, 2) to a list of (cells,): two keys for each
+            # layer in turn, as Keys says.
             by_layer = keys.flatten(1).unbind(1)
         parameters, x = self._cast(x)
         if self.layers:
@@ -214,6 +217,7 @@ class Networks:
 
     def _leaves(self, module: nn.Module, path: str = "") -> Iterator[Layer]:
         """The layers of the network; `path` goes before the names of their parameters."""
+        # By type: a subclass, or any other module, may call its children in a way of its own.
         if type(module) is nn.Sequential:
             for name, child in module.named_children():
                 yield from self._leaves(child, f"{path}{name}.")
@@ -227,11 +231,14 @@ class Networks:
 
     # --- as a whole
 
-    def observe(self, x: Tensor) -> Observed:
-        """The outputs, and for every Act its values and derivatives, (cells, batch, units, …)."""
+    def observe(self, x: Tensor, values_alone: Collection[Act] = ()) -> Observed:
+        """The outputs, and for every Act its values and derivatives, (cells, batch, units, …).
+
+        values_alone  of these the values stand for the derivatives too, which nobody needs
+        """
         # torch.func.vjp goes under vmap; alone, autograd's has rules for more ops.
         pullback: Pullback = _functional_vjp if self.stacked else autograd_vjp
-        look = partial(_observe, self.modules[0], pullback=pullback)
+        look = partial(_observe, self.modules[0], pullback=pullback, values_alone=values_alone)
         outputs, seen = self._map(look, *self._cast(x))
         return outputs.float() if self.bf16 else outputs, seen
 
@@ -265,6 +272,7 @@ class Networks:
         else:
             with self._drawing(keys, self.noisy):
                 result = function(network, x[0])
+        # One network's results get the cells' dimension too, so that callers never ask how many.
         unsqueezed: T = pytree.tree_map(lambda tensor: tensor.unsqueeze(0), result)
         return unsqueezed
 
@@ -327,7 +335,9 @@ class Networks:
         scope = drawing_after(0, x.device)
         with PROBING, scope as drew, warnings.catch_warnings():
             warnings.filterwarnings("error", message=SLOW)
+            # Any odd keys do: nothing of this step is kept.
             keys = x.new_ones(len(x), len(self.noisy), 2, dtype=torch.int32)
+            # One step of learning, one look of a counter: all that a training will ask of vmap.
             self(x, keys).sum().backward()
             self.train(False)  # no noise
             with torch.no_grad():
@@ -345,6 +355,7 @@ class Networks:
             vectorised = self._map(_forward, self.parameters, x)
             layers = list(self._leaves(self.modules[0]))
             layered = self._layered(layers, self.parameters, x, ())
+        # Not to the bit: both ways may sum in another order. Another order of layers is far off.
         if torch.allclose(layered, vectorised, rtol=1e-4, atol=1e-5, equal_nan=True):
             self.layers = layers
 
@@ -373,6 +384,7 @@ class Networks:
 
     def first(self, count: int) -> Networks:
         """The first networks of a stack, in the same memory."""
+        # Shallow: modules, keys' places and settings are shared with the whole stack.
         networks = copy(self)
         networks.modules = self.modules[:count]
         networks.parameters = {}
@@ -381,6 +393,17 @@ class Networks:
             part = tensor.detach()[:count]
             networks.parameters[name] = part.requires_grad_(tensor.requires_grad)
         networks.buffers = {name: buffer[:count] for name, buffer in self.buffers.items()}
+        return networks
+
+    def some(self, numbers: Sequence[int]) -> Networks:
+        """Some networks of a stack, with copies of their tensors: to look at, not to train."""
+        networks = copy(self)
+        networks.modules = [self.modules[number] for number in numbers]
+        chosen = list(numbers)
+        networks.parameters = {
+            name: tensor.detach()[chosen] for name, tensor in self.parameters.items()
+        }
+        networks.buffers = {name: buffer[chosen] for name, buffer in self.buffers.items()}
         return networks
 
     def write_back(self) -> None:
@@ -416,6 +439,7 @@ def _has_user_activation(network: nn.Module) -> bool:
 
 def _is_about_vmap(error: Exception) -> bool:
     """Whether torch says that vmap cannot do an op, or only slowly."""
+    # torch writes "Batching rule not implemented" and "the batching rule for".
     words = str(error)
     if isinstance(error, Warning):
         return SLOW in words
@@ -466,12 +490,21 @@ def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 # --- values and derivatives -----------------------------------------------------------------------
 
 
-def _observe(network: nn.Module, call: Call, x: Tensor, pullback: Pullback) -> Observed:
+def _observe(
+    network: nn.Module,
+    call: Call,
+    x: Tensor,
+    pullback: Pullback,
+    values_alone: Collection[Act] = (),
+) -> Observed:
     """A network's outputs, and values and derivatives of each activation that is counted."""
     seen: dict[Act, tuple[Tensor, Tensor]] = {}
 
     def look(act: Act, x: Tensor) -> Tensor:
-        seen[act] = with_derivatives(act, x, pullback)
+        if act in values_alone:
+            seen[act] = (act.activate(x),) * 2
+        else:
+            seen[act] = with_derivatives(act, x, pullback)
         return seen[act][0]
 
     # A context variable, not hooks on the modules: threads that share the network look each for

@@ -22,6 +22,7 @@ def fit_at_best(stack: Stack, fit: Fit) -> list[RunResult]:
     best = _best_rates(stack, fit)
     by_cell: dict[Cell, RunResult] = {}
     for rate, cells in grouped(stack.cells, best.__getitem__).items():
+        # Cells that chose the same rate still share a pass.
         results = fit(_with_cells(stack, [_at(cell, rate) for cell in cells]))
         for cell, result in zip(cells, results, strict=True):
             by_cell[cell] = replace(result, cell=cell, chosen=rate)
@@ -33,7 +34,7 @@ def _best_rates(stack: Stack, fit: Fit) -> dict[Cell, float]:
     best: dict[Cell, float] = {}
     highest: dict[Cell, float] = {}
     for rate in sorted(stack.cells[0].recipe.candidates):  # ascending: the first of equals stays
-        trials = fit(_with_cells(stack, [_trial(cell, rate) for cell in stack.cells]))
+        trials = fit(_untracked(_with_cells(stack, [_trial(cell, rate) for cell in stack.cells])))
         for cell, trial in zip(stack.cells, trials, strict=True):
             score = validation_score(trial)
             if cell not in best or score > highest[cell]:
@@ -54,6 +55,10 @@ def validation_score(result: RunResult) -> float:
 
 def _with_cells(stack: Stack, cells: Sequence[Cell]) -> Stack:
     return replace(stack, cells=tuple(cells))
+
+
+def _untracked(stack: Stack) -> Stack:
+    return replace(stack, track=None)
 
 
 def _at(cell: Cell, rate: float) -> Cell:

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relubench.results import Epoch, TaskResult
+from relubench.results import Epoch, LayerHistory, TaskResult
+from relubench.training import tracking
 from relubench.training.networks import Networks
+from relubench.training.tracking import Tracker
 
 LARGEST_REST = 2**28  # bytes that a state may have besides its tensors
 KEYS = {"tensors", "optimizer", "streams", "curves"}
@@ -32,6 +34,7 @@ class State:
     curves  of each cell; a diverged one has ended
     epochs  that the training has in all
     tasks   of each cell's sequence, those that it has learned; None: it has no sequence
+    tracker  of the histories of hidden units; None: there are none
     """
 
     networks: Networks
@@ -40,17 +43,19 @@ class State:
     curves: list[list[Epoch]]
     epochs: int
     tasks: list[list[TaskResult]] | None = None
+    tracker: Tracker | None = None
 
     def save(self) -> dict[str, object]:
         """The state as torch.load(weights_only=True) reads it back."""
         tensors = self.networks.tensors
-        more: dict[str, object] = {}
+        more: dict[str, object] = {"histories": self.tracker.save()} if self.tracker else {}
         if self.tasks is not None:
             more["tasks"] = [list(map(vars, tasks)) for tasks in self.tasks]
         return more | {
             "tensors": {name: tensor.detach() for name, tensor in tensors.items()},
             "optimizer": self.optimizer.state_dict(),
             "streams": [stream.get_state() for stream in self.streams],
+            # As plain dicts: weights_only=True reads no class of ours.
             "curves": [list(map(vars, curve)) for curve in self.curves],
         }
 
@@ -71,6 +76,7 @@ class State:
     def largest_file(self) -> int:
         """Bytes that a file of this state has at most: tensors, and an optimizer's of them."""
         sizes = [tensor.nbytes for tensor in self.networks.tensors.values()]
+        # Adam keeps two tensors of a parameter's size, RMSprop at most three: 16 is ample.
         return LARGEST_REST + 16 * sum(sizes)
 
     def restore(self, saved: Mapping[str, Saved]) -> None:
@@ -78,6 +84,7 @@ class State:
         # All checks come first: a state that is taken over in part would be worse than none.
         curves = self._checked_curves(saved)
         learned = self._checked_tasks(saved)
+        histories = self._checked_histories(saved)
         with torch.no_grad():
             for name, tensor in self.networks.tensors.items():
                 tensor.copy_(saved["tensors"][name])
@@ -91,6 +98,8 @@ class State:
             curve[:] = epochs
         for tasks, of_cell in zip(self.tasks or (), learned, strict=True):
             tasks[:] = of_cell
+        if self.tracker:
+            self.tracker.restore(histories)
 
     def _checked_tasks(self, saved: Mapping[str, Saved]) -> list[list[TaskResult]]:
         """The tasks that each cell has learned."""
@@ -103,6 +112,14 @@ class State:
             return [[TaskResult(**task) for task in tasks] for tasks in learned]
         except TypeError as error:
             raise Damaged("a task of it is none") from error
+
+    def _checked_histories(self, saved: Mapping[str, Saved]) -> list[tuple[LayerHistory, ...]]:
+        if self.tracker is None:
+            return []
+        try:
+            return tracking.histories(saved.get("histories"), len(self.curves))
+        except ValueError as error:
+            raise Damaged(f"of the histories of its units {error}") from error
 
     def _checked_curves(self, saved: Mapping[str, Saved]) -> list[list[Epoch]]:
         """The learning curves of a state that is one of this training."""
@@ -137,6 +154,8 @@ class State:
             raise Damaged("its random streams are not those of these runs")
         try:
             for state in saved:
+                # Tried on a generator of no use: those of the training must not
+                # change before all is checked.
                 torch.Generator().set_state(state)
         except RuntimeError as error:
             raise Damaged("a random stream of it is none") from error
@@ -149,6 +168,7 @@ class State:
         own = self.optimizer.state_dict()
         if not isinstance(saved, dict) or saved.keys() != own.keys():
             raise Damaged("its optimizer is none")
+        # Rate, decay and the numbers of the parameters: load_state_dict would take over any.
         if not _same_settings(saved["param_groups"], own["param_groups"]):
             raise Damaged("its optimizer has other settings")
         states = saved["state"]
@@ -157,6 +177,7 @@ class State:
             raise Damaged("its optimizer is of other networks")
         if not all(_alike(states[number], stepped[number]) for number in states):
             raise Damaged("its optimizer is of other networks")
+        # SGD counts no steps; a negative or infinite count would spoil Adam's bias correction.
         counts = [state["step"] for state in states.values() if "step" in state]
         if not all(0 <= float(count) < math.inf for count in counts):
             raise Damaged("its optimizer has not counted its steps")

@@ -58,7 +58,17 @@ class Place:
         return seeds.stream(self.cell, f"task {self.number if number is None else number}")
 
 
-TASKS: Catalog[Entry[Material]] = Catalog("task", Entry)
+@dataclass(frozen=True)
+class Task(Entry["Material"]):
+    """A kind of task.
+
+    cuts  whether it takes a part of the examples, of which others may have another number
+    """
+
+    cuts: bool = False
+
+
+TASKS: Catalog[Task] = Catalog("task", Task)
 
 
 @TASKS.add()
@@ -87,7 +97,7 @@ def permuted_inputs(material: Material, place: Place) -> Material:
     return replace(material, x_train=permuted(material.x_train), x_test=permuted(material.x_test))
 
 
-@TASKS.add()
+@TASKS.add(cuts=True)
 def split_classes(material: Material, place: Place, *, per: int = 5) -> Material:
     """The examples of `per` classes, in the data's order, of the next ones in the next task
 
@@ -140,5 +150,6 @@ def check(cell: Cell, classes: int) -> None:
 
 def made(cell: Cell, number: int, material: Material) -> Material:
     """A task of the cell's sequence."""
-    task: Choice[Entry[Material]] = TASKS.choose(cell.task or "")
-    return task(material, Place(cell, number))
+    task: Choice[Task] = TASKS.choose(cell.task or "")
+    made: Material = task(material, Place(cell, number))
+    return made
