@@ -167,7 +167,7 @@ def status(failed: str | None) -> Status:
 class Epoch:
     """One pass over the training set: mean loss and accuracy as the pass itself saw them.
 
-    Both are None where the loss is not finite: the cell has diverged.
+    Both are None where the loss is not finite: the cell has diverged. Numbers have no accuracy.
 
     held_out, held_out_loss  accuracy and mean loss afterwards on a validation set or fold, where
                              there is one
@@ -180,9 +180,11 @@ class Epoch:
 
     def of(self, name: str) -> float:
         """train_error or train_loss as the pass saw it; infinite where it is not finite."""
-        if self.loss is None or self.accuracy is None:
+        if self.loss is None:
             return math.inf
-        return self.loss if name == "train_loss" else 1 - self.accuracy
+        if name == "train_loss":
+            return self.loss
+        return math.inf if self.accuracy is None else 1 - self.accuracy
 
 
 @dataclass(frozen=True, kw_only=True)

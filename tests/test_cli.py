@@ -81,6 +81,7 @@ def test_train_has_a_row_per_cell(capsys: pytest.CaptureFixture[str]) -> None:
             *("schedule", "warmup", "clip_norm", "steps"),
             *("augment", "perturb", "rates", "until", "epochs_until", "seconds_until"),
             *("precision", "macro_precision", "chosen_init", "unit_axis", "history", "revive"),
+            *("rmse", "mae", "r2", "train_r2"),
         }
         assert len(row["curve"]) == 1
         assert sum(map(sum, row["confusion"])) == row["n_test"] == 45

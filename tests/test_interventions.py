@@ -18,6 +18,8 @@ from relubench.models import layers
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 from relubench.training import engine, learning, recycling
+from relubench.training.between import Between
+from relubench.training.building import build
 from relubench.training.checkpoints import CheckpointStore
 from relubench.training.interventions import INTERVENTIONS
 from relubench.training.recycling import Recycler
@@ -206,7 +208,7 @@ def test_to_reset_dead_units_changes_no_output(
         assert torch.allclose(outputs(self), before, atol=1e-5)
         return reset
 
-    look = engine.Between.after
+    look = Between.after
 
     def after(self: Any, epoch: int, *given: Any) -> None:
         if epoch:
@@ -216,7 +218,7 @@ def test_to_reset_dead_units_changes_no_output(
         look(self, epoch, *given)
 
     monkeypatch.setattr(Recycler, "recycle", checked)
-    monkeypatch.setattr(engine.Between, "after", after)
+    monkeypatch.setattr(Between, "after", after)
     engine.fit(Stack((cell,)), machine)
     units = sum(act.units for act in acts_of(cell, machine))
     assert all(count >= units // 2 - 2 for count in seen)
@@ -227,7 +229,7 @@ SHAPES = {"digits": (64,), "digits:images=true": (1, 8, 8)}
 
 
 def acts_of(cell: Cell, machine: Machine) -> list[layers.Act]:
-    network = engine.build(cell, SHAPES[cell.dataset], machine)
+    network = build(cell, SHAPES[cell.dataset], machine)
     return [act for _, act in layers.activations(network)]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from relubench import baselines, config, report, stats
 from relubench.baselines.options import BaselineOptions
 from relubench.commands.assembly import assemble, read
-from relubench.commands.reporting import comparison_options, published, study
+from relubench.commands.reporting import comparison_options, published, respected, study
 from relubench.commands.request import Outcome, Request, exit_code
 from relubench.commands.training import leak
 from relubench.errors import NotComparable
@@ -39,7 +39,7 @@ def compare(request: Request, console: Console, baseline: BaselineOptions) -> Ou
     base = baselines.workflow.load(baseline, console)
     # What was finished before says nothing of the code that a baseline is to test now.
     work = assemble(settings, request, console, retrain=base is not None)
-    options = comparison_options(settings, published(work))
+    options = comparison_options(settings, published(work), respected(work))
     # After the networks were checked and before anything is trained: a misspelt --columns is cheap.
     request.check(
         work.plan, lambda results: baselines.workflow.preview(baseline, results, work.plan, options)

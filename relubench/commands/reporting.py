@@ -156,7 +156,8 @@ def _outcome(
     def made() -> page.Study:
         known, missing = _known(results, folder)
         published = frozenset(name for name, data in known.items() if data.n_test)
-        options = comparison_options(settings, published)
+        kept = {name: data.respected for name, data in known.items()}
+        options = comparison_options(settings, published, kept)
         bare = _study(results, plan, options, known, [*notes, *missing])
         if not settings.published:
             return bare
@@ -167,8 +168,13 @@ def _outcome(
     return Outcome([], study=made)
 
 
-def comparison_options(settings: Settings, published: frozenset[str]) -> ComparisonOptions:
-    """What a comparison is asked; `published` are datasets with a published test set."""
+def comparison_options(
+    settings: Settings, published: frozenset[str], respected: Mapping[str, str]
+) -> ComparisonOptions:
+    """What a comparison is asked.
+
+    published, respected  of the datasets, as ComparisonOptions has them
+    """
     return report.ComparisonOptions(
         measure=settings.measure,
         margin=settings.margin.get(settings.measure.name),
@@ -176,6 +182,7 @@ def comparison_options(settings: Settings, published: frozenset[str]) -> Compari
         every_pair=settings.pairs == "all",
         family=settings.family,
         published=published,
+        respected=respected,
     )
 
 
@@ -183,6 +190,12 @@ def published(work: Work) -> frozenset[str]:
     """The datasets of a plan that have a published test set."""
     names = {cell.dataset for cell in work.plan.cells}
     return frozenset(n for n in names if datasets.facts(n, work.machine.data_dir).n_test)
+
+
+def respected(work: Work) -> dict[str, str]:
+    """What splits respect, by dataset of a plan."""
+    names = dict.fromkeys(cell.dataset for cell in work.plan.cells)
+    return {name: datasets.facts(name, work.machine.data_dir).respected for name in names}
 
 
 def study(

@@ -127,7 +127,9 @@ class Options:
     activation: Names | None = option(
         None, MODEL, "Activations (default: the model's own).", "NAME,…", "-a"
     )
-    head: Names = option(("softmax",), MODEL, "Output layer: softmax (default) or relu.", "NAME,…")
+    head: Names | None = option(
+        None, MODEL, "Output layer: softmax (default) or relu; of numbers mse or huber.", "NAME,…"
+    )
     init: Names | None = option(
         None, MODEL, "Initial weights: gain, he, … (default: each activation's own).", "NAME,…"
     )
@@ -246,7 +248,7 @@ class Options:
     metric: str | None = option(
         None,
         COMPARISON,
-        "What is compared: accuracy (default), dead, seconds, …",
+        "What is compared: accuracy (default; of numbers rmse), dead, seconds, …",
         "METRIC",
         commands=JUDGED,
     )

@@ -9,8 +9,10 @@ from typing import Any
 
 from relubench.catalog import Catalog
 from relubench.config.settings import Settings
+from relubench.datasets import task_of
 from relubench.errors import BadValue
 from relubench.metrics import measures
+from relubench.metrics.measures import Measure
 from relubench.plan import Cell, Plan, Preparation, Recipe, Split
 
 QUICK_EPOCHS, QUICK_STEPS, QUICK_TASKS = 2, 100, 3
@@ -31,6 +33,7 @@ def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     models  say which activation is their own, where none is chosen
     """
     _check_growth(settings)
+    _check_task(settings)
     _check_seeds(settings)
     _check_tasks(settings)
     # 1. How many seeds and folds; a benchmark's own quick form is not made smaller still.
@@ -67,14 +70,16 @@ class _SetUp:
 
 def _setups(settings: Settings) -> list[_SetUp]:
     """Every set-up, the first of the options changing slowest."""
-    options = itertools.product(
-        settings.dataset,
-        settings.model,
-        settings.head,
-        settings.init or (None,),
-        _recipes(settings),
-    )
-    return [_SetUp(settings, *chosen) for chosen in options]
+    setups = []
+    for dataset in settings.dataset:
+        options = itertools.product(
+            settings.model,
+            settings.heads(dataset),
+            settings.init or (None,),
+            _recipes(settings),
+        )
+        setups += [_SetUp(settings, dataset, *chosen) for chosen in options]
+    return setups
 
 
 def _seeds(settings: Settings) -> Sequence[int]:
@@ -202,6 +207,43 @@ def _check_growth(settings: Settings) -> None:
     if settings.max_seeds <= settings.first_seeds("compare"):
         first = settings.first_seeds("compare")
         raise BadValue(f"--max-seeds: got {settings.max_seeds}, must be above --seeds {first}")
+
+
+def _check_task(settings: Settings) -> None:
+    """Refuse what says nothing of these datasets' targets."""
+    measure = settings.measure
+    for task in settings.targets:
+        if measure.task not in ("any", task):
+            _refuse_measure(settings, measure, task)
+    for name in settings.margin:
+        of = measures.MEASURES[name].task
+        if of not in ("any", *settings.targets):
+            raise BadValue(f"--margin {name}: of no data here: it is a score of {of}")
+    if "regression" not in settings.targets:
+        return
+    numbers = next(name for name in settings.dataset if task_of(name) == "regression")
+    for flag, given in (
+        ("--protocol published", settings.protocol == "published"),
+        (f"--until {settings.until}", (settings.until or "").startswith("train_error")),
+        ("--perturb", bool(settings.perturb)),
+        ("--tasks", bool(settings.tasks)),
+        ("--label-smoothing", bool(settings.label_smoothing)),
+    ):
+        if given:
+            raise BadValue(f"{flag} is about accuracy, and {numbers} has numbers, not classes")
+
+
+def _refuse_measure(settings: Settings, measure: Measure, task: str) -> None:
+    """Say why a dataset of this task has no such figure, and what to do."""
+    other = next(name for name in settings.dataset if task_of(name) == task)
+    if not settings.metric:
+        raise BadValue(
+            f"{other} is not of the task of {settings.dataset[0]}, so that they have no score in "
+            "common: compare them apart, or say --metric dead, seconds, …"
+        )
+    known = [name for name, one in measures.MEASURES.items() if one.task == task]
+    what = "classes" if task == "classes" else "numbers, not classes"
+    raise BadValue(f"--metric {measure.name}: {other} has {what}: its own are {', '.join(known)}")
 
 
 def _check_seeds(settings: Settings) -> None:

@@ -175,7 +175,6 @@ def _check_model(trial: Trial, dataset: Dataset) -> None:
     gradient in the first layer might be the activation's doing.
     """
     cell = trial.cell
-    classes = len(dataset.classes)
     x = trial.examples(4)
     try:
         if cell.activation != "elu":
@@ -189,7 +188,7 @@ def _check_model(trial: Trial, dataset: Dataset) -> None:
     except (Exception, SystemExit) as error:
         raise UserCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
     shape = tuple(getattr(outputs, "shape", ()))
-    expected = (len(x), classes)
+    expected = (len(x), dataset.outputs)
     right_shape = shape == expected
     trained = _reaches_first(network, outputs)
     untouched = torch.equal(x, trial.examples(4))  # by the gradient's pass, too

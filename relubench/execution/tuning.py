@@ -298,7 +298,7 @@ class Stopwatch:
                 self.machine.dtype,
                 self.cell.model,
                 self.shape,
-                len(self.facts.classes),
+                self.facts.outputs,
                 self.batch,
                 self.cell.recipe.optimizer,
                 *how,

@@ -61,7 +61,7 @@ class View:
 
 
 VIEWS = (
-    View("loss", "epoch", "training loss, nats"),
+    View("loss", "epoch", "training loss"),
     View("accuracy", "epoch", "training accuracy %", 100),
     View("accuracy", "seconds", "training accuracy %", 100),
 )
@@ -89,8 +89,16 @@ def curves(study: Study) -> list[Drawing]:
     drawings = []
     for rows in grouped(study.learning, lambda row: row.setup).values():
         if len({row.epoch for row in rows}) > 1 and not any(row.loss is None for row in rows):
-            drawings += [_curves(study, rows, view) for view in VIEWS]
+            views = [
+                view for view in VIEWS if any(row.get(view.figure) is not None for row in rows)
+            ]
+            drawings += [_curves(study, rows, view) for view in views]
     return drawings
+
+
+def _has(rows: Sequence[LearningRow | TaskRow], view: View) -> bool:
+    """Whether there is such a figure: numbers have no accuracy."""
+    return any(row.get(view.figure) is not None for row in rows)
 
 
 def _curves(study: Study, rows: Sequence[LearningRow | TaskRow], view: View) -> Drawing:

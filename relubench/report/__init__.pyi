@@ -24,6 +24,7 @@ from .learning import learning_rows as learning_rows
 from .naming import setup_row as setup_row
 from .naming import tasks as tasks
 from .notes import QUICK_NOTE as QUICK_NOTE
+from .notes import respected as respected
 from .ranking import Ranking as Ranking
 from .ranking import ranked as ranked
 from .reading import results_of as results_of

@@ -18,7 +18,7 @@ from relubench.rows import RunRow
 
 Record = Mapping[str, Any]
 MOST_UNITS = 10**6  # up to which shares of units have one shortest fraction in float64
-LATER_KEYS = (*LATER, "history")  # which older rows have not
+LATER_KEYS = (*LATER, "history", "rmse", "mae", "r2", "train_r2")  # which older rows have not
 KEYS = [field.name for field in fields(RunRow) if field.name not in LATER_KEYS]
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from relubench import __version__, seeds
 from relubench.errors import out_of_memory
 from relubench.grouping import grouped
-from relubench.metrics import METRICS
+from relubench.metrics import METRICS, Estimate, Prediction
 from relubench.models import layers
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
@@ -35,6 +35,7 @@ from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.parallel import divided, in_parallel
 from relubench.training.prediction import predict
 
+TRAINED = ("accuracy", "r2", "loss")  # scores on the training set, too
 Data = Mapping[Cell, Tensors]
 OnePass = Callable[[Sequence[Cell]], list[RunResult]]
 
@@ -301,16 +302,20 @@ def evaluate(
     trained = Examples.of([part.x_train for part in data], [part.y_train for part in data])
     test = predict(networks, head, tested, []) if len(tested.x) else None
     training = predict(networks, head, trained, counters)
+    if isinstance(test, Estimate) and isinstance(training, Estimate):
+        test, training = _in_units(test, data), _in_units(training, data)
     # Score: for every figure a list with an entry per cell.
-    figures = {name: [math.nan] * len(results) for name in METRICS}
+    own = {name for name, metric in METRICS.items() if metric.task in ("any", head.entry.task)}
+    figures = {name: [math.nan] * len(results) for name in METRICS if name in own}
     if test:
-        figures = {name: metric.function(test).tolist() for name, metric in METRICS.items()}
-    for name in ("accuracy", "loss"):
-        figures[f"train_{name}"] = METRICS[name].function(training).tolist()
+        figures = {name: METRICS[name].function(test).tolist() for name in figures}
+    for name in TRAINED:
+        if name in own:
+            figures[f"train_{name}"] = METRICS[name].function(training).tolist()
     for name in results[0].cell.perturbations:
         figures[f"accuracy {name}"] = _perturbed_accuracies(results, networks, data, name)
     # A softmax cannot give every class a 0: the figure is not defined, which is not the same as 0.
-    if not head.entry.silent:
+    if "silent" in own and not head.entry.silent:
         figures["silent"] = [math.nan] * len(results)
     by_layer = [counter.counts() for counter in counters]
     evaluated = []
@@ -321,16 +326,31 @@ def evaluate(
             failed = "diverged: the loss is not finite after training"
             evaluated.append(dataclasses.replace(result, failed=failed))
             continue
-        confusion = test.confusion[number].tolist() if test else None
         evaluated.append(
             dataclasses.replace(
                 result,
                 scores=result.scores | scores,
-                confusion=None if confusion is None else tuple(map(_integers, confusion)),
+                confusion=_confusion(test, number),
                 layers=tuple(counts[number] for counts in by_layer),
             )
         )
     return evaluated
+
+
+def _in_units(estimate: Estimate, data: Sequence[Tensors]) -> Estimate:
+    """Numbers as they were measured, no longer standardised."""
+    means = torch.tensor([part.scale.mean for part in data], dtype=torch.float64)
+    deviations = torch.tensor([part.scale.deviation for part in data], dtype=torch.float64)
+    return estimate.in_units(means, deviations)
+
+
+def _confusion(
+    said: Prediction | Estimate | None, number: int
+) -> tuple[tuple[int, ...], ...] | None:
+    """The confusion matrix of one cell; None for numbers, and where nothing was said."""
+    if said is None or isinstance(said, Estimate):
+        return None
+    return tuple(_integers(row) for row in said.confusion[number].tolist())
 
 
 def _integers(row: Sequence[float]) -> tuple[int, ...]:

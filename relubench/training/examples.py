@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relubench import datasets, seeds
@@ -16,12 +17,23 @@ from relubench.plan import Cell, Machine, Preparation
 from relubench.training import tasks
 from relubench.training.splits import held_out, split
 
-Pair = tuple[Tensor, Tensor]  # inputs and classes
+Pair = tuple[Tensor, Tensor]  # inputs and targets
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The mean and the standard deviation of the training set's numbers; of classes 0 and 1."""
+
+    mean: float = 0.0
+    deviation: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Tensors:
-    """One split on the device: inputs (examples, …) and classes (examples,)."""
+    """One split on the device: inputs (examples, …), and classes or numbers (examples,).
+
+    Numbers are less the mean of the training set's, divided by their standard deviation.
+    """
 
     x_train: Tensor
     y_train: Tensor
@@ -29,6 +41,7 @@ class Tensors:
     y_test: Tensor
     x_held: Tensor  # what every epoch is scored on; empty: nothing
     y_held: Tensor
+    scale: Scale = Scale()
     classes: int = 0
 
 
@@ -48,7 +61,7 @@ class Examples:
 
     @classmethod
     def of(cls, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> Examples:
-        """Join the cells' inputs and classes; cells with the very same tensors share them.
+        """Join the cells' inputs and targets; cells with the very same tensors share them.
 
         "The very same" is by identity, `id`: to compare numbers would take longer than a short
         training. That cells with equal rows have the same tensors hangs on two things elsewhere:
@@ -87,7 +100,7 @@ class Examples:
         return padded + first
 
     def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and classes at `rows` (cells, batch), each (cells, batch, …)."""
+        """Inputs and targets at `rows` (cells, batch), each (cells, batch, …)."""
         flat = rows.contiguous().view(-1)  # index_select is faster than an index of two dimensions
         x, y = self.x.index_select(0, flat), self.y.index_select(0, flat)
         return x.unflatten(0, rows.shape), y.view(rows.shape)
@@ -170,7 +183,7 @@ def task_sizes(cell: Cell, data: Tensors) -> list[tuple[int, int]]:
 
 def _cut(cell: Cell, data: Tensors, fold: int) -> tuple[Pair, Pair]:
     """Inputs and classes of a fold of the training set: what is learned, what is held out."""
-    y = data.y_train.cpu().numpy()
+    y = data.y_train.cpu().numpy()  # classes: of numbers nothing is carried
     rows = folds.stratified(y, cell.split.folds or 0, fold, seeds.folds(cell))
     learned, held_out = (torch.as_tensor(part, device=data.y_train.device) for part in rows)
     return (
@@ -220,12 +233,22 @@ def _tensors(
     def inputs(x: preprocessing.Inputs) -> Tensor:
         return torch.as_tensor(x, dtype=dtype, device=machine.device)
 
-    def classes(part: folds.Rows) -> Tensor:
-        return torch.as_tensor(dataset.y[part], device=machine.device)
+    scale = Scale() if dataset.task == "classes" else _scale(dataset.y[train])
+
+    def targets(part: folds.Rows) -> Tensor:
+        if dataset.task == "classes":
+            return torch.as_tensor(dataset.y[part], device=machine.device)
+        return inputs((dataset.y[part] - scale.mean) / scale.deviation)
 
     return Tensors(
-        *(inputs(x_train), classes(train)),
-        *(inputs(x_test), classes(test)),
-        *(inputs(x_held), classes(held)),
+        *(inputs(x_train), targets(train)),
+        *(inputs(x_test), targets(test)),
+        *(inputs(x_held), targets(held)),
+        scale=scale,
         classes=len(dataset.classes),
     )
+
+
+def _scale(numbers: NDArray[np.float64]) -> Scale:
+    mean, deviation = preprocessing.moments(numbers[:, np.newaxis])
+    return Scale(mean.item(), deviation.item())

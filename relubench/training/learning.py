@@ -306,7 +306,8 @@ class Learner:
         # A cell's loss is the mean over its own examples of this batch; padding weighs nothing.
         share: float | Tensor = 1 / y.shape[1]
         for weight in weights:
-            losses, hits = losses * weight, hits * weight
+            losses = losses * weight
+            hits = None if hits is None else hits * weight
             share = (weight / weight.sum(dim=1, keepdim=True)).unsqueeze(-1)
         for parameter in networks.parameters.values():
             parameter.grad = None  # optimizer.zero_grad costs 30 µs more
@@ -319,7 +320,8 @@ class Learner:
         self.optimizer.step()
         self.step_groups.copy_back(cells)
         self.losses[:cells].add_(losses.sum(dim=1))
-        self.hits[:cells].add_(hits.sum(dim=1))
+        if hits is not None:
+            self.hits[:cells].add_(hits.sum(dim=1))
 
     def look_at(self, part: Part) -> None:
         """Let units be counted on the inputs of a task, where there are tasks."""
@@ -349,14 +351,24 @@ class Learner:
             self.first_tasks = [*found]
 
     def _scores(self, examples: Examples | None) -> Sequence[Sequence[float | None]]:
-        """Accuracy and loss on examples that each cell does not learn from; it goes on learning."""
+        """Accuracy and loss on examples that each cell does not learn from; it goes on learning.
+
+        Numbers have no accuracy.
+        """
         if examples is None:
             return [(None, None)] * len(self.curves)
         # No unit is counted here: that is done once, when training is over.
         prediction = predict(self.networks, self.head, examples, [])
         self.networks.train(True)
-        figures = [METRICS[name].function(prediction).tolist() for name in ("accuracy", "loss")]
-        return list(zip(*figures, strict=True))
+        losses = METRICS["loss"].function(prediction).tolist()
+        if not self.classifies:
+            return [(None, loss) for loss in losses]
+        return list(zip(METRICS["accuracy"].function(prediction).tolist(), losses, strict=True))
+
+    @property
+    def classifies(self) -> bool:
+        """Whether what is learned are classes."""
+        return self.head.entry.task == "classes"
 
     def _extend(self, sizes: Sequence[int], held_out: Sequence[Sequence[float | None]]) -> None:
         """Add an epoch to the curve of every cell that has not diverged."""
@@ -374,7 +386,8 @@ class Learner:
                 continue
             if math.isfinite(loss):
                 known = held_loss is not None and math.isfinite(held_loss)
-                epoch = Epoch(loss=loss / size, accuracy=hits / size, held_out=accuracy)
+                own = hits / size if self.classifies else None
+                epoch = Epoch(loss=loss / size, accuracy=own, held_out=accuracy)
                 curve.append(replace(epoch, held_out_loss=held_loss if known else None))
             else:
                 # Without figures: the mark by which `diverged` knows a curve that has ended.

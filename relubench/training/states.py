@@ -243,7 +243,7 @@ def _possible(epoch: Epoch) -> bool:
             return False
     if epoch.loss is None:
         return epoch.accuracy is None
-    return type(epoch.loss) is float and math.isfinite(epoch.loss) and epoch.accuracy is not None
+    return type(epoch.loss) is float and math.isfinite(epoch.loss)
 
 
 def _diverged(curve: Sequence[Epoch]) -> bool:

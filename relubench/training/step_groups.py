@@ -128,17 +128,17 @@ class StepGroups:
 
         With each come the cells that it is of. One network alone is a stack of one.
         """
-        whole = self.networks.parameters.get(name)
-        if whole is None:  # a buffer
+        tensor = self.networks.parameters.get(name)
+        if tensor is None:  # a buffer
             return
         for first, end in self.groups:
-            part, key = self._part(name, whole, first, end), self._key(name, first, end)
+            part, key = self._part(name, tensor, first, end), self._key(name, first, end)
             for kept in optimizer.state.get(self.parameters[key], {}).values():
                 if not isinstance(kept, Tensor) or kept.shape != self.parameters[key].shape:
                     continue  # a count of steps
                 if key in self.padded:
                     kept = kept[: part.numel()].view(part.shape)
-                if self._turned(name, whole):
+                if self._turned(name, tensor):
                     kept = kept.mT
                 yield slice(first, end), kept if self.networks.stacked else kept.unsqueeze(0)
 

@@ -9,18 +9,20 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from relubench.catalog import Choice
 from relubench.metrics import METRICS
 from relubench.models import layers
 from relubench.neurons.statistics import Counter, RankedCounter
 from relubench.results import Epoch, TaskResult, total
 from relubench.training.examples import Examples, Part
+from relubench.training.heads import Head
 from relubench.training.networks import Networks
 from relubench.training.parameter_groups import matrices
-from relubench.training.prediction import Head, predict
+from relubench.training.prediction import predict
 
 
 def ended(
-    networks: Networks, head: Head, part: Part, curves: Sequence[Sequence[Epoch]]
+    networks: Networks, head: Choice[Head], part: Part, curves: Sequence[Sequence[Epoch]]
 ) -> list[TaskResult]:
     """What each network has of the task that it has just learned.
 
@@ -52,7 +54,7 @@ def ended(
 
 
 def accuracy(
-    networks: Networks, head: Head, examples: Examples, counters: Sequence[Counter] = ()
+    networks: Networks, head: Choice[Head], examples: Examples, counters: Sequence[Counter] = ()
 ) -> list[float]:
     """The accuracy of each network on its examples."""
     prediction = predict(networks, head, examples, counters)
