@@ -118,6 +118,7 @@ class Cell:
     validation  what every epoch is scored on too: a fraction of the training set that is not
              learned from, as '0.1', or 'test'
     init     the scheme of initial weights for every activation; None: each its own
+    tasks, task  how many tasks one network learns in turn, and of what kind
     """
 
     dataset: str
@@ -135,6 +136,13 @@ class Cell:
     unit_axis: int | None = None
     init: str | None = None
     validation: str | None = None
+    tasks: int | None = None
+    task: str | None = None
+
+    @property
+    def parts(self) -> int:
+        """How many parts one network learns from in turn: tasks, folds, or one."""
+        return self.tasks or (self.split.folds if self.split.carried else None) or 1
 
     @property
     def perturbations(self) -> tuple[str, ...]:
@@ -145,7 +153,8 @@ class Cell:
     def untrained(self) -> Cell:
         """The same network as it begins, which has nothing to do with how it is trained."""
         # The whole recipe goes: set-ups that differ in it alone share one untrained network.
-        return replace(self, recipe=Recipe(epochs=0), perturb=None, until=None)
+        untrained = Recipe(epochs=0)
+        return replace(self, recipe=untrained, perturb=None, until=None, tasks=None, task=None)
 
     @property
     def timing_key(self) -> tuple[object, ...]:
@@ -189,6 +198,7 @@ def _any_fold(split: Split) -> Split:
 LATER = (
     *("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init"),
     *("one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps", "revive"),
+    *("tasks", "task"),
 )
 # Where examples stand in another axis than the first, this one may hold the units: a network that
 # takes it does not take None, and ledgers know its cells without it.
@@ -196,7 +206,7 @@ FIRST_AXIS = ("unit_axis", 0)
 # Sorted and without blanks: the order in which fields are declared is in no key.
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 # Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
-UNTIMED = ("activation", "head", "init", "seed", "split")
+UNTIMED = ("activation", "head", "init", "seed", "split", "tasks", "task")
 UNTIMED_RECIPE = ("lr", "weight_decay", "schedule", "warmup", "label_smoothing", "revive")
 
 

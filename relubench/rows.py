@@ -27,7 +27,7 @@ RECIPE = (
 SETUP = (
     *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
     *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
-    *("validation", "one_holdout"),
+    *("validation", "one_holdout", "task", "tasks"),
 )
 
 
@@ -69,6 +69,8 @@ class SetupRow(Row):
     label_smoothing: Annotated[float, "share of a label that goes to all classes alike"] = 0.0
     steps: Annotated[int | None, "steps of training, where epochs are not counted"] = None
     revive: Annotated[str | None, "what lets hidden units begin anew between epochs"] = None
+    task: Annotated[str | None, "what one network learns in turn"] = None
+    tasks: Annotated[int | None, "how many tasks that are"] = None
 
     @property
     def setup(self) -> tuple[object, ...]:
@@ -137,6 +139,22 @@ class _RunScores(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SequenceScores(Row):
+    """How a network learned its tasks; of several runs, means."""
+
+    online_accuracy: Annotated[Number, "mean over tasks of the accuracy as the passes saw it"] = (
+        None
+    )
+    task_accuracy: Annotated[
+        Number, "mean over tasks of the training accuracy at each one's end"
+    ] = None
+    first_task_accuracy: Annotated[Number, "accuracy on the first task at the end of the last"] = (
+        None
+    )
+    online_slope: Annotated[Number, "change of the accuracy as the passes saw it, per task"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class _RunTime(Row):
     seconds: Annotated[float, "seconds of training"]
     epochs_until: Annotated[int | None, "epochs until the target was reached"]
@@ -174,10 +192,13 @@ class _RunEnd(Row):
     history: Annotated[
         list[HistoryRow] | None, "hidden units by epoch and layer, where they were tracked"
     ] = None
+    by_task: Annotated[list[dict[str, Number]] | None, "scores, units and weights by task"] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRow(_RunEnd, Surroundings, _RunTime, HiddenUnits, _RunScores, _RunNames):
+class RunRow(
+    _RunEnd, Surroundings, _RunTime, HiddenUnits, SequenceScores, _RunScores, _RunNames
+):  # fmt: skip
     """train, cv, ledger export: one trained cell."""
 
 
@@ -404,7 +425,7 @@ class OverDatasets(Row):
 @dataclass(frozen=True, kw_only=True)
 class CompareRow(
     OverDatasets, _Standing, Procedure, Claim, _Reference, TimeToTarget, _Compared,
-    Surroundings, _MeanCost, HiddenUnits, _MeanScores, _Repetitions,
+    Surroundings, _MeanCost, HiddenUnits, SequenceScores, _MeanScores, _Repetitions,
 ):  # fmt: skip
     """compare: one activation in one set-up, beside the reference."""
 
@@ -561,6 +582,27 @@ class LearningRow(SetupRow):
     accuracy_sd: Annotated[Number, "its standard deviation over runs"]
     held_out: Annotated[Number, "mean accuracy on a validation set or fold"]
     held_out_sd: Annotated[Number, "its standard deviation over runs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRow(SetupRow):
+    """One task of a sequence: means over the runs of one activation in one set-up."""
+
+    number: Annotated[int, "the task, from 1"]
+    n: Annotated[int, "runs that finished"]
+    online_accuracy: Annotated[Number, "mean over its epochs, as the passes saw it"]
+    online_accuracy_sd: Annotated[Number, "its standard deviation over runs"]
+    accuracy: Annotated[Number, "on its training set, at its end"]
+    accuracy_sd: Annotated[Number, "its standard deviation over runs"]
+    held_out: Annotated[Number, "accuracy on its test set, at its end"]
+    dead: Annotated[Number, DEFINITIONS["dead"]]
+    dead_sd: Annotated[Number, "its standard deviation over runs"]
+    dormant: Annotated[Number, DEFINITIONS["dormant"]]
+    effective_rank: Annotated[
+        Number, "exp of the entropy of the last hidden layer's singular values"
+    ]
+    weight_norm: Annotated[Number, "root of the sum of all squared weights"]
+    mean_weight: Annotated[Number, "mean of all weights"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,8 @@ VALUES: dict[str, Any] = {
     "unit_axis": 1,
     "init": "he",
     "validation": "0.2",
+    "task": "permuted_inputs",
+    "tasks": 3,
     "recipe.optimizer": "sgd:momentum=0.9",
     "recipe.lr": 0.02,
     "recipe.rates": "0.001,0.01",
@@ -51,8 +53,10 @@ VALUES: dict[str, Any] = {
     "split.one_holdout": True,
 }
 OF_TRIALS = {"split.validation"}  # no run that is shown has it
-# A fold is one of some folds; steps take the place of epochs.
-NEEDED: dict[str, dict[str, int]] = {
+# A fold is one of some folds, a task one of a kind; steps take the place of epochs.
+NEEDED: dict[str, dict[str, Any]] = {
+    "task": {"tasks": 3},
+    "tasks": {"task": "permuted_inputs"},
     "split.folds": {"fold": 0},
     "split.fold": {"folds": 4},
     "split.repeat": {"folds": 4, "fold": 1},
@@ -71,9 +75,9 @@ def names() -> Iterator[str]:
 def changed(name: str) -> Cell:
     """The plain cell with another value of this field."""
     part, _, field = name.rpartition(".")
-    if not part:
-        return replace(PLAIN, **{field: VALUES[name]})
     needed = NEEDED.get(name, {})
+    if not part:
+        return replace(PLAIN, **needed, **{field: VALUES[name]})
     return replace(
         PLAIN, **{part: replace(getattr(PLAIN, part), **needed, **{field: VALUES[name]})}
     )

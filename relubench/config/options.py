@@ -149,6 +149,13 @@ class Options:
     one_holdout: bool = option(
         False, MODEL, "Draw the hold-out once, for all seeds (default: each seed draws its own)."
     )
+    task: str | None = option(
+        None,
+        MODEL,
+        "Tasks that one network learns in turn: random_labels, permuted_inputs, …",
+        "NAME",
+    )
+    tasks: Count | None = option(None, MODEL, "How many, one after the other.")
     perturb: Names = option(
         (),
         MODEL,
@@ -187,6 +194,9 @@ class Options:
     )
     epochs: Epochs = option(
         (Recipe.epochs,), RECIPE, "Passes over the training set (0: do not train).", "N,…"
+    )
+    task_epochs: Steps | None = option(
+        None, RECIPE, "Passes over the training set of each of --tasks, instead of --epochs."
     )
     steps: Steps | None = option(None, RECIPE, "Steps to take, instead of --epochs.")
     batch_size: BatchSizes = option((Recipe.batch_size,), RECIPE, "Examples per step.", "N,…")

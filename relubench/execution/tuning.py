@@ -193,8 +193,8 @@ def steps(cell: Cell, facts: Facts) -> int:
     examples = min(facts.n_train * share, cell.preparation.limit or math.inf)
     # A trial at each rate, and the training at the best.
     trainings = 1 + len(cell.recipe.candidates)
-    if cell.split.carried:
-        trainings = folds or 1
+    if cell.parts > 1:
+        trainings = cell.parts
     per_epoch = math.ceil(examples / cell.recipe.batch_size)
     return trainings * cell.recipe.total_steps(per_epoch)
 

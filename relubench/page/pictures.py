@@ -18,6 +18,7 @@ PICTURES: dict[str, Callable[[Study], list[Drawing]]] = {
     for each in (
         comparing.forest,
         single.curves,
+        single.tasks,
         comparing.pareto,
         comparing.rates,
         single.dead,

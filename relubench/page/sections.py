@@ -71,6 +71,13 @@ PICTURED = (
         "deviation. Seconds are those of this machine.",
     ),
     _Picture(
+        "tasks",
+        "Tasks in sequence",
+        "One network learns all tasks, one after the other. Means over runs that finished; bands "
+        "are ± one standard deviation. Online accuracy is the mean over a task's epochs, as the "
+        "passes saw it; dead units are counted at its end, on its training set.",
+    ),
+    _Picture(
         "pareto",
         "What it costs",
         "Bars are ± one standard deviation. A point is filled, and joined to the reference, only "

@@ -34,7 +34,7 @@ from relubench.page.series import Look, legend, legend_height, looks
 from relubench.page.study import Study
 from relubench.report import listing
 from relubench.report.figures import percent
-from relubench.rows import ClassifiedRow, CostRow, LayerMeanRow, LearningRow
+from relubench.rows import ClassifiedRow, CostRow, LayerMeanRow, LearningRow, TaskRow
 from relubench.table import Panel
 from relubench.wording import counted
 
@@ -52,7 +52,7 @@ CLASS_LETTERS = 9
 
 @dataclass(frozen=True)
 class View:
-    """What of a learning curve is drawn: a figure by epochs or by seconds."""
+    """What of a learning curve is drawn: a figure by epochs, by seconds or by tasks."""
 
     figure: str
     by: str
@@ -67,6 +67,23 @@ VIEWS = (
 )
 
 
+BY_TASK = (
+    View("online_accuracy", "number", "online accuracy %", 100),
+    View("dead", "number", "dead units %", 100),
+)
+ACROSS = {"seconds": "seconds of training", "number": "task"}
+
+
+def tasks(study: Study) -> list[Drawing]:
+    """Accuracy and dead units by task, with ± one standard deviation over runs."""
+    drawings = []
+    for rows in grouped(study.in_sequence, lambda row: row.setup).values():
+        for view in BY_TASK:
+            if not any(row.get(view.figure) is None for row in rows):
+                drawings.append(_curves(study, rows, view))
+    return drawings
+
+
 def curves(study: Study) -> list[Drawing]:
     """Learning curves by epoch and by second, with ± one standard deviation over runs."""
     drawings = []
@@ -79,17 +96,18 @@ def curves(study: Study) -> list[Drawing]:
     return drawings
 
 
-def _has(rows: Sequence[LearningRow], view: View) -> bool:
+def _has(rows: Sequence[LearningRow | TaskRow], view: View) -> bool:
     """Whether there is such a figure: numbers have no accuracy."""
     return any(row.get(view.figure) is not None for row in rows)
 
 
-def _curves(study: Study, rows: Sequence[LearningRow], view: View) -> Drawing:
+def _curves(study: Study, rows: Sequence[LearningRow | TaskRow], view: View) -> Drawing:
     seen = looks(study.activations)
     by_activation = grouped(rows, lambda row: row.activation)
     runs = sorted({row.n for row in rows})
     count = "n\u00a0" + " to ".join(dict.fromkeys(str(n) for n in (runs[0], runs[-1])))
-    what = f"{view.label.split(',')[0].removesuffix(' %')} by {view.by.removesuffix('s')}"
+    across = ACROSS.get(view.by, view.by).split(" ")[0].removesuffix("s")
+    what = f"{view.label.split(',')[0].removesuffix(' %')} by {across}"
     last = "; ".join(_end(name, same, view) for name, same in by_activation.items())
     height = legend_height(list(by_activation), seen)
     return Drawing(
@@ -101,19 +119,22 @@ def _curves(study: Study, rows: Sequence[LearningRow], view: View) -> Drawing:
     )
 
 
-def _end(name: str, rows: Sequence[LearningRow], view: View) -> str:
+def _end(name: str, rows: Sequence[LearningRow | TaskRow], view: View) -> str:
     last = rows[-1].get(view.figure)
     return f"{name} " + ("undefined" if last is None else f"{view.scale * last:.3g}")
 
 
 def _draw_curves(
-    axes: Axes, by_activation: dict[str, list[LearningRow]], view: View, seen: dict[str, Look]
+    axes: Axes,
+    by_activation: Mapping[str, Sequence[LearningRow | TaskRow]],
+    view: View,
+    seen: dict[str, Look],
 ) -> None:
     learned = chain.from_iterable(by_activation.values())
     drawn = [view.scale * row.get(view.figure) for row in learned]
     logarithmic = view.figure == "loss" and min(drawn) > 0 and max(drawn) > SPAN * min(drawn)
     floor = min(drawn) / 1.5 if logarithmic else None  # a spread may reach below 0
-    for name, rows in reversed(by_activation.items()):  # the reference on top
+    for name, rows in reversed([*by_activation.items()]):  # the reference on top
         look = seen[name]
         stride = max(1, len(rows) // POINTS)
         kept = rows[::stride]
@@ -129,9 +150,9 @@ def _draw_curves(
         axes.set_yscale("log")
         axes.set_ylim(floor, 1.5 * max(drawn))
         plain_ticks(axes.yaxis)
-    if view.by == "epoch":
+    if view.by != "seconds":
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    axes.set_xlabel(view.by if view.by == "epoch" else "seconds of training")
+    axes.set_xlabel(ACROSS.get(view.by, view.by))
     y_label(axes, view.label)
     legend(axes, list(by_activation))
 

@@ -24,6 +24,7 @@ from relubench.rows import (
     LearningRow,
     RunRow,
     SetupRow,
+    TaskRow,
 )
 from relubench.table import AnyTable, Table
 
@@ -96,6 +97,11 @@ class Study:
     def learning(self) -> list[LearningRow]:
         """Learning curves."""
         return report.learning_rows(self.results)
+
+    @cached_property
+    def in_sequence(self) -> list[TaskRow]:
+        """Tasks, where one network learned several in turn."""
+        return report.task_rows(self.results)
 
     @cached_property
     def layers(self) -> list[LayerMeanRow]:

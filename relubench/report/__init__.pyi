@@ -37,3 +37,5 @@ from .run_table import folds as folds
 from .run_table import means as means
 from .run_table import run_row as run_row
 from .run_table import runs as runs
+from .task_table import over_tasks as over_tasks
+from .task_table import task_rows as task_rows

@@ -91,6 +91,7 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "validation": _validation(row.validation),
         "one_holdout": "one hold-out" if row.one_holdout else "",
         "revive": f"revive {row.revive}" if row.revive else "",
+        "task": f"{counted(row.tasks, 'task')}, {row.task}" if row.tasks else "",
         "seed": seeds,
         "parameters": counted(row.parameters, "parameter") if one_size else "",
         "device": f"{row.device}, {counted(row.threads, 'thread')}",
@@ -167,7 +168,17 @@ def name_column(name: str) -> Column[Row]:
         return Column("init", lambda row: row.get(name) or UNDEFINED, left=True, key=name)
     if name == "schedule":
         return Column(name, lambda row: row.get(name) or "constant", left=True, key=name)
-    number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "steps", "batch_size")
+    number = name in (
+        "seed",
+        "fold",
+        "repeat",
+        "pca",
+        "limit",
+        "epochs",
+        "steps",
+        "batch_size",
+        "tasks",
+    )
 
     def text(row: Row) -> str:
         value = row.get(name)

@@ -13,7 +13,7 @@ from relubench.errors import BadValue
 from relubench.report import lives
 from relubench.report.cell_keys import cell_of
 from relubench.report.run_table import SCORES
-from relubench.results import COUNTS, Environment, Epoch, LayerCount, RunResult
+from relubench.results import COUNTS, Environment, Epoch, LayerCount, RunResult, TaskResult
 
 Record = Mapping[str, Any]
 MOST_UNITS = 10**6  # up to which shares of units have one shortest fraction in float64
@@ -72,6 +72,7 @@ def _result(record: Record) -> RunResult:
         layers=_layers(record),
         failed=failed,
         chosen=record["lr"] if cell.recipe.rates else None,
+        tasks=tuple(TaskResult(**task) for task in record.get("by_task") or ()),
         history=lives.histories(record.get("history") or []),
     )
 

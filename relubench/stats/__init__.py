@@ -2,6 +2,7 @@
 
 paired seeds → signs, intervals · overlapping splits → splits · datasets, unpaired seeds → ranks
 several comparisons, several looks → corrections · a word, a gate → verdicts
+two figures of the same runs → correlations
 """
 
 import lazy_loader

@@ -1,6 +1,7 @@
 from .corrections import Look as Look
 from .corrections import holm as holm
 from .corrections import looks as looks
+from .correlations import correlation as correlation
 from .intervals import Chance as Chance
 from .intervals import Interval as Interval
 from .intervals import Paired as Paired
