@@ -566,6 +566,39 @@ class DeadByRateRow(SetupRow):
     dead: Annotated[Mapping[float, Number], "mean fraction by learning rate"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class LifeRow(SetupRow):
+    """deadcount --history: what became of a layer's units, a mean over the runs that finished."""
+
+    layer: Annotated[str, "the layer; total: all hidden layers"]
+    units: Annotated[int, "its hidden units"]
+    n: Annotated[int, "runs that finished and were tracked"]
+    born_dead: Annotated[float, "fraction that is dead before any training"]
+    died: Annotated[float, "fraction that was alive then and dead at some later count"]
+    revived: Annotated[float, "fraction that was dead at some count and is alive at the last"]
+    ever_revived: Annotated[
+        Number, "of the units that were ever dead, the fraction that was alive at a later count"
+    ]
+    reset: Annotated[float, "times that --revive drew a unit anew"]
+    dead: Annotated[float, "fraction that is dead at the last count"]
+    counted_after: Annotated[list[int], "the epochs after which was counted"]
+    dead_by_epoch: Annotated[list[float], "fraction that is dead at each"]
+    examples: Annotated[int, "examples of the probe set"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurvivalRow(SetupRow):
+    """deadcount --history, second table: how many hidden units have never been dead so far."""
+
+    n: Annotated[int, "runs that were tracked; one that diverged counts until then"]
+    units: Annotated[int, "hidden units of a run"]
+    counted_after: Annotated[list[int], "the epochs after which was counted"]
+    survived: Annotated[list[Number], "fraction of units that was dead at no count up to each"]
+    survived_low: Annotated[list[Number], "lower end of its 95 % interval"]
+    survived_high: Annotated[list[Number], "upper end of its 95 % interval"]
+    interval: Annotated[str, "over runs, or over the units of a single run"]
+
+
 # --- page, pictures -------------------------------------------------------------------------------
 
 

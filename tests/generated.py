@@ -47,9 +47,12 @@ PARTS: dict[str, type[Row]] = {  # keys that several kinds of rows have
 }
 ROWS: dict[str, tuple[type[Row], str]] = {  # what prints the rows, and a small run of it
     "train and cv": (rows.RunRow, f"train {SMALL}"),
+    "history, of train, cv and ledger export": (rows.HistoryRow, ""),
     "compare": (rows.CompareRow, f"compare {SMALL}"),
     "compare with a baseline: gates": (rows.GateRow, ""),
     "deadcount": (rows.LayerRow, f"deadcount {SMALL}"),
+    "deadcount --history": (rows.LifeRow, f"deadcount {SMALL} --history"),
+    "deadcount --history: survival": (rows.SurvivalRow, ""),
     "deadcount of any network": (rows.CallRow, ""),
     "deadcount --ablate": (rows.AblationRow, ""),
     "deadcount --prune": (rows.PruningRow, ""),

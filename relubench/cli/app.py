@@ -181,6 +181,10 @@ def deadcount(
     layers: Annotated[
         bool, flag(SHOWN, "Also print a row for each layer.", "", "--layers")
     ] = False,
+    history: Annotated[
+        bool,
+        flag(SHOWN, "Print what became of units, epoch by epoch, and survival.", "", "--history"),
+    ] = False,
     **flags: FlagValue,
 ) -> int:
     """Count dead neurons: of runs, before training and after (--layers), or of any network."""
@@ -188,8 +192,10 @@ def deadcount(
     asked = {key: flags.pop(key) for key in get_type_hints(CountFlags)}
     # Two commands under one name: of runs that are trained, or of any network as it is.
     if not any(asked.values()) and not commands.is_untrained(names_in(flags["model"] or ())):
-        counted = partial(commands.deadcount, layers=layers)
+        counted = partial(commands.deadcount, layers=layers, history=history)
         return run(counted, "deadcount", benchmark, flags)
+    if history:
+        raise BadValue("--history is of what is trained here: leave the flags of any network out")
     outputs = [("-o", path) for path in flags["output"] or ()]
     written = {"--junit": asked.pop("junit"), "--prune": asked["prune"]}
     distinct([("--baseline", asked["baseline"]), *outputs, *written.items()])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 KINDS = (
-    *("forest", "curves", "tasks", "pareto", "rates", "dead", "ranks", "wins", "confusion"),
+    *("forest", "curves", "tasks", "pareto", "rates", "dead", "lives", "survival"),
+    *("ranks", "wins", "confusion"),
     *("activations", "cost"),
 )
 FITTING = {  # the kind that fits a command, where none is asked for

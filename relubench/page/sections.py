@@ -96,6 +96,19 @@ PICTURED = (
         "the training set.",
     ),
     _Picture(
+        "lives",
+        "Dead units by epoch",
+        "A row is a layer, a column an epoch after which units were counted on the probe set: the "
+        "mean dead share over runs that finished. Layers in which no unit died are left out.",
+    ),
+    _Picture(
+        "survival",
+        "Survival of units",
+        "The share of hidden units that was dead at no count so far (Kaplan and Meier). Bands are "
+        "95 % intervals over runs (jackknife, t), since the units of one run are not independent; "
+        "of a single run they are over its units, and too narrow.",
+    ),
+    _Picture(
         "ranks",
         "Ranks over datasets",
         "Activations beside one bar are not separated by the exact Wilcoxon signed-rank test over "

@@ -22,8 +22,10 @@ from relubench.rows import (
     CostRow,
     LayerMeanRow,
     LearningRow,
+    LifeRow,
     RunRow,
     SetupRow,
+    SurvivalRow,
     TaskRow,
 )
 from relubench.table import AnyTable, Table
@@ -107,6 +109,16 @@ class Study:
     def layers(self) -> list[LayerMeanRow]:
         """Hidden units by layer."""
         return report.layer_means(self.results)
+
+    @cached_property
+    def lives(self) -> list[LifeRow]:
+        """What became of hidden units over the epochs, by layer."""
+        return report.life_rows(self.results)
+
+    @cached_property
+    def survival(self) -> list[SurvivalRow]:
+        """How many hidden units have never been dead."""
+        return report.survival_rows(self.results)
 
     @cached_property
     def classified(self) -> list[ClassifiedRow]:

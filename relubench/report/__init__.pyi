@@ -21,6 +21,9 @@ from .inventory import one_run as one_run
 from .inventory import unread as unread
 from .layer_table import deadcount as deadcount
 from .learning import learning_rows as learning_rows
+from .life_table import histories as histories
+from .lives import life_rows as life_rows
+from .lives import survival_rows as survival_rows
 from .naming import setup_row as setup_row
 from .naming import tasks as tasks
 from .notes import QUICK_NOTE as QUICK_NOTE

@@ -36,6 +36,10 @@ from .splits import corrected_t as corrected_t
 from .splits import corrected_t_above as corrected_t_above
 from .splits import correlated_t as correlated_t
 from .splits import smallest_difference as smallest_difference
+from .survival import Lives as Lives
+from .survival import Surviving as Surviving
+from .survival import kaplan_meier as kaplan_meier
+from .survival import surviving as surviving
 from .verdicts import Design as Design
 from .verdicts import Evidence as Evidence
 from .verdicts import Gated as Gated
