@@ -31,6 +31,7 @@ def run() -> None:
         signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, terminate)
         isolation.arm()
+        # Here: signals are to be heard, and the first line painted, before seconds of imports.
         from relubench.cli import main
 
         code = main()
@@ -40,9 +41,11 @@ def run() -> None:
         code = stop.code
     screen.stop()
     isolation.tell(code)
+    # 128 + SIGINT or SIGTERM: interrupted. Another Ctrl-C must not cut short what is still written.
     if code in (130, 143):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:
+        # os._exit would skip what libraries have registered for the end.
         atexit._run_exitfuncs()
     _end(code)
 
@@ -69,11 +72,13 @@ def _end(code: object) -> None:
 def _importing(name: str) -> bool:
     """Whether a module is being imported at this very moment."""
     spec = getattr(sys.modules.get(name), "__spec__", None)
+    # importlib's own mark while the module's code runs.
     return bool(getattr(spec, "_initializing", False))
 
 
 def begin(arguments: list[str]) -> None:
     """Say at once what a command that trains is at: what it needs takes seconds to be imported."""
+    # By hand: nothing that reads options is imported yet.
     quiet = {"-q", "--quiet", "-h", "--help"} & set(arguments)
     if arguments and arguments[0] in TRAINING and not quiet:
         line = f"relubench {' '.join(arguments)}: reading the plan …"

@@ -197,6 +197,7 @@ class Catalog(dict[str, E]):
         What must be given comes first and without a key, as in `csv:FILE:target=COL`.
         Raises UnknownName for the name, BadValue for a parameter or its value, UserCodeError.
         """
+        # 1. A name and its pairs, which colons join.
         name, *pairs = self._uncalled(text.strip()).split(":")
         if not name:
             raise BadValue(f"{text!r} names no {self.kind}")
@@ -204,9 +205,11 @@ class Catalog(dict[str, E]):
         if not self.reads and self._is_own(name, pairs):
             unread: Any = Unread(text.strip(), _unread)  # no E: it stands for one nobody has read
             return Choice(unread, {})
+        # 2. What the name means: of relubench, of a library, or a user's own.
         entry = self._entry(name, pairs)
         if entry.first and DRIVE.fullmatch(":".join(pairs[:2])):  # its colon joins nothing
             pairs[:2] = [":".join(pairs[:2])]
+        # 3. The parameters: what has no default comes first and unnamed, the others by name.
         settings: Parameters = {}
         for key, like in entry.first.items():
             text_of_first = pairs.pop(0) if pairs else ""
@@ -223,6 +226,7 @@ class Catalog(dict[str, E]):
     def _entry(self, name: str, pairs: list[str]) -> E:
         """What a name means; where it goes on after the first colon, that is taken from `pairs`."""
         library, _, thing = name.partition(".")
+        # torchvision:resnet18 is nearly right: a dot belongs there.
         if name in self.libraries:
             raise BadValue(f"{self.kind} {name!r}: did you mean '{name}.{(pairs or ['NAME'])[0]}'?")
         if self._of_library(name, pairs):
@@ -239,6 +243,7 @@ class Catalog(dict[str, E]):
         """As it is listed: LeakyReLU and fashion-mnist can mean one name only."""
         if name in self:
             return name
+        # Only if it can be but one: otherwise the error lists what is near.
         alike = [listed for listed in self if _letters(listed) == _letters(name)]
         return alike[0] if len(alike) == 1 else name
 
@@ -311,6 +316,7 @@ def parse(text: str, like: Parameter) -> Parameter:
     if isinstance(like, bool):  # before int, which True is too
         return ("false", "true").index(text) == 1
     if isinstance(like, float):
+        # 1/3 is a number too, so that papers' slopes can be typed as printed.
         numerator, _, denominator = text.partition("/")
         value = float(numerator) / float(denominator or 1)
         if not math.isfinite(value):

@@ -31,10 +31,12 @@ from typing import Any
 from relubench import __version__, libraries, user_imports
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, range, type(...), type(NotImplemented))
+# Told apart by their repr; named, so that torch need not be imported.
 BY_WORDS = ("torch.dtype", "torch.device", "torch.layout", "torch.memory_format", "torch.Size")
 COMPILED = (BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType)
 SLOTS = (MemberDescriptorType, GetSetDescriptorType)
 # What Python adds to a class, or makes from the rest of it.
+# The first line of a class is among them (Python 3.13): code that only moves stays the same.
 MADE = {
     *("__module__", "__dict__", "__weakref__", "__doc__", "__annotations__", "__annotate_func__"),
     *("__annotations_cache__", "__firstlineno__", "__static_attributes__", "__abstractmethods__"),
@@ -94,6 +96,7 @@ class Digest:
     def _words(self, *words: str) -> None:
         for word in words:
             text = word.encode("utf-8", "surrogatepass")
+            # Each after its length: "ab", "c" and "a", "bc" must not be one.
             self.hash.update(b"%d:%b" % (len(text), text))
 
     def _list(self, values: Any) -> None:
@@ -129,6 +132,7 @@ class Digest:
     # --- code
 
     def _code(self, code: CodeType) -> None:
+        # Neither file nor lines: what only moves does the same.
         counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
         self._words("code", *map(str, counts), code.co_code.hex(), code.co_exceptiontable.hex())
         names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
@@ -140,6 +144,7 @@ class Digest:
         module = function.__module__ or ""
         if is_installed(module):
             self._library(module, function.__qualname__)
+            # What a library's function has closed over may be anybody's.
             if not function.__closure__:
                 return
         self.add(function.__code__)
@@ -150,6 +155,7 @@ class Digest:
             with _named(name):
                 self.add(cell.cell_contents)
         self.add(dict(vars(function)))
+        # What a function looks up when it is called is part of what it does.
         for name in sorted(set(_globals_of(function.__code__))):
             if name in function.__globals__:
                 self._words("global", name)
@@ -203,6 +209,7 @@ class Digest:
             self._words(spelt, repr(value))
         elif hasattr(value, "detach") and hasattr(value, "untyped_storage"):
             self._tensor(value)
+        # numpy's; an array of objects would give their addresses.
         elif hasattr(value, "tobytes") and hasattr(value, "dtype") and value.dtype != object:
             self._words(spelt, value.dtype.str, str(value.shape))
             self.hash.update(value.tobytes())
@@ -233,6 +240,7 @@ class _named:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # Once, by the innermost name: the outer ones only led there.
         if isinstance(error, Unknowable) and " is " not in str(error):
             raise Unknowable(f"{self.name} is {error}") from None
 

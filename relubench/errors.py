@@ -99,6 +99,7 @@ MEANT = {
 def out_of_memory(error: BaseException) -> bool:
     """Whether Python, numpy or torch says that no memory is left."""
     said = str(error)
+    # The CPU's allocator says the first, CUDA the second; both are RuntimeErrors.
     torch_says = "can't allocate memory" in said or "out of memory" in said
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and torch_says)
 
@@ -109,8 +110,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     wanted = name.lower()
     if (meant := MEANT.get(wanted)) in by_lower:
         return f"did you mean {by_lower[str(meant)]!r}?"
+    # difflib's ratio sorts out quickly; slips, which knows of swapped letters, decides.
     near = difflib.get_close_matches(wanted, by_lower, n=9, cutoff=0.5)
     near = [each for each in near if slips(wanted, each) <= max(1, len(wanted) // 2)]
+    # A beginning of a name is many slips away from it, and still what was meant.
     near = near or [each for each in by_lower if len(wanted) > 2 and each.startswith(wanted)]
     if not near:
         return ""
@@ -120,6 +123,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def slips(one: str, other: str) -> int:
     """How many letters are missing, too many, wrong or changed places with their neighbour."""
+    # Optimal string alignment: Levenshtein's distance where neighbours may also change places.
+    # Three rows of the table are enough.
     before: list[int] = []
     last: list[int] = [*range(len(other) + 1)]
     for i, a in enumerate(one, 1):

@@ -61,12 +61,14 @@ def heard_by(listener: Listener) -> Iterator[None]:
 
 def tell(event: Event) -> None:
     """Tell everybody."""
+    # A copy: a listener may be taken away by another thread meanwhile.
     for listener in list(_LISTENERS):
         listener(event)
 
 
 def begun(stack: Stack) -> None:
     """A stack is given to whoever trains it."""
+    # Without epochs where steps are counted: only the data tell how many these are.
     tell(_of("begun", stack.cells, 0, stack.cells[0].recipe.epochs))
 
 
@@ -91,6 +93,7 @@ def epoch_ended(cells: Sequence[Cell], curves: Sequence[Sequence[Epoch]], epochs
     if not _LISTENERS:
         return
     done = max(map(len, curves))
+    # By thread, too: passes of one stack train side by side.
     place = threading.get_ident(), cells[0].key
     now = time.monotonic()
     if now - _TOLD.get(place, 0.0) < EVERY and done < epochs:

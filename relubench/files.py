@@ -17,6 +17,7 @@ from typing import BinaryIO
 from relubench.errors import BadValue
 
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
+# With host and process: whoever finds one later can tell whether its writer still lives.
 PART = re.compile(rf"\..*\.{HOST}-(\d+)-[0-9a-f]{{16}}\.part", re.DOTALL)
 LARGEST = 10**8  # bytes of a text
 OPEN: set[str] = set()  # names of this process's unfinished files
@@ -49,6 +50,7 @@ def replacing(path: Path, flag: str) -> Iterator[Path]:
                 part.chmod(stat.S_IMODE(target.stat().st_mode))
             part.replace(target)
     except OSError as error:
+        # Only the temporary file's errors are this function's; the block may have raised its own.
         if error.filename != str(part):
             raise
         raise BadValue(f"{flag} {path}: cannot be written: {error.strerror}") from error
@@ -102,6 +104,7 @@ def text(path: Path) -> str:
     Raises BadValue, with the reason alone, where it cannot be read: Missing where there is none.
     """
     try:
+        # What the shell has opened may be a pipe, which `regular` refuses.
         opened = path.parent == Path("/dev/fd") or path == Path("/dev/stdin")
         with _handed(path) if opened else regular(path, LARGEST) as file:
             return io.TextIOWrapper(file, encoding="utf-8-sig").read()
@@ -116,6 +119,7 @@ def text(path: Path) -> str:
 @contextmanager
 def _handed(path: Path) -> Iterator[io.BytesIO]:
     with path.open("rb") as file:
+        # One more than allowed, and no more: a pipe has no size to ask for.
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise BadValue(f"it has more than {LARGEST} bytes")
@@ -176,6 +180,7 @@ def _planted(path: Path) -> bool:
     if os.name != "posix" or not path.is_symlink():
         return False
     folder = path.parent.stat()
+    # Sticky and writable for all, as /tmp is.
     shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
     return bool(shared) and path.lstat().st_uid not in (os.geteuid(), folder.st_uid)
 

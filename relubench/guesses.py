@@ -39,10 +39,13 @@ def torchvision_models() -> frozenset[str]:
     library = importlib.util.find_spec("torchvision")
     if library is None or library.origin is None:
         return frozenset()
+    # A decorated function, as torchvision's own registry finds it.
     listed = re.compile(r"^@register_model\([^)]*\)\n(?:[@ )].*\n)*def (\w+)\(", re.MULTILINE)
     files = sorted((Path(library.origin).parent / "models").glob("*.py"))
-    texts = [file.read_text(encoding="utf-8") for file in files]
-    return frozenset(found for text in texts for found in listed.findall(text))
+    names: set[str] = set()
+    for file in files:
+        names.update(listed.findall(file.read_text(encoding="utf-8")))
+    return frozenset(names)
 
 
 def _dataset(wrong: str, rest: Sequence[str]) -> str:

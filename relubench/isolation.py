@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
 
+from relubench import screen
+
 
 @dataclass
 class Guard:
@@ -47,15 +49,18 @@ def enter() -> None:
     if not GUARD.armed:
         return
     GUARD.armed = False
+    # By a pipe, not by the child's status: os._exit in a user's code would choose that.
     exit_code, exit_pipe = os.pipe()
     # Nothing is written here: its end tells the child that its parent is gone.
     parent_lives, hold = os.pipe()
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError, ValueError):
+            # Otherwise both processes would print what is still buffered.
             stream.flush()
     with warnings.catch_warnings(action="ignore"):  # of threads: none of ours runs yet
-        child = os.fork()
+        child = screen.forked(os.fork)
     if not child:
+        # Each side closes what is the other's, or no end of a pipe would ever be seen.
         for end in (exit_code, hold):
             os.close(end)
         GUARD.exit_pipe = exit_pipe
@@ -69,6 +74,7 @@ def enter() -> None:
 def _end_with_parent(parent_lives: int) -> None:
     """End when the parent does: a parent that is killed closes its end of the pipe."""
     os.read(parent_lives, 1)
+    # As a shell would report it.
     os._exit(128 + signal.SIGKILL)
 
 
@@ -76,6 +82,7 @@ def _wait(child: int, exit_code: int) -> None:
     """Hand signals on to the child, and end with the exit code that it tells."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: os.kill(child, number))
+    # Waits: for a byte, or for the pipe's end when the child is gone.
     code = os.read(exit_code, 1)
     _, status = os.waitpid(child, 0)
     if code:

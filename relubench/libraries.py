@@ -34,9 +34,11 @@ def torch_build() -> TorchBuild:
     if library is None or library.origin is None:
         raise DataError("this needs torch: pip install torch")
     text = Path(library.origin).with_name("version.py").read_text(encoding="utf-8")
+    # As text: to import torch.version is to import torch.
     for name, value in re.findall(r"^(\w+)(?:: [^=]+)? = (.+)$", text, re.MULTILINE):
         facts[name] = value.strip("'\"")
     version = facts["__version__"] or importlib.metadata.version("torch")
+    # AMD's builds have "hip", and their GPUs are torch's "cuda" devices.
     cuda = (facts["cuda"], facts["hip"]) != ("None", "None")
     return TorchBuild(version, cuda, facts["xpu"] != "None")
 

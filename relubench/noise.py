@@ -16,6 +16,7 @@ from torch import Tensor
 FIRST, BEYOND = -(2**31), 2**31  # of the integers that are drawn
 STEP = 2.0**-24  # between numbers: what float32 resolves below 1
 HALF = torch.tensor(15, dtype=torch.int32)  # a number would be made a tensor in every call
+# Twice 2³² over the golden ratio, modulo 2³²: multiples of it lie far apart.
 ANOTHER = 0x3C6EF372  # even, for an odd key has to stay odd
 
 
@@ -34,6 +35,7 @@ def scattered(shape: Sequence[int], device: torch.device) -> Tensor:
 
     They begin at 1, since 0 would stay 0 under every key.
     """
+    # uint32: a shift to the right has to bring in zeros, whatever the highest bit is.
     x = np.arange(1, 1 + math.prod(shape), dtype=np.uint32)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):  # Wellons' lowbias32
         x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
@@ -84,6 +86,7 @@ class Noise:
     def uniform(self, x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
         """Evenly from [0, 1), of the shape of `x` or another, in its type."""
         integers = self.integers(shape or x.shape, x.device)
+        # The shift keeps the sign: 24 bits from -2²³ on, which STEP and 0.5 take to [0, 1).
         steps = torch.bitwise_right_shift(integers, 8)
         return steps.to(_type(x)).mul(STEP).add(0.5).to(x.dtype)
 
@@ -92,6 +95,7 @@ class Noise:
         integers = self.integers(x.shape, x.device)
         odd = torch.bitwise_right_shift(integers, 7) | 1  # never 0 nor an end: both are finite
         uniform = odd.to(_type(x)).mul(STEP)  # evenly from -1 to 1
+        # The normal quantile of (1 + u) / 2 is √2 · erfinv(u).
         return uniform.erfinv().mul(math.sqrt(2)).to(x.dtype)
 
 

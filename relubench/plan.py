@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
@@ -19,6 +20,11 @@ class Recipe:
     rates    learning rates joined by commas; each run takes the best on a validation set, and
              `lr` is the first of them
     augment  names of augmentations joined by commas, applied one after the other
+    schedule  how the rate changes from step to step; None: it does not
+    warmup   before that: steps, as '100', or a fraction of all, as '0.05'
+    clip_norm  the largest norm of a network's gradient
+    label_smoothing  the share of a label that goes to all classes alike, in training alone
+    steps    how many to take, instead of epochs, which are 0 then
     """
 
     optimizer: str = "adam"
@@ -28,6 +34,28 @@ class Recipe:
     batch_size: int = 64
     weight_decay: float = 0.0
     augment: str | None = None
+    schedule: str | None = None
+    warmup: str | None = None
+    clip_norm: float | None = None
+    label_smoothing: float = 0.0
+    steps: int | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether any step is taken."""
+        return bool(self.epochs or self.steps)
+
+    def passes(self, per_epoch: int) -> int:
+        """Epochs of so many steps; the last may be cut short."""
+        return self.epochs if self.steps is None else math.ceil(self.steps / per_epoch)
+
+    def total_steps(self, per_epoch: int) -> int:
+        """All steps, where an epoch has so many."""
+        return self.epochs * per_epoch if self.steps is None else self.steps
+
+    def steps_in(self, epoch: int, per_epoch: int) -> int:
+        """The steps of one epoch, from 0."""
+        return min(per_epoch, self.total_steps(per_epoch) - epoch * per_epoch)
 
     @property
     def candidates(self) -> tuple[float, ...]:
@@ -114,13 +142,14 @@ class Cell:
     @property
     def untrained(self) -> Cell:
         """The same network as it begins, which has nothing to do with how it is trained."""
+        # The whole recipe goes: set-ups that differ in it alone share one untrained network.
         return replace(self, recipe=Recipe(epochs=0), perturb=None, until=None)
 
     @property
     def timing_key(self) -> tuple[object, ...]:
         """Equal for cells whose steps take as long: what else they differ in takes no time."""
         own = _values(self, but=("recipe", *UNTIMED))
-        return (*own, *_values(self.recipe, but=("lr", "weight_decay")))
+        return (*own, *_values(self.recipe, but=UNTIMED_RECIPE))
 
     @property
     def checked_as(self) -> Cell:
@@ -136,16 +165,16 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """16 hexadecimal digits that stand for this cell: a hash of its canonical JSON."""
+        # cached_property writes to __dict__, past the __setattr__ that a frozen dataclass refuses.
         facts = _set_fields(self)
         for name in ("recipe", "preparation", "split"):
             facts[name] = _set_fields(getattr(self, name))
-        # Sorted and without blanks: the order in which fields are declared is in no key.
-        canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return hashlib.sha256(CANONICAL.encode(facts).encode()).hexdigest()[:16]
 
 
 @lru_cache
 def _at_any_rate(recipe: Recipe) -> Recipe:
+    # weight_decay stays: an optimizer may refuse one.
     return replace(recipe, lr=Recipe.lr)
 
 
@@ -157,11 +186,14 @@ def _any_fold(split: Split) -> Split:
 # In no key where they are not set: ledgers from before these fields know the same cells.
 LATER = (
     *("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init"),
-    "one_holdout",
+    *("one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps"),
 )
 UNSET = (None, False, "")
+# Sorted and without blanks: the order in which fields are declared is in no key.
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 # Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
 UNTIMED = ("activation", "head", "init", "seed", "split")
+UNTIMED_RECIPE = ("lr", "weight_decay", "schedule", "warmup", "label_smoothing")
 
 
 def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object]:
@@ -169,9 +201,11 @@ def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object
 
     Not by dataclasses.asdict, which copies every value: plans have ten thousands of cells.
     """
-    facts = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    facts = vars(record).copy()  # neither of these records keeps more than its fields, but …
+    facts.pop("key", None)  # … the key, once it has been asked for
     for name in LATER:
-        if facts.get(name, True) in UNSET:
+        # `in` compares by ==: 0 counts as False.
+        if name in facts and facts[name] in UNSET:
             del facts[name]
     return facts
 
@@ -196,6 +230,7 @@ class Stack:
     @property
     def key(self) -> str:
         """16 hexadecimal digits that stand for these cells."""
+        # In their order: it is that of the pass, whose state a checkpoint keeps.
         keys = "".join(cell.key for cell in self.cells)
         return hashlib.sha256(keys.encode()).hexdigest()[:16]
 

@@ -18,6 +18,7 @@ SUSPECT = re.compile(r"[^\x20-\x7e]|::")
 
 def plain(text: str) -> str:
     """The text on one line; what cannot be seen stands as Python writes it: \\n, \\x1b, \\u202e."""
+    # Nearly every text has nothing to escape: one pattern tells.
     if not SUSPECT.search(text):
         return text
     seen = "".join(_escape(sign) if hidden(sign) else sign for sign in text)

@@ -194,6 +194,7 @@ class RunResult:
         epochs = self.cell.recipe.epochs
         if not epochs or not self.cell.split.carried or self.failed:
             return ()
+        # The curve runs through all folds: every `epochs` epochs one of them ends.
         last_of_fold = self.curve[epochs - 1 :: epochs]
         return tuple(epoch.held_out for epoch in last_of_fold)
 

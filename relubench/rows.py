@@ -20,7 +20,10 @@ SetupValue = str | int | float | bool | None
 Interval = tuple[Number, Number]  # None: without end
 
 # What tells set-ups apart, in which activations are compared.
-RECIPE = ("optimizer", "lr", "rates", "epochs", "batch_size", "weight_decay", "augment")
+RECIPE = (
+    *("optimizer", "lr", "rates", "schedule", "warmup", "epochs", "steps", "batch_size"),
+    *("weight_decay", "clip_norm", "label_smoothing", "augment"),
+)
 SETUP = (
     *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
     *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
@@ -45,7 +48,7 @@ class SetupRow(Row):
     optimizer: Annotated[str, "how the weights are found"]
     lr: Annotated[Number, "learning rate; null where each run chooses its own"]
     rates: Annotated[str | None, "the learning rates that a run may choose from"]
-    epochs: Annotated[int, "passes over the training set"]
+    epochs: Annotated[int | None, "passes over the training set; null where steps are counted"]
     batch_size: Annotated[int, "examples in a step"]
     weight_decay: Annotated[float, "strength of weight decay"]
     augment: Annotated[str | None, "augmentations of the training set"]
@@ -60,6 +63,11 @@ class SetupRow(Row):
         str | None, "what each epoch is scored on: a fraction of the training set, or test"
     ] = None
     one_holdout: Annotated[bool, "whether one hold-out was drawn for all seeds"] = False
+    schedule: Annotated[str | None, "how the rate changes from step to step"] = None
+    warmup: Annotated[str | None, "steps in which the rate rises, or a fraction of all"] = None
+    clip_norm: Annotated[Number, "largest norm of a network's gradient"] = None
+    label_smoothing: Annotated[float, "share of a label that goes to all classes alike"] = 0.0
+    steps: Annotated[int | None, "steps of training, where epochs are not counted"] = None
 
     @property
     def setup(self) -> tuple[object, ...]:

@@ -28,6 +28,7 @@ class Screen:
         self.lines = lines
         self._painted: list[str] = []
         self._in_line = False  # what was printed last has not ended its line
+        # Reentrant: a signal's handler may print while the main thread paints.
         self._lock = threading.RLock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._keep_fresh, daemon=True)
@@ -56,10 +57,13 @@ class Screen:
 
     def _paint(self) -> None:
         with self._lock:
+            # In the middle of a line there is no place to paint: it goes on behind it.
             if self._stopped.is_set() or self._in_line:
                 return
             width, height = self.size
+            # A column and a line less: a terminal that wraps or scrolls would move what is above.
             fresh = [cut(line, width - 1) for line in self.lines(width, height)][: height - 1]
+            # Nothing new: no byte for a terminal that may be far away.
             if fresh == self._painted:
                 return
             erase = self._erasing()
@@ -77,6 +81,7 @@ class Screen:
             return ""
         width, _ = self.size
         rows = sum(max(1, -(-columns(line) // width)) for line in self._painted)
+        # To the first column, up to the first painted line, and erase from there to the end.
         up = f"\x1b[{rows - 1}A" if rows > 1 else ""
         return f"\r{up}\x1b[J"
 
@@ -115,13 +120,15 @@ class Above(TextIOBase):
 
 def columns(text: str) -> int:
     """How many columns a text takes; those of styles take none."""
-    plain = text if text.isascii() and "\x1b" not in text else _without_styles(text)
+    plain = text if text.isascii() and "\x1b" not in text else without_styles(text)
     if plain.isascii():
         return len(plain)
+    # Wide and fullwidth signs take two columns.
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in plain)
 
 
-def _without_styles(text: str) -> str:
+def without_styles(text: str) -> str:
+    """The text alone, without colours and weights."""
     before, *parts = text.split("\x1b[")
     return before + "".join(part.partition("m")[2] for part in parts)
 
@@ -130,7 +137,7 @@ def cut(text: str, width: int) -> str:
     """The text as far as so many columns hold it."""
     if columns(text) <= width:
         return text
-    text = _without_styles(text)
+    text = without_styles(text)
     while columns(text) > width - 1:
         text = text[:-1]
     return f"{text}…"
@@ -143,6 +150,7 @@ _NOW: list[Screen] = []
 
 def usable() -> bool:
     """Whether stderr is a terminal on which lines can be painted."""
+    # A log of continuous integration keeps every painting; pythonw has no stderr.
     if sys.stderr is None or "CI" in os.environ or os.environ.get("TERM", "dumb") == "dumb":
         return False
     with suppress(ValueError):
@@ -169,23 +177,21 @@ def colour() -> bool:
     return bool(_NOW) and not os.environ.get("NO_COLOR")
 
 
-def _paint_again() -> None:
-    """After a fork the child paints on, and the parent no more."""
-    for screen in _NOW:
-        show_again = Screen(screen.stream, screen.lines)
-        _NOW[0] = show_again
-        show_again.start()
+def forked(fork: Callable[[], int]) -> int:
+    """Fork where the child paints on, and the parent no more; what `fork` returns."""
+    # A thread does not live on in a child: painting stops before, and begins anew behind.
+    lines = [screen.lines for screen in _NOW]
+    stop()
+    child = fork()
+    if not child:
+        for painted in lines:
+            show(painted)
+    return child
 
 
-def _before_fork() -> None:
-    for screen in _NOW:
-        screen.stop()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_child=_paint_again, after_in_parent=_NOW.clear
-    )
+def leave() -> None:
+    """Paint no more in a copy of this process, whose lines the original keeps fresh."""
+    _NOW.clear()
 
 
 def write(text: str) -> None:

@@ -49,6 +49,7 @@ def limit(cell: Cell) -> np.random.Generator:
 
 def _drawn_by(cell: Cell) -> int:
     """The seed that draws which rows train."""
+    # Seed 0's hold-out is everybody's: it is the same as without one_holdout.
     return 0 if cell.split.one_holdout else cell.seed
 
 
@@ -70,5 +71,6 @@ def stream(cell: Cell, purpose: str, device: str = "cpu") -> torch.Generator:
     Apart from what layers draw, it is on the CPU, so that every device gets the same.
     """
     split = cell.split
+    # The purpose is in it: what one purpose draws never shifts what another gets.
     entropy = number(purpose, cell.seed, split.repeat, split.fold)
     return torch.Generator(device).manual_seed(entropy)

@@ -43,6 +43,7 @@ class Panel:
         """The least range that holds 0 and every drawn point, and a little more."""
         points = joined(curve.y for curve in self.curves)
         drawn = [y for y in points if y is not None]
+        # 0 is always in sight: a curve that starts at 0.9 must not look like one that starts at 0.
         low = min(0.0, *(max(y, self.low) for y in drawn))
         high = max(0.0, *(min(y, self.high) for y in drawn))
         margin = 0.04 * (high - low or 1)
@@ -97,6 +98,7 @@ class Row:
     @classmethod
     def meanings(cls) -> dict[str, str]:
         """What each key means, for the manual and for help."""
+        # Resolved only here: it evaluates annotations, which takes its time.
         hints = get_type_hints(cls, include_extras=True)
         return {key: hints[key].__metadata__[0] for key in cls.declared_keys()}
 

@@ -42,5 +42,7 @@ class UserCache:
         """Add or replace an entry; without a cache it is found out again."""
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Read again just before: another process may have added an entry. Of two at the very
+            # same time one is lost, and found out again.
             text = json.dumps({**self.entries(), key: value}, indent=0)
             files.write(self.path, text.encode())

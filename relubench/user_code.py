@@ -68,6 +68,7 @@ def load(where: str, attribute: str) -> UserCode:
     if OBJECT.fullmatch(where):
         return _lent(f"{where}:{attribute}")
     try:
+        # Before a line of the user's is run: from here on this process is the child.
         isolation.enter()
     except isolation.Vanished as how:
         raise UserCodeError(f"code of yours has ended the process: {how}") from None
@@ -96,6 +97,7 @@ def _version(where: str, attribute: str) -> UserImports | None:
         return None
     if held_digest not in (None, version.digest):
         raise UserCodeError(f"{where} has changed since this command began: give it again")
+    # Whoever holds code now, holds this version of it, too.
     for digests in HELD:
         digests[where] = version.digest
     return version
@@ -103,6 +105,7 @@ def _version(where: str, attribute: str) -> UserImports | None:
 
 def _loaded(where: str, held_digest: str | None) -> UserImports | None:
     """The version that is held; where none is, one whose files are as they were."""
+    # The latest first: of several versions it is the likeliest to be current.
     for version in reversed(LOADED.get((os.getcwd(), where), [])):
         if held_digest is None:
             if version.current():
@@ -159,6 +162,7 @@ def _as_user_error(where: str, attribute: str) -> Iterator[None]:
     except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:
+        # Is it the named module that is not there, or one that it imports?
         missing = _public(getattr(error, "name", None) or "")
         absent = isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{missing}.")
         if absent and missing and not _is_file(where):
@@ -271,6 +275,8 @@ def _home(code: UserCode) -> str:
 
 def _passed_user_code(error: BaseException) -> bool:
     """Whether a user's code stood between relubench and what was raised."""
+    # A frame names its module: a private name, one that is held, or that of
+    # an object that was lent.
     held_names = {*held_digests(), *map(_home, LENT.values())}
     for frame, _ in traceback.walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))

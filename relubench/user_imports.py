@@ -102,19 +102,25 @@ class UserImports:
         self._path = [*sys.path]
         self._is_own: dict[str, bool] = {}  # by the top of a module's name
         self._importlib = ModuleType("importlib")
+        # An import statement calls the __import__ of its module's own builtins: only these
+        # modules' imports are changed, and nothing global.
         self.builtins = {**vars(builtins), "__import__": self._import}
         try:
             self.module = self._run()
         except BaseException:
+            # What failed halfway must not be found as if it had been loaded.
             for name in (self.root, *self._loaded()):
                 sys.modules.pop(name, None)
             raise
 
     def _run(self) -> ModuleType:
+        # An empty package over these folders: all that the file imports lies below
+        # it, under its own names.
         package = ModuleType(self.root)
         package.__path__ = self.folders
         sys.modules[self.root] = package
         FINDER.owners[self.root] = self
+        # First of all finders: private names are nobody else's.
         if FINDER not in sys.meta_path:
             sys.meta_path.insert(0, FINDER)
         # Finders keep what a folder held: a file written in this very second would be missed.
@@ -149,6 +155,7 @@ class UserImports:
         importlib.invalidate_caches()
         self._is_own.clear()
         try:
+            # By content: a time would miss two edits within its grain.
             return self.sources() == self.read
         except OSError:
             return False
@@ -191,6 +198,8 @@ class UserImports:
         """Whether an absolute name means a module of its own."""
         top = name.partition(".")[0]
         if top not in self._is_own:
+            # In Python's order: the file's folder first, as for a script, then the
+            # path, then what it added.
             path = [self.folders[0], *self._path, *self.folders]
             self._is_own[top] = any(home in self.folders for home in homes(top, path))
         return self._is_own[top]
@@ -226,6 +235,7 @@ class UserImports:
         level: int = 0,
     ) -> ModuleType:
         """The `__import__` of its modules."""
+        # The file may have added to sys.path just before it imports.
         self._adopt()
         if not level and not self.has(name):
             module = builtins.__import__(name, globals, locals, fromlist or ())
@@ -384,6 +394,7 @@ def module_name(file: str, source: bytes) -> tuple[str, str]:
     folder, top = os.path.dirname(file), ""
     above = folder
     while os.path.isfile(os.path.join(above, "__init__.py")):
+        # Up through all packages: the outermost one's parent is where imports begin.
         top, above = os.path.basename(above), os.path.dirname(above)
     stem = os.path.basename(file).removesuffix(".py")
     names = named_imports(source)
@@ -410,6 +421,7 @@ def files(module: ModuleType) -> Iterator[str]:
         values = list(vars(visited).values())
         file = getattr(visited, "__file__", None)
         above = Path(file or "").parents
+        # No file: built in. Not below the folder: not beside the user's code.
         if file is None or file in seen or folder not in above:
             continue
         below = [place for place in above if place not in (folder, *folder.parents)]

@@ -112,7 +112,7 @@ def test_what_is_not_known_is_refused_in_one_line(text: str, says: str) -> None:
 
 
 def test_where_few_are_known_they_are_named() -> None:
-    with pytest.raises(UnknownName, match="'zzz': known: adam, adamw, rmsprop, sgd "):
+    with pytest.raises(UnknownName, match="'zzz': known: adam, adamw, muon, rmsprop, sgd "):
         OPTIMIZERS.choose("zzz")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,14 +45,36 @@ def double(machine: Machine) -> Machine:
     return dataclasses.replace(machine, dtype="float64")
 
 
-REFERENCE_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+REFERENCE_OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "sgd:momentum=0.9:nesterov=true": lambda p, **k: torch.optim.SGD(
         p, momentum=0.9, nesterov=True, **k
     ),
     "rmsprop": torch.optim.RMSprop,
+    # With one hidden matrix, the second.
+    "muon": lambda p, **k: Pair([*p], **k),
 }
+
+
+class Pair:
+    """torch's Muon for the second layer's weights, its AdamW for the rest: its manual's way."""
+
+    def __init__(self, parameters: list[torch.Tensor], lr: float, weight_decay: float, **_: object):
+        muon: Any = torch.optim.Muon
+        rest = [*parameters[:2], *parameters[3:]]
+        self.both = [
+            muon([parameters[2]], lr, weight_decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr, weight_decay=weight_decay),
+        ]
+
+    def zero_grad(self) -> None:
+        for each in self.both:
+            each.zero_grad()
+
+    def step(self) -> None:
+        for each in self.both:
+            each.step()
 
 
 @pytest.mark.parametrize("optimizer", REFERENCE_OPTIMIZERS)

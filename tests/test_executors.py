@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -67,8 +69,14 @@ def faulty(stack: Stack) -> list[RunResult]:
     return fake(stack)
 
 
+NAMES = [*EXECUTORS, "fork"]
+SURVIVORS = sorted(set(NAMES) - {"serial"})
+
+
 @pytest.fixture
 def executor(name: str, request: pytest.FixtureRequest) -> Choice[Entry]:
+    if name == "fork":
+        return executors.forked(2)
     if name == "dask":
         file = request.getfixturevalue("scheduler_file")
         return executors.choose(name, scheduler_file=str(file))
@@ -80,20 +88,20 @@ def run(executor: Choice[Entry], fit: Fit) -> list[Done]:
     return list(finished)
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_executor_trains_every_stack_once(executor: Choice[Entry]) -> None:
     finished = run(executor, fake)
     assert len(finished) == len(STACKS)
     assert dict(finished) == {stack: fake(stack) for stack in STACKS}
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_fit_raises_is_raised(executor: Choice[Entry]) -> None:
     with pytest.raises(ValueError, match="no such unit"):
         run(executor, faulty)
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
+@pytest.mark.parametrize("name", NAMES)
 def test_stacks_are_taken_as_late_as_possible(executor: Choice[Entry]) -> None:
     taken = []
 
@@ -106,9 +114,6 @@ def test_stacks_are_taken_as_late_as_possible(executor: Choice[Entry]) -> None:
     next(finished)
     assert len(taken) <= 2
     finished.close()
-
-
-SURVIVORS = sorted(EXECUTORS.keys() - {"serial"})
 
 
 @pytest.mark.parametrize("name", SURVIVORS)
@@ -128,15 +133,15 @@ def telling(stack: Stack) -> list[RunResult]:
     return fake(stack)
 
 
-def test_what_happens_in_a_worker_is_heard(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["pool", "fork"])
+def test_what_happens_in_a_worker_is_heard(executor: Choice[Entry], tmp_path: Path) -> None:
     heard: list[Event] = []
-    pool = executors.choose("pool")
     with events.heard_by(heard.append):
-        run(pool, telling)
+        run(executor, telling)
         assert sorted(e.key for e in heard) == sorted(s.cells[0].key for s in STACKS)
         assert {event.loss for event in heard} == {0.5}
         heard.clear()
-        run(pool, partial(deadly, folder=tmp_path, deaths=2))
+        run(executor, partial(deadly, folder=tmp_path, deaths=2))
     assert [event.kind for event in heard] == ["worker lost"] * 2
 
 
@@ -156,6 +161,32 @@ def test_a_stack_that_kills_three_workers_is_given_up_and_the_rest_goes_on(
         else:
             assert results == fake(stack)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+ORPHANS = """
+import os, sys, time
+from relubench.execution import executors
+from relubench.plan import Cell, Stack
+
+def fit(stack):
+    os.write(1, f"{os.getpid()}\\n".encode())
+    time.sleep(0.5)
+    return []
+
+stacks = [Stack((Cell(dataset="iris", model="ffnn", activation=name),)) for name in "abcd"]
+list(executors.forked(2)(iter(stacks), fit))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="copies are made on Linux alone")
+def test_copies_end_when_their_parent_is_killed() -> None:
+    command = [sys.executable, "-c", ORPHANS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        pids = {int(parent.stdout.readline()), int(parent.stdout.readline())}
+        parent.kill()
+        assert len(pids) == 2
+        parent.stdout.read()  # ends when nobody holds its other end any more, or the test hangs
 
 
 ADDRESS = "tcp://host:8786"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fabricated import FIXED, plan, runs
 
-from relubench import events, report
+from relubench import events, report, screen
 from relubench.cli import live
 from relubench.errors import Stopped
 from relubench.events import Event
@@ -72,6 +72,19 @@ def test_the_terminal_shows_plan_running_and_to_come(
         assert len(shown.lines(80, 8)) < 8
         list(tracked)
     assert shown.lines(80, 24) == ["iris · 30 runs", "comparing …"]
+
+
+def test_rows_in_colour_are_in_the_table_too(
+    outlook: Outlook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live.screen, "colour", lambda: True)
+    shown = live.Live()
+    tracked = shown.track(trained(), outlook)
+    for _ in STACKS[:2]:
+        next(tracked)
+        shown.next_table = 0.0
+    rows = [screen.without_styles(line) for line in shown.lines(80, 24) if "±" in line]
+    assert {row.split()[0] for row in rows} == {"relu", "gelu"}
 
 
 def test_a_pipe_gets_a_line_per_stack(outlook: Outlook, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ TORCHS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
         torch.optim.RMSprop,
         {"momentum": 0.5, "centered": True},
     ),
+    "muon": (torch.optim.AdamW, {"fused": True}),  # of what it is not told to be hidden
 }
 
 

@@ -65,7 +65,7 @@ def test_threads_do_not_depend_on_the_number_of_cells(
     assert found == {2}
 
 
-@pytest.mark.parametrize(("both", "chosen"), [(0.8, 2), (1.05, 2), (1.2, 1)])
+@pytest.mark.parametrize(("both", "chosen"), [(0.8, 2), (0.95, 1), (1.2, 1)])
 def test_threads_are_taken_that_a_single_cell_is_about_as_fast_on(
     both: float, chosen: int, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

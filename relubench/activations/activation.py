@@ -29,8 +29,8 @@ class Activation(Entry["Tensor"]):
     """One activation and its facts.
 
     family   the group it is listed under, one of FAMILIES
-    init     the scheme of the weights that feed it, of inits.INITS: gain, or what its own paper
-             prescribes
+    init     the scheme of the weights that feed it, of initialisation.INITS: gain, or what its
+             own paper prescribes
     paper    where it was published; it says so where the formula is from memory
     year     when
     learns   its learned parameters, one value per unit, with their initial values

@@ -78,6 +78,8 @@ def pdelu(x: Tensor, a: Tensor, *, t: float = 0.9) -> Tensor:
 
     At its default it is flat below -10, where a published implementation is flat below 0.
     """
+    # The base is at most 1, whatever x is: the power cannot overflow in the
+    # branch that is not taken.
     deformed = torch.relu(1 + (1 - t) * _negative(x)).pow(1 / (1 - t))
     return torch.where(x > 0, x, a * (deformed - 1))
 
@@ -116,6 +118,7 @@ def elish(x: Tensor) -> Tensor:
 
     Implementations disagree.
     """
+    # elu is x above 0 and eˣ - 1 below: both branches at once.
     return F.elu(x) * torch.sigmoid(x)
 
 

@@ -50,12 +50,14 @@ def hold(second: Callable[[float], float]) -> Hold:
     Moments count to 12 digits, so that sums taken in another order give the same weights.
     """
     moment = float(f"{second(1.0):.12g}")
+    # Not finite, as of exp(x²), or 0: relu's gain stands in.
     if not 0 < moment < math.inf:
         return Hold(HE, HE, defined=False)
     up, down = second(math.exp(NUDGE)), second(math.exp(-NUDGE))
     # By the variance, whose logarithm moves twice as far as that of the sd; central differences.
     growth = math.log(up / down) / (4 * NUDGE) if up > 0 < down else math.inf
     variance = 1 / moment
+    # Whether data of second moment 1, under weights of this gain, come out at 1 again: relu's do.
     scales = math.isclose(second(math.sqrt(variance)), 1, rel_tol=1e-9)
     return Hold(variance, variance if scales else 1.0, abs(growth))
 
@@ -81,6 +83,7 @@ def standard_normal(pieces: int) -> tuple[Tensor, Tensor]:
 def among(width: int) -> tuple[Tensor, Tensor]:
     """The same for what takes in its neighbours: points (n, width), drawn."""
     stream = torch.Generator("cpu").manual_seed(0)
+    # As many numbers in all as the sequence has points.
     points = torch.randn(DRAWN // width, width, generator=stream, dtype=torch.float64, device="cpu")
     count = len(points)
     return points, torch.full((count,), 1 / count, dtype=torch.float64, device="cpu")

@@ -52,6 +52,7 @@ def probout(x: Tensor, noise: Noise | None, *, pieces: int = 2, sharpness: float
     # Without the last sum, which rounding may leave below 1 and so below the draw.
     ends = probabilities.detach().cumsum(dim=0)[:-1]
     drawn = (ends < draw).sum(dim=0, keepdim=True)
+    # The gradient goes to the piece that was drawn alone.
     return x.gather(0, drawn).squeeze(0)
 
 

@@ -101,6 +101,7 @@ def bounded_relu(x: Tensor, *, bound: float = 1.0) -> Tensor:
 def bounded_leaky_relu(x: Tensor, *, negative_slope: float = 0.01, bound: float = 1.0) -> Tensor:
     """c + negative_slope · (x - c), c = min(bound, max(0, x))"""
     c = F.hardtanh(x, 0.0, _positive("bound", bound))
+    # Between the bounds c is x; beyond them it stands still, and the slope is what is left.
     return c + negative_slope * (x - c)
 
 
@@ -217,6 +218,7 @@ def srelu(x: Tensor, tl: Tensor, al: Tensor, tr: Tensor, ar: Tensor) -> Tensor:
     The S-shaped ReLU. al and tr begin at the means of what keras-contrib draws, U(0, 1) and
     U(0, 5).
     """
+    # From below to above: where the ends cross, the upper piece wins.
     below = torch.where(x <= tl, tl + al * (x - tl), x)
     return torch.where(x >= tr, tr + ar * (x - tr), below)
 

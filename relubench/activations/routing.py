@@ -20,6 +20,7 @@ class Routed(torch.autograd.Function):
     @staticmethod
     def forward(shown: Tensor, learned: Tensor) -> Tensor:
         """A copy of `shown`."""
+        # A copy: an input that is returned as it is would be a view to autograd.
         return shown.clone()
 
     @staticmethod

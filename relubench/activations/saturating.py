@@ -66,6 +66,7 @@ def lecun_tanh(x: Tensor) -> Tensor:
 )
 def penalized_tanh(x: Tensor, *, a: float = 0.25) -> Tensor:
     """tanh(x) if x > 0 else a · tanh(x)"""
+    # tanh keeps the sign: where it is below 0, x is.
     return F.leaky_relu(torch.tanh(x), a)
 
 

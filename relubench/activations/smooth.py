@@ -132,6 +132,7 @@ def squareplus(x: Tensor, *, b: float = 4.0) -> Tensor:
 def smelu(x: Tensor, *, beta: float = 1.0) -> Tensor:
     """0 if x < -beta; (x + beta)² / (4 · beta) if |x| ≤ beta; x if x > beta"""
     parabola = (x + beta).square() / (4 * beta)
+    # Outside of the parabola relu is both of the other pieces.
     return torch.where(x.abs() <= beta, parabola, torch.relu(x))
 
 
@@ -269,6 +270,7 @@ def reltanh(x: Tensor, *, lower: float = -1.5, upper: float = 0.0) -> Tensor:
         raise BadValue(f"lower={lower:g} is above upper={upper:g}")
     inner = x.clamp(lower, upper)
     value = torch.tanh(inner)
+    # Beyond an end the clamp stands still: what is left is the tangent there, of slope 1 - tanh².
     return value + (1 - value.square()) * (x - inner)
 
 

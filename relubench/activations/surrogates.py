@@ -59,6 +59,7 @@ def pd_relu(x: Tensor, *, shape: str = "leaky", height: float = 0.1, width: floa
         raise BadValue(f"pd_relu: width must be above 0, got {width:g}")
     above = torch.relu(x)
     below = torch.where(x > 0, 0, x) / width  # of derivative 1 at 0, where relu's is 0
+    # width · g(x / width) has the derivative g'(x / width): `height` alone scales it.
     return routing.routed(above, above + height * width * SHAPES[shape](below))
 
 

@@ -52,6 +52,7 @@ class UserActivation(Activation):
 @lru_cache
 def activation(name: str, own: UserCode) -> UserActivation:
     """The entry for a user's own activation, not yet checked; or UserCodeError if it cannot be."""
+    # An instance, a class or a factory makes a module; anything else that is called is a function.
     thing, module = own.thing, None
     if isinstance(thing, nn.Module):
         # Copied for every layer: one instance in several would share its learned parameters.
@@ -92,8 +93,10 @@ class Failed(Exception):
 def _mixes(entry: UserActivation, given: tuple[tuple[str, Parameter], ...]) -> bool:
     """Check an activation; whether an element of its output depends on others than its own."""
     name, mixes = str(Choice(entry, dict(given))), False
+    # Whatever the user's code draws leaves no trace in what is drawn afterwards.
     with torch.random.fork_rng(devices=[]):
         try:
+            # Both types and both modes: an activation is used in all four.
             for dtype in (torch.float64, torch.float32):
                 x = _points(dtype)
                 for learning in (True, False):
@@ -106,6 +109,7 @@ def _mixes(entry: UserActivation, given: tuple[tuple[str, Parameter], ...]) -> b
             raise UserCodeError(f"{name} fails the check '{check}': {reason}") from None
         except (KeyboardInterrupt, Terminated):
             raise
+        # sys.exit() in a user's code, too, is its fault and not the command's end.
         except BaseException as error:
             raise UserCodeError(f"{name} fails the check 'runs': {brief(error)}") from error
     return mixes
@@ -114,6 +118,7 @@ def _mixes(entry: UserActivation, given: tuple[tuple[str, Parameter], ...]) -> b
 def _points(dtype: torch.dtype) -> Tensor:
     """(examples, units), around 0 but not at it, and far from it."""
     x = torch.linspace(-4, 4, 24, dtype=dtype)
+    # The ends, since overflow shows far from 0. At 0 itself a kink may lie.
     x[0], x[-1] = -FAR, FAR
     return x.reshape(6, 4)
 
@@ -150,6 +155,7 @@ def _check_value(act: Function, x: Tensor) -> None:
 def _check_gradient(act: Function, x: Tensor) -> None:
     x = x.clone().requires_grad_()
     value = act(x)
+    # Uneven weights: under a plain sum the gradient of a softmax is 0 everywhere.
     weights = torch.linspace(1, 2, x.numel(), dtype=x.dtype).reshape(x.shape)
     if not value.requires_grad:
         raise Failed("has a gradient", "its value does not depend on x for autograd")
@@ -165,6 +171,7 @@ def _depends_on_others(act: Function, x: Tensor) -> bool:
     """Whether half of the columns, or of the rows, moves the values of the other half."""
     value = act(x.clone())
     number = torch.arange(x.numel()).reshape(x.shape)
+    # Units first, then examples: a softmax mixes the ones, batch normalisation the others.
     for half in (number % 2 == 0, number // x.shape[1] % 2 == 0):
         for kept in (half, ~half):
             moved = act(torch.where(kept, x, x / 2 + 1))

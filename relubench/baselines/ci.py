@@ -16,6 +16,7 @@ from relubench.wording import counted
 
 SUMMARY_BYTES = 2**20  # of a step's summary; GitHub drops one that is longer
 CUT = "\n\nThe rest is left out: a summary has at most 1 MiB.\n"
+# All but what XML 1.0 allows (section 2.2, Char).
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -41,6 +42,8 @@ def annotation(title: str, message: str) -> str:
 
 
 def _escaped(text: str, also: str = "") -> str:
+    # In one pass, so that no escape is escaped again; : and , end what they stand in, in
+    # properties.
     return "".join(f"%{ord(sign):02X}" if sign in f"%{also}" else sign for sign in plain(text))
 
 
@@ -77,6 +80,7 @@ def junit(rows: Sequence[GateRow]) -> str:
             _verdict(case, "failure", loss(row))
         elif row.gate == "incomplete":
             _verdict(case, "error", row.reason or "")
+        # Neither passed nor failed: JUnit knows "skipped", with a reason.
         elif row.gate != "pass":
             _verdict(case, "skipped", f"{row.gate}: {loss(row) if row.n else row.reason}")
         cases.append(case)
@@ -158,6 +162,7 @@ def history(rows: Sequence[CompareRow], setup: Sequence[str]) -> str:
         dead = None if row.dead is None else 100 * row.dead
         spread = row.accuracy_sd
         ranges = {"error": None if spread is None else f"± {100 * spread:.2g}"}
+        # The tool compares one direction only: smaller is better, so error and not accuracy.
         figures = {"error": ("%", error), "dead": ("%", dead), "seconds": ("s", row.seconds)}
         extra = f"{counted(row.n, 'seed')}, relubench {row.relubench}, torch {row.torch}"
         for metric, (unit, value) in figures.items():

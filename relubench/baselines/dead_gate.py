@@ -29,6 +29,7 @@ class Limits:
         """From '20%' and 'dense3:50%', and from 'dead=1%'; raises BadValue."""
         each: dict[str, float] = {}
         for text in above:
+            # From the right: a layer's name may hold colons, a size does not.
             layer, _, size = text.strip().rpartition(":")
             if layer in each:
                 raise BadValue(f"--fail-above names {layer or 'all layers'} twice")
@@ -54,6 +55,7 @@ def _share(text: str, where: str) -> float:
 
 def judged(count: DeadCount, limits: Limits) -> tuple[DeadCount, dict[str, str]]:
     """The rows with the gate's word, and what is wrong by layer. Raises UnknownName for a layer."""
+    # A limit of a layer that is not there would always pass.
     known = [row.layer for row in count.layers]
     for layer in limits.each:
         if layer and layer not in known:

@@ -23,6 +23,7 @@ from relubench.wording import counted
 ALPHA = 0.05
 SEEDS = stats.Design()
 FEWEST = stats.pairs_needed(1, ALPHA, sides=1)  # paired seeds that can decide anything
+# The first of these that a row has is what the row is called by.
 GRAVEST: tuple[GateWord, ...] = ("fail", "incomplete", "undecided", "pass", "not compared")
 
 
@@ -39,6 +40,7 @@ def judge(base: Record, new: Record, margins: Mapping[str, Margin]) -> list[Gate
     """The gate's rows in the run's order: of accuracy, or rmse, and of what else has a margin."""
     weighed = []
     for row in new.rows:
+        # Seconds only compare on one machine: everything else does anywhere.
         untimed = clock(base, new, row.setup)
         usual = usual_metric(row.setup)
         for name, margin in ({usual: MEASURES[usual].margin} | dict(margins)).items():
@@ -62,6 +64,7 @@ def weigh(
     untimed  why the rows' seconds cannot be compared
     """
     name, there, here = blank.metric, figures(base, blank.metric), figures(new, blank.metric)
+    # In this order: each reason makes those that follow meaningless.
     if new.lost:
         return replace(blank, gate="incomplete", reason=f"{counted(new.lost, 'run')} lost"), None
     if name == "seconds" and untimed:
@@ -83,6 +86,7 @@ def _undefined(there: Mapping[int, float], here: Mapping[int, float], base: Row,
     """
     if not there:
         return "not defined in the baseline"
+    # Runs that were finished and have a figure in the baseline must have one here.
     paired = set(base.seeds) & set(new.seeds)
     ends = zip(new.seeds, new.failed, strict=True)
     finished = [seed for seed, reason in ends if reason is None]
@@ -93,6 +97,8 @@ def _undefined(there: Mapping[int, float], here: Mapping[int, float], base: Row,
 
 def figures(row: Row, name: str) -> dict[int, float]:
     """A metric's figures by seed: a fraction of a diverged run is its worst; others have none."""
+    # A run that diverged counts as the worst there is, where there is a
+    # worst: it must not drop out.
     worst, values = MEASURES[name].worst, row.values.get(name, ())
     by_seed = {
         seed: worst if failed else value
@@ -109,6 +115,7 @@ def _tested(
     after = [here[seed] for seed in common] or list(here.values())
     size = margin.of(mean(before))
     sign = 1 if MEASURES[blank.metric].better == "higher" else -1
+    # Turned so that more is better, as the tests have it.
     old, now = sign * np.array(before), sign * np.array(after)
     # Paired wherever a seed is in both: it drew the same split and weights, so most noise cancels.
     if common:
@@ -146,6 +153,7 @@ def exit_code(rows: Sequence[GateRow], strict: bool) -> int:
     words = {row.gate for row in rows}
     if "fail" in words:
         return 3
+    # Nothing was tested: that is no pass, or a gate that compares nothing would be green for ever.
     nothing = not words & {"pass", "undecided"}
     return 4 if nothing or "incomplete" in words or (strict and "undecided" in words) else 0
 

@@ -25,6 +25,8 @@ from relubench.training.heads import HEADS
 from relubench.wording import counted
 
 FORMAT = 2
+# Left out of a row's name where they are not set.
+SINCE = ("validation", "one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps")
 # What names a row: dataset, model, activation, head, recipe, preparation.
 Setup = dict[str, SetupValue]
 
@@ -52,6 +54,7 @@ class Row:
         columns = (self.failed, *self.values.values())
         if any(len(column) != len(self.seeds) for column in columns):
             raise ValueError("there is not one figure per seed")
+        # Figures are paired by seed: a seed that stands twice has no one partner.
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed stands twice")
 
@@ -100,7 +103,7 @@ RECORD: TypeAdapter[Record] = TypeAdapter(Record)
 def setup(cell: Cell) -> Setup:
     """What names the row of a cell."""
     named = dict(vars(setup_row(cell)))
-    for key in ("validation", "one_holdout"):  # baselines from before know the same set-ups
+    for key in SINCE:  # baselines from before know the same set-ups
         if not named[key]:
             del named[key]
     return named
@@ -158,6 +161,7 @@ def write(record: Record) -> str:
     """
     # There and back, so that tuples are lists: the digest is of what a reader will parse.
     content = json.loads(json.dumps(asdict(record), allow_nan=False))
+    # Sorted and a line for each list: a diff of the committed file is readable.
     text = json.dumps(content | {"sha256": digest(content)}, indent=1, sort_keys=True)
     return re.sub(r"\[\n([^\[\]{}]*)\n\s*\]", _on_one_line, text) + "\n"
 
@@ -188,6 +192,7 @@ def read(path: Path) -> Record | None:
         content = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise NotComparable(f"{path}: cannot be read: it is not JSON") from None
+    # Before anything else: another format may have other fields, which would read as damage.
     version = content.get("format") if isinstance(content, dict) else None
     if version != FORMAT:
         differs = f"format: {_listed([version])} in the baseline, {FORMAT} here"
@@ -269,6 +274,7 @@ def differences(base: Record, new: Record) -> list[str]:
     for key in dict.fromkeys(joined(row.setup for row in (*base.rows, *new.rows))):
         there = [row.setup.get(key) for row in base.rows]
         here = [row.setup.get(key) for row in new.rows]
+        # Key by key, so that the error names the field that differs and not a whole row.
         if set(there) != set(here):
             lines.append(_differs(key, there, here))
     digests = _digests(new)

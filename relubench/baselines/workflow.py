@@ -61,12 +61,15 @@ def planned(work: Work, options: BaselineOptions, base: Record | None) -> Record
     """
     stacks = [Stack(tuple(cells), tuned.threads) for cells, tuned in work.tuned]
     setups = [(record.setup(stack.cells[0]), work.context(stack)) for stack in stacks]
+    # What the ledger has was timed some time ago, perhaps elsewhere: no
+    # machine can be named for it.
     before = any(work.finished(stack) for stack in stacks)
     machine = None if before else record.machine_class(work.machine.device)
     new = record.planned(setups, machine)
     if base is None:
         return new
     metrics = (*work.plan.margins,)
+    # Before any training: a run that cannot be compared must not be paid for.
     if differ := record.differences(base, new) or record.lacking(base, metrics):
         raise NotComparable(*(f"{options.baseline}: {line}" for line in differ))
     return new

@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             return app(arguments, "relubench", standalone_mode=False, obj=arguments) or 0
     except RelubenchError as error:
         return _failed(arguments, str(error), error.exit_code if error.exit_code in CODES else 2)
+    # A command line that cannot be read: Typer's sentence, and what was meant.
     except typer.TyperException as error:
         return _failed(arguments, plain(hint(error.format_message(), arguments)), 2)
     except (KeyboardInterrupt, typer.Abort):
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Terminated:  # before SystemExit, which it is one of
         raise
     except SystemExit as stop:
+        # Not Typer's: a user's code, or a library, has asked for an exit.
         if stop.code != 1:
             return _failed(arguments, f"ended by SystemExit: {stop.code}", 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Typer's 1: nobody reads stdout any more
@@ -49,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         if out_of_memory(error):
             reason = (str(error).splitlines() or [""])[0]
             return _failed(arguments, plain(f"out of memory{reason and f': {reason}'}"), 2)
+        # 70 is EX_SOFTWARE of sysexits.h; every code that means something is lower, or a signal's.
         return _failed(arguments, plain(f"bug in relubench: {type(error).__name__}: {error}"), 70)
 
 

@@ -84,6 +84,7 @@ def train(
     **flags: FlagValue,
 ) -> int:
     """Train every run once and print its scores on the test set."""
+    # Of two writers of one file the last would win.
     if save and save in (flags["output"] or ()):
         raise BadValue(f"--save and -o both name {save}")
     with files.replacing(save, "--save") if save else nullcontext() as part:
@@ -161,6 +162,7 @@ def compare(
     with keeping(written) as parts:
         try:
             return run(work, "compare", benchmark, flags)
+        # CI gets its files in this case, too: a job that is red must say why.
         except NotComparable as refusal:
             return deliver(commands.refused(str(refusal).split("\n")), parts).exit_code
 
@@ -182,7 +184,9 @@ def deadcount(
     **flags: FlagValue,
 ) -> int:
     """Count dead neurons: of runs, before training and after (--layers), or of any network."""
+    # Taken out: what is left of the flags are a training command's.
     asked = {key: flags.pop(key) for key in get_type_hints(CountFlags)}
+    # Two commands under one name: of runs that are trained, or of any network as it is.
     if not any(asked.values()) and not commands.is_untrained(names_in(flags["model"] or ())):
         counted = partial(commands.deadcount, layers=layers)
         return run(counted, "deadcount", benchmark, flags)
@@ -464,6 +468,7 @@ def run(
 
     What is left of the flags after those of output and of the run are taken out are options.
     """
+    # 1. How it is shown; 2. where it runs; what is left is what a benchmark may hold, too.
     keys = {**get_type_hints(OutputFlags), **get_type_hints(PictureFlags)}
     shown = {key: flags.pop(key) for key in keys}
     apart = {key: flags.pop(key) for key in get_type_hints(RunFlags)}

@@ -52,6 +52,7 @@ def _parameters_of(option: Option) -> list[inspect.Parameter]:
         }
         return [_keyword(option.key, bool, made[on]), _keyword(f"no_{option.key}", bool, made[off])]
     complete = option.key if option.metavar.startswith("NAME") else ""
+    # Short names first, as help shows them.
     names = sorted([option.flag, *option.names], key=lambda name: name.startswith("--"))
     made = flag(option.panel, _help(option), option.metavar, *names, complete=complete)
     return [_keyword(option.key, list[str] | None if option.listed else str | None, made)]
@@ -68,6 +69,7 @@ def _keyword(name: str, kind: object, made: object) -> inspect.Parameter:
 
 def given(flags: Flags) -> Flags:
     """The options that a command line gives, by key."""
+    # What was not given is None, False or []: it must not overwrite a benchmark's table.
     values = {
         key: value
         for key, value in flags.items()
@@ -295,6 +297,8 @@ def takes(*groups: type, command: str = "") -> Callable[[Command], Command]:
             for parameter in own.parameters.values()
             if parameter.kind is not parameter.VAR_KEYWORD
         ]
+        # The options of a benchmark come first in the help, then a command's own
+        # flags, then shared ones.
         parameters[_positional(parameters) :] = [
             *options(command),
             *parameters[_positional(parameters) :],

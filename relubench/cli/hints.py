@@ -81,6 +81,7 @@ def hint(message: str, arguments: list[str]) -> str:
 def _option(name: str) -> str:
     if meant := MEANT.get(name.lower().replace("_", "-")):
         return f"did you mean {meant}?"
+    # Of all commands: whether this one has it, is said apart.
     names = [option.key for option in declared()]
     names += [*RunFlags.__annotations__, *OutputFlags.__annotations__, *MORE]
     known = [f"--{each.replace('_', '-')}" for each in names]
@@ -91,6 +92,7 @@ def _option(name: str) -> str:
 
 
 def _command(name: str, arguments: list[str]) -> str:
+    # `relubench train help`: help is asked for as other tools have it.
     if name == "help":
         rest = " ".join([word for word in arguments if word != "help"][:2])
         return f"did you mean 'relubench {f'{rest} --help' if rest else '--help'}'?"

@@ -135,8 +135,10 @@ class State:
     @property
     def left(self) -> str:
         """How long it will take, "" where that cannot be said yet."""
+        # By what this process has trained: states that an earlier one left took none of its time.
         spent = time.monotonic() - self.training
         fresh = self.fraction - self.before / max(1, self.total)
+        # Too little to tell from, or nothing left to tell of.
         if fresh < 0.01 or spent < 1 or self.fraction >= 1:
             return ""
         return f"about {clock(spent * (1 - self.fraction) / fresh)} left"
@@ -157,6 +159,7 @@ def name(cell: Cell) -> str:
 def shared_beginning(names: Sequence[str]) -> str:
     """What every name begins with, up to a comma; of each its last part stays."""
     shared = ""
+    # Part by part, not letter by letter: "ffnn:hidden=1" begins no name.
     for same in zip(*(each.split(", ")[:-1] for each in names), strict=False):
         if len(set(same)) > 1:
             break
@@ -227,6 +230,7 @@ class Live:
         self.table = replace(table, title="", notes=(), answers=(), picture=None)
         self.drawn_for = 0
         spent = time.monotonic() - now
+        # A table that took 0.1 s is not made again for 2 s.
         self.next_table = now + spent / TABLE_SHARE
 
     def _table_lines(self, width: int, room: int) -> list[str]:
@@ -235,9 +239,11 @@ class Live:
             return []
         if self.drawn_for != width:
             lines = render([self.table], "text", width, screen.colour()).splitlines()
-            self.drawn = [line for line in lines if line.startswith("  ")]
+            # Rows alone are indented: headings and blank lines go. A row may begin with a colour.
+            self.drawn = [line for line in lines if screen.without_styles(line).startswith("  ")]
             self.drawn_for = width
         heads, *rows = self.drawn
+        # The heads and a blank line take two of the lines that there are.
         return [heads, *rows[-(room - 2) :], ""]
 
     def lines(self, width: int, height: int) -> list[str]:
@@ -255,6 +261,7 @@ class Live:
                 lines.append(f"to come: {_listed(short, width - 10)}")
             if state.outlook.ledger:
                 lines.append(f"ledger: {plain(state.outlook.ledger)}")
+            # The table on top, as far as there is room above the lines.
             return [*self._table_lines(width - 1, height - 1 - len(lines)), *lines]
 
 
@@ -312,6 +319,7 @@ class Lines:
         """Say what finishes."""
         self.state.expect(outlook)
         stopped = threading.Event()
+        # Who reads a log is to see that something goes on.
         threading.Thread(target=self._beat, args=[stopped], daemon=True).start()
         try:
             for done in finished:

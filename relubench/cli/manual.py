@@ -42,6 +42,7 @@ def _render(page: str) -> None:
     width, colour = width_and_colour()
     os.environ.setdefault("LESS", "-FRX")  # as git does: colours, and no pager for a short page
     pager = os.environ.get("MANPAGER") or os.environ.get("PAGER") or "less"
+    # Other pagers show codes of colours as letters.
     paints = "less" in pager and shutil.which("less") is not None
     console = Console(width=min(width, WIDEST), no_color=not colour)
     text = LINK.sub(r"\1 (`relubench help \2`)", COMMENT.sub("", page))

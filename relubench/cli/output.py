@@ -62,6 +62,7 @@ def show(
                 user_code.blamed(),
             ):  # what a user's own code prints is no result
                 done = outcome()
+            # Before a word of the table: what is painted stands where it begins.
             screen.stop()
             tables = list(done.tables)
             if tables:
@@ -69,6 +70,7 @@ def show(
             tables = [_as_asked(table, wide, explain) for table in tables]
             for path, name in targets.items():
                 if path is None:
+                    # A command without tables has a page alone.
                     _print(tables, name) if tables else _put(views.text(done))
                 else:
                     _write(done, tables, name, parts[path], command, picture)
@@ -104,6 +106,7 @@ def _format(name: str | None, output: Path | None, command: str) -> str:
         return formats.FORMATS[name or "text"].name
     drawn = views.suffixes(command)
     suffix = output.suffix.lower()
+    # A page has no tables of its own to write in a format.
     tables = () if command == "report" else formats.FORMATS.values()
     name = suffix if suffix in drawn else formats.by_suffix(output.name) if tables else None
     if name is None:
@@ -137,6 +140,7 @@ def _put(text: str, machine: bool = True) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         if not machine:
             text = spelled(text, sys.stdout.encoding)
+        # For machines nothing may be lost: JSON reads \u2013 as the sign that it is.
         sys.stdout.reconfigure(errors="backslashreplace" if machine else "replace")
     sys.stdout.write(text)
     sys.stdout.flush()

@@ -34,6 +34,7 @@ def console(quiet: bool, verbose: bool = False) -> Console:
 
     A worker process can be sent what takes the notes, and has the same stderr.
     """
+    # What __main__ painted before any flag was read goes, too.
     if quiet:
         screen.stop()
         return Console(nothing, nothing, lambda finished, outlook: iter(finished))
@@ -61,5 +62,6 @@ def width_and_colour() -> tuple[int, bool]:
     """How wide stdout is, and whether it shows colours."""
     if not sys.stdout.isatty():
         return UNFOLDED, False
+    # https://no-color.org: set to anything but "".
     plain = os.environ.get("NO_COLOR") or "CI" in os.environ or os.environ.get("TERM") == "dumb"
     return shutil.get_terminal_size().columns, not plain

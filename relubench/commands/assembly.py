@@ -34,6 +34,7 @@ HURRIED = 2.0  # seconds that measuring for a quick run may take
 def read(request: Request, console: Console) -> Settings:
     """The settings: the benchmark's table with the flags on top; says whose table it is."""
     benchmarks = config.Benchmarks("", {})
+    # Other commands without a benchmark read no file.
     if request.benchmark is not None or request.config or request.command == "compare":
         benchmarks = config.read(request.config, CATALOGS)
     name = request.benchmark
@@ -46,6 +47,8 @@ def read(request: Request, console: Console) -> Settings:
 
 def _nameless(tables: Collection[str], flags: Collection[str]) -> str | None:
     """The benchmark of a compare without a name: `default` where flags say what to train."""
+    # Flags that say what is trained or how; how often does not count, nor a
+    # beginning with few seeds.
     asked = {option.key for option in declared() if option.panel in (MODEL, RECIPE)}
     other = (asked - REPEATING | GROWING) & set(flags)
     wanted = ("default",) if other else ("first", "default")
@@ -71,9 +74,11 @@ def assemble(
     """
     work = _untuned(settings, request, console, plan)
     work = replace(work, rerun=request.rerun or retrain)
+    # 1. Is all of it finished? Then nothing that takes a second is needed.
     if work.machine.threads and (finished := _answered(work, settings.threads, _width(settings))):
         return finished
     machine = work.machine
+    # 2. Check everything; only then make a ledger, and measure how to train.
     console.phase("importing torch, reading data")
     if not settings.threads:
         threads = _share(execution.machines.threads(), work.executor)
@@ -84,7 +89,21 @@ def assemble(
         work = replace(work, ledger=_begun(request.ledger, console))
     most = HURRIED if request.quick else math.inf
     console.phase("measuring speed")
-    return replace(work, machine=machine, tuned=tune(work.plan, machine, settings, console, most))
+    tuned = tune(work.plan, machine, settings, console, most)
+    return _spread(replace(work, machine=machine, tuned=tuned), settings, console)
+
+
+def _spread(work: execution.work.Work, settings: Settings, console: Console) -> execution.work.Work:
+    """The work over all cores, unless a flag says how it is to be arranged."""
+    # Whoever says how it is to be arranged gets it so.
+    if (settings.executor, settings.jobs, settings.threads) != (None, None, None):
+        return work
+    if settings.stack != "auto" or settings.scheduler or settings.scheduler_file:
+        return work
+    spread = execution.spreading.spread(work)
+    if spread is not work:
+        console.detail(f"stacks are spread over {spread.executor.parameters['jobs']} processes")
+    return spread
 
 
 def outline(
@@ -175,6 +194,7 @@ def _answered(
     for cells in work.plan.setups():
         counts = _counts(work.machine, pinned)
         threads = execution.tuning.known_threads(cells, work.machine, counts)
+        # Unknown threads are an unknown context: a row cannot be looked up.
         if threads is None or len(work.finished(Stack(tuple(cells), threads))) < len(cells):
             return None
         # In the stacks of the command that trained them, as far as can be known.
@@ -212,6 +232,7 @@ def tune(
         if cell.timing_key not in measured:
             start = time.perf_counter()
             measured[cell.timing_key] = execution.tuning.tune(cells, machine, counts, width, most)
+            # What one set-up has used up is not there for the next.
             most = max(0.0, most - (time.perf_counter() - start))
             console.detail(f"{cell.dataset}, {cell.model}: {measured[cell.timing_key]}")
         tuned.append((cells, measured[cell.timing_key]))
@@ -226,6 +247,7 @@ def _width(settings: Settings) -> int | None:
 def _counts(machine: Machine, pinned: int | None) -> list[int]:
     """The numbers of CPU threads that a set-up may be trained on."""
     counts = [pinned] if pinned else sorted({1, machine.threads})
+    # On an accelerator there is nothing to choose.
     return counts if machine.device == "cpu" else counts[-1:]
 
 

@@ -18,13 +18,13 @@ from relubench.execution.progress import Console
 from relubench.formats import markdown
 from relubench.plan import Plan
 from relubench.results import RunResult
-from relubench.rows import CompareRow
 from relubench.table import AnyTable, Table
 from relubench.wording import counted
 
 if TYPE_CHECKING:
     from relubench.execution.work import Work
     from relubench.report import ComparisonOptions
+    from relubench.rows import CompareRow
 
 
 def compare(request: Request, console: Console, baseline: BaselineOptions) -> Outcome:
@@ -33,6 +33,7 @@ def compare(request: Request, console: Console, baseline: BaselineOptions) -> Ou
     A benchmark's published figures stand beside the measured ones in a table of their own. Raises
     NotComparable, before anything is trained, where there is a baseline of something else.
     """
+    # 1. What can be refused without torch, then without training.
     settings = read(request, console)
     baselines.workflow.check(baseline, settings, request.quick)
     base = baselines.workflow.load(baseline, console)
@@ -43,6 +44,7 @@ def compare(request: Request, console: Console, baseline: BaselineOptions) -> Ou
     request.check(
         work.plan, lambda results: baselines.workflow.preview(baseline, results, work.plan, options)
     )
+    # 2. Train, and compare.
     new = baselines.workflow.planned(work, baseline, base)
     if settings.until_decided and not request.quick:
         results, options = until_decided(work, options, settings.first_seeds("compare"), console)
@@ -50,6 +52,7 @@ def compare(request: Request, console: Console, baseline: BaselineOptions) -> Ou
         results = at_once(work, options, console)
     trained, compared = results, report.comparisons(results, work.plan, options)
     more: list[AnyTable] = []  # beside what a comparison says
+    # 3. What stands beside: the gate, carried weights, published figures.
     check = baselines.workflow.hold(baseline, base, new, results, work.plan)
     check.report_notes(console)
     if carried := settings.protocol == "published":
@@ -57,6 +60,7 @@ def compare(request: Request, console: Console, baseline: BaselineOptions) -> Ou
         more.append(protocols)
     if settings.published:
         why_not = config.changed(request.flags, request.quick)
+        # With --protocol published its own table has these figures already.
         entries = [e for e in settings.published if e.metric != "cv_accuracy" or not carried]
         more.append(report.published.table(entries, compared[0].rows, why_not))
     tables = check.tables([*compared, *more])
@@ -82,6 +86,7 @@ def _so_far(
     plan: Plan, options: ComparisonOptions, results: Sequence[RunResult]
 ) -> Table[CompareRow]:
     """The comparison of the runs that have finished: those of set-ups that have the reference."""
+    # A set-up whose reference is still to come has nothing to be compared with.
     with_reference = {
         report.setup_row(result.cell).setup
         for result in results
@@ -98,6 +103,8 @@ def until_decided(
 
     What an earlier look trained is not trained again. Returns the options of the last look, too.
     """
+    # The looks are fixed before anything is trained: chosen by what was
+    # seen, they would cost alpha.
     last = 1 + max(cell.seed for cell in work.plan.cells)
     looks = stats.looks(first, last, options.alpha)
     levels = ", ".join(f"{look.seeds} seeds at {look.alpha:.2g}" for look in looks)

@@ -74,6 +74,7 @@ def deadcount(
     parts: dict[str, Part] = {"train": partial(_batches, batches)}
     if test is not None:
         parts["test"] = partial(_batches, test)
+    # An iterator is used up after one pass.
     if (proof or ablate) and isinstance(batches, Iterator):
         raise BadValue("proof and ablate go through the batches again: give a list or a loader")
     _, result = audited(model, parts, asked, About(type(model).__name__), proof, ablate)
@@ -106,6 +107,7 @@ def audited(
         result = replace(result.updated(shares), masks={**result.masks, "proven_dead": masks})
     if ablate:
         removed = {name: result.masks[name] for name in REMOVED if name in result.masks}
+        # Accuracy without units is measured on the test part, where there is one.
         _, measured = others[0] if others else (name, part)
         again = taken(measured(), network, asked.limit)
         result = replace(result, ablations=ablation.ablate(network, counted.plan, again, removed))
@@ -114,7 +116,7 @@ def audited(
 
 def beside_test(train: DeadCount, test: DeadCount) -> DeadCount:
     """Figures on the test part beside those on the training part."""
-    figures: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, float | None]] = {}
     for row in test.layers:
         figures[row.layer] = {
             "dead_test": row.dead,
@@ -127,7 +129,7 @@ def beside_test(train: DeadCount, test: DeadCount) -> DeadCount:
 
 def beside_baseline(now: DeadCount, before: DeadCount) -> DeadCount:
     """Dead units beside those with the weights of before."""
-    figures: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, float | None]] = {}
     for row in before.layers:
         figures[row.layer] = {
             "dead_before": row.dead,
@@ -141,6 +143,7 @@ def _share_gone(first: DeadCount, second: DeadCount, layer: str) -> float | None
     """The fraction of units that are dead in the first count and not in the second."""
     one = first.masks.get("dead", {}).get(layer)
     other = second.masks.get("dead", {}).get(layer)
+    # Other widths: no unit of one is a unit of the other.
     if one is None or other is None or len(one) != len(other):
         return None
     return float((one & ~other).double().mean())
@@ -180,6 +183,7 @@ class Counting:
     def asked(self, limit: int | None) -> Asked:
         """What is to be counted."""
         choices = {each.entry.name: each for each in chosen(self.definitions or None)}
+        # What these flags work with is counted even where --definitions leaves it out.
         if self.fail_above or self.baseline or self.ablate or self.prune:
             choices |= {name: DEFINITIONS.choose(name) for name in REMOVED if name not in choices}
         if self.rare is not None:
@@ -210,6 +214,7 @@ def count_network(
     if result.ablations:
         tables.append(call_table.ablations(result.ablations))
     if counting.prune is not None:
+        # One batch is enough to see that the smaller network gives the same.
         first = next(taken(subject.parts(counting, console)[counting.parts[0]](), network))
         cut = pruning.prune(network, counted.plan, first, result.masks.get("inactive", {}))
         cut.save(prune or counting.prune, counting.prune.suffix)
@@ -299,6 +304,7 @@ def _subject(request: Request, counting: Counting, console: Console) -> _Subject
     names = _names(request.flags.get("model"))
     if len(names) > 1:
         raise BadValue(f"deadcount of weights takes one network, got {', '.join(names)}")
+    # A network that nothing here trains is in no catalogue: settings are read without it.
     others = {key: value for key, value in request.flags.items() if key != "model"}
     if names and not opening.is_other(names[0]):
         others["model"] = names
@@ -329,7 +335,8 @@ def _subject(request: Request, counting: Counting, console: Console) -> _Subject
 
 def _names(given: Any) -> list[str]:
     lists = [given] if isinstance(given, str) else given or []
-    return [name.strip() for text in lists for name in text.split(",") if name.strip()]
+    names = ",".join(lists).split(",")
+    return [name.strip() for name in names if name.strip()]
 
 
 def _one_cell(cells: Sequence[Cell]) -> Cell:
@@ -358,6 +365,7 @@ def load_own(network: nn.Module, weights: Weights) -> list[str]:
     own = network.state_dict()
     state = {}
     for key, tensor in weights.state.items():
+        # Swapped networks stand one level deeper than in their author's state dict.
         state[key if key in own or f"network.{key}" not in own else f"network.{key}"] = tensor
     return load(network, replace(weights, state=state))
 
@@ -368,6 +376,7 @@ def own_batches(name: str, part: str) -> Any:
     thing = user_code.load(where, attribute).thing if where else None
     if thing is None:
         raise BadValue(f"--data {name}: give ./file.py:NAME or package.module:NAME")
+    # A loader is called by iterating over it, whatever else it can do.
     if callable(thing) and not hasattr(thing, "__iter__"):
         takes = bool(inspect.signature(thing).parameters)
         if part == "test" and not takes:

@@ -64,6 +64,7 @@ def _row(what: str, look: Callable[[], CheckRow]) -> CheckRow:
     try:
         return look()
     except RelubenchError as error:
+        # Our errors say what is wrong, and after a colon what to do.
         found, _, remedy = str(error).partition(": ")
         return CheckRow(what=what, status="problem", found=found, remedy=remedy)
     except Exception as error:  # a library that does not load may raise anything
@@ -111,6 +112,7 @@ def _threads() -> CheckRow:
     threads = execution.machines.threads()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = f"{threads} of {cores} cores"
+    # OMP_NUM_THREADS may ask for more than a container has: threads then wait for each other.
     if cores and threads > cores:
         remedy = f"OMP_NUM_THREADS={cores}, or --threads {cores}"
         return CheckRow(what="threads", status="warning", found=found, remedy=remedy)

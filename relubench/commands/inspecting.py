@@ -36,6 +36,7 @@ def list_kind(
         if family or search:
             raise BadValue("--family and --search need a kind, such as activations")
         return Outcome([report.listing.kinds(kinds)])
+    # `list activation` is understood, too.
     singular = kinds.get(kind, kind)
     if singular not in kinds.values():
         raise UnknownName("kind", kind, known=kinds)
@@ -97,6 +98,7 @@ def kind_and_names(words: Sequence[str]) -> tuple[str, list[str]]:
     Where several kinds have such a name, it is that which comes first in `list`.
     """
     kinds = (*CATALOGS, "benchmark")
+    # `show activations relu` is understood, too.
     named = words[0].removesuffix("s")
     if len(words) > 1 and named in kinds:
         return named, _split(words[1:])
@@ -108,6 +110,7 @@ def kind_and_names(words: Sequence[str]) -> tuple[str, list[str]]:
 
 def _kind_of(name: str) -> str:
     first = name.partition(":")[0]
+    # In the order of `list`: catalogues, then benchmarks, then what looks like code.
     for kind, entries in CATALOGS.items():
         if first in entries or first.partition(".")[0] in entries.libraries:
             return kind
@@ -130,6 +133,7 @@ def show_entry(kind: str, names: Sequence[str], console: Console) -> Outcome:
             if name not in benchmarks:
                 raise UnknownName(kind, name, benchmarks)
         return Outcome([_turned(listed, kind, names)])
+    # A catalogue with these entries alone, so that they are listed as all others are.
     chosen = copy.copy(CATALOGS[kind])
     chosen.clear()
     for name in names:
@@ -152,6 +156,7 @@ def cost(
     """Time activations in interleaved rounds; `quick` times them once, at few elements."""
     settings = config.resolve(config.Benchmarks("", {}), None, flags, CATALOGS)
     names = settings.activation or tuple(ACTIVATIONS)
+    # The reference always, and first: everything is shown beside it.
     choices = [
         ACTIVATIONS.choose(name) for name in dict.fromkeys((profiling.table.REFERENCE, *names))
     ]
@@ -184,6 +189,7 @@ def elements(text: str) -> int:
             number, scale = number.removesuffix(suffix), factor
     try:
         count = float(number) * scale
+        # 64 are the neurons of one row of a timed input.
         if not (64 <= count <= 2**31 and count.is_integer()):
             raise ValueError(text)
     except ValueError:

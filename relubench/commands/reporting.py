@@ -57,6 +57,7 @@ def report_page(asked: Asked, console: Console) -> Outcome:
 
     Raises BadValue where there is no such source, or no finished run in it.
     """
+    # What is no file is a benchmark's name; a file that is no ledger holds rows.
     place = Path(asked.source) if asked.source else asked.ledger
     if asked.source and not place.exists():
         return _of_benchmark(asked.source, asked, console)
@@ -94,6 +95,7 @@ def _finished(path: Path, asked: Asked, console: Console) -> list[RunResult]:
     latest = {}
     for _, when, result in ledger:
         if (when, result.cell) in asked.chosen:
+            # Oldest first: a later context of the same cell takes the place of an earlier one.
             latest[result.cell.key] = result
     tell_of_unread(ledger, console)
     ledger.close()
@@ -116,6 +118,7 @@ def _order(cell: Cell, reference: str) -> tuple[Any, ...]:
 def _of_benchmark(name: str, asked: Asked, console: Console) -> Outcome:
     """What the ledger has of a benchmark's plan."""
     benchmarks = config.read(asked.config, CATALOGS)
+    # It looks like a file: an error about benchmarks would lead astray.
     if name not in benchmarks.tables and ("/" in name or Path(name).suffix):
         raise BadValue(f"{name}: there is no such file, and no benchmark of this name")
     settings = config.resolve(benchmarks, name, asked.flags, CATALOGS)

@@ -26,6 +26,7 @@ from relubench.training.augmentations import AUGMENTATIONS
 from relubench.training.heads import HEADS
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.perturbations import PERTURBATIONS
+from relubench.training.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from relubench.page import Study
@@ -40,6 +41,7 @@ CATALOGS: dict[str, Catalog[Any]] = {
         HEADS,
         INITS,
         OPTIMIZERS,
+        SCHEDULES,
         METRICS,
         AUGMENTATIONS,
         PERTURBATIONS,
@@ -87,6 +89,7 @@ class Request:
     def check(self, plan: Plan, table: Callable[[Sequence[RunResult]], AnyTable]) -> None:
         """Refuse keys that the command's rows will not have, before anything is trained."""
         if self.arranged:
+            # On runs that nobody trained: the keys are the same, and no figure is needed.
             self.arranged.apply(table([lost_run(cell, "") for cell in plan.cells]))
 
 

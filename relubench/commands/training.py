@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relubench import config, datasets, execution, report, training
+from relubench.catalog import Deferred
 from relubench.commands.assembly import assemble, outline, prepare, read
 from relubench.commands.reporting import published, respected, study
 from relubench.commands.request import Outcome, Request, exit_code
@@ -18,13 +19,15 @@ from relubench.execution.progress import Console
 from relubench.models import MODELS
 from relubench.plan import Stack
 from relubench.results import RunResult
-from relubench.rows import FoldRow, PlanRow
 from relubench.table import AnyTable, Table
 
 if TYPE_CHECKING:
+    from relubench import rows
     from relubench.config import Settings
     from relubench.execution.work import Work
     from relubench.page import Study
+else:
+    rows = Deferred("relubench.rows")
 
 
 def train(
@@ -40,6 +43,7 @@ def train(
     save, called  where the weights are written, and what the user calls it
     """
     work = assemble(read(request, console), request, console, retrain=save is not None)
+    # After the plan is made: how many runs there are follows from flags and benchmark together.
     if save and len(work.plan.cells) > 1:
         count = len(work.plan.cells)
         raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")
@@ -63,6 +67,7 @@ def train(
         if curve:
             tables.append(report.curve(result))
     if curve:
+        # One picture for all curves, under the last of the tables.
         tables[-1] = replace(tables[-1], picture=report.curves(results))
     told = partial(_told, results, work)
     return Outcome(tables, code or exit_code(results), problems=problems, study=told)
@@ -91,6 +96,7 @@ def cv(request: Request, console: Console) -> Outcome:
     settings = read(request, console)
     work = assemble(settings, request, console)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
+    # Both: below, `results` may grow by runs that are no folds of this plan.
     results = folds = work.run(console, table=report.folds)
     tables: list[AnyTable] = [
         report.runs(results, work.plan, _classes(work)),
@@ -102,7 +108,7 @@ def cv(request: Request, console: Console) -> Outcome:
     return Outcome(tables, exit_code(results), study=partial(_told, folds, work, tables[1:]))
 
 
-def _with_respected(table: Table[FoldRow], work: Work) -> Table[FoldRow]:
+def _with_respected(table: Table[rows.FoldRow], work: Work) -> Table[rows.FoldRow]:
     return replace(table, notes=[*table.notes, *report.respected(respected(work))])
 
 
@@ -129,6 +135,7 @@ def deadcount(request: Request, console: Console, layers: bool = False) -> Outco
     work = prepare(request, console)
     request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
     results = work.with_untrained().run(console)
+    # `with_untrained` adds its cells behind the plan's.
     trained = results[: len(work.plan.cells)]
     tables = report.deadcount(trained, work.plan, results, layers)
     return Outcome(tables, exit_code(results), study=partial(_told, trained, work, tables[1:]))
@@ -136,7 +143,8 @@ def deadcount(request: Request, console: Console, layers: bool = False) -> Outco
 
 def dry_run(request: Request, console: Console) -> Outcome:
     """The plan, what of it is finished, and how long the rest may take; nothing is trained."""
-    settings, rows = read(request, console), []
+    settings = read(request, console)
+    planned: list[rows.PlanRow] = []
     work = outline(settings, request, console)
     if settings.protocol == "published":
         more = config.protocols(settings, request.command, request.quick, MODELS)
@@ -150,8 +158,8 @@ def dry_run(request: Request, console: Console) -> Outcome:
         steps = execution.tuning.steps(
             cells[0], datasets.facts(cells[0].dataset, work.machine.data_dir)
         )
-        rows.append(
-            PlanRow(
+        planned.append(
+            rows.PlanRow(
                 **vars(report.setup_row(cells[0])),
                 weights="carried" if cells[0].split.carried else "fresh",
                 runs=len(cells),
@@ -162,4 +170,4 @@ def dry_run(request: Request, console: Console) -> Outcome:
                 seconds_left=None if tuned.seconds is None else tuned.seconds * steps * missing,
             )
         )
-    return Outcome([report.dry_run(rows)])
+    return Outcome([report.dry_run(planned)])

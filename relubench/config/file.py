@@ -47,6 +47,7 @@ def find(path: Path | None) -> Path:
 def shipped() -> Path:
     """The benchmarks that come with relubench."""
     package = Path(__file__).parents[1]
+    # In a wheel it lies inside the package, in a checkout beside it.
     inside = package / "benchmarks.toml"
     return inside if inside.is_file() else package.parent / "benchmarks.toml"
 
@@ -72,6 +73,7 @@ def read(path: Path | None, catalogs: Catalogs) -> Benchmarks:
         raise BadValue(f"{place} is not valid TOML: {error}") from None
     except RecursionError:
         raise BadValue(f"{place} is not valid TOML: it is nested too deeply") from None
+    # All problems at once: a file is mended in one go, not by one run for each.
     problems = [
         f"{place}: unknown table [{key}]: known: [benchmark.NAME]"
         for key in document
@@ -99,6 +101,7 @@ SEEDING = {"seed", "seeds"}
 
 EXECUTION = {"executor", "jobs", "scheduler", "scheduler_file"}
 SPLITTING = {"folds", "one_holdout"}
+LENGTH = {"epochs", "steps"}
 
 
 def resolve(
@@ -113,6 +116,7 @@ def resolve(
     quick  its quick form, where it has one
     """
     if name is not None and name not in benchmarks.tables:
+        # `compare relu` is a natural slip: say how an activation is named.
         for kind, flag in NAMED.items():
             if name in catalogs[kind]:
                 named = [part.strip(", ") for part in flags.get(kind, ())]
@@ -123,8 +127,9 @@ def resolve(
                 )
         raise UnknownName("benchmark", name, known=benchmarks.tables)
     table = dict(benchmarks.tables[name]) if name is not None else {}
+    # In this order: the table, its quick form over it, flags over both.
     table |= table.get("quick", {}) if quick else {}
-    for alternatives in (SEEDING, EXECUTION, SPLITTING):
+    for alternatives in (SEEDING, EXECUTION, SPLITTING, LENGTH):
         if alternatives & flags.keys():  # one replaces the other
             table = {key: value for key, value in table.items() if key not in alternatives}
     # Checked apart, so that a problem is named where it was written: a flag or the file.
@@ -160,9 +165,12 @@ def _problems(
         problems.append(f"{label('')}unknown key {key!r}: {hint}")
     if table.get("seed") is not None and table.get("seeds") is not None:
         problems.append(f"{label('seed')}: give one seed or a number of seeds, not both")
+    if table.get("epochs") is not None and table.get("steps") is not None:
+        problems.append(f"{label('steps')}: give epochs or steps, not both")
     try:
         declared = {key: value for key, value in table.items() if key in keys}
         Settings.model_validate(declared, context=catalogs, strict=strict)
     except ValidationError as error:
         problems += [f"{label(str(e['loc'][0]))}: {_explain(e)}" for e in error.errors()]
+    # A set, since one wrong value may break several rules in the same words.
     return sorted(set(problems))

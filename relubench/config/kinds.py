@@ -41,6 +41,7 @@ def _entries(item: object) -> list[object]:
     """The entries of one text; what is no text, such as a TOML number, is one entry."""
     if not isinstance(item, str):
         return [item]
+    # A comma that a backslash precedes belongs to a name, such as a file's.
     parts = re.split(r"(?<!\\),", item)
     return [part.strip().replace("\\,", ",") for part in parts]
 
@@ -74,6 +75,24 @@ def _target(value: object) -> str:
     return f"{name}={size!r}"  # repr: 25% and 0.25 are one cell
 
 
+def _schedules(value: object) -> object:
+    """`step:at=81,122:gamma=0.1` with its epochs joined by x, as all whole numbers are."""
+    texts = value if isinstance(value, list | tuple) else [value]
+    return [re.sub(r"(?<=\d),(?=\d)", "x", t) if isinstance(t, str) else t for t in texts]
+
+
+def _warmup(value: object) -> str | None:
+    """'5%' or '0.05', a part of all steps, as '0.05'; '100' steps as they are; 0: none."""
+    text = str(value).strip()
+    number = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(%?)", text)
+    if number and text.isdecimal():
+        return str(int(text)) if int(text) else None
+    size = float(number[1]) / (100 if number[2] else 1) if number else -1.0
+    if not 0 <= size < 1:
+        raise BadValue(f"got {value}, must be a number of steps such as 100, or a part such as 5%")
+    return repr(size) if size else None
+
+
 def _held_back(value: object) -> str:
     """'10%' or '0.1', as cells and rows have it: the second; or 'test'."""
     text = str(value).strip()
@@ -96,12 +115,22 @@ LISTED = (
     Field(min_length=1),
 )
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# abs turns -0.0 into 0.0: they are one decay, and their keys must not differ.
 Decay = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
 Rates = Annotated[tuple[Rate, ...], *LISTED, BeforeValidator(_no_decimal_comma)]
 Decays = Annotated[tuple[Decay, ...], *LISTED]
 Epochs = Annotated[tuple[Annotated[int, Field(ge=0)], ...], *LISTED]  # 0: untrained
 Margins = Annotated[dict[str, Margin], BeforeValidator(measures.margins)]
 BatchSizes = Annotated[tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...], *LISTED]
+
+
+Schedules = Annotated[
+    tuple[str, ...], Field(min_length=1), *LISTED[:1], BeforeValidator(_schedules)
+]
+Warmup = Annotated[str | None, BeforeValidator(_warmup)]
+Norm = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Smoothing = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), AfterValidator(abs)]
+Steps = Annotated[int, Field(ge=1)]
 
 
 Axis = int

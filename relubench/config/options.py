@@ -25,18 +25,23 @@ if TYPE_CHECKING:
         Folds,
         Margins,
         Names,
+        Norm,
         Pairs,
         Precision,
         Protocol,
         Rates,
+        Schedules,
         Seconds,
         Seed,
         Seeds,
         SeveralSeeds,
+        Smoothing,
         StackWidth,
+        Steps,
         Target,
         Threads,
         Validation,
+        Warmup,
     )
 
 T = TypeVar("T")
@@ -87,7 +92,7 @@ class Option:
 
 # What a key names, where that has another name than the key.
 NAMED_KINDS = {"reference": "activation", "augment": "augmentation", "perturb": "perturbation"}
-LISTS = {"Names", "Rates", "Decays", "Epochs", "BatchSizes", "Margins"}
+LISTS = {"Names", "Rates", "Schedules", "Decays", "Epochs", "BatchSizes", "Margins"}
 
 
 def option(
@@ -99,6 +104,7 @@ def option(
     commands: tuple[str, ...] = TRAINING,
 ) -> T:
     """Declare a key; what it becomes is made by `declared`."""
+    # A lie to the type checker: the class body reads as a table of typed defaults.
     return cast(T, Option("", "", default, help, metavar, panel, commands, names))
 
 
@@ -177,8 +183,27 @@ class Options:
     epochs: Epochs = option(
         (Recipe.epochs,), RECIPE, "Passes over the training set (0: do not train).", "N,…"
     )
+    steps: Steps | None = option(None, RECIPE, "Steps to take, instead of --epochs.")
     batch_size: BatchSizes = option((Recipe.batch_size,), RECIPE, "Examples per step.", "N,…")
     weight_decay: Decays = option((Recipe.weight_decay,), RECIPE, "Weight decay.", "RATE,…")
+    schedule: Schedules = option(
+        ("constant",),
+        RECIPE,
+        "How the rate changes: constant (default), cosine, step:at=81,122, …",
+        "NAME,…",
+    )
+    warmup: Warmup | None = option(
+        None, RECIPE, "Let the rate rise over so many steps, or a share of all.", "N|5%"
+    )
+    clip_norm: Norm | None = option(
+        None, RECIPE, "Largest norm of each network's gradient.", "NORM"
+    )
+    label_smoothing: Smoothing = option(
+        Recipe.label_smoothing,
+        RECIPE,
+        "Share of a label that goes to all classes alike, in training.",
+        "SHARE",
+    )
     standardise: bool = option(
         Preparation.standardise,
         RECIPE,
@@ -244,7 +269,9 @@ class Options:
         "auto", MACHINE, "auto (default), cpu, cuda, cuda:1, mps or xpu.", "DEVICE"
     )
     threads: Threads | None = option(None, MACHINE, "CPU threads (default: what measures fastest).")
-    jobs: Threads | None = option(None, MACHINE, "Worker processes (default 1: none).", "N", "-j")
+    jobs: Threads | None = option(
+        None, MACHINE, "Worker processes; 1: none (default: as pays).", "N", "-j"
+    )
     executor: str | None = option(
         None, MACHINE, "serial, pool or dask (default: as --jobs and --scheduler imply).", "NAME"
     )
@@ -263,6 +290,7 @@ class Options:
 
 def declared() -> Iterator[Option]:
     """Every option, with its key and the name of its type."""
+    # Texts, since annotations are not evaluated here: the types' module imports pydantic.
     for key, kind in Options.__annotations__.items():
         made: Option = vars(Options)[key]
         yield Option(

@@ -15,10 +15,11 @@ from relubench.metrics import measures
 from relubench.metrics.measures import Measure
 from relubench.plan import Cell, Plan, Preparation, Recipe, Split
 
-QUICK_EPOCHS = 2
+QUICK_EPOCHS, QUICK_STEPS = 2, 100
 Models = Catalog[Any]  # their entries are of a package on this floor, which is not imported here
 
 
+# At most so many of each.
 QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 
 
@@ -34,9 +35,12 @@ def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     _check_growth(settings)
     _check_task(settings)
     _check_seeds(settings)
+    # 1. How many seeds and folds; a benchmark's own quick form is not made smaller still.
     settings = _counted(settings, command, quick and not settings.quick)
+    # 2. By model: without -a each brings the activation that it was published with.
     names = {model: _activations(settings, command, models, model) for model in settings.model}
     splits = _splits(settings, command)
+    # 3. Every set-up with every repetition of it.
     cells: list[Cell] = []
     for setup in _setups(settings):
         # Seeds stand inside folds: examples are shared between cells that follow each other.
@@ -114,6 +118,7 @@ def _counted(settings: Settings, command: str, shrunk: bool) -> Settings:
         # Of a run without folds a smoke run has none either.
         counts["folds"] = folds and counts["folds"]
         counts["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
+        counts["steps"] = settings.steps and min(settings.steps, QUICK_STEPS)
     return settings.model_copy(update=counts)
 
 
@@ -129,13 +134,20 @@ def _recipes(settings: Settings) -> list[Recipe]:
             batch_size=size,
             weight_decay=decay,
             augment=",".join(settings.augment) or None,
+            schedule=None if schedule == "constant" else schedule,
+            warmup=settings.warmup,
+            clip_norm=settings.clip_norm,
+            label_smoothing=settings.label_smoothing,
+            steps=settings.steps,
         )
-        for optimizer, lr, epochs, size, decay in itertools.product(
+        for optimizer, lr, epochs, size, decay, schedule in itertools.product(
             settings.optimizer,
+            # Rates that runs choose from are one recipe, named by the first of them.
             settings.lr[:1] if searched else settings.lr,
-            settings.epochs,
+            (0,) if settings.steps else settings.epochs,
             settings.batch_size,
             settings.weight_decay,
+            settings.schedule,
         )
     ]
 
@@ -146,6 +158,7 @@ def protocols(settings: Settings, command: str, quick: bool, models: Models) -> 
     """
     folded = settings.model_copy(update={"seeds": settings.first_seeds(command)})
     cells = plan(folded, "cv", quick, models).cells
+    # No fold: all of them in turn, with weights carried on. No folds: the hold-out.
     through = (replace(cell, split=replace(cell.split, fold=None)) for cell in cells)
     whole = (replace(cell, split=Split()) for cell in cells)
     # dict.fromkeys: every fold of a repeat asks for the same carried run and the same whole one.
@@ -200,9 +213,10 @@ def _check_task(settings: Settings) -> None:
         ("--protocol published", settings.protocol == "published"),
         (f"--until {settings.until}", (settings.until or "").startswith("train_error")),
         ("--perturb", bool(settings.perturb)),
+        ("--label-smoothing", bool(settings.label_smoothing)),
     ):
         if given:
-            raise BadValue(f"{flag} is about accuracy, and {numbers} has numbers, not classes")
+            raise BadValue(f"{flag} is of classes alone, and {numbers} has numbers")
 
 
 def _refuse_measure(settings: Settings, measure: Measure, task: str) -> None:
@@ -220,6 +234,8 @@ def _refuse_measure(settings: Settings, measure: Measure, task: str) -> None:
 
 def _check_seeds(settings: Settings) -> None:
     """Refuse what would go unheard."""
+    if settings.steps and settings.protocol == "published":
+        raise BadValue("--protocol published counts epochs: give --epochs instead of --steps")
     if settings.validation and settings.protocol == "published":
         raise BadValue("--protocol published scores each epoch on a fold: leave --validation out")
     if settings.seed_base and settings.seed is not None:

@@ -85,6 +85,7 @@ def figures(published: Sequence[Toml]) -> list[Toml]:
     tables = []
     for entry in published:
         shared = dict(entry)
+        # Without `figures` the entry is a figure itself.
         own = shared.pop("figures", [{}])
         tables += [shared | figure for figure in own]
     return tables

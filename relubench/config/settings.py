@@ -58,6 +58,7 @@ class Settings(_Fields):
 
     @field_validator(
         *("dataset", "model", "activation", "head", "init", "optimizer", "augment", "perturb"),
+        "schedule",
         mode="after",
     )
     @classmethod
@@ -68,6 +69,7 @@ class Settings(_Fields):
         for name in names:
             try:
                 spelled.append(str(catalog.choose(name)))
+            # Gathered: several wrong names are told at once.
             except (BadValue, UnknownName) as problem:
                 problems.append(str(problem))
         if problems:
@@ -87,6 +89,7 @@ class Settings(_Fields):
     @field_validator("rope", mode="after")
     @classmethod
     def _size(cls, text: str) -> str:
+        # Read as of some measure that takes any size: which one is compared is not known here yet.
         if not measures.margin(text, measures.MEASURES["seconds"]).size:
             raise BadValue(f"got {text}, must be above 0")
         return text

@@ -38,6 +38,7 @@ __all__ += [
 FIRST: dict[tuple[str, str], Facts] = {}  # of what this process has met first
 
 
+# Small, since it keeps whole datasets; what falls out is loaded and compared again.
 @lru_cache(maxsize=4)
 def load(name: str, folder: str) -> Dataset:
     """The dataset that `name` stands for, checked; raises DataError where it cannot be had.
@@ -57,6 +58,7 @@ def facts(name: str, folder: str) -> Facts:
     Raises DataError where it must be loaded and cannot be had.
     """
     if (name, folder) not in FIRST:
+        # Without loading, if its files are as they were when it was last read.
         kept = remembered.kept(name, folder)
         if kept is None:
             load(name, folder)

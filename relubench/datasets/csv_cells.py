@@ -24,6 +24,7 @@ NO_NUMBER = {"none", "-", "--", ".", "..", "missing", "unknown", "nil", "na", "u
     *("not available", "#value!", "#div/0!", "#null!", "#ref!", "#name?", "#num!"),
     *(word.lower() for word in GAPS),
 }
+# A column of these alone is one of 0 and 1.
 TRUTH = {"False": 0.0, "FALSE": 0.0, "false": 0.0, "True": 1.0, "TRUE": 1.0, "true": 1.0}
 SAMPLE = 1000  # cells that are looked at to find the decimal mark
 MOSTLY = 0.95  # fraction of a column's cells that make it one of numbers
@@ -31,6 +32,8 @@ SIGNS = "%‰$€£¥₹°"
 CURRENCIES = "[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
 UNITS = "kg|g|mg|µg|lb|km|m|cm|mm|µm|in|ft|s|ms|min|h|l|ml|°C|°F|Hz|kHz|MHz|kW|Pa|hPa|USD|EUR"
 DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d{2}(:\d{2})?.*)?")
+# By decimal mark: a currency, a sign, digits (in groups of three or plain), a power of ten, a
+# unit. (?P=group): all groups are parted by the same character.
 NUMBER = {
     mark: re.compile(
         rf"(?P<before>{CURRENCIES})?\s*(?P<sign>[+\-−]?)\s*(?P<digits>\d{{1,3}}(?:(?P<group>{groups})\d{{3}})"
@@ -78,6 +81,7 @@ class Column:
 
 def decimal_of(columns: Iterable[Sequence[str]], separator: str) -> str:
     """The decimal mark of most columns that leave nothing open; a guess from the separator."""
+    # A column votes once, however long it is: most of a table's columns are written alike.
     votes = Counter(mark for mark in map(_mark, columns) if mark)
     if votes:
         return votes.most_common(1)[0][0]
@@ -88,6 +92,7 @@ def decimal_of(columns: Iterable[Sequence[str]], separator: str) -> str:
 def _mark(column: Sequence[str]) -> str:
     """The decimal mark with which more of its cells are numbers; "" where both do alike."""
     marked = (cell for cell in column if "," in cell or "." in cell)
+    # Distinct ones: a cell that comes a thousand times says no more than once.
     cells = dict.fromkeys(itertools.islice(marked, SAMPLE))
     right = {mark: _count_numbers(cells, mark) for mark in NUMBER}
     return max(right, key=right.__getitem__) if right["."] != right[","] else ""
@@ -107,6 +112,7 @@ def column(label: str, name: str, cells: Sequence[str], decimal: str, usual: str
     unit = _unit_of(cells)
     bare = [_without(unit, cell) for cell in cells] if unit else cells
     mark = decimal if decimal != "auto" else _mark(bare) or _open(bare, usual)
+    # From the quickest reading to the slowest: truth values, plain numbers, then the pattern.
     distinct = dict.fromkeys(cells)
     if distinct.keys() <= TRUTH.keys():
         return Column(np.array([TRUTH[cell] for cell in cells], dtype=np.float64), [], {}, ())
@@ -115,11 +121,13 @@ def column(label: str, name: str, cells: Sequence[str], decimal: str, usual: str
     # By distinct cell: a long column often has few, and a regular expression is slow.
     readings = {cell: _measured(cell, mark, unit) for cell in distinct}
     numbers = np.array([(readings[cell] or NOTHING)[0] for cell in cells], dtype=np.float64)
+    # Cells that stand for a gap speak neither for numbers nor for words.
     here = [row for row, cell in enumerate(cells) if cell.lower() not in NO_NUMBER]
     right = sum(readings[cells[row]] is not None for row in here)
     if not right or right < MOSTLY * len(here):
         fraction = right / len(here) if here else 0
         return _worded(name, cells, fraction)
+    # kg beside g would be numbers of two sizes in one column.
     _check_units(label, name, {cell: got[1] for cell, got in readings.items() if got})
     odd = {row: cell for row, cell in enumerate(cells) if cell and readings[cell] is None}
     notes = _number_notes(name, readings, odd, mark)
@@ -136,6 +144,7 @@ def _unit_of(cells: Sequence[str]) -> str:
     endings = map(MEASURED.fullmatch, itertools.islice(cells, SAMPLE))
     units = Counter(ending["unit"] for ending in endings if ending)
     unit = units.most_common(1)[0][0] if units else ""
+    # Units of our own list are read by the pattern, which also sees that they are mixed.
     if not unit or re.fullmatch(UNITS, unit):
         return ""
     here = [cell for cell in cells if cell.lower() not in NO_NUMBER]
@@ -156,6 +165,8 @@ def _measured(cell: str, mark: str, unit: str) -> tuple[float, str] | None:
 
 def _open(cells: Sequence[str], usual: str) -> str:
     """The mark where a column's cells are numbers with either: dots alone are decimal points."""
+    # The other columns decide; where they leave it open, semicolons between
+    # fields speak for commas.
     comma = usual == "," or (usual == ";" and any("," in cell for cell in cells))
     return "," if comma else "."
 
@@ -176,6 +187,7 @@ def _number(cell: str, mark: str) -> tuple[float, str] | None:
     """The number that a cell holds and its unit; None where it holds none."""
     got = NUMBER[mark].fullmatch(cell)
     if got is None:
+        # Infinity is read, so that what is refused later is named as a number and not as a word.
         return (float(cell), "") if cell.lower().strip("+-") in ("inf", "infinity") else None
     digits = got["digits"]
     if got["group"] is not None:
@@ -201,6 +213,7 @@ def _worded(name: str, cells: Sequence[str], fraction: float) -> Column:
     words = [None if cell in GAPS else cell for cell in cells]
     odd = {row: cell for row, cell in enumerate(cells) if cell and words[row] is None}
     notes = [f"column {name!r}: {_counted(odd)} counted as missing"] if odd else []
+    # Mostly numbers, and still words: that may be a mistake in the file.
     if fraction >= 0.5:
         notes.append(f"column {name!r}: {fraction:.0%} of its cells are numbers, taken as words")
     elif _dates(words):

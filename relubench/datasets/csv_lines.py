@@ -43,14 +43,17 @@ def read(path: Path, sep: str, skip: int) -> Lines:
         lines = list(file)[skip:]
     if not any(map(str.strip, lines)):
         raise ValueError("it is empty")
+    # 1. Lines to rows, each with the number by which an error can name it.
     separator = separator_of(lines[:SAMPLE]) if sep == "auto" else _separator(sep)
     numbered = _rows(lines, separator, skip)
     _check_title(numbered, skip)
+    # 2. The header, which all rows must be as long as.
     header, examples = numbered[0][1], numbered[1:]
     names = [_strip(name) for name in header]
     _check_header(names)
     _check_lengths(examples, len(names))
     columns, stripped = _stripped([row for _, row in examples], len(names))
+    # 3. What was chosen for the user is told.
     notes = []
     if names != header or any(stripped):
         where = [repr(n) for n, s in zip(names, stripped, strict=False) if s] or ["the header"]
@@ -72,11 +75,14 @@ def separator_of(lines: Sequence[str]) -> str:
     """The separator that cuts most of these lines in the same number of fields, two at least."""
 
     def regular(separator: str) -> tuple[float, int]:
+        # How many lines have the usual number of fields; of equally regular
+        # ones the more fields win.
         counts = Counter(len(row) for row in _parsed(lines, separator) if row)
         fields, times = counts.most_common(1)[0] if counts else (1, 0)
         return (times / counts.total(), fields) if fields > 1 else (0.0, 0)
 
     best = max(SNIFFED, key=regular)  # the first of equals, which is the comma
+    # Blanks only if nothing else parts anything, and every line alike.
     if regular(best) == (0.0, 0) and regular(" ")[0] == 1.0:  # blanks stand inside words too
         return " "
     return best
@@ -90,6 +96,7 @@ def _rows(lines: Sequence[str], separator: str, skip: int) -> list[tuple[int, li
     """Each row that is not blank, with the number of the line on which it ends."""
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     try:
+        # By the reader's own count: a quoted cell may run over several lines.
         return [(reader.line_num + skip, row) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num + skip}: {error}") from None
@@ -113,6 +120,7 @@ def _above(row: Sequence[str], usual: int) -> bool:
 
 def _check_header(names: Sequence[str]) -> None:
     """Refuse a first line that is an example, and a name that stands twice."""
+    # Names may be numbers, too: then they rise, as a row of data rarely does.
     numbers = [float(name) for name in names if PLAIN.fullmatch(name)]
     rising = all(a < b for a, b in itertools.pairwise(numbers))  # such as pixels or wavelengths
     named = rising and (len(numbers) > 2 or all(number.is_integer() for number in numbers))
@@ -144,4 +152,5 @@ def _stripped(rows: Sequence[list[str]], width: int) -> tuple[list[tuple[str, ..
 
 
 def _strip(cell: str) -> str:
+    # Twice: blanks may stand on both sides of an invisible character.
     return cell.strip().strip(INVISIBLE).strip()

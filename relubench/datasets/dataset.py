@@ -92,6 +92,7 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that stand for all of it."""
+        # Not the notes nor the files' names: where data come from decides no number.
         parts = [digest(self.x), digest(self.y), *self.classes]
         parts += [str(self.n_test), str(self.width)]
         if self.groups is not None:
@@ -156,6 +157,7 @@ def classed(
     task  "classes": numbers are classes, however many there are
     Raises DataError, beginning with `label`, for one class, and for numbers that are measurements.
     """
+    # 1.0 and 1 are one class. Beyond 2⁵³ a float may stand for several whole numbers.
     if values.dtype.kind == "f" and (values == np.round(values)).all() and not huge(values):
         values = values.astype(np.int64)
     elif values.dtype.kind not in "iuf":

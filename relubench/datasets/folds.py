@@ -22,6 +22,7 @@ def subset(y: Rows, size: int, rng: np.random.Generator) -> Rows:
 
     Evenly spaced picks from the rows ordered by class.
     """
+    # In whole numbers, so that no rounding moves a pick.
     picks = np.arange(size) * len(y) // size
     return np.sort(by_class(y, rng)[picks])
 
@@ -32,6 +33,7 @@ def sample(y: Rows, size: int, rng: np.random.Generator) -> Rows:
     Which classes have the row that is left over is drawn, in proportion to what each is short of.
     Where there are more classes than rows, the rows are drawn from all.
     """
+    # 1. What each class is due, rounded down, but one row of each where that can be.
     counts = np.bincount(y)
     wanted = size * counts / len(y)
     least = (counts > 0).astype(np.int64)
@@ -41,7 +43,9 @@ def sample(y: Rows, size: int, rng: np.random.Generator) -> Rows:
     while take.sum() > size:  # what the rarest have too much, the largest give
         over = np.where(take > 1, take - wanted, -np.inf)
         take[rng.choice(np.flatnonzero(over == over.max()))] -= 1
+    # 2. The rows that are left over, dealt by what each class is short of.
     take += _dealt(np.clip(wanted - take, 0, None), size - int(take.sum()), rng)
+    # 3. So many of each class: by_class has them shuffled, and class after class.
     rows = by_class(y, rng)
     first = np.cumsum(counts) - counts
     picked = [rows[at : at + count] for at, count in zip(first, take, strict=True)]
@@ -86,6 +90,7 @@ def stratified(
         test = np.flatnonzero(apart(y, groups, [1 / folds] * folds, rng) == fold)
     else:
         order = by_class(y, rng)
+        # Every `folds`-th row, as cards are dealt: neighbours of one class go to different folds.
         test = np.sort(order[fold::folds])
     return np.setdiff1d(np.arange(len(y)), test), test
 
@@ -108,8 +113,11 @@ def apart(
     drawn = rng.permutation(len(members))
     largest_first = drawn[np.argsort(-counts[drawn].sum(axis=1), kind="stable")]
     for left, group in zip(range(len(members), 0, -1), largest_first, strict=True):
+        # Where what the group brings is most wanted: larger for parts still
+        # far from their fraction.
         gain = (wanting * counts[group] * weight).sum(axis=1)
         gain += 1e-9 * wanting.sum(axis=1)  # of equals the emptier
+        # Parts without a group; when only as many groups are left, each of them gets one.
         empty = np.setdiff1d(np.arange(len(fractions)), parts[largest_first[: len(members) - left]])
         if len(empty) >= left:  # none stays so
             gain[empty] += np.inf

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from relubench.catalog import Deferred
 from relubench.datasets.dataset import DATASETS, Dataset, measured
@@ -56,6 +56,7 @@ def lent(data: Mapping[str, Dataset]) -> Iterator[None]:
 
 def as_lent(data: Mapping[str, Dataset], run: Callable[..., R], *arguments: Any) -> R:
     """Run with these data: a worker process has none of its own."""
+    # In this process they may be there already, and must be there still when `run` is over.
     with lent({name: each for name, each in data.items() if name not in LENT}):
         return run(*arguments)
 
@@ -72,7 +73,7 @@ def spelt(data: Dataset, name: str) -> str:
     return f"memory:{name}" if data.task == "classes" else f"memory:{name}:task={data.task}"
 
 
-def dataset(given: Any) -> Dataset:
+def dataset(given: object) -> Dataset:
     """The dataset that arrays or a data frame make; raises BadValue or DataError."""
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str):
         return _of_frame(_frame(given[0]), given[1])
@@ -102,15 +103,14 @@ def _task(y: Array) -> str:
     return "regression" if many else "auto"
 
 
-def _is_frame(given: object) -> bool:
+def _is_frame(given: object) -> TypeGuard[pd.DataFrame]:
     return hasattr(given, "columns") and hasattr(given, "iloc")
 
 
-def _frame(given: Any) -> pd.DataFrame:
+def _frame(given: object) -> pd.DataFrame:
     if not _is_frame(given):
         raise BadValue(f"dataset: got {type(given).__name__} with a column, must be a data frame")
-    frame: pd.DataFrame = given
-    return frame
+    return given
 
 
 def _target(frame: pd.DataFrame) -> str:
@@ -132,14 +132,16 @@ def _of_frame(frame: pd.DataFrame, target: str) -> Dataset:
     return of_frame("dataset (data frame)", frame.copy(), TableOptions(target=target, task=task))
 
 
-def _of_columns(x: pd.DataFrame, y: Any) -> Dataset:
+def _of_columns(x: pd.DataFrame, y: object) -> Dataset:
     """Inputs as a data frame, classes beside it, taken by position and not by index."""
     classes = _array(y)
     if classes.shape not in ((len(x),), (len(x), 1)):
         raise DataError(f"dataset (X, y): y must be ({len(x)},) like X, got {classes.shape}")
+    # A name that no column has, as long as it takes.
     name = "y"
     while name in map(str, x.columns):
         name += "'"
+    # By position: pandas would put classes beside rows of the same index.
     frame = x.reset_index(drop=True)
     # A series of its own type: classes of words and classes of numbers are both read from it.
     frame[name] = pd.Series(classes.reshape(-1))

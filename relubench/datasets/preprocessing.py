@@ -31,6 +31,7 @@ def prepare(
     encode  the dataset's, where `x` is to be encoded first
     """
     x_train, x_test = (encode or _numbers)(x[train], x[test])
+    # In this order: otherwise the components would follow the units of the inputs.
     if preparation.standardise:
         x_train, x_test = _standardise(x_train, x_test)
     if preparation.pca:
@@ -74,6 +75,7 @@ def _principal_components(x_train: Inputs, x_test: Inputs, count: int) -> tuple[
     flat_test = x_test.reshape(len(x_test), -1)
     # Not "auto", which takes a randomised solver for large inputs: other components in every run.
     tall = flat_train.shape[0] >= flat_train.shape[1]
+    # Eigenvectors of the features' covariance where examples are many, else an SVD of the examples.
     solver = "covariance_eigh" if tall else "full"
     with threadpool_limits(1, user_api="blas"):  # its last bits would follow from its threads
         pca = PCA(count, svd_solver=solver).fit(flat_train)

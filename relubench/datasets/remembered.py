@@ -20,6 +20,7 @@ from relubench.datasets.dataset import Dataset
 from relubench.user_cache import UserCache
 
 CACHE = UserCache("data.json", most=10**7)
+# FAT keeps times to 2 s; other file systems are finer.
 SETTLED = 2.0  # seconds: a file that was just written may change again within its time's grain
 DIGEST = re.compile(r"[0-9a-f]{16}")
 
@@ -60,12 +61,14 @@ class Facts:
 
 def keep(name: str, folder: str, dataset: Dataset) -> None:
     """Keep what is known of a dataset that was read from files, for `kept`."""
+    # What is made or lent has no file whose change would tell that it is another.
     if not dataset.files:
         return
     stamps = _stamps(dataset.files)
     if stamps is None or time.time() - max(stamp[1] for stamp in stamps.values()) / 1e9 < SETTLED:
         return
     entry = {"files": stamps, "facts": asdict(Facts.of(dataset))}
+    # Nothing is written that stands there already.
     if kept(name, folder) == Facts.of(dataset):
         return
     CACHE.keep(_key(name, folder), entry)

@@ -49,8 +49,10 @@ def synthetic(
     rng = np.random.default_rng(seed)
     # Centres differ by normal numbers of variance 16 / features: they lie about 4 apart.
     centres = rng.normal(size=(classes, 2, features)) * np.sqrt(8 / features)
+    # Classes of equal size, in drawn order.
     y = rng.permutation(np.arange(samples) % classes)
     x = centres[y, rng.integers(2, size=samples)] + rng.normal(size=(samples, features))
+    # Drawn whatever `sparsity` and `noise` are: with another value the rest of the numbers stay.
     x *= rng.random(x.shape) >= sparsity
     y = np.where(rng.random(samples) < noise, rng.integers(classes, size=samples), y)
     return Dataset(x, y, tuple(map(str, range(classes))))

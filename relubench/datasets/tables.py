@@ -115,8 +115,10 @@ class Read:
 
 def _read_csv(path: Path, sep: str, decimal: str, skip: int) -> Read:
     lines = csv_lines.read(path, sep, skip)
+    # As text: what a cell means is for csv_cells to say, not for pandas.
     frame = pd.DataFrame(dict(enumerate(lines.columns)), dtype=object)
     frame.columns = pd.Index(lines.names)
+    # The whole table is asked before any column: one that leaves the mark open follows the others.
     usual = csv_cells.decimal_of(lines.columns, lines.separator)
     notes = lines.notes
     if decimal == "auto" and usual == ",":
@@ -181,6 +183,7 @@ def _columns(label: str, cells: Read, names: list[str], options: TableOptions) -
     """The dataset of the columns that are chosen."""
     if not options.target:
         raise BadValue(f"{label}: say which column is the target: target=NAME of {_some(names)}")
+    # 1. Which columns are the target, the group and the inputs.
     target = _place(label, options.target, names)
     group = _place(label, options.group, names) if options.group else None
     if target == group:
@@ -191,11 +194,13 @@ def _columns(label: str, cells: Read, names: list[str], options: TableOptions) -
         column = _named(names[number], number + 1)
         notes.append(f"column {column}, which counts the lines, is no input (index=keep)")
         inputs.remove(number)
+    # 2. What their cells mean.
     columns = {
         _named(names[number], number + 1): _column(label, names[number], cells, number)
         for number in inputs
     }
     _check_constant(label, columns)
+    # 3. The class, whose numbers are read more carefully: each is a name.
     values = _target(label, names[target], cells, target)
     groups = None
     if group is not None:
@@ -230,8 +235,10 @@ def _indexes(
     if index == "keep":
         return []
     counting = [number for number in inputs if SAVED_INDEX.match(names[number])]
+    # The first column alone: a number that rises elsewhere may well be a measurement.
     if inputs[:1] == [0] and 0 not in counting and (not names[0] or _rises(label, names[0], cells)):
         counting.insert(0, 0)
+    # One that is the only input is an input.
     return counting if len(counting) < len(inputs) else []
 
 
@@ -241,6 +248,7 @@ SAVED_INDEX = re.compile(r"Unnamed: 0(\.|$)")
 def _rises(label: str, name: str, cells: Read) -> bool:
     """Whether the first column has whole numbers that only rise."""
     numbers = _column(label, name, cells, 0).numbers
+    # Of three numbers any might rise.
     if numbers is None or len(numbers) <= 3 or not bool((np.diff(numbers) > 0).all()):
         return False
     return bool((numbers == np.round(numbers)).all())
@@ -322,6 +330,7 @@ def _target(label: str, name: str, cells: Read, number: int) -> Array:
         )
     if text is None:
         return _values(series)
+    # As integers, not through float64: two large ids must not become one class.
     if all(map(WHOLE.fullmatch, text)):
         return _whole(text)
     column = csv_cells.column(label, name, text, cells.decimal, cells.usual)
@@ -352,6 +361,7 @@ def _values(column: Series) -> Array:
 def _groups(label: str, name: str, column: Series) -> NDArray[np.int64]:
     text = _text(column)
     series = column if text is None else pd.Series([cell or None for cell in text], dtype=object)
+    # In the order in which they come, -1 for a gap.
     numbers, _ = pd.factorize(series)
     if (numbers < 0).any():
         raise DataError(
@@ -437,8 +447,10 @@ def table(
     numbers = [column.numbers for column in columns.values() if column.numbers is not None]
     worded = {name: column.words for name, column in columns.items() if column.numbers is None}
     words = [_words(label, name, texts) for name, texts in worded.items()]
+    # initial=-1: a column of gaps alone has no word.
     sizes = [1 + int(np.nanmax(codes, initial=-1)) for codes in words]
     caps = [min(size, options.max_categories) for size in sizes]
+    # Numbers first, then words as their codes: `encode` takes them apart by these counts.
     x = np.column_stack([*numbers, *words])
     y, classes = targeted(label, target, options.task)
     width = len(numbers) + sum(caps)
@@ -517,6 +529,7 @@ def encode(
     train, test  (examples, columns): first the numbers, then words by their number of `sizes`
     caps         inputs per column of words, where they are fewer than its words
     """
+    # keep_empty_features: a column that a training set leaves empty must not vanish from one fold.
     fill = partial(impute.SimpleImputer, keep_empty_features=True)
     fillers = [fill(strategy="median"), fill(strategy="most_frequent")]
     train_numbers, test_numbers = _filled(fillers[0], train[:, :numbers], test[:, :numbers])
@@ -543,6 +556,7 @@ def _one_hot(parts: Sequence[NDArray[np.int64]], size: int, cap: int) -> list[ND
     """(examples, cap) for training and test: 1 at the word; the rarest of training are the last."""
     place = np.arange(size)
     if cap < size:
+        # Most frequent first; stable, so that of equally frequent words the alphabet decides.
         order = np.argsort(-np.bincount(parts[0], minlength=size), kind="stable")
         place[order] = np.minimum(np.arange(size), cap - 1)
     return [np.eye(cap)[place[part]] for part in parts]

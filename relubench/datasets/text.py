@@ -54,6 +54,7 @@ def newsgroups(folder: Path, *, features: int = 1000, whole: bool = False) -> Da
 
 def _fetch(part: str, folder: Path, remove: tuple[str, ...]) -> Bunch:
     try:
+        # stdout holds the table alone: what a download prints goes to stderr.
         with contextlib.redirect_stdout(sys.stderr), network_timeout(seconds=20):
             return sklearn_datasets.fetch_20newsgroups(
                 data_home=str(folder), subset=part, remove=remove, shuffle=False, n_retries=1

@@ -43,6 +43,7 @@ LONGEST = 4096  # side of an image that is brought to a size
 # What systems and programs leave in a folder: no class, like a hidden directory.
 LEFT_BEHIND = {"__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+# Pillow's modes of at most 8 bits a channel: convert would cut the others.
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr")
 
 
@@ -110,6 +111,7 @@ def of_arrays(
     x  (examples, features), (examples, height, width) or (examples, channels, height, width)
     y  (examples,), (examples, 1) or one-hot
     """
+    # Joined before the classes are numbered: training and test must agree on them.
     parts = [(arrays[i], _labels(arrays[i + 1])) for i in range(0, len(arrays), 2)]
     for x, y in parts:
         _check_arrays(label, x, y, parts[0][0].shape[1:])
@@ -130,6 +132,7 @@ def _arrays(path: Path, group: str) -> tuple[list[Array], list[str], Array | Non
 
     Last the array of that name, if there is one: whose example each is.
     """
+    # Not pickled: to load a pickle is to run its author's code.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
         names = list(saved)
         # Those of which most are there: x and y alone, or with a test set.
@@ -155,6 +158,7 @@ def _labels(y: Array) -> Array:
         return y[:, 0]
     if y.ndim != 2 or y.dtype.kind not in "biuf":
         return y
+    # One-hot only if every row has exactly one 1; several flags are several labels, refused later.
     flags = bool(((y == 0) | (y == 1)).all())
     if flags and bool((y.sum(axis=1) == 1).all()):
         classes: Array = np.argmax(y, axis=1)
@@ -169,6 +173,7 @@ def _colours_first(x: Array, channels: str) -> tuple[Array, list[str]]:
     if x.ndim != 4 or channels == "first":
         return x, []
     height, width, last = x.shape[1:]
+    # Square and then a number of colours: that is how images with their colours last look.
     if channels == "last" or (height == width and last in COLOURS and height != last):
         note = f"x is {height}x{width} with {last} colours last: they are moved to the front"
         return np.ascontiguousarray(x.transpose(0, 3, 1, 2)), [f"{note} (channels=first: not)"]
@@ -222,6 +227,7 @@ def folder(
     _check_sizes(label, paths, [picture for picture, _ in pictures])
     mode = "RGBA" if alpha == "keep" else "RGB"
     mode = "L" if all(picture.mode == "L" for picture, _ in pictures) else mode
+    # One mode for all: grey only if every image is.
     x = np.array([np.asarray(picture.convert(mode)) for picture, _ in pictures])
     x = x[:, np.newaxis] if mode == "L" else x.transpose(0, 3, 1, 2)
     names = [path.relative_to(root).parts[0] for path in paths]
@@ -234,6 +240,7 @@ def folder(
     if empty := _without_images(root, set(names)):
         notes.append(f"no class, since without images: {', '.join(empty[:5])}")
     searched = (Path(place) for place, _ in _walk(root))
+    # The folders too: their time changes when an image is added or taken away.
     read = (*searched, *paths)
     return Dataset(np.ascontiguousarray(x), y, classes, notes=tuple(notes), files=read)
 
@@ -310,6 +317,7 @@ def _shown(picture: Image.Image, alpha: str) -> tuple[Image.Image, bool]:
     if not picture.has_transparency_data:
         plain = picture.convert("L" if grey else "RGB")
         red, *others = plain.split()
+        # A palette may hold greys alone.
         same = picture.mode == "P" and all(red.tobytes() == each.tobytes() for each in others)
         return (red if same else plain), False
     whole = picture.convert("RGBA")

@@ -176,6 +176,7 @@ def _cifar(name: str, kind: str, folder: Path) -> Dataset:
     listed = [*family.train_list, *family.test_list, (family.meta["filename"], family.meta["md5"])]
     files = {folder / family.base_folder / file: md5 for file, md5 in listed}
     train, test = _checked(name, family, folder, files, [{"train": True}, {"train": False}])
+    # (examples, height, width, channels) as torchvision has them.
     x = np.concatenate([train.data, test.data]).transpose(0, 3, 1, 2)
     y = np.array([*train.targets, *test.targets], dtype=np.int64)
     for part, array in (("images", x), ("labels", y)):
@@ -200,6 +201,7 @@ def _checked(
         raise _forbidden(name, error.filename) from None
     except (OSError, ValueError, TypeError, RuntimeError, LookupError, EOFError) as error:
         check = libraries.torchvision("torchvision.datasets.utils").check_integrity
+        # Which of them: torchvision says only that something does not match.
         wrong = [file for file, md5 in files.items() if not check(str(file), md5)]
         raise _corrupted(name, *(wrong or files)) from error
 
@@ -214,6 +216,7 @@ def _idx(
     """Images and labels of the training set, then of the test part, in LeCun's format."""
     family, raw = _family(kind), folder / kind / "raw"
     _complete(name, family, folder, [raw / file for file in names], parts)
+    # The training set, then the published test set, which Dataset has last.
     x_train, y_train, x_test, y_test = (_read(name, raw / file) for file in names)
     if (len(x_train), len(x_test)) != (len(y_train), len(y_test)):
         raise _corrupted(name, *(raw / file for file in names))
@@ -275,6 +278,7 @@ def _complete(
             for part in parts:
                 family(str(folder), download=True, **part)
     except (OSError, RuntimeError, EOFError) as error:
+        # From the innermost outwards, within the data's folder; rmdir leaves what is not empty.
         for empty in (where, *where.parents):
             if empty.is_relative_to(folder):
                 with contextlib.suppress(OSError):

@@ -60,6 +60,7 @@ def train(
     Raises RelubenchError, whose text is what the command prints, and KeyboardInterrupt.
     """
     path = Path(save) if save else None
+    # As the shell does: the file appears whole, or not at all.
     with files.replacing(path, "--save") if path else nullcontext() as part:
         outcome, notes = _done(
             "train",
@@ -137,6 +138,7 @@ def _done(
     run: Callable[[Request, Console], Outcome],
 ) -> tuple[Outcome, list[str]]:
     """What a command ends with, and its notes."""
+    # A copy: what the command itself takes is taken out, and the rest are options of a benchmark.
     rest = dict(options)
     paths = {key: _path(rest.pop(key, None)) for key in RUN}
     switches = {key: bool(rest.pop(key, False)) for key in SWITCHES}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ class Given:
             )
 
 
-def given(command: str, options: Mapping[str, Any]) -> Given:
+def given(command: str, options: Mapping[str, object]) -> Given:
     """The options of a command that are not None; raises UnknownOption and BadValue."""
     _check_known(command, options)
     made = Given()
@@ -57,7 +57,7 @@ def given(command: str, options: Mapping[str, Any]) -> Given:
     return made
 
 
-def _check_known(command: str, options: Mapping[str, Any]) -> None:
+def _check_known(command: str, options: Mapping[str, object]) -> None:
     known = {option.key for option in declared() if command in option.commands}
     for key in options:
         if key in known:
@@ -68,7 +68,7 @@ def _check_known(command: str, options: Mapping[str, Any]) -> None:
         raise UnknownOption(f"{command}() has no option {key!r}: {hint}")
 
 
-def _value(key: str, value: Any, made: Given) -> object:
+def _value(key: str, value: object, made: Given) -> object:
     kind = NAMED_KINDS.get(key, key)
     if kind == "dataset":
         return _datasets(value, made)
@@ -93,16 +93,20 @@ def _plain(value: Any) -> object:
 # --- data -----------------------------------------------------------------------------------------
 
 
-def _datasets(value: Any, made: Given) -> list[str]:
+def _datasets(value: object, made: Given) -> list[str]:
     if isinstance(value, Mapping):
         return [_dataset(one, made, str(label)) for label, one in value.items()]
-    names = isinstance(value, tuple) and all(isinstance(one, str) for one in value)
-    if isinstance(value, list) or names:
+    # A tuple of names is several datasets; one of arrays is a single one, (X, y).
+    if isinstance(value, list) or (isinstance(value, tuple) and _are_names(value)):
         return [_dataset(one, made) for one in value]
     return [_dataset(value, made)]
 
 
-def _dataset(value: Any, made: Given, label: str = "") -> str:
+def _are_names(values: Iterable[object]) -> bool:
+    return all(isinstance(one, str) for one in values)
+
+
+def _dataset(value: object, made: Given, label: str = "") -> str:
     """The name of a dataset; data are lent under theirs, which tells them from all others."""
     if isinstance(value, str | os.PathLike):
         return os.fspath(value)
@@ -115,7 +119,7 @@ def _dataset(value: Any, made: Given, label: str = "") -> str:
 # --- objects --------------------------------------------------------------------------------------
 
 
-def _code(key: str, value: Any, made: Given) -> str:
+def _code(key: str, value: object, made: Given) -> str:
     """The name of an activation or a model; an object is lent under one with its digest."""
     if isinstance(value, str):
         return value
@@ -126,6 +130,7 @@ def _code(key: str, value: Any, made: Given) -> str:
     try:
         digest = compiled.digest(value)
     except compiled.Unknowable as what:
+        # A name that no other object has: its runs are trained, and never found again.
         digest = secrets.token_hex(6)
         shown = user_code.name_of_object(value, digest).partition(":")[2]
         made.unknowable.append(f"{key} {shown} has no digest, since {what}")

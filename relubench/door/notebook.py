@@ -46,7 +46,9 @@ def console(notes: list[str], quiet: bool) -> Console:
 
 def display() -> Any | None:
     """IPython's display module, in a notebook that can show HTML; else None."""
+    # Without importing it: whoever is in a notebook has it loaded.
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    # A terminal's IPython has a shell, but no kernel that could show HTML.
     if shell is None or not hasattr(shell, "kernel"):
         return None
     return importlib.import_module("IPython.display")

@@ -73,8 +73,13 @@ class TrainOptions(RunOptions, total=False):
     lr: Numbers | None
     best_lr: bool | None
     epochs: WholeNumbers | None
+    steps: int | None
     batch_size: WholeNumbers | None
     weight_decay: Numbers | None
+    schedule: Names | None
+    warmup: int | float | str | None
+    clip_norm: float | None
+    label_smoothing: float | None
     standardise: bool | None
     pca: int | None
     limit: int | None

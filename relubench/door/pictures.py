@@ -19,10 +19,14 @@ TICK = 0.15  # of a line: half the height of the stroke at a mean
 def labels(rows: Sequence[SetupRow]) -> list[str]:
     """What tells each row's set-up and activation from the others."""
     names = [*varying(rows, *SETUP), "activation"]
-    whole = [", ".join(str(row.get(name)) for name in names) for row in rows]
+    whole = [_joined(row, names) for row in rows]
     short = [DIGEST.sub("", label) for label in whole]
     # Without the digests of objects, as long as that leaves as many apart as there were.
     return short if len(set(short)) == len(set(whole)) else whole
+
+
+def _joined(row: SetupRow, names: Sequence[str]) -> str:
+    return ", ".join(str(row.get(name)) for name in names)
 
 
 def curves(rows: Sequence[RunRow], tables: Sequence[Table[EpochRow]]) -> Panel:
@@ -33,13 +37,17 @@ def curves(rows: Sequence[RunRow], tables: Sequence[Table[EpochRow]]) -> Panel:
     members = grouped(zip(labels(rows), tables, strict=True), lambda member: member[0])
     drawn = []
     for label, runs in members.items():
-        losses = _means([[row.loss for row in table.rows] for _, table in runs])
+        losses = _means([_losses(table) for _, table in runs])
         if losses:
             epochs = [float(epoch) for epoch in range(1, len(losses) + 1)]
             drawn.append(Curve(f"{label} (n = {len(runs)})", epochs, losses))
     if not drawn:
         raise BadValue("these runs have no learning curves to draw")
     return Panel("learning curves, as training saw them", drawn)
+
+
+def _losses(table: Table[EpochRow]) -> list[float | None]:
+    return [row.loss for row in table.rows]
 
 
 def _means(losses: Sequence[Sequence[float | None]]) -> list[float | None]:
@@ -73,5 +81,6 @@ def _line(row: CompareRow, label: str, y: float) -> Curve:
     mean = row.difference or 0.0
     low = mean if row.difference_low is None else row.difference_low
     high = mean if row.difference_high is None else row.difference_high
+    # To the mean, up, down, and on: one line that has its stroke in it.
     x = [low, mean, mean, mean, mean, mean, high]
     return Curve(label, x, [y, y, y + TICK, y, y - TICK, y, y])

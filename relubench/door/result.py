@@ -102,6 +102,7 @@ class Comparison(Result[CompareRow]):
     def verdicts(self) -> pd.DataFrame:
         """What the differences allow one to say: set-ups as far as they differ, then the claim."""
         frame = self.frame()
+        # As texts, since lists and mappings have no hash.
         varies = [key for key in SETUP if len(frame[key].map(str).unique()) > 1]
         return frame[[*varies, "activation", *CLAIM]]
 

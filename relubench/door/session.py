@@ -29,6 +29,7 @@ def session(given: Given) -> Iterator[None]:
             _same_random_state(),
         ):
             yield
+    # What Python code expects of Ctrl-C; the command line's sentence is kept.
     except Stopped as stopped:
         raise KeyboardInterrupt(str(stopped)) from None
     finally:

@@ -6,6 +6,7 @@ from . import ledger as ledger
 from . import machines as machines
 from . import progress as progress
 from . import records as records
+from . import spreading as spreading
 from . import step_timing as step_timing
 from . import tuning as tuning
 from . import work as work

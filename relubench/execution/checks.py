@@ -19,13 +19,15 @@ from relubench.models.chain import image
 from relubench.models.swapping import Swapped
 from relubench.noise import Noise
 from relubench.plan import Cell, Machine
-from relubench.training import perturbations
+from relubench.training import perturbations, schedules
 from relubench.training.augmentations import Augment
 from relubench.training.building import skeleton, with_weights
-from relubench.training.optimizers import OPTIMIZERS
+from relubench.training.optimizers import OPTIMIZERS, TAKING_MATRICES
+from relubench.training.parameter_groups import hidden_matrices
 from relubench.user_code import UserCodeError, brief
 from relubench.wording import counted
 
+# Those that take statistics over a batch; layer and group norms need one example only.
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -64,6 +66,7 @@ def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     strict  refuse a network, too, that keeps a non-linearity which is not swapped
     returns notes for the user on the data and the network, a line each
     """
+    # The cheap checks first: data, then names and their parameters, then the network.
     data = check_data(cell, machine.data_dir)
     dataset, shape = data.dataset, data.shape
     _check_choices(cell)
@@ -75,10 +78,13 @@ def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
         )
     trial = Trial(cell, shape, dataset, machine)
     _check_last_batch(trial, data.sizes)
+    _check_matrices(trial)
     activation = ACTIVATIONS.choose(cell.activation).entry
+    # A user's code may draw from torch's global generator: it is put back as it was.
     with layers.drawing_after(0, torch.device(machine.device)):
         if foreign:
             _check_model(trial, dataset)
+        # One number in, one out: such an activation fits wherever another's network has one.
         plain = (activation.pieces, activation.outputs) == (1, 1)
         if activation.sha256 or (foreign and not plain):
             _check_activation(trial)
@@ -94,6 +100,7 @@ def _padded(cell: Cell, shape: tuple[int, ...], network: nn.Module) -> list[str]
     if not pads:
         return []
     _, height, width = image(cell.model, shape)
+    # In torch's order, the last dimension first.
     left, right, above, below = pads[0].padding
     size = f"{height}x{width}"
     if len(shape) != 3:
@@ -127,6 +134,8 @@ def _brought(network: nn.Module) -> list[str]:
     kept = weights.kept(network)
     names = []
     for name, parameter in network.named_parameters():
+        # Not biases nor scales, and nothing that is all 0 or 1: those are how
+        # layers begin, not learned.
         if name in kept and parameter.ndim > 1 and parameter.unique().numel() > 1:
             names.append(name)
     return names
@@ -140,7 +149,7 @@ def _check_last_batch(trial: Trial, sizes: set[int]) -> None:
     recipe = trial.cell.recipe
     normed = any(isinstance(module, NORMS) for module in trial.skeleton.modules())
     alone = any(_leaves_one(size, recipe.batch_size) for size in sizes)
-    if not (recipe.epochs and normed and alone):
+    if not (recipe.trains and normed and alone):
         return
     network = trial.network
     try:
@@ -181,6 +190,7 @@ def _check_model(trial: Trial, dataset: Dataset) -> None:
     right_shape = shape == expected
     trained = _reaches_first(network, outputs)
     untouched = torch.equal(x, trial.examples(4))  # by the gradient's pass, too
+    # The first fault is told: later checks may fail for the same reason.
     faults = {
         "gives a score per class": "" if right_shape else f"{shape} instead of {expected}",
         "uses its activation": "" if calls else "it has none",
@@ -259,6 +269,7 @@ def _mixed(network: nn.Module, x: torch.Tensor) -> str:
                 return ""
     except Exception as error:
         return brief(error)
+    # Far from exact: batches of other sizes round otherwise, and mixed examples are far off.
     alike = alone.shape == together.shape
     if alike and torch.allclose(alone, together, rtol=0.01, atol=0.01, equal_nan=True):
         return ""
@@ -287,24 +298,39 @@ def _check_views(cell: Cell, shape: tuple[int, ...]) -> None:
             f"--augment {cell.recipe.augment}: needs images, and examples of {cell.dataset} "
             f"{after}are rows of {shape[0]} numbers"
         )
+    # A black image goes through: an augmentation refuses its parameters when it is called.
     augment(x, augment.draw([1]))
     for name in cell.perturbations:
         perturbations.perturbed(cell, name, x[0], x[0])
 
 
+def _check_matrices(trial: Trial) -> None:
+    """Refuse an optimizer for hidden dense weights where a network has none."""
+    name = OPTIMIZERS.choose(trial.cell.recipe.optimizer).entry.name
+    if name in TAKING_MATRICES and not hidden_matrices(trial.skeleton):
+        raise BadValue(
+            f"--optimizer {name} is for dense weights between the first layer and the last, and "
+            f"{trial.cell.model} has none: adamw would be all that steps it"
+        )
+
+
 def _check_choices(cell: Cell) -> None:
-    """Refuse parameters with which an optimizer or an activation cannot work."""
+    """Refuse parameters with which an optimizer, a schedule or an activation cannot work."""
+    schedules.check(cell.recipe)
     optimizer = cell.recipe.optimizer
     act = layers.Act(ACTIVATIONS.choose(cell.activation), 1)
+    # torch refuses what it cannot use when an optimizer is made, on one number as on a network.
     parameters = [nn.Parameter(torch.zeros(1))]
     try:
         OPTIMIZERS.choose(optimizer)(parameters, 1e-3, cell.recipe.weight_decay)
     except ValueError as error:
         raise BadValue(f"--optimizer {optimizer}: {error}") from None
+    # Both tails, both sides of 0 and 0 itself: where powers and logarithms fail, if they do.
     x = torch.tensor([[-3.0], [-0.1], [0.0], [0.1], [3.0]]).repeat(1, act.pieces)
     try:
         act.reset_parameters()
         act.noise = Noise.of(torch.Generator().manual_seed(0))
+        # In training, where it may draw noise, and in evaluation, which may be another formula.
         finite = bool(act(x).isfinite().all() and act.eval()(x).isfinite().all())
     except (BadValue, UnknownName) as error:
         raise BadValue(f"--activation {cell.activation}: {error}") from None

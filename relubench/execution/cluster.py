@@ -53,6 +53,7 @@ def run_stacks(
             finished.add(future)
         if not running:
             return
+        # Waits for any of them; a worker that is lost gives its task to another by itself.
         future = next(finished)
         stack = running.pop(future)
         try:
@@ -112,6 +113,7 @@ def _check_workers(client: Client, scheduler: str) -> None:
         remedy = f"start one with `dask worker {scheduler} --nthreads 1`"
         raise BadValue(f"the dask scheduler at {scheduler} has no worker: {remedy}") from None
     for worker, answer in client.run(versions, on_error="return").items():
+        # on_error="return": what fails on a worker comes back in the place of its answer.
         if isinstance(answer, Exception):
             remedy = f"install relubench {__version__} there"
             raise BadValue(f"dask worker {worker} cannot train: {answer}: {remedy}")
@@ -124,6 +126,7 @@ def versions() -> dict[str, str]:
         "relubench": __version__,
         "relubench's engine": str(ENGINE),
         "torch": metadata.version("torch"),
+        # Pickles go both ways, and code in them is of one minor version.
         "Python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "distributed": metadata.version("distributed"),
     }

@@ -59,6 +59,7 @@ def _check_head(cell: Cell, dataset: Dataset) -> None:
 
 def _check_folds(cell: Cell, dataset: Dataset) -> None:
     """Refuse more folds than the rarest class has examples, or than there are groups."""
+    # Of the training set alone: a published test set takes no part in folds.
     counts = np.bincount(dataset.strata[: dataset.n_train])
     fewest = int(counts.min())
     if cell.split.folds and cell.split.folds > fewest and dataset.task == "regression":
@@ -86,6 +87,7 @@ def _checked_shape(cell: Cell, dataset: Dataset, sizes: set[int]) -> tuple[int, 
         )
     if not min(sizes):
         raise BadValue(f"--best-lr: {cell.dataset} has too few examples to hold some of them out")
+    # A rotation gives no more components than there are rows to fit it to, nor than inputs.
     most = min(*sizes, math.prod(dataset.shape))
     if pca and pca > most:
         raise BadValue(f"--pca {pca}: {cell.dataset} has at most {most} components here")
@@ -115,9 +117,11 @@ def _sizes(cell: Cell, dataset: Dataset, rows: Rows) -> set[int]:
         return _sizes_of_groups(cell, dataset)
     if folds:
         whole = len(train) if cell.split.carried else dataset.n_train
+        # Rows are dealt like cards, so that folds have two sizes at most.
         sizes = {whole - whole // folds, whole - math.ceil(whole / folds)}
         sizes = {min(size, cell.preparation.limit or size) for size in sizes}
     if cell.recipe.rates:
+        # A trial of a rate learns from fewer rows, and may be the one with a last batch of 1.
         sizes |= {size - math.ceil(size * VALIDATION) for size in sizes}
     return sizes
 

@@ -10,13 +10,16 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from types import ModuleType
+from typing import Literal
 
-from relubench import events
+from relubench import events, screen
 from relubench.catalog import Catalog, Choice, Entry
 from relubench.errors import BadValue
 from relubench.execution import cluster
@@ -25,6 +28,7 @@ from relubench.results import RunResult, lost_run
 
 Fit = Callable[[Stack], list[RunResult]]
 Done = tuple[Stack, list[RunResult]]
+Start = Literal["spawn", "fork"]  # of a process; macOS and Windows have the first alone
 
 TRIES = 3  # of a stack whose worker dies
 
@@ -45,21 +49,45 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
     `fit` must be picklable. What it raises is raised here; a stack whose worker has died three
     times is given up, with the reason in its results.
     """
+    yield from _pooled(stacks, fit, jobs, "spawn")
+
+
+def fork(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
+    """Copies of this process, `jobs` at a time, which have imported torch already
+
+    For one CPU thread a stack, on a machine without accelerators: a copy has none of the threads
+    that torch keeps for more, and no device. It is in no catalogue, since a command alone can tell
+    whether it may be copied.
+    """
+    yield from _pooled(stacks, fit, jobs, "fork")
+
+
+def forked(jobs: int) -> Choice[Entry]:
+    """The executor `fork` with so many jobs."""
+    return Choice(Entry("fork", fork), {"jobs": jobs})
+
+
+def _pooled(stacks: Iterable[Stack], fit: Fit, jobs: int, start: Start) -> Iterator[Done]:
     # By hand, since concurrent.futures breaks the whole pool when one worker dies: every stack that
     # is in flight would be lost with it. multiprocessing.Pool does not notice the death at all.
+    # One iterator for all workers: it claims a stack as it is asked for it.
     source = iter(stacks)
     deaths = Counter[Stack]()
     again: list[Stack] = []
-    workers = [Worker(fit) for _ in range(jobs)]
+    workers: list[Worker] = []
     try:
+        for _ in range(jobs):
+            workers.append(Worker(fit, start, workers))
         while True:
             # A stack is taken when a worker is free and not before, since taking it claims it.
             for number, worker in enumerate(workers):
                 if worker.stack is not None:
                     continue
+                # A stack whose worker died comes first: it has been claimed for the longest.
                 stack = again.pop() if again else next(source, None)
                 if stack is not None:
-                    workers[number] = worker if worker.alive() else Worker(fit)
+                    alive = worker.alive()
+                    workers[number] = worker if alive else Worker(fit, start, workers)
                     workers[number].start(stack)
             busy = [worker for worker in workers if worker.stack is not None]
             if not busy:
@@ -70,6 +98,7 @@ def pool(stacks: Iterable[Stack], fit: Fit, *, jobs: int = 2) -> Iterator[Done]:
                 if not worker.results.poll():
                     continue
                 finished = worker.finish()
+                # An event: the worker trains on.
                 if finished is None:
                     continue
                 stack, results, why = finished
@@ -108,19 +137,21 @@ def _all_lost(stack: Stack, reason: str) -> list[RunResult]:
 
 
 class Worker:
-    """One spawned process that trains one stack at a time."""
+    """One process that trains one stack at a time.
 
-    def __init__(self, fit: Fit) -> None:
-        # Not fork: torch's threads, and a CUDA device, do not survive it.
-        context = multiprocessing.get_context("spawn")
-        self.results, tasks = context.Pipe()
+    start   spawn, or fork, which torch's threads and a CUDA device do not survive
+    others  the workers that there are already
+    """
+
+    def __init__(self, fit: Fit, start: Start = "spawn", others: Sequence[Worker] = ()) -> None:
+        self.results, tasks = multiprocessing.Pipe()
         self.stack: Stack | None = None
-        self.process = context.Process(
-            target=_work,
-            args=(tasks, fit, os.getcwd()),
-            daemon=True,
-        )
-        with _no_main():
+        # A copy of this process has our ends of the pipes too. While it holds them, no worker would
+        # see that we are gone.
+        ours = [self.results, *(other.results for other in others)] if start == "fork" else []
+        arguments = (tasks, fit, os.getcwd(), ours)
+        self.process = _process(start, arguments)
+        with _no_main(), warnings.catch_warnings(action="ignore"):  # of a fork beside threads
             self.process.start()
         tasks.close()  # so that its death is seen as the end of the pipe
 
@@ -152,6 +183,7 @@ class Worker:
             self.stack = None
             self.process.join()
             return stack, None, f"its worker died (exit code {self.process.exitcode})"
+        # What `fit` raised there is raised here, as if it had run in this process.
         if isinstance(outcome, BaseException):
             raise outcome
         return stack, outcome, ""
@@ -161,6 +193,14 @@ class Worker:
         self.process.terminate()
         self.process.join()
         self.results.close()
+
+
+def _process(start: Start, arguments: tuple[object, ...]) -> BaseProcess:
+    # multiprocessing ends a daemon where this process exits and nobody has called `stop`.
+    if start == "fork":
+        copies = multiprocessing.get_context("fork")
+        return copies.Process(target=_work, args=arguments, daemon=True)
+    return multiprocessing.get_context("spawn").Process(target=_work, args=arguments, daemon=True)
 
 
 @contextmanager
@@ -178,7 +218,13 @@ def _no_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _work(tasks: Connection, fit: Fit, folder: str) -> None:
+def _work(tasks: Connection, fit: Fit, folder: str, ours: Sequence[Connection]) -> None:
+    for end in ours:
+        end.close()
+    screen.leave()
+    if ours:
+        # A stream's lock may have been held by another thread when this process was copied.
+        sys.stderr = os.fdopen(2, "w", 1, closefd=False, errors="backslashreplace")
     sys.stdout = sys.stderr  # what a user's own code prints is no result
     os.chdir(folder)  # where ./file.py is; a spawned process starts elsewhere
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
@@ -187,13 +233,16 @@ def _work(tasks: Connection, fit: Fit, folder: str) -> None:
         try:
             stack = tasks.recv()
         except EOFError:
-            os._exit(0)  # the parent is gone
+            os._exit(0)  # the parent is gone; so below
         try:
             with events.heard_by(tasks.send):
                 outcome: list[RunResult] | Exception = fit(stack)
         except Exception as error:
             outcome = error
-        tasks.send(outcome)
+        try:
+            tasks.send(outcome)
+        except OSError:
+            os._exit(0)
 
 
 def choose(
@@ -210,10 +259,12 @@ def choose(
         raise BadValue("give --scheduler or --scheduler-file, not both")
     scheduler = cluster.address(scheduler_file) if scheduler_file else scheduler
     chosen = EXECUTORS.choose(name or _implied(jobs, scheduler))
+    # One job is what every executor without the parameter does anyway.
     if jobs == 1 and "jobs" not in chosen.entry.parameters:
         jobs = None
     flags: dict[str, object] = {"jobs": jobs, "scheduler": scheduler}
     flags = {key: value for key, value in flags.items() if value is not None}
+    # Refused where the executor has no such parameter, or `--executor pool:jobs=2` has said it.
     for key, value in flags.items():
         if key not in chosen.entry.parameters or key in chosen.given:
             raise BadValue(f"--{key} {value} does not go with --executor {chosen}")

@@ -25,11 +25,13 @@ from relubench.results import Context, RunResult
 __all__ = ["Conflict", "Context", "Ledger", "LedgerError", "Unwritten"]
 
 APPLICATION = 0x72656C75  # "relu", SQLite's application_id
+# SQLite's smallest page, and a database has one at least.
 SMALLEST = 512  # bytes of a database
 PATIENCE = 120  # seconds that a process waits for another's transaction
 BATCH = 500  # keys asked for in one query
 TOLERANCE = 1e-4  # relative: how far the same cell may differ between machines
 
+# WITHOUT ROWID: the primary key is the table itself, and a look-up by key one descent of its tree.
 RESULTS = """
 CREATE TABLE results (
     key TEXT NOT NULL,         -- of the cell
@@ -185,6 +187,7 @@ class Ledger:
 
     def _schema(self) -> tuple[int, bool]:
         """The version of the file's schema, 0 where it is new, and whether it is new."""
+        # Both stand in the file's header: 0 unless somebody has set them.
         application = self._number("PRAGMA application_id")
         schema = self._number("PRAGMA user_version")
         tables = self._number("SELECT count(*) FROM sqlite_master")
@@ -216,9 +219,11 @@ class Ledger:
 
     def _records(self, where: str = "", values: Sequence[str] = ()) -> Iterator[Record]:
         """Rows as they are, oldest first."""
+        # A file that is only read keeps its older schema, which may lack the column.
         summed = "checksum" if self.schema >= 3 else "NULL"
         query = f"SELECT key, context, result, finished, {summed} FROM results {where}"
         with self._usable():
+            # `finished` has whole seconds: the key makes the order the same in every reading.
             for row in self.base.execute(f"{query} ORDER BY finished, key", values):
                 yield Record(*row)
 
@@ -264,6 +269,7 @@ class Ledger:
                     claim = (*place, HOST, os.getpid(), until)
                     self.base.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)", claim)
                     claimed.add(cell)
+        # One thread for all claims of this ledger, begun with the first of them.
         if self.released is None:
             self.released = threading.Event()
             threading.Thread(target=self._prolong, args=[self.released], daemon=True).start()
@@ -364,6 +370,8 @@ class Ledger:
             places: dict[str, list[tuple[bytes, bytes]]] = {}
             for key, context in self.base.execute(f"SELECT {raw} FROM results"):
                 name = named(key, context)
+                # Either name will do: the row's own, or the cell's, which may
+                # stand for several rows.
                 cell, _, _ = name.rpartition("/")
                 for row_or_cell in (name, cell):
                     places.setdefault(row_or_cell, []).append((key, context))
@@ -387,6 +395,8 @@ class Ledger:
         added: list[Record] = []
         conflicts: list[str] = []
         with self._writable():
+            # Everything is compared before anything is written: a conflict must
+            # leave no half of a merge.
             for record in other._records():
                 result = other._read(record)
                 if result is None:
@@ -429,6 +439,8 @@ def _is_another(host: str, process: int) -> bool:
 
 def _agree(first: RunResult, second: RunResult) -> bool:
     """Whether two runs of a cell may come of two machines."""
+    # A diverged run has no scores: two that diverged agree, one that did and
+    # one that did not differ.
     if first.failed or second.failed or first.scores.keys() != second.scores.keys():
         return first.failed == second.failed
     return all(_near(first.scores[name], second.scores[name]) for name in first.scores)

@@ -31,6 +31,7 @@ DRIVERS = (
     *("/dev/kfd", "/dev/dri", "/dev/dxg"),
 )
 CACHE = UserCache("threads.json", most=10**5)
+# A file's number beyond this is taken for damaged.
 MOST_THREADS = 1024
 
 
@@ -48,7 +49,7 @@ def device(name: str, console: Console) -> str:
 
 def _devices() -> list[str]:
     """Every device of this machine, accelerators first."""
-    if not _may_have_accelerator():
+    if not may_have_accelerator():
         return ["cpu"]
     devices = []
     if torch.cuda.is_available():
@@ -60,11 +61,12 @@ def _devices() -> list[str]:
     return [*devices, "cpu"]
 
 
-def _may_have_accelerator() -> bool:
+def may_have_accelerator() -> bool:
     """False where it is certain, without torch, that there is none."""
     if not sys.platform.startswith("linux"):
         return True
     build = libraries.torch_build()
+    # A build for an accelerator without its driver, and a driver without such a build, find none.
     return (build.cuda or build.xpu) and any(map(os.path.exists, DRIVERS))
 
 
@@ -87,12 +89,14 @@ def threads() -> int:
 
 def remembered_threads() -> int | None:
     """What `threads` found under the same circumstances, without torch; None: not known."""
+    # Checked as what a file says: bool is no count, and 0 threads would raise in torch.
     count = CACHE.entries().get(_circumstances())
     return count if type(count) is int and 1 <= count <= MOST_THREADS else None
 
 
 def _circumstances() -> str:
     """What torch's number of threads follows from."""
+    # Affinity first: taskset or a batch system may give a process fewer cores than there are.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     names = sorted(name for name in os.environ if name.startswith(("OMP_", "MKL_", "KMP_")))
     settings = [f"{name}={os.environ[name]}" for name in names]

@@ -68,6 +68,7 @@ class Record:
         """The run, of this cell if one is given; raises Unreadable."""
         if not all(isinstance(text, str) for text in self.texts):
             raise Unreadable("it is no text")
+        # The checksum first: what it vouches for is as relubench wrote it.
         if self.checksum is not None and self.checksum != checksum(*self.texts):
             raise Unreadable("its checksum is another")
         try:
@@ -77,7 +78,7 @@ class Record:
         # A key is a hash of the cell: a row put under another's key would be taken for its result.
         if result.cell != cell and (cell or result.cell.key != self.key):
             raise Unreadable("its result is another cell's")
-        if not all(map(math.isfinite, _figures(result))):
+        if self.checksum is None and not all(map(math.isfinite, _figures(result))):
             raise Unreadable("its result has figures that are not finite")
         if not _is_context(self.context):
             raise Unreadable("its context is none")
@@ -101,12 +102,16 @@ def _text(column: str | bytes) -> str:
     return column
 
 
+# As JSON, so that texts cannot run into each other; repr for the bytes of a damaged column.
+LISTED = json.JSONEncoder(default=repr)
+
+
 def checksum(*texts: object) -> str:
     """16 hexadecimal digits of a digest of these."""
-    digest = hashlib.sha256(json.dumps(texts, default=repr).encode())
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(LISTED.encode(texts).encode()).hexdigest()[:16]
 
 
+# A ledger has many rows and few contexts.
 @lru_cache
 def _is_context(text: str) -> bool:
     try:
@@ -117,6 +122,7 @@ def _is_context(text: str) -> bool:
         return False
     types: dict[str, type] = {field.name: str for field in fields(Context)}
     types |= {"engine": int, "threads": int}
+    # By type, not isinstance: `true` would pass for an engine.
     return {name: type(value) for name, value in values.items()} == types
 
 

@@ -37,6 +37,8 @@ ALIKE = 1.1  # times the least seconds of a single cell
 WORTH_MEASURING = 500  # steps of a set-up: fewer are trained before stacks are measured
 SHARE = 0.02  # of a training's seconds that measuring for it may take
 LEAST = 0.2  # seconds that a measurement takes
+SHORT = 0.02  # seconds of a step that is worth timing on one thread too
+HELP = 1.25  # times as fast on the most threads: less is noise
 STEPS_TIMED = 32  # about as many steps of each cell as a measurement takes
 BY_RULE, SMALL = 32, 256  # cells in a pass where nothing is measured, of inputs up to this size
 BYTES = 2**31  # of training inputs that a stack may copy
@@ -73,10 +75,10 @@ def tune(
 ) -> Tuning:
     """Choose how to train cells of one set-up; `stack` fixes the width, one pass at a time.
 
-    threads  the counts to choose from: the fastest for a single cell, or more that are about as
-             fast, since a stack makes use of them. So the choice, which decides the last bits of
-             a result, does not depend on the number of cells. Threads that a stack leaves idle
-             train a part of it, where that pays
+    threads  the counts to choose from: the fastest for a single cell, or fewer that are about as
+             fast, since other stacks make use of the rest. So the choice, which decides the last
+             bits of a result, does not depend on the number of cells. Threads that a stack leaves
+             idle train a part of it, where that pays
     most     seconds that measuring may take, if it is not to take less; 0: nothing is measured
 
     What is measured is always relu: a costly activation gets the width that is best for relu, and
@@ -85,15 +87,18 @@ def tune(
     watch = Stopwatch(cells, machine, max(threads), most)
     n_threads = _threads(watch, threads)
     widths = [stack] if stack else _widths(cells, watch.facts)
+    # First: is there anything to choose, and would a measurement be worth its seconds?
     if len(widths) > 1 and len(cells) * steps(cells[0], watch.facts) < WORTH_MEASURING:
         widths = [1]
     if len(widths) == 1:
         measured = watch.seconds(widths[0], n_threads) if len(threads) > 1 else None
         return Tuning(widths[0], n_threads, measured)
+    # Then: all widths, or none. Some that were timed say nothing about one that was not.
     timed = {width: watch.seconds(width, n_threads) for width in widths}
     finished = {width: seconds for width, seconds in timed.items() if seconds is not None}
     if len(finished) < len(timed):
         return Tuning(_width_by_rule(cells[0], watch.facts, widths, machine), n_threads)
+    # Of equally fast ones the narrowest, which comes first.
     width = min(widths, key=lambda width: finished[width])
     fastest = Tuning(width, n_threads, finished[width])
     return _side_by_side(watch, fastest, len(cells), max(threads) // n_threads)
@@ -104,6 +109,7 @@ def _side_by_side(watch: Stopwatch, tuned: Tuning, n_cells: int, most: int) -> T
     width, n_parallel = tuned.stack, 2
     # Doubled until that no longer pays: every arrangement that is tried costs a measurement.
     while n_parallel <= min(most, width // 2):
+        # No wider than its share of the cells: a pass that is half empty would be timed as full.
         narrower = min(width, math.ceil(n_cells / n_parallel))
         seconds = watch.seconds(narrower, tuned.threads, n_parallel)
         if seconds is None or (tuned.seconds is not None and seconds >= tuned.seconds):
@@ -126,9 +132,12 @@ def _threads(watch: Stopwatch, counts: Sequence[int]) -> int:
     finished = {count: seconds for count, seconds in alone.items() if seconds is not None}
     if len(finished) == len(alone):
         return _about_fastest(finished)
-    if watch.most:
-        watch.keep_threads(max(counts))
-    return max(counts)
+    # A choice that is made because nothing may be measured is not to stay.
+    if not watch.most:
+        return max(counts)
+    chosen = watch.threads_by_rule(counts)
+    watch.keep_threads(chosen)
+    return chosen
 
 
 def known_threads(cells: Sequence[Cell], machine: Machine, counts: Sequence[int]) -> int | None:
@@ -147,9 +156,9 @@ def _known_threads(watch: Stopwatch, counts: Sequence[int]) -> int | None:
 
 
 def _about_fastest(alone: Mapping[int, float]) -> int:
-    """The most threads that a single cell is about as fast on as on any."""
+    """The fewest threads that a single cell is about as fast on as on any."""
     fastest = min(alone.values())
-    return max(count for count, seconds in alone.items() if seconds <= ALIKE * fastest)
+    return min(count for count, seconds in alone.items() if seconds <= ALIKE * fastest)
 
 
 def _widths(cells: Sequence[Cell], facts: Facts) -> list[int]:
@@ -157,6 +166,8 @@ def _widths(cells: Sequence[Cell], facts: Facts) -> list[int]:
     size = (facts.n_train + facts.n_test) * math.prod(facts.shape)
     most = len(cells)
     if size:
+        # 4 bytes a float32; as if no two cells shared their rows, which is the
+        # most that they can take.
         most = min(most, max(1, BYTES // (4 * size)))
     return sorted({min(width, most) for width in WIDTHS})
 
@@ -169,6 +180,7 @@ def _width_by_rule(cell: Cell, facts: Facts, widths: Sequence[int], machine: Mac
     if machine.device == "cpu" and not MODELS.choose(cell.model).entry.dense:
         return 1
     most = BY_RULE if math.prod(facts.shape) <= SMALL else WIDTHS[1]
+    # There is one: `_widths` begins at 1.
     return max(width for width in widths if width <= most)
 
 
@@ -179,10 +191,12 @@ def steps(cell: Cell, facts: Facts) -> int:
     if folds is not None:
         share = 1 - 1 / folds
     examples = min(facts.n_train * share, cell.preparation.limit or math.inf)
+    # A trial at each rate, and the training at the best.
     trainings = 1 + len(cell.recipe.candidates)
     if cell.split.carried:
         trainings = folds or 1
-    return trainings * cell.recipe.epochs * math.ceil(examples / cell.recipe.batch_size)
+    per_epoch = math.ceil(examples / cell.recipe.batch_size)
+    return trainings * cell.recipe.total_steps(per_epoch)
 
 
 class Stopwatch:
@@ -201,6 +215,7 @@ class Stopwatch:
         self.facts = facts(self.cell.dataset, machine.data_dir)
         pca = self.cell.preparation.pca
         self.shape = (pca,) if pca else self.facts.shape
+        # Small data fill no batch: what is timed is what will be trained.
         self.batch = min(self.cell.recipe.batch_size, self.facts.n_train)
         self.spent = 0.0
 
@@ -214,6 +229,7 @@ class Stopwatch:
         if cached is not None:
             return cached
         cells = width * n_parallel
+        # The first question times a step: its seconds count from the next question on.
         if not self.most or self.spent + self._cost(cells) > min(self.most, self._allowed):
             return None
         start = time.perf_counter()
@@ -236,17 +252,29 @@ class Stopwatch:
         """Seconds that measuring so many cells takes, at most about."""
         return max(LEAST, cells * STEPS_TIMED * self._step)
 
+    def threads_by_rule(self, counts: Sequence[int]) -> int:
+        """One thread where the most are no great help in a short step; else the most."""
+        most = max(counts)
+        if 1 not in counts or self._step > SHORT:
+            return most
+        return 1 if self._timed_step(1) <= HELP * self._step else most
+
     @cached_property
     def _step(self) -> float:
+        """Seconds of a step of a single cell on the most threads."""
+        return self._timed_step(self.n_threads)
+
+    def _timed_step(self, threads: int) -> float:
         """Seconds of a step of a single cell; timing it is a measurement too."""
         start = time.perf_counter()
-        machine = replace(self.machine, threads=self.n_threads)
+        machine = replace(self.machine, threads=threads)
         step = step_timing.step_seconds(self.cell, self.shape, self.batch, machine)
         self.spent += time.perf_counter() - start
         return step
 
     @property
     def _allowed(self) -> float:
+        # As if each cell trained alone.
         return SHARE * self._step * steps(self.cell, self.facts) * self.n_cells
 
     def kept_threads(self, counts: Sequence[int]) -> int | None:
@@ -259,6 +287,7 @@ class Stopwatch:
         CACHE.keep(self._key("threads"), float(count))
 
     def _key(self, *how: object) -> str:
+        # All that is timed apart; the activation is not in it, since what is timed is always relu.
         return json.dumps(
             [
                 __version__,

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from relubench import events, plan, training, user_code
@@ -56,6 +57,7 @@ class Work:
         planned = [*self.plan.cells]
         tuned = [*self.tuned]
         for cells, tuning in self.tuned:
+            # Once each: cells that differ in their recipe alone begin as the same network.
             untrained = dict.fromkeys(cell.untrained for cell in cells)
             new = [cell for cell in untrained if cell not in planned]
             if new:
@@ -65,6 +67,7 @@ class Work:
 
     def context(self, stack: Stack) -> Context:
         """Everything besides the cells that decides the numbers of a stack."""
+        # The threads that it will be trained on decide last bits: they are in the context.
         threads = stack.threads or self.machine.threads
         return context(stack.cells[0], replace(self.machine, threads=threads))
 
@@ -90,6 +93,7 @@ class Work:
         where = str(self.ledger.path) if self.ledger else ""
         cells = joined(stack.cells for stack in missing)
         outlook = Outlook(cells, list(results.values()), where, table)
+        # The last state that each unfinished run has left, for what is said after an interrupt.
         kept: dict[str, Event] = {}
 
         def hear(event: Event) -> None:
@@ -101,6 +105,7 @@ class Work:
             with events.heard_by(hear):
                 for stack, of_stack in console.track(trained, outlook):
                     results.update({result.cell: result for result in of_stack})
+                    # What is finished has no state any more to go on from.
                     for cell in stack.cells:
                         kept.pop(cell.key, None)
                     _tell_if_not_stacked(stack, of_stack, console)
@@ -167,11 +172,14 @@ class Work:
                 training.engine.fit, machine=self.machine, save=save, checkpoints=checkpoints
             )
             fit_as_held = partial(user_code.as_held, user_code.held_digests(), fit)
-            lent = in_memory.used([cell.dataset for stack in stacks for cell in stack.cells])
+            # Data that lie in memory only go to a worker with the task: it has no file to read.
+            cells = chain.from_iterable(stack.cells for stack in stacks)
+            lent = in_memory.used([cell.dataset for cell in cells])
             fit_here = partial(in_memory.as_lent, lent, fit_as_held) if lent else fit_as_held
             claimed = ClaimedStacks(self, keeper)
             try:
                 for stack, results in self.executor(claimed.claimed(stacks), fit_here):
+                    # First the file, then the caller: what has been shown is not lost any more.
                     keeper.keep(stack, results)
                     yield stack, results
             # --save trains one stack; that its weights cannot be written must not cost its results.
@@ -184,6 +192,8 @@ class Work:
             if stacks:
                 for host, process in self.holders(stacks):
                     console.once(f"waiting for what process {process} on {host} trains")
+                # Nobody tells when another process has finished: the file is
+                # asked again every second.
                 time.sleep(1)
         if checkpoints and (removed := checkpoints.sweep()):
             gone = f"{counted(removed, 'unfinished run')} in {checkpoints.folder} removed"
@@ -232,6 +242,7 @@ class Keeper:
         ledger = self.work.ledger
         if not ledger:
             return
+        # Behind those that could not be written before: the oldest goes first.
         self.pending.append((stack, results))
         try:
             while self.pending:
@@ -242,6 +253,7 @@ class Keeper:
                 self.pending.pop(0)
                 if self.checkpoints:
                     self.checkpoints.discard(stack, str(context))
+        # A disk may be full, a file locked: training goes on, and the next stack tries again.
         except Unwritten as error:
             self.tell(error)
 
@@ -252,6 +264,7 @@ class Keeper:
             return self.work.ledger.claim(stack.cells, self.work.context(stack))
         except Unwritten as error:
             self.tell(error)
+            # Without claims two processes may train the same cell, which costs time and no result.
             return set(stack.cells)
 
     def tell(self, error: Unwritten) -> None:

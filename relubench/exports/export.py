@@ -8,19 +8,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-from relubench.catalog import Catalog, Entry
+from relubench.catalog import Catalog, Deferred, Entry
 from relubench.errors import BadValue
-from relubench.rows import HiddenUnits, RunRow
 
-METRICS = (
+if TYPE_CHECKING:
+    from relubench import rows
+else:
+    rows = Deferred("relubench.rows")
+
+SCORES = (
     *("accuracy", "precision", "recall", "f1", "macro_precision", "macro_recall", "macro_f1"),
     *("rmse", "mae", "r2", "loss", "silent", "train_accuracy", "train_r2", "train_loss"),
-    *HiddenUnits.declared_keys(),
-    *("seconds", "epochs_until", "seconds_until"),
 )
-NO_SETTING = {*METRICS, "perturbed", "confusion", "failed", "key", "quick"}
+TIMES = ("seconds", "epochs_until", "seconds_until")
+NO_SETTING = {"perturbed", "confusion", "failed", "key", "quick"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class ExportedRun:
     curve     an entry per epoch
     """
 
-    row: RunRow
+    row: rows.RunRow
     task: str
     finished: str
     curve: Sequence[Mapping[str, Any]]
@@ -58,6 +62,7 @@ class ExportedRun:
     @property
     def name(self) -> str:
         """A name that can be a folder's: activation, seed and the beginning of the key."""
+        # Slashes and colons of a user's own activation are none of a folder's name.
         plain = re.sub(r"[^\w.=-]+", "_", self.row.activation)
         return f"{plain}-seed{self.row.seed}-{self.row.key[:8]}"
 
@@ -70,15 +75,22 @@ class ExportedRun:
     def metrics(self) -> dict[str, float]:
         """Its figures that are defined."""
         record: dict[str, Any] = self.row.record()
-        figures = {name: record[name] for name in METRICS}
+        figures = {name: record[name] for name in metric_keys()}
         return {name: float(value) for name, value in figures.items() if _is_number(value)}
 
     @property
     def settings(self) -> dict[str, Any]:
         """What was chosen and where it ran; what is not set is left out."""
         record = self.row.record()
-        chosen = {key: value for key, value in record.items() if key not in NO_SETTING}
+        left_out = NO_SETTING.union(metric_keys())
+        chosen = {key: value for key, value in record.items() if key not in left_out}
         return {key: value for key, value in chosen.items() if value is not None}
+
+
+@lru_cache
+def metric_keys() -> tuple[str, ...]:
+    """The keys of a row that are figures of a run."""
+    return (*SCORES, *rows.HiddenUnits.declared_keys(), *TIMES)
 
 
 def _is_number(value: object) -> bool:

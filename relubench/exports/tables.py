@@ -37,6 +37,7 @@ def parquet(runs: Sequence[ExportedRun], folder: Path) -> None:
 
 
 def _jsonl(frame: pd.DataFrame, path: Path) -> None:
+    # 15 digits are pandas' most; its default of 10 would change figures.
     frame.to_json(path.with_suffix(".jsonl"), orient="records", lines=True, double_precision=15)
 
 
@@ -63,9 +64,12 @@ def long(runs: Sequence[ExportedRun]) -> pd.DataFrame:
         for metric, value in run.metrics.items():
             rows.append((*names, metric, value, row.seconds, row.key))
     frame = pd.DataFrame(rows, columns=list(LONG))
+    # With a capital: whole numbers that may be missing; int64 would become floats.
     return frame.astype({"fold": "Int64"})
 
 
 def _curves(runs: Sequence[ExportedRun]) -> pd.DataFrame:
-    rows = [{"key": run.row.key, **epoch} for run in runs for epoch in run.curve]
+    rows: list[dict[str, object]] = []
+    for run in runs:
+        rows += ({"key": run.row.key, **epoch} for epoch in run.curve)
     return pd.DataFrame(rows, columns=["key", "epoch", "loss", "accuracy", "held_out"])

@@ -50,6 +50,7 @@ def mlflow(runs: Sequence[ExportedRun], folder: Path) -> None:
 
 
 def _to_mlflow(client: Any, entities: Any, experiment: str, run: ExportedRun) -> None:
+    # In milliseconds; it was finished then, and began so many seconds before.
     when = int(1000 * run.time)
     start = when - int(1000 * run.row.seconds)
     made = client.create_run(experiment, start, {"key": run.row.key}, run.name).info.run_id

@@ -74,9 +74,11 @@ def fit(table: AnyTable, width: int) -> Fitted:
         return whole if whole.width <= width else replace(whole, gap=1)
     if whole.width <= width:
         return _with_bars(whole, table, width)
+    # Step by step, the least loss first; whatever fits first is taken.
     for fitted in _narrower(whole, table):
         if fitted.width <= width:
             return fitted
+    # Nothing more may go: names are cut, then heads, then names again.
     fitted = _cut(fitted, width, READABLE)
     if fitted.width > width:
         strips = [strip.with_short_head() for strip in fitted.strips]
@@ -95,6 +97,7 @@ def _with_bars(whole: Fitted, table: AnyTable, width: int) -> Fitted:
 
 def _narrower(fitted: Fitted, table: AnyTable) -> Iterator[Fitted]:
     """The same, step by step with less; a gap that closes takes nothing away and comes first."""
+    # The highest rank first; texts are shortened when it is the turn of SHORTENED.
     for rank in sorted({column.rank for column in table.columns} | {SHORTENED}, reverse=True):
         yield replace(fitted, gap=1)
         if rank == SHORTENED:
@@ -116,6 +119,7 @@ def _without(fitted: Fitted, strip: Strip) -> Fitted:
 def _cut(fitted: Fitted, width: int, least: int) -> Fitted:
     """With the widest names cut, one column after the other, until the row fits."""
     while fitted.width > width:
+        # Left-aligned columns are words; of a number no digit may be missing.
         names = [strip for strip in fitted.strips if strip.column.left and strip.width > least]
         if not names:
             return fitted

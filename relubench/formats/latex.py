@@ -46,6 +46,7 @@ MINUS = re.compile(r"(?<![\w.-])-(?=[\d.])")
 
 def escape(text: str) -> str:
     """The text for a table cell; letters with accents stay, since LaTeX reads UTF-8."""
+    # Only before a digit: a hyphen in a name, and an exponent's, stay what they are.
     signs = MINUS.sub("−", text)
     escaped = "".join(SIGNS.get(sign) or _other(sign) for sign in signs)
     escaped = BETWEEN.sub("", escaped)
@@ -63,6 +64,7 @@ def _other(sign: str) -> str:
     if kind == "GREEK CAPITAL":
         command = f"\\{name.replace('LAMDA', 'LAMBDA').capitalize()}"
         return f"$\\mathrm{{{LATIN[name]}}}$" if name in LATIN else f"${command}$"
+    # Unicode says of ² that it is <super> 0032.
     form, _, plain = unicodedata.decomposition(sign).partition(" ")
     if form in ("<super>", "<sub>"):
         return f"${'^' if form == '<super>' else '_'}{{{chr(int(plain, 16))}}}$"

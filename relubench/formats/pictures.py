@@ -77,6 +77,7 @@ def _panel(panel: Panel, width: int) -> Iterator[list[Cell]]:
     for tick in ticks(left, right, columns // 6):
         label = f"{tick:g}"
         at = margin + _index(tick, left, right, columns) - len(label) // 2
+        # Centred under its tick, as far as the margins allow.
         at = max(0, min(at, width - len(label)))
         below[at : at + len(label)] = label
     yield [(character, "") for character in below]
@@ -110,9 +111,11 @@ def _grid(panel: Panel, columns: int) -> list[list[Cell]]:
         for x, y in zip(curve.x, curve.y, strict=True):
             if y is None or not bottom <= y <= top:
                 continue
+            # A braille cell has four rows of two dots.
             i, j = _index(y, top, bottom, 4 * ROWS), _index(x, left, right, 2 * columns)
             at = row, column = i // 4, j // 2
             bits[at] = bits.get(at, 0) | DOTS[i % 4][j % 2]
+            # Unicode's braille patterns: a bit for each dot, in the order of DOTS.
             grid[row][column] = chr(0x2800 + bits[at]), style
             if several and column % stride == number * stride // len(panel.curves):
                 marks[at] = MARKS[number], style

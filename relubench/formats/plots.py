@@ -95,4 +95,5 @@ def _broken(curve: Curve, y_range: tuple[float, float]) -> tuple[NDArray[np.floa
     around = np.maximum(np.roll(steps, 2), np.roll(steps, -2))
     jumps = (steps > 10 * around) & (steps > JUMP * (y_range[1] - y_range[0]))
     after = np.flatnonzero(jumps) + 1
+    # matplotlib leaves a gap where a point is NaN.
     return np.insert(x, after, np.nan), np.insert(y, after, np.nan)

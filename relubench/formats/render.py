@@ -33,6 +33,7 @@ else:  # rich and tabulate take longer to import than `list --format json` takes
 
 MARKS = {"bold": r"\textbf{}", "underline": r"\underline{}"}  # of LaTeX
 PLUS_MINUS = " ± "
+# With the backslashes before it: each must be doubled, or it would escape the one that is added.
 PIPES = re.compile(r"(\\*)\|")
 TAGS = re.compile(r"<(?=[a-zA-Z/!?])")  # what Markdown would take for HTML
 FORMULAS = ("=", "+", "-", "@")  # what a spreadsheet would compute
@@ -139,6 +140,7 @@ def latex(table: AnyTable) -> str:
     columns = list(zip(table.columns, table.heads, split, strict=True))
     spec = "".join(_latex_spec(column, two) for column, _, two in columns)
     heads = [_latex_head(head, two) for _, head, two in columns]
+    # As comments: the table is pasted into a paper, whose caption says it in its own words.
     lines = [f"% {note}" for note in _latex_notes(table) if note]
     lines += [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", _latex_row(heads), r"\midrule"]
     for number, row in enumerate(table.rows):
@@ -215,6 +217,7 @@ def csv(table: AnyTable) -> str:
     """
     out = io.StringIO()
     records = table.records
+    # The keys of all rows, in order of appearance: kinds of rows may differ within a table.
     header: dict[str, None] = {}
     for record in records:
         header.update(dict.fromkeys(record))

@@ -25,6 +25,7 @@ TONES = {"good": "32", "bad": "31", "warning": "33", "quiet": DIM}
 def text(table: AnyTable, width: int, colour: bool) -> str:
     """The lines of the table; `width` in columns."""
     out = io.StringIO()
+    # Prose folds, by rich; without such a column every row is one line.
     folds = any(column.wrap for column in table.columns)
     console = Console(
         file=out,
@@ -84,6 +85,7 @@ def _rows(table: AnyTable, fitted: fitting.Fitted, width: int, colour: bool) -> 
         whole = " " * fitting.INDENT + (" " * fitted.gap).join(padded)
         if cell_len(whole.rstrip()) > most:  # the last resort: a row never takes two lines
             return f"{fitting.cut(whole.rstrip(), most)}\n"
+        # Codes are added after the width was measured: they take no columns.
         if any(styles):
             padded = list(map(_styled, padded, styles))
             whole = " " * fitting.INDENT + (" " * fitted.gap).join(padded)
@@ -110,6 +112,7 @@ def _styles(table: AnyTable, row: Row, strips: Sequence[fitting.Strip]) -> list[
 
 
 def _styled(text: str, codes: str) -> str:
+    # Blank cells need no colour, and trailing codes would keep blanks from being stripped.
     return f"\x1b[{codes}m{text}\x1b[0m" if codes and text.strip() else text
 
 

@@ -53,6 +53,7 @@ class Prediction:
     def confusion(self) -> Tensor:
         """(cells, true class, predicted class): counts, in float64."""
         cells, _, classes = self.log_probabilities.shape
+        # A number for each pair of classes, so that one bincount makes a cell's whole matrix.
         pairs = self.y * classes + self.log_probabilities.argmax(dim=-1)
         counts = [torch.bincount(row, minlength=classes**2) for row in pairs]
         return torch.stack(counts).view(cells, classes, classes).double()
@@ -84,6 +85,7 @@ class Prediction:
 
     def weighted(self, by_class: Tensor) -> Tensor:
         """(cells,): the mean over classes weighted by support; a class without any counts not."""
+        # Chosen, not multiplied: a class without examples has NaN, and NaN times 0 is NaN.
         present = torch.where(self.support > 0, by_class * self.support, 0)
         return present.sum(dim=1) / self.support.sum(dim=1)
 

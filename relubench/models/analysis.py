@@ -35,6 +35,7 @@ from relubench.models.swapping import Analysis, Mode, Site, Step, Swap, Swapped,
 from relubench.models.weights import WEIGHTED
 from relubench.user_code import brief
 
+# Dropouts by the name of the call, with what is zeroed at once: see layers.Dropout.
 DROPPED = {"dropout": 0, "dropout1d": 2, "dropout2d": 2, "dropout3d": 2, "dropped": 1}
 DROPPING = {"StochasticDepth": "p", "DropPath": "drop_prob"}  # modules that zero whole examples
 MODES = (True, False)  # training, evaluation
@@ -56,8 +57,10 @@ def analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
 def _analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise BadValue(f"{name} holds TorchScript, which torch does not show: {INSTEAD}")
+    # 1. What the network gives by itself, and a copy of it to ask again at the end.
     before = {True: _first_pass(name, network, shape)}  # lazy layers are made now
     original = copied(name, network, network.parameters())  # parameters are only read: shared
+    # 2. Its calls, in both modes, and again for another number of examples.
     shown = _dropping(network)
     training, unseen = _first_record(name, network, shape)
     shown |= unseen
@@ -67,6 +70,7 @@ def _analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
     for mode in MODES:
         _check_alike(name, records[mode], others[mode])
         _check_outputs(name, records[mode])
+    # 3. Which of them are activations, and whether each could be answered by another.
     recognised = {mode: recognition.recognised(records[mode]) for mode in MODES}
     for mode in MODES:
         for call, reason in recognised[mode].hidden:
@@ -77,6 +81,7 @@ def _analysed(name: str, network: nn.Module, shape: Sequence[int]) -> Analysis:
             f"{name} has no activation that could be swapped: no call between its layers is "
             "elementwise and not linear"
         )
+    # 4. One plan for both modes, tried at once: with its own activations all must be as it was.
     analysis = _joined(network, records, others, recognised, shown)
     check(name, original, network, analysis, shape, before)
     return _forgetting(analysis)
@@ -152,6 +157,7 @@ def _own_elementwise(run: calls.Run) -> bool:
     """Whether each number that a module gives depends on one number that it takes, and bends."""
     if run.input is None or run.output is None or run.input.shape != run.output.shape:
         return False
+    # Half of the numbers are moved by 1: the other half must not notice.
     x, module = run.input.tensor.detach(), run.module
     with drawing_from(torch.Generator().manual_seed(0)):
         value = module(x.clone())
@@ -159,6 +165,7 @@ def _own_elementwise(run: calls.Run) -> bool:
         moved = module(torch.where(half, x, x + 1))
         again = module(x.clone())
         below, middle, above = (module(torch.full_like(x, at)) for at in (-2.0, 0.0, 2.0))
+    # Either numbers mix, or it draws: both are no elementwise function.
     if not torch.allclose(moved[half], value[half]) or not torch.equal(again, value):
         return False
     bend = below - 2 * middle + above  # 0 on a straight line
@@ -178,6 +185,7 @@ def _examples(shape: Sequence[int], count: int) -> Tensor:
     """Normal numbers, turned round from one count to the next: a sum has another sign there."""
     stream = torch.Generator().manual_seed(0)
     x = torch.randn(count, *shape, generator=stream)
+    # The sign shows a network that branches on what it is given.
     return x if count == FEW else -x
 
 
@@ -198,6 +206,7 @@ def _recorded(
 
 def _other(name: str, network: nn.Module, shape: Sequence[int], mode: bool) -> Record:
     """Its calls for another number of examples; of a heavy network by their shapes alone."""
+    # On "meta" shapes alone are computed; where that fails, the pass is paid for.
     if sum(parameter.numel() for parameter in network.parameters()) >= HEAVY:
         with suppress(Exception):  # that it reads a number, say
             return _outlined(name, network, shape, mode, MANY)
@@ -265,6 +274,7 @@ def _joined(
             key = same.get(number, -1 - number) if mode else number
             if key not in numbers:
                 numbers[key] = len(sites)
+                # conv1.relu called twice is conv1.relu and conv1.relu_2: two layers of units.
                 places[formula.place] += 1
                 again = places[formula.place]
                 called = f"{formula.place}_{again}" if again > 1 else formula.place
@@ -316,6 +326,7 @@ def _site(
 ) -> Site:
     start = formula.start
     batch = axes.batch_axis(start.shape, _counterpart(start, other).shape)
+    # No axis grew, or several did: the first one is where examples are as a rule.
     axis = 0 if batch is None else batch
     return Site(
         place=place,
@@ -355,6 +366,7 @@ def _unit_axes(
 def _step(site: int, formula: Formula, record: Record) -> Step:
     """How the site is answered: at the call that ends the formula."""
     call, start = formula.call, formula.start
+    # In place, and looked at by another name: the Act must write to that memory, too.
     into = call.inputs.index(call.written) if call.effect and call.written else None
     step = Step(
         site=site,
@@ -397,6 +409,7 @@ def _drops(record: Record) -> dict[int, Step]:
             module = args[0]
             fraction, on = getattr(module, DROPPING[type(module).__name__]), module.training
         else:
+            # By name or by position, else torch's defaults: p=0.5, training=True.
             fraction = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
             on = kwargs.get("training", args[2] if len(args) > 2 else True)
         if on and fraction:
@@ -451,6 +464,7 @@ def _unused(
             own.update(value.call for value in formula.inside)
         for call in records[mode].calls:
             if call.number >= 0:
+                # Whatever is taken outside of an activation as well is still in use.
                 takers = inside if call in own else taken
                 takers.update(id(value.tensor) for value in call.inputs)
         for formula in recognised[mode].formulas:
@@ -520,6 +534,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 def _first_other(original: nn.Module, back: Swapped, mode: bool, x: Tensor) -> str:
     """The first call whose result differs, by its number, name and module."""
+    # Both run under a Swap, which numbers their calls; the original's takes no step.
     fit(original, back.analysis)
     none = {m: replace(it, steps={}, kept={}) for m, it in back.analysis.modes.items()}
     plain = Swapped(back.name, original, replace(back.analysis, modes=none))

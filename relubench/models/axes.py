@@ -19,6 +19,7 @@ from relubench.models.functions import ELEMENTWISE
 
 Axes = tuple[int, ...]
 
+# Layers that weigh the last axis of what they take, and put their features in the last one, too.
 LAST = {
     "linear",
     "embedding",
@@ -29,13 +30,17 @@ LAST = {
     "multi_head_attention_forward",
 }
 LAST |= {"bilinear", "gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell", "tensordot"}
+# Products of matrices, with the places of the two factors among the arguments.
 PRODUCTS = {"matmul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "inner": (0, 1), "mv": (0, 1)}
 PRODUCTS |= {"addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2)}
+# Normalisations: of channels, which are axis 1, and of the last axes, whose sizes they are given.
 CHANNELS = {"batch_norm", "instance_norm", "group_norm"}
 LAYERS = {"layer_norm", "rms_norm"}
+# What leaves every number at its place.
 SAME = {"softmax", "log_softmax", "dropout", "dropout1d", "dropout2d", "dropout3d", "dropped"}
 SAME |= {"alpha_dropout", "feature_dropout", "local_response_norm", "normalize", "cumsum"}
 PER_CHANNEL = ("pool", "interpolate", "upsample", "pad")  # in their names
+# With the number of axes that a kernel moves over: channels stand just before these.
 CONVOLUTIONS = {f"conv{n}d": n for n in (1, 2, 3)} | {f"conv_transpose{n}d": n for n in (1, 2, 3)}
 
 
@@ -44,6 +49,7 @@ def feature_axes(value: Value, known: dict[Value, Axes | None]) -> Axes | None:
 
     known  what was found before; more is added
     """
+    # None first: a value that is asked for again while it is looked at has no axes.
     for earlier in [*_behind(value, known), value]:
         if earlier in known:
             continue
@@ -123,6 +129,7 @@ def weighed_axis(call: Call, value: Value) -> int | None:
 def weighed_later(record: Record, value: Value, batch: int | None) -> int | None:
     """The one axis of a value that the layers after it weigh; None where that is not clear."""
     after = [call for call in record.calls if not value.call or call.number > value.call.number]
+    # Each axis is followed by itself; where layers weigh several, it stays open.
     possible = set()
     for axis in range(value.tensor.ndim):
         if axis == batch:
@@ -196,6 +203,7 @@ def _kept(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
     for taken in latest:
         if not taken.reached or taken not in axes:
             continue
+        # Broadcasting aligns from the right: an axis keeps its distance from the end.
         shifted = tuple(axis + len(shape) - taken.tensor.ndim for axis in axes[taken])
         pairs = zip(shifted, axes[taken], strict=True)
         same = all(a >= 0 and shape[a] == taken.shape[b] for a, b in pairs)
@@ -232,6 +240,7 @@ def _followed(call: Call, value: Value, axes: dict[Value, Axes]) -> Axes | None:
         if not axes.get(taken):
             return torch.zeros_like(tensor, dtype=torch.float64)
         sizes = [size if axis in axes[taken] else 1 for axis, size in enumerate(taken.shape)]
+        # float64 holds every number up to 2⁵³ exactly: no two features become one.
         numbers = torch.arange(1, math.prod(sizes) + 1, dtype=torch.float64).view(sizes)
         return numbers.expand(taken.shape).clone()
 
@@ -250,6 +259,7 @@ def _varying(numbers: Tensor) -> Axes | None:
     """The axes along which features differ; None where that is no axis, or they are mixed."""
     if numbers.numel() == 0 or not numbers.is_floating_point():
         return None
+    # 0 is a border: it must not make an axis look as if features differed along it.
     low = torch.where(numbers == 0, math.inf, numbers)
     high = torch.where(numbers == 0, -math.inf, numbers)
     varying = [
@@ -261,6 +271,7 @@ def _varying(numbers: Tensor) -> Axes | None:
         return (varying[0],)
     others = [axis for axis in range(numbers.ndim) if axis not in varying]
     by_place = numbers.amax(others) if others else numbers
+    # Several axes hold them, if every place has a feature of its own.
     if varying and len(by_place.unique()) == by_place.numel():
         return tuple(varying)
     return None
@@ -299,6 +310,8 @@ def _with_dots(equation: str, call: Call) -> tuple[list[tuple[Value, str]], str]
     operands = []
     for value, letters in zip(call.inputs, taken.split(","), strict=False):
         named = len(letters.replace("...", ""))
+        # Greek capitals: an equation of torch's has Latin letters alone. Counted from the right,
+        # as broadcasting aligns.
         dots = "".join(chr(0x391 + n) for n in range(value.tensor.ndim - named, 0, -1))
         operands.append((value, letters.replace("...", dots)))
     further = [re.sub("[^\u0391-\uffff]", "", letters) for _, letters in operands]
@@ -329,6 +342,7 @@ def _spelt(call: Call, axes: Mapping[Value, Axes]) -> Axes | None:
     for value, own in operands:
         if value in axes:
             features.update(own[axis] for axis in axes[value])
+    # Letters of the weights alone are new features; features that the weights do not touch stay.
     kept = (weights - others) | (features - weights if weights else set())
     return tuple(axis for axis, letter in enumerate(made) if letter in kept) or None
 

@@ -193,6 +193,7 @@ class Recorder(TorchFunctionMode):
         self.parents: dict[int, Tensor] = {}  # of a view
         self.changes: dict[int, list[tuple[Call, Tensor]]] = {}  # by memory: calls, new names
         self.counted, self.custom = 0, False
+        # A call without gradients is hidden only where they were on at the beginning.
         self.graded = torch.is_grad_enabled()
         self.hooks = _saving()
         self.examples = self._name(examples, Value(examples, reached=True))
@@ -210,10 +211,12 @@ class Recorder(TorchFunctionMode):
         before = [(tensor, tensor._version) for tensor in tensors((args, kwargs))]
         for tensor, _ in before:
             self._used(tensor)
+        # Before the function runs: afterwards an argument may be another value.
         call = self._call(function, args, kwargs, [tensor for tensor, _ in before])
         result = function(*args, **kwargs)
         written = [tensor for tensor, version in before if tensor._version != version]
         results = tensors(result)
+        # A question about a tensor leaves nothing to write down.
         if call.number < 0 and not results and not written:
             return result
         for value in dict.fromkeys(call.inputs):  # once each: x * x takes one value twice
@@ -261,6 +264,7 @@ class Recorder(TorchFunctionMode):
         return value
 
     def _results(self, call: Call, results: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+        # zeros_like(x) takes a value that depends on the examples, and gives none.
         reached = any(value.reached for value in call.inputs) and not _blank(call)
         for tensor in results:
             if _is_among(tensor, before):
@@ -293,6 +297,7 @@ class Recorder(TorchFunctionMode):
         if not torch.is_grad_enabled() or not result.requires_grad:
             return result
         call.effect = False
+        # A view under a new name: whoever uses the old one from here on gives itself away.
         alias = result.view_as(result)
         self._name(alias, self.value(result))
         self.parents[id(alias)] = result
@@ -311,6 +316,7 @@ class Recorder(TorchFunctionMode):
         if value is None:  # it has a history, and no call of it was met
             return tensor.grad_fn is not None
         own_backward = isinstance(tensor.grad_fn, BackwardCFunction)
+        # Its history is one node of its own, and the calls inside were made without gradients.
         return own_backward and value.call is not None and value.call.hidden
 
     def _derived(self, tensor: Tensor, alias: Tensor) -> bool:
@@ -363,6 +369,7 @@ def recorded(
             recorder._name(tensor, Value(tensor, reached=True))
         inner = inside_shown(network)
         for path, module in network.named_modules():
+            # TorchScript takes no hooks.
             if module in inner or isinstance(module, torch.jit.ScriptModule):
                 continue
             # `path=path`: a lambda that reads the loop's variable would see its last value.
@@ -394,6 +401,7 @@ def _is_among(tensor: Tensor, others: Iterable[Tensor]) -> bool:
 
 def _memory(tensor: Tensor) -> int:
     try:
+        # The storage's address: views share it, whatever numbers they begin at.
         return int(tensor.untyped_storage()._cdata)
     except NotImplementedError:  # inside of a vmap of the network's own
         return id(tensor)
@@ -471,4 +479,5 @@ def in_mode(network: nn.Module, training: bool) -> Iterator[None]:
             module.training = mode
         with torch.no_grad():
             for module, name, buffer, kept in buffers:
+                # The tensor itself, too: a forward may have put another in its place.
                 module._buffers[name] = buffer.copy_(kept)

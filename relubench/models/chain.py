@@ -47,6 +47,7 @@ class Chain:
         stages: list[nn.Module] = [nn.Unflatten(1, taken)] if len(self.shape) == 1 else []
         above, beside = (max(0, least - length) for length in taken[1:])
         if above or beside:
+            # Left, right, above, below: torch counts from the last dimension.
             border = (beside // 2, beside - beside // 2, above // 2, above - above // 2)
             stages.append(nn.ZeroPad2d(border))
         if stages:
@@ -78,6 +79,7 @@ class Chain:
             nn.Conv2d, self.shape[0], kernel_size=size, stride=stride, padding=padding, bias=bias
         )
         norm = nn.BatchNorm2d if batch_norm else None
+        # What leaves is the activation's outputs, which may be more than the units asked for.
         shape = self._over(units * self.activation.entry.outputs, size, stride, padding)
         self.add("conv", stage(weights, self.activation, units, norm=norm), shape)
 
@@ -111,6 +113,7 @@ class Chain:
 
     def flatten(self) -> None:
         """One dimension, unless there is but one."""
+        # Once: the dense layers that follow find it done.
         if "flatten" not in self.stages:
             self.stages["flatten"] = nn.Flatten()
             self.shape = (math.prod(self.shape),)
@@ -125,6 +128,7 @@ class Chain:
         self, channels: int, size: int, stride: int, padding: int, outside: int = 0
     ) -> tuple[int, ...]:
         """The shape after windows of `size` have moved over the image."""
+        # Rounded down as torch does; `outside` makes it the rounding up of ceil_mode.
         sides = [(length + 2 * padding - size + outside) // stride + 1 for length in self.shape[1:]]
         return channels, *sides
 

@@ -125,6 +125,7 @@ def alexnet(
     check_widths("alexnet", "filters", filters, 5)
     chain = Chain("alexnet", shape, activation)
     chain.image(CIFAR)
+    # 32x32 to 8x8 in one step; the three maxima leave 1x1.
     chain.conv(filters[0], 11, stride=4, padding=5)
     chain.pool(nn.MaxPool2d, 2, 2)
     chain.conv(filters[1], 5, padding=2)
@@ -226,6 +227,7 @@ def resnet18(
     chain.image(CIFAR)
     chain.conv(filters[0], 3, padding=1, batch_norm=True, bias=False)
     for number, units in enumerate(filters):
+        # Each stage but the first halves the image in its first block.
         for stride in (2 if number else 1, 1):
             _residual(chain, units, stride)
     chain.average()
@@ -252,6 +254,7 @@ def _residual(chain: Chain, units: int, stride: int) -> None:
     if stride != 1 or channels != taken:
         projection = convolution(channels, taken, 1, stride)
         shortcut = nn.Sequential(projection, nn.BatchNorm2d(taken))
+    # As a 3x3 convolution with a border of 1 leaves it, and the shortcut's 1x1 without one.
     sides = [(side - 1) // stride + 1 for side in (height, width)]
     block = layers.Residual(first, second, shortcut, act)
     chain.add("block", block, (act.units, *sides))

@@ -1,5 +1,6 @@
 """torch's functions by what they do to numbers: one spelling of each, as `calls.spelt` has it."""
 
+# Activations that have a function of their own in torch.
 NAMED = {"relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu"}
 NAMED |= {"mish", "hardswish", "hardsigmoid", "hardtanh", "softplus", "softsign", "tanh", "sigmoid"}
 NAMED |= {"logsigmoid", "tanhshrink", "softshrink", "hardshrink", "threshold", "swish"}

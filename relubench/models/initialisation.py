@@ -96,6 +96,7 @@ def lecun(z: Tensor, layer: Layer) -> Tensor:
 def orthogonal(z: Tensor, layer: Layer) -> Tensor:
     """gain times a matrix with orthogonal rows, or columns, as torch.nn.init.orthogonal_"""
     flat = z.flatten(1)
+    # QR gives orthogonal columns: of a wide matrix the transpose is taken apart.
     wide = flat.shape[0] < flat.shape[1]
     q, r = t.linalg.qr(flat.T if wide else flat)
     q = q * r.diagonal().sign()  # evenly distributed: Mezzadri, arXiv:math-ph/0609050
@@ -117,6 +118,7 @@ def siren(z: Tensor, layer: Layer) -> Tensor:
     data have a second moment of 1, so that the first layer has √(1 / fan-in) / omega.
     """
     omega: float = layer.activation.parameters.get("omega", 1.0) if layer.activation else 1.0
+    # 2 between layers, 1 where the data come in; `sees_data` is a bool, and counts as 1.
     return z * (math.sqrt((2 - layer.sees_data) / layer.fan_in) / abs(omega or 1.0))
 
 

@@ -49,11 +49,13 @@ class Act(Noisy):
         self.pieces = pieces(activation)
         self.units = width * entry.outputs
         self.fixed = dict(activation.parameters)
+        # What is learned starts from the same parameters: it is taken out of those that stay fixed.
         learns = {name: self.fixed.pop(name) for name in entry.learns}
         values = 1 if self.fixed.pop("shared", False) else width
         self.learned: Any = nn.ParameterDict(  # a dict would be sorted
             [(name, nn.Parameter(torch.empty(values))) for name in learns]
         )
+        # An own module keeps what it learns itself; the dict above stays for functions.
         if entry.module:
             self.learned = self._made()
 
@@ -67,8 +69,11 @@ class Act(Noisy):
         if self.activation.entry.module:
             own: Tensor = self.learned(x)
             return own
+        # One learned number per unit, in dimension 1: (units, 1, …) is
+        # broadcast over the positions.
         shape = (-1,) + (1,) * (x.ndim - 2)
         if self.activation.entry.pieces > 1:
+            # Pieces come first, so that a function of several takes them apart by its first index.
             x = x.unflatten(1, (self.pieces, -1)).movedim(1, 0)
         arguments = [parameter.view(shape) for parameter in self.learned.values()]
         noise = [self.noise if self.training else None] if self.activation.entry.noisy else []
@@ -90,6 +95,7 @@ class Act(Noisy):
     def _made(self, stream: torch.Generator | None = None) -> nn.Module:
         make = self.activation.entry.module
         assert make is not None
+        # On the CPU, even where the network around it is built on "meta", without memory.
         with drawing_from(stream), torch.device("cpu"):
             return make(**self.fixed)
 
@@ -103,6 +109,7 @@ ACTIVATION_OBSERVER: ContextVar[Callable[[Act, Tensor], Tensor] | None] = Contex
 @contextmanager
 def drawing_from(stream: torch.Generator | None) -> Iterator[None]:
     """What is drawn here from torch's global generator comes from `stream`, or leaves no trace."""
+    # The lock, since torch's global generator is one for all threads; fork_rng puts it back.
     with DRAWING, torch.random.fork_rng(devices=[]):
         if stream is None:
             yield
@@ -154,6 +161,7 @@ class Dropout(Noisy):
     def __init__(self, fraction: float, whole: int = 0) -> None:
         super().__init__()
         self.fraction, self.whole = fraction, whole
+        # Compared as integers: no float of 24 bits comes between the draw and the fraction.
         least = FIRST + round(fraction * 2**32)  # of what stays, among the integers drawn
         number = torch.tensor(min(least, BEYOND - 1), dtype=torch.int32, device="cpu")
         self.least = number if least < BEYOND else None  # a tensor, which is compared with faster
@@ -162,10 +170,12 @@ class Dropout(Noisy):
         """Any shape to the same shape."""
         if not self.training:
             return x
+        # The fraction rounds to all of 2³²: nothing stays, and nothing is divided by 0.
         if self.least is None:
             return x * 0
         shape = tuple(x.shape)
         if self.whole:
+            # One draw for a whole example or channel, broadcast over the rest of it.
             shape = shape[: self.whole] + (1,) * (x.ndim - self.whole)
         noise = self.noise or Noise.of(None)
         return x * (noise.integers(shape, x.device) >= self.least) / (1 - self.fraction)
@@ -246,6 +256,7 @@ def parameter_groups(parameters: Mapping[str, Tensor], weight_decay: float) -> l
 
     Decay would pull a learned slope below 0 to 0, that is, to ReLU (He et al. 2015).
     """
+    # By name: tensors of a step group are views or copies, and know no module.
     learned = [p for name, p in parameters.items() if ".learned." in name]
     weights = [p for name, p in parameters.items() if ".learned." not in name]
     groups = [

@@ -47,6 +47,7 @@ def _narrowed(
     while abs(excess(best)) > TOLERANCE * target:
         if not best.entry.widths:
             raise BadValue(f"--match-parameters: {model} has no widths that could be narrowed")
+        # Greedily, one width by 1 at a time; when no neighbour is nearer, none is near enough.
         nearest = min(_neighbours(best), key=lambda choice: abs(excess(choice)), default=best)
         if abs(excess(nearest)) >= abs(excess(best)):
             raise BadValue(
@@ -58,6 +59,7 @@ def _narrowed(
 
 
 def _count(model: Choice[Model], activation: str, shape: tuple[int, ...], outputs: int) -> int:
+    # On "meta" nothing is drawn or allocated; another's code may not run there.
     with layers.drawing_from(None), torch.device("cpu" if model.entry.code else "meta"):
         return layers.parameter_count(model(shape, outputs, ACTIVATIONS.choose(activation)))
 

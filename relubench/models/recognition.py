@@ -77,12 +77,14 @@ class Formula:
     def at(self, x: Tensor) -> Tensor:
         """The function of `x`, of the shape of `start`: its calls are made again."""
         made: dict[Value, Tensor] = {self.start: x}
+        # In the order of the calls, each on what the earlier ones made.
         for value in sorted(self.inside, key=_age):
             call = value.call
             assert call is not None
             if call.written is None:
                 made[value] = call.repeated(lambda taken: made.get(taken, taken.tensor))
                 continue
+            # An in-place call writes to a copy: the recorded numbers are needed again.
             written = made.get(call.written, call.written.tensor).clone()
             call.repeated(partial(_written, call.written, written, made))
             made[value] = written
@@ -108,6 +110,8 @@ class Formula:
         # By trying: a clamp at 100, say, is linear where it matters.
         at = self.values(NEAR)
         spread = max(float(value.double().abs().max()) for value in at) or 1.0
+        # Second differences on even points, against the size of the values:
+        # float32 leaves 1e-7 or so.
         bends = (a - 2 * b + c for a, b, c in zip(at, at[1:], at[2:], strict=False))
         return max(float(bend.double().abs().max()) for bend in bends) < 1e-4 * spread
 
@@ -117,6 +121,7 @@ class Formula:
         if self.named not in {"", "hardtanh", "threshold"}:
             return self.named in {"sigmoid", "hardsigmoid"}
         low, high = (value.double() for value in self.values([-FAR, FAR]))
+        # Either way round: 1 - sigmoid(x) opens as sigmoid(x) does.
         ends = (low, high) if float(low.mean()) < float(high.mean()) else (high, low)
         near_0 = bool(ends[0].abs().max() < 0.01)
         near_1 = bool((ends[1] - 1).abs().max() < 0.01)
@@ -147,6 +152,7 @@ def recognised(record: Record) -> Recognised:
     """The activations of a recorded pass, and what stays."""
     elementwise = _Elementwise(record)
     result = Recognised([], [], [])
+    # In the order of the calls: what is recognised early bounds what comes later.
     for end in elementwise.ends():
         for formula in elementwise.formulas(end):
             if formula.straight:
@@ -162,6 +168,7 @@ def recognised(record: Record) -> Recognised:
             elif hidden:
                 result.hidden.append((str(formula.call), hidden))
             elif reason is None:
+                # From here on it is a value of its own: what follows is no part of this activation.
                 elementwise.roots[formula.end] = formula.end
                 elementwise.linear[formula.end] = True
                 result.formulas.append(formula)
@@ -246,6 +253,7 @@ class _Elementwise:
             return
         runs = self._runs(start, end, between)
         while True:
+            # relu(tanh(x)) is two activations: the first ends at the cut, the next begins there.
             cut = next(self._cuts(start, end, between), None)
             formula = self._core(start, cut or end, between)
             yield self._widened(formula, start, cut or end, between, runs)
@@ -256,6 +264,7 @@ class _Elementwise:
 
     def _behind(self, end: Value) -> tuple[Value | None, set[Value]]:
         """The one value that `end` comes from, with all between; None for a sum of several."""
+        # Backwards through all that is a function of the root, to the values by which it comes in.
         root = self.root(end)
         between: set[Value] = set()
         entries: set[Value] = set()
@@ -284,6 +293,7 @@ class _Elementwise:
             before = _up_to(value, start)
             after = between - before
             passed = (before | {start}) - {value}
+            # Nothing behind it may take a value from before it: then it is not all that goes on.
             crossing = any(not passed.isdisjoint(_inputs(later)) for later in after)
             if not crossing and any(v.call and v.call.name in NAMED for v in after):
                 yield value
@@ -298,6 +308,7 @@ class _Elementwise:
         bent = [value for value in segment if not _straight(value.call)]
         if len(bent) == 1 and _named(bent[0]):
             return Formula(_inputs(bent[0])[0], bent[0], frozenset(bent))
+        # From behind as long as the last call is linear, then from the front.
         while (before := _before(end)) and before is not start and not self._plain(before, start):
             end = before
         inside = _up_to(end, start)
@@ -327,6 +338,7 @@ class _Elementwise:
             if run.input is None or run.output not in segment:
                 continue
             inside = _up_to(run.output, run.input)
+            # The module holds all that is bent, and nothing from outside of the stretch.
             fits = sure.inside <= inside <= segment and sure.start in inside | {run.input}
             around = inside - sure.inside
             written_out = not core.named and all(_number(value) is not None for value in around)
@@ -422,6 +434,7 @@ def _gates(value: Value, seen: set[Value]) -> bool:
 
 def _comes_out(formula: Formula, record: Record) -> bool:
     """Whether it is what the network gives, moved about and scaled at most, and nothing else."""
+    # Forwards: every way must end in the results, with nothing but moving and scaling on it.
     results, left, seen = set(record.results), [formula.end], {formula.end}
     while left:
         value = left.pop()
@@ -459,6 +472,7 @@ def _uses(
 
 def _weighs(call: Call, value: Value) -> bool:
     """Whether a call multiplies something else by a value."""
+    # Weights of the network do not count: a layer is no gate.
     others = [taken for taken in call.inputs if taken.reached and taken is not value]
     return call.name in WEIGHING and bool(others)
 
@@ -515,6 +529,7 @@ def _straight(call: Call | None) -> bool:
     """Whether a call is linear in what depends on the examples."""
     if call is None or call.name not in STRAIGHT:
         return False
+    # x · y of two values that both depend on the examples is not linear in them.
     return call.name not in {"mul", "div", "addcmul"} or sum(v.reached for v in call.inputs) == 1
 
 
@@ -549,8 +564,10 @@ def _number(value: Value) -> float | None:
         return None
     if any(isinstance(taken.tensor, torch.nn.Parameter) for taken in call.inputs):
         return None
+    # rsub is a number less x: it turns the sign as neg does.
     if call.name in {"neg", "rsub"}:
         return -1.0
+    # By the sign of the factor that does not depend on the examples.
     if call.name in {"mul", "div"}:
         args = [*call.arguments[0], *call.arguments[1].values()]
         plain = [arg for arg in args if not _reached(arg)]

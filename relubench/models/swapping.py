@@ -144,6 +144,8 @@ class Swapped(Ordered):
             act = Act(activation, math.prod(site.sizes[axis] for axis in site.axes or ()))
             act.place, act.counted = site.place, site.counted
             self.acts.append(act)
+        # Dropout of training alone draws from the cell; what drops in evaluation
+        # too is left to its code.
         for number, step in analysis.modes[True].steps.items():
             if step.site is None:
                 self.drops[str(number)] = Dropout(step.fraction, step.whole)
@@ -225,6 +227,7 @@ class Swap(TorchFunctionMode):
     def _keep(self, number: int, result: object, args: object, kwargs: object) -> None:
         made, arguments = calls.tensors(result), calls.tensors((args, kwargs))
         for place, copied in self.mode.kept[number].items():
+            # 0 is the first result, -1 the first argument.
             tensor = made[place] if place >= 0 else arguments[-place - 1]
             self.kept[number, place] = tensor.clone() if copied else tensor
 
@@ -242,6 +245,7 @@ class Swap(TorchFunctionMode):
             drop: Tensor = self.network.drops[str(number)](x)
             return drop
         site = self.network.sites[step.site]
+        # Without Acts the network is checked: each site is answered by its own formula.
         own = None if len(self.network.acts) else step.own
         function: Own = own.at if own else self.network.acts[step.site]
         return arranged(function, x, site, self.examples)
@@ -250,9 +254,11 @@ class Swap(TorchFunctionMode):
 def arranged(function: Own, x: Tensor, site: Site, examples: int) -> Tensor:
     """A function of (examples, units, …) on a tensor that has its units and examples elsewhere."""
     units = site.axes or ()
+    # Already (examples, units, …): the usual case costs nothing.
     if units == (1,) and site.batch == 0 and site.each == 1:
         return function(x)
     shape = x.shape
+    # To (examples, units, …): first the axes, then several unit axes as one, then positions last.
     moved = x.movedim((site.batch, *units), tuple(range(len(units) + 1)))
     order = moved.shape
     if len(units) > 1:
@@ -262,6 +268,7 @@ def arranged(function: Own, x: Tensor, site: Site, examples: int) -> Tensor:
     value = function(moved)
     if site.each > 1:
         value = value.movedim(-1, 1).flatten(0, 1)
+    # And back, in the opposite order.
     value = value.reshape(order).movedim(tuple(range(len(units) + 1)), (site.batch, *units))
     return value.reshape(shape)
 
@@ -277,6 +284,7 @@ def placed(name: str, site: Site, unit_axis: int | None) -> Site:
             f"{name}: which axis of {site.place} holds its units cannot be known (its input is "
             f"{size}): say it with --unit-axis"
         )
+    # Counted from the end, too, as torch allows; the examples' axis holds no units.
     if not -ndim <= unit_axis < ndim or unit_axis % ndim == site.batch:
         raise BadValue(f"--unit-axis {unit_axis}: {site.place} in {name} takes {size}")
     return replace(site, axes=(unit_axis % ndim,))
@@ -301,6 +309,7 @@ def swapped(
     if unit_axis is not None and all(site.axes for site in analysis.sites):
         raise BadValue(f"--unit-axis {unit_axis}: where the units of {name} are is known")
     fit(network, analysis)
+    # PReLU's slope, say: without its activation it would be counted among what is learned.
     for path in analysis.unused:
         _set_aside(network, path)
     return Swapped(name, network, analysis, activation, unit_axis)

@@ -25,6 +25,7 @@ class _Undrawn(TorchFunctionMode):
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         named = kwargs or {}
+        # torch.nn.init hands a mode its arguments by name; calls of a tensor's methods pass.
         if "tensor" in named and getattr(function, "__module__", "") == nn.init.__name__:
             return named["tensor"]
         return function(*args, **named)
@@ -47,6 +48,7 @@ class _UndrawnLayers(TorchFunctionMode):
         named = kwargs or {}
         tensor = args[0] if args else named.get("tensor")
         name = getattr(function, "__name__", "")
+        # Anything in place on such a weight: uniform_, copy_, trunc_normal_'s erfinv_ and so on.
         drawing = name.endswith("_") and not name.startswith("__") and id(tensor) in self.weights
         return tensor if drawing else function(*args, **named)
 
@@ -61,6 +63,7 @@ class _UndrawnLayers(TorchFunctionMode):
 def undrawn_layers() -> Iterator[None]:
     """What is built here has layers whose weights are not drawn: `initialise` does that anyway."""
     mode = _UndrawnLayers()
+    # Of all modules, in this process: it is removed as soon as the network is built.
     hook = nn.modules.module.register_module_parameter_registration_hook(mode.note)
     try:
         with mode:

@@ -89,6 +89,7 @@ def model(name: str, own: UserCode) -> UserModel:
     count = sum(p.kind in POSITIONAL and p.default is p.empty for p in arguments)
     if count > 3:
         raise UserCodeError(f"{name} needs {count} arguments: a model is given {GIVEN}")
+    # What has a number, a bool or a text as its default can be set from the command line.
     plain = tuple((p.name, p.default) for p in arguments if type(p.default) in KINDS)
     source = Source(name, thing, count, own.sha256)
     build = partial(network, source)
@@ -115,11 +116,13 @@ def network(
 
     Raises UserCodeError where the user's code does.
     """
+    # First what is the same in every build, which is cached; then the build for this cell.
     facts = invariants(source, tuple(shape), outputs, tuple(settings.items()))
     made = _made(source, shape, outputs, activation, settings)
     kept = facts.kept
     if facts.analysis is not None:
         made = swapped(source.name, made, activation, facts.analysis, unit_axis)
+        # Swapped stands around the network: its names get a part in front.
         kept = frozenset(f"network.{name}" for name in kept)
     made.kept_parameters = kept  # type: ignore[assignment]  # an attribute of ours
     return made
@@ -137,6 +140,7 @@ def _made(
         made = source.make(*arguments, **settings)
     except (KeyboardInterrupt, Terminated, RelubenchError):
         raise
+    # sys.exit() in a user's file, too, is a fault of the file and not the end of the command.
     except BaseException as error:
         raise UserCodeError(f"{source.name} cannot be built: {brief(error)}") from error
     if not isinstance(made, nn.Module):
@@ -168,6 +172,7 @@ def invariants(
     return Invariants(
         kept=frozenset(same & parameters),
         digest=digest.hexdigest()[:16] if brought else "",
+        # A factory that takes the activation has placed it itself: nothing is left to swap.
         analysis=analysed(source.name, builds[0], shape) if source.count < 3 else None,
     )
 
@@ -177,4 +182,5 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
+    # NaN is not equal to itself.
     return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())

@@ -50,6 +50,7 @@ def network(
 def _analysis(name: str, shape: tuple[int, ...], outputs: int) -> Analysis:
     with drawing_from(None):
         made = _made(name, shape, outputs)
+    # Undrawn weights are whatever memory held: first they get numbers that can be looked at.
     sketch(made)
     return analysed(name, made, shape)
 
@@ -73,6 +74,7 @@ def plain(
     taken, short = image(name, shape), name.removeprefix("torchvision.")
     settings: dict[str, Any] = dict(SETTINGS.get(short, {}))
     try:
+        # Those that are built for one size of image must be told it.
         if short.startswith("vit_"):
             settings["image_size"] = _side(name, taken)
         if short.startswith("maxvit"):

@@ -28,6 +28,7 @@ def holding(choice: Choice[Activation]) -> Hold:
 
     A noisy one is looked at as it trains, with noise; float64, found once.
     """
+    # With the digest: a user's file may be edited and read again under the same name.
     key = (str(choice), choice.entry.sha256)
     if key not in HELD:
         HELD[key] = hold(_second_moment(choice))
@@ -42,6 +43,7 @@ def _second_moment(choice: Choice[Activation]) -> Callable[[float], float]:
     act.reset_parameters(torch.Generator("cpu").manual_seed(0))  # an own module may draw its own
     act.train(entry.noisy)
     if entry.noisy:
+        # Each point several times, with a draw of its own: an average over the noise as well.
         points, weights = points.repeat(REPEATS, 1), weights.repeat(REPEATS) / REPEATS
 
     def second(sd: float) -> float:
@@ -72,6 +74,7 @@ class Start:
         if "weight" in self.kept:
             return
         module: Any = self.module
+        # Otherwise the weight is computed from other parameters, and is written through them.
         plain = "weight" in module._parameters
         whole = module.weight.detach() if plain else module.weight.detach().clone()
         part = self._part(whole, first)
@@ -127,12 +130,14 @@ def initialise(
     What is neither a dense nor a convolutional layer is left as it is, and so is what another's
     code brings along. A weight of two layers is drawn once, for the first.
     """
+    # What an activation holds begins as it says itself: layers inside of it are not drawn here.
     acts = [act for _, act in activations(network)]
     own: set[nn.Module] = set()
     for act in acts:
         own.update(act.learned.modules())
     pending: list[nn.Module] = []
     starts: list[Start] = []
+    # Which activation follows which layer: layers wait until the next Act comes by.
     for module in network.order if isinstance(network, Ordered) else network.modules():
         if isinstance(module, Act):
             for layer in pending:
@@ -140,6 +145,7 @@ def initialise(
             pending.clear()
         elif isinstance(module, WEIGHTED) and module not in own:
             pending.append(module)
+    # What still waits is the output layer: no activation follows it.
     last = "torch" if init == "torch" else OUTPUT
     starts += [Start(layer, last, 1, Layer(*_fans(layer, 1))) for layer in pending]
     starts = list(_drawn(network, starts))
@@ -150,6 +156,7 @@ def initialise(
         for start in parts:
             start.draw(first, stream)
         for start in parts:
+            # The very last layer alone: another's network may end in several heads.
             middle = output_bias if start.module in pending[-1:] else 0.0
             start.draw_bias(first, stream, middle)
     for act in acts:
@@ -159,6 +166,7 @@ def initialise(
 def _drawn(network: nn.Module, starts: Iterable[Start]) -> Iterator[Start]:
     """The same, each with what of it is kept, or drawn with an earlier layer."""
     names = kept(network)
+    # By identity: a tensor that two layers share has two names.
     done = {id(tensor) for name, tensor in network.named_parameters() if name in names}
     for start in starts:
         parts: dict[str, set[int]] = {"weight": set(), "bias": set()}
@@ -189,6 +197,7 @@ def _before(act: Act, module: nn.Module, init: str | None, sees_data: bool) -> S
     name, variance = scheme(init, act.activation.entry), 1.0
     if INITS[name].takes_gain:
         moments = holding(act.activation)
+        # The first layer sees data of second moment 1, later ones what the activation gives.
         variance = moments.first if sees_data else moments.variance
     fans = _fans(module, act.pieces)
     return Start(module, name, act.pieces, Layer(*fans, variance, sees_data, act.activation))
@@ -198,6 +207,7 @@ def _fans(module: nn.Module, pieces: int) -> tuple[int, int]:
     """Inputs of an output, and outputs of an input: those of what follows, not its pieces."""
     weight: Any = module.weight  # of a parameter, or computed from others
     receptive = weight[0, 0].numel()
+    # All pieces together make one output: they are one fan-out, not several.
     width = weight.shape[0] // pieces
     return weight.shape[1] * receptive, width * receptive // getattr(module, "groups", 1)
 

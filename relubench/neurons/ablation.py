@@ -52,6 +52,8 @@ def ablate(
             for name, masks in removed.items():
                 without = _without(network, plan, batch, masks)
                 scores[name].right += _score(without, batch, metric)
+                # In one pass over the batches: whole and reduced networks see
+                # the very same examples.
                 scores[name].identical &= _same(outputs, without)
     rows = []
     for name, masks in removed.items():
@@ -95,6 +97,7 @@ def zeroed(seeing: Seeing, mask: Tensor) -> Tensor:
     """The outputs of a site with 0 for the units of a mask."""
     value, axes = seeing.value, seeing.site.axes
     shape = [1] * value.ndim
+    # 1 everywhere but at the units, so that the mask is broadcast over examples and positions.
     for axis in axes:
         shape[axis] = value.shape[axis]
     return value.masked_fill(mask.to(value.device).view(shape), 0.0)
@@ -122,7 +125,7 @@ def _score(outputs: Any, batch: Batch, metric: str) -> float:
     return float(((said == labels) & (labels >= 0)).sum())
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     pairs = zip(tensors(_plain(one)), tensors(_plain(other)), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
 

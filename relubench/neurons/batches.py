@@ -92,6 +92,7 @@ def batch_of(given: Any, network: nn.Module) -> Batch:
 
 
 def _of_mapping(given: dict[str, Any], network: nn.Module) -> Batch:
+    # Taken out: a network of transformers that is given labels computes a loss besides.
     labels = next((given.pop(name) for name in LABELS if name in given), None)
     kept = _kept(given)
     labels = labels if isinstance(labels, Tensor) else None

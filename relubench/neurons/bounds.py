@@ -25,22 +25,27 @@ from relubench.neurons.sites import FEW, Plan, Site, all_formulas, look_through
 
 ROUNDING = 2.0**-23  # of float32, relative, for each product that a sum is made of
 SLACK = 64 * ROUNDING  # for what is a sum of a few
+# Where else the derivative must be 0 for an end to be flat for good.
 FARTHER = torch.tensor([-1e6, -1e4, -1e2, 1e2, 1e4, 1e6], dtype=torch.float64)
 
 # Each number rises, or falls, with the one number of the examples that it is made of.
 STEADY = {"relu", "relu6", "leaky_relu", "sigmoid", "tanh", "hardtanh", "hardsigmoid", "softplus"}
 STEADY |= {"elu", "selu", "celu", "clamp", "clamp_min", "clamp_max", "logsigmoid", "batch_norm"}
 STEADY |= {"add", "sub", "rsub", "neg", "mul", "div", "exp", "softsign", "softshrink"}
+# Of these none rounds: their bounds need not be widened.
 EXACT = {"relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "neg", "clone", "detach"}
 EXACT |= {"to", "float", "double", "contiguous", "positive", "alias"}
 STEADY |= EXACT
 TURNING = {"leaky_relu", "elu", "celu", "softplus"}  # with a number below 0 they fall and rise
 # Least values of functions that fall and rise again.
+# Rounded down, and past the least value of gelu's tanh form, -0.17004.
 LEAST = {"gelu": -0.17005, "silu": -0.27847, "mish": -0.30885, "hardswish": -0.37501}
 # Numbers that rise with every number of the examples.
 RISING = MOVING | {"cat", "concat", "mean", "sum", "amax", "add", "maximum", "minimum", "pad"}
 RISING -= {"dropout", "dropout1d", "dropout2d", "interpolate", "upsample"}
+# In evaluation these hand on what they take.
 SAME = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout"}
+# Each number is a sum of products with weights.
 WEIGHTED = {"linear", "matmul", "addmm", "conv1d", "conv2d", "conv3d", "mm"}
 POOLS = ("max_pool", "avg_pool")
 
@@ -96,14 +101,18 @@ def box(batches: Iterable[Batch]) -> tuple[Tensor, Tensor, Batch]:
 def proven(network: nn.Module, plan: Plan, batches: Iterable[Batch]) -> dict[str, Tensor]:
     """By layer: the units that are dead for every input in the data's box, (units,) bool."""
     with as_found(network):
+        # 1. The box of all inputs, as the bounds of the examples of one recorded pass.
         low, high, first = box(batches)
         looked = look_through(network, first)
         examples = looked.record.examples
         shape = (min(FEW, first.size), *low.shape)
         known = {examples: Bounds(low.expand(shape), high.expand(shape))}
+        # 2. Bounds of every call, in the order of the pass.
         for call in looked.record.calls:
             if any(value.reached for value in call.inputs):
                 _bound(call, known)
+        # 3. Where the bounds of a pre-activation lie inside the flat part of its
+        # function, it is proven.
         starts = looked.starts()
         functions = {
             looked.keys[formula.call]: Program.of(formula)
@@ -132,6 +141,7 @@ def _dead(bounds: Bounds, function: Function, site: Site) -> Tensor:
 
 def flat_ends(function: Function) -> tuple[float, float]:
     """Below and above what a function's derivative is 0 for good; infinite where it never is."""
+    # From the outside in: the first derivative that is not 0 ends what is flat for good.
     points = torch.cat([FARTHER[:3], NEAR, FARTHER[3:]])
     try:
         flat = (derivative_at(function, points) == 0).tolist()
@@ -155,6 +165,7 @@ def _bound(call: Call, known: dict[Value, Bounds]) -> None:
     except (RuntimeError, TypeError, IndexError, KeyError, ValueError):  # no rule fits
         bounds = []
     for value in made:
+        # Without a rule it may be anything: wrong bounds would prove what is not so.
         fits = 0 <= value.place < len(bounds) and bounds[value.place].low.shape == value.shape
         known[value] = bounds[value.place] if fits else Bounds.none(value.tensor)
 
@@ -172,6 +183,7 @@ def _by_rule(call: Call, known: Mapping[Value, Bounds]) -> list[Bounds]:
         return [_weighted(call, known[reached[0]], reached[0])]
     if name in LEAST or (name in STEADY and len(reached) == 1):
         return [_ends(call, known, LEAST.get(name))]
+    # It falls with the second: its ends change places.
     if name == "sub" and len(reached) == 2:
         one, other = (known[value] for value in reached)
         return [Bounds.of(one.low - other.high, one.high - other.low)]
@@ -211,6 +223,7 @@ def _rising(call: Call, known: Mapping[Value, Bounds]) -> list[Bounds]:
     made = [Bounds.of(low, high) for low, high in pairs if low.is_floating_point()]
     if call.name in MOVING:
         return made
+    # float32's rounding goes with the size of what is added, not with that of the sum.
     taken = max(float(known[value].largest.max()) for value in call.inputs if value.reached)
     return [each.widened(SLACK * (each.largest + taken)) for each in made]
 
@@ -248,5 +261,7 @@ def _weighted(call: Call, bounds: Bounds, taken: Value) -> Bounds:
     center, spread = at(middle, False, True), at(radius, True, False)
     kernels = [v.tensor for v in call.inputs if not v.reached and v.tensor.ndim > 1]
     products = max(max(kernel[0].numel(), len(kernel)) for kernel in kernels)
+    # The rounding of a sum of n products is at most about n · u · Σ|w x| (Higham 2002, section
+    # 3.1); ROUNDING is twice u.
     spread = spread + at(bounds.largest, True, True) * (products + 2) * ROUNDING
     return Bounds.of(center - spread, center + spread)

@@ -95,6 +95,7 @@ def counted(network: nn.Module, plan: Plan, batches: Iterable[Batch], asked: Ask
         site = seeing.site
         value = rows(seeing.value.detach(), site, kept)
         derivative = None if site.rectifies else rows(seeing.derivative(), site, kept)
+        # All of it was padding.
         if not value.numel():
             return
         if site not in seen:
@@ -134,6 +135,7 @@ def taken(batches: Iterable[Any], network: nn.Module, limit: int | None = None) 
             batch = batch.first(left) if batch.size > left else batch
             left -= batch.size
         yield batch.to(device)
+        # Before the loader is asked for a batch that nobody needs.
         if left is not None and left <= 0:
             return
 
@@ -155,6 +157,7 @@ def rows(value: Tensor, site: Site, kept: Tensor | None = None) -> Tensor:
     Rows are examples, or examples and places; further axes are positions.
     """
     ndim = value.ndim
+    # Units in the last axis: every place before it is a row, as tokens are.
     if site.axes == (-1,):
         value = value if kept is None else _without_padding(value, kept)
         return value.reshape(-1, value.shape[-1])
@@ -167,6 +170,7 @@ def rows(value: Tensor, site: Site, kept: Tensor | None = None) -> Tensor:
 
 def _without_padding(value: Tensor, kept: Tensor) -> Tensor:
     """(…, units) without what a mask of (examples, places) leaves out, if it is of its shape."""
+    # (examples, places), (places, examples) or both as one: nothing else tells where padding is.
     before = value.shape[:-1]
     if before == kept.shape:
         return value[kept]
@@ -190,6 +194,7 @@ def add_gradients(network: nn.Module, plan: Plan, batch: Batch, seen: dict[Site,
         site, value = seeing.site, seeing.value
         if site not in seen or not value.requires_grad:
             return
+        # relu's derivative is 1 where its output is not 0: nothing need be computed.
         steep = (value.detach() != 0).to(value.dtype) if site.rectifies else seeing.derivative()
 
         def take(gradient: Tensor) -> None:
@@ -203,6 +208,8 @@ def add_gradients(network: nn.Module, plan: Plan, batch: Batch, seen: dict[Site,
         wanted: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
         wanted += [x for x in inputs.inputs if x.requires_grad]
         if loss.requires_grad:
+            # The results are dropped: what counts is that the hooks above see the gradients pass,
+            # and that .grad of the caller's parameters is left alone.
             torch.autograd.grad(loss, wanted, allow_unused=True)
 
 

@@ -38,6 +38,7 @@ def chosen(texts: Iterable[str] | None) -> list[Choice[Definition]]:
     """Definitions by name, with parameters; None: the usual ones; 'all': every one."""
     names: Sequence[str] = USUAL if texts is None else list(texts)
     if "all" in names:
+        # Named ones last: with parameters of their own they replace the plain one of `all`.
         names = [*DEFINITIONS, *(name for name in names if name != "all")]
     by_name = {(choice := DEFINITIONS.choose(name)).entry.name: choice for name in names}
     return list(by_name.values())
@@ -119,6 +120,7 @@ def mean_activation(seen: Seen) -> Tensor:
 def sd_activation(seen: Seen) -> Tensor:
     """standard deviation of all outputs of a layer"""
     return (
+        # E x² - (E x)², which rounding may take below 0.
         (seen.squares[0].mean() / seen.positions - mean_activation(seen) ** 2).clamp(min=0).sqrt()
     )
 
@@ -128,6 +130,8 @@ def effective_rank(seen: Seen) -> Tensor | None:
     """exp of the entropy of the singular values of a layer's outputs, each over the sum"""
     if seen.gram is None:
         return None
+    # The Gram matrix's eigenvalues are the squares of the singular values;
+    # rounding may take one below 0.
     singular = torch.linalg.eigvalsh(seen.gram.double()).clamp(min=0).sqrt()
     shares = singular / singular.sum()
     rank: Tensor = torch.special.entr(shares).sum().exp()

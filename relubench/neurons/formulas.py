@@ -48,6 +48,7 @@ class Program:
     def of(cls, formula: Formula) -> Program:
         """The calls of a formula, in their order."""
         values = sorted(formula.inside, key=lambda value: value.call.number if value.call else -1)
+        # By number, so that a program holds none of the recorded tensors: 0 is the input.
         numbers = {formula.start: 0} | {value: n for n, value in enumerate(values, start=1)}
         steps = []
         for value in values:
@@ -77,6 +78,7 @@ class Program:
                     return leaf
                 if not leaf.written:
                     return made[leaf.number]
+                # A copy: what was made before may be needed again.
                 written.append(made[leaf.number].clone())
                 return written[-1]
 
@@ -129,6 +131,7 @@ def with_derivatives(act: Act, x: Tensor, pullback: Pullback) -> tuple[Tensor, T
     steepest = []
     for first in range(0, act.units, apart):
         chosen = torch.zeros_like(value)
+        # A pull-back for a group of outputs: |df/dx| of each, over all of its pre-activations.
         chosen[:, first : first + apart] = 1
         (derivative,) = pull(chosen)
         by_output = derivative.abs().unflatten(1, (-1, apart))
@@ -160,6 +163,7 @@ def can_die(function: Function, x: Tensor) -> bool:
         except (RuntimeError, TypeError, IndexError):
             return True
     flat = found == 0
+    # Two neighbours at least: at a single point, such as 0 of x², nothing can stay.
     return bool((flat[1:] & flat[:-1]).any())
 
 
@@ -173,4 +177,5 @@ def rectifies(function: Function) -> bool:
         value, found = function(NEAR.clone()), derivative_at(function, NEAR)
     except (RuntimeError, TypeError, IndexError):
         return False
+    # NEAR has 0 among its points, so that the slope there is asked for, too.
     return torch.equal(value, NEAR.relu()) and torch.equal(found, (NEAR > 0).to(NEAR.dtype))

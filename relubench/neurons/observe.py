@@ -77,6 +77,7 @@ class Observer(TorchFunctionMode):
     ) -> Any:
         """Call it, and look where it is a site."""
         kwargs = kwargs or {}
+        # Inside of a module that is one activation nothing else is a site.
         if self.paused or self.inside:
             return function(*args, **kwargs)
         name = self.names.get(function)
@@ -84,11 +85,13 @@ class Observer(TorchFunctionMode):
             name = self.names[function] = "" if asks(function) else spelt(function)
         if not name:
             return function(*args, **kwargs)
+        # Out of TorchScript again: gradients can be taken, so that what was put by is looked at.
         if self.below and not self.passing.below:
             self.flush()
         count = self.counts[self.path, name]
         self.counts[self.path, name] = count + 1
         key = (self.path, name, count)
+        # A named function that the first pass did not have may be called for other examples.
         if key in self.sites or (name in NAMED and key not in self.plan.seen):
             return self._at_site(key, function, args, kwargs)
         result = function(*args, **kwargs)
@@ -122,6 +125,7 @@ class Observer(TorchFunctionMode):
         instead = self._see(Seeing(site, x, value, own or torch.relu))
         if instead is None:
             return result
+        # The network goes on with the tensor that was written to: the replacement must be in it.
         if site.writes or site.made < 0:
             with torch.no_grad():
                 value.copy_(instead)
@@ -174,6 +178,7 @@ class Observer(TorchFunctionMode):
         site = self.sites.get((path, "", number))
         if self.inside or site is None or not isinstance(output, Tensor):
             return None
+        # The derivative calls the module again: that call is ours, and no site.
         self.paused = True
         try:
             act = module if isinstance(module, Act) else None
@@ -208,6 +213,7 @@ def observed(network: nn.Module, plan: Plan, look: Look) -> Iterator[Callable[[B
 
     with ExitStack() as hooks:
         for path, module in network.named_modules():
+            # TorchScript takes no hooks.
             if isinstance(module, torch.jit.ScriptModule):
                 continue
             before = module.register_forward_pre_hook(

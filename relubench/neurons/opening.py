@@ -56,6 +56,7 @@ def opened(asking: Asking, weights: Weights | None) -> tuple[nn.Module, list[str
     network = _drawn(asking, weights)
     if weights is None:
         return network, []
+    # Built a second time where the file has other classes or channels than the data say.
     outputs, channels = weights.fitting(network)
     if outputs or channels:
         shape = asking.shape
@@ -69,6 +70,7 @@ def opened(asking: Asking, weights: Weights | None) -> tuple[nn.Module, list[str
 def _drawn(asking: Asking, weights: Weights | None) -> nn.Module:
     with drawing_from(torch.Generator().manual_seed(asking.seed)):
         network = _built(asking, weights)
+    # As it was before torch.compile, which shows no calls.
     plain: nn.Module = getattr(network, "_orig_mod", network)
     return plain
 
@@ -80,6 +82,7 @@ def _built(asking: Asking, weights: Weights | None) -> nn.Module:
         return _of_transformers(asking, weights)
     if asking.name.startswith(TORCHVISION):
         return _of_torchvision(asking)
+    # What is relubench's own is built elsewhere: `is_other` was asked before.
     return _own(asking)
 
 
@@ -114,6 +117,7 @@ def _of_transformers(asking: Asking, weights: Weights | None) -> nn.Module:
     if not (folder / "config.json").is_file():
         raise BadValue(f"{asking.name}: {folder} holds no config.json: give a saved model's folder")
     config = library.AutoConfig.from_pretrained(folder, local_files_only=True)
+    # The class that saved it, such as BertForSequenceClassification; else the bare model.
     kind = next(iter(config.architectures or []), "")
     made = getattr(library, kind, None) or library.AutoModel
     if weights is None and any(folder.glob("*.safetensors")):

@@ -35,6 +35,7 @@ def as_found(network: nn.Module) -> Iterator[None]:
 
 def _evaluate(network: nn.Module) -> None:
     for module in network.modules():
+        # Not network.eval(): it calls `train`, which classes override to freeze normalisation.
         module.training = False
 
 
@@ -42,6 +43,7 @@ def _buffers(network: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
     seen: dict[int, tuple[nn.Module, str, Tensor]] = {}
     for module in network.modules():
         for name, buffer in module.named_buffers(recurse=False):
+            # A buffer that two modules share is put back once, in the order of network.buffers().
             seen.setdefault(id(buffer), (module, name, buffer))
     return list(seen.values())
 
@@ -50,6 +52,7 @@ def _buffers(network: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
 def _put_back(owners: list[tuple[nn.Module, str, Tensor]], kept: list[Tensor]) -> None:
     """Write what buffers held to those that hold something else by now."""
     for (module, name, buffer), before in zip(owners, kept, strict=True):
+        # Only where it changed: a write counts as one for autograd, even of the same numbers.
         if not torch.equal(buffer, before):
             buffer.copy_(before)
         if getattr(module, name) is not buffer:

@@ -153,10 +153,12 @@ class _Followed:
         module = self.network.get_submodule(call.path)
         if not isinstance(module, LAYERS + NORMS):
             return None
+        # Called twice, its outputs go to two activations, which may not agree on what is inactive.
         calls = [run for run in self.record.runs if run.module is module]
         if len(calls) > 1:
             raise Tied(f"{call.path} is called {len(calls)} times")
         if isinstance(module, LAYERS):
+            # Tied weights: to cut one would cut the other.
             if len(self.owners[id(module.weight)]) > 1 or self._shared(module):
                 raise Tied(f"the weights of {call.path} are another's too")
             if getattr(module, "groups", 1) > 1:
@@ -164,15 +166,12 @@ class _Followed:
         return module
 
     def _shared(self, module: nn.Module) -> bool:
-        own = {id(parameter) for parameter in module.parameters(recurse=False)}
-        holders = [
-            each
-            for each in self.network.modules()
-            if own & {id(parameter) for parameter in each.parameters(recurse=False)}
-        ]
+        own = _own_parameters(module)
+        holders = [each for each in self.network.modules() if own & _own_parameters(each)]
         return len(holders) > 1
 
     def _takers(self, end: Value) -> dict[str, int]:
+        # Forwards from the activation; `each` is how many inputs a unit has become on the way.
         takers: dict[str, int] = {}
         left = [(end, 1)]
         while left:
@@ -195,12 +194,17 @@ class _Followed:
         return takers
 
 
+def _own_parameters(module: nn.Module) -> set[int]:
+    return {id(parameter) for parameter in module.parameters(recurse=False)}
+
+
 def _leads_to(call: Call, end: Value) -> bool:
     """Whether all that a call makes is used on the way to a value alone."""
-    return all(
-        out is end or (out.users and all(_leads_to(user, end) for user in out.users))
-        for out in call.outputs
-    )
+    for out in call.outputs:
+        used = out.users and all(_leads_to(user, end) for user in out.users)
+        if out is not end and not used:
+            return False
+    return True
 
 
 def _flattens(call: Call, value: Value) -> bool:
@@ -225,6 +229,7 @@ def _cut(network: nn.Module, link: Link, gone: Tensor) -> PruningRow:
         _rename(norm, ("num_features",), len(kept))
     for path, each in link.takers.items():
         taker = network.get_submodule(path)
+        # A flattened channel is `each` inputs side by side.
         inputs = (kept.unsqueeze(1) * each + torch.arange(each, device=kept.device)).flatten()
         _narrow(taker, ("weight",), inputs, 1)
         _rename(taker, ("in_features", "in_channels"), len(inputs))
@@ -292,6 +297,7 @@ def _milliseconds(network: nn.Module, batch: Batch) -> float:
         begun = time.perf_counter()
         network(*batch.args, **batch.kwargs)
         if batch.inputs[0].is_cuda:
+            # A GPU goes on computing after the call has returned.
             torch.cuda.synchronize()
         times.append(1000 * (time.perf_counter() - begun))
     return median(times)

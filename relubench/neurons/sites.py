@@ -107,6 +107,7 @@ def find(
     """
     if unit is not None and unit not in UNITS:
         raise UnknownName("unit", unit, UNITS)
+    # Modules that are one activation each, then all other calls; what is left gets a note.
     wholes = _wholes(network, named_modules)
     looked = look_through(network, batch)
     record, found, keys = looked.record, looked.found, looked.keys
@@ -114,6 +115,7 @@ def find(
         *_module_sites(record, wholes, unit),
         *_call_sites(record, found, keys, wholes, unit),
     ]
+    # By the place of their first call, whichever way they were found.
     sites = [site for _, site in sorted(ordered, key=lambda pair: pair[0])]
     if not sites:
         raise BadValue(
@@ -141,6 +143,7 @@ class Looked:
         }
         counts: Counter[str] = Counter()
         for run in self.record.runs:
+            # A module that is called twice is two sites, told apart by the number of the call.
             number, counts[run.path] = counts[run.path], counts[run.path] + 1
             if run.input is not None:
                 starts[run.path, "", number] = run.input
@@ -198,6 +201,8 @@ class Passing(TorchDispatchMode):
 def _recorded(network: nn.Module, batch: Batch, scripted: bool) -> Record:
     first, *more = batch.inputs
     below: AbstractContextManager[Any] = Passing() if scripted else nullcontext()
+    # With gradients: a tensor's history tells what torch does not show. TorchScript is seen by a
+    # dispatch mode, which needs none.
     with torch.set_grad_enabled(not scripted), below, blaming(network):
         return recorded(network, first, more, lambda: network(*batch.args, **batch.kwargs))
 
@@ -252,6 +257,7 @@ def _module_sites(
             continue
         number, counts[run.path] = counts[run.path], counts[run.path] + 1
         x = run.input.tensor if run.input else run.output.tensor
+        # An Act says itself which layer it ends, and has its units in dimension 1.
         own = isinstance(run.module, Act)
         title = str(run.module.activation) if own else type(run.module).__name__
         function: Function = run.module.activate if isinstance(run.module, Act) else run.module
@@ -341,6 +347,7 @@ def _unit_axes(
     formula: Formula, record: Record, known: dict[Value, axes.Axes | None]
 ) -> tuple[int, ...] | None:
     """Where the units are: what the layer before says, the one after, or what is left."""
+    # Not axis 0, which is the examples'.
     before = tuple(axis for axis in axes.feature_axes(formula.start, known) or () if axis)
     if len(before) == 1:
         return before
@@ -360,6 +367,7 @@ def _settled(
 ) -> tuple[tuple[int, ...], UnitKind]:
     """The axes from the end, and what a unit is; raises BadValue where that cannot be known."""
     ndim = value.ndim
+    # (examples, units): there is nothing to choose, whatever --unit says.
     if ndim == 2:
         return tuple(axis - ndim for axis in found or (1,)), "neuron"
     if unit == "position":
@@ -376,6 +384,7 @@ def _settled(
             "last one) or position (every number is one)"
         )
     kind: UnitKind = "feature" if found == (ndim - 1,) else "channel"
+    # From the end: further batches may have another number of axes in front.
     return tuple(axis - ndim for axis in found), kind
 
 

@@ -62,6 +62,7 @@ class Counter:
         if self.room.shape != value.shape:
             self.room = torch.empty_like(value)  # new memory for every figure would take longer
         steepness = torch.abs(derivative.to(value.dtype), out=self.room)
+        # Exactly 0, not nearly: a derivative that underflows is 0 in training, too.
         self.moved |= steepness.amax(over) > 0
         # marks are numbers, since a CPU is slow at summing bools; they count exactly to 16 million
         self.flat += torch.lt(steepness, FLAT, out=self.room).sum(over)
@@ -148,6 +149,7 @@ class Seen(Counter):
 
     def take(self, value: Tensor, derivative: Tensor | None, examples: int) -> None:
         """Count outputs and derivatives, (rows, units, …), of so many examples; None: of relu."""
+        # `see` takes every row for an example, and a row may be a token: that is put right below.
         before = self.examples
         value = value.unsqueeze(0)
         if derivative is None:
@@ -167,10 +169,12 @@ class Seen(Counter):
         active = torch.ne(value, 0, out=self.room).sum(over)
         self.positions += positions
         self.active += active
+        # Derivative 0 or 1: flat wherever it is not active.
         self.flat += positions - active
         self.moved |= active > 0
         total = value.sum(over)
         self.total += total
+        # Outputs are not negative: their sum is that of their magnitudes.
         self.magnitude += total
         self.squares += torch.mul(value, value, out=self.room).sum(over)
 
@@ -187,6 +191,7 @@ class Seen(Counter):
         if NEAR_ZERO in self.needs:
             self.small += (value <= SMALL).sum(over)
         if self.gram is not None:
+            # Every position is a row of its own, as for the other figures.
             rows = value[0].movedim(1, -1).reshape(-1, self.units).to(self.gram.dtype)
             self.gram += rows.T @ rows
 

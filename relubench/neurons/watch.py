@@ -101,6 +101,8 @@ class Watch:
         for site, seen, figures in found.figures():
             names = (*COUNTS, *MOMENTS)
             shares: dict[str, Any] = {name: float(figures[name].double().mean()) for name in names}
+            # What cannot die by its formula has no share of dead units,
+            # unless derivatives underflow.
             if not site.dies and not shares["dead"]:
                 shares["dead"] = None
             before, dead = self._dead.get(site.place), figures["dead"]
@@ -108,6 +110,7 @@ class Watch:
             if before is not None:
                 changed["newly_dead"] = float((dead & ~before).double().mean())
                 changed["revived"] = float((before & ~dead).double().mean())
+            # For the next count: newly dead and revived are changes from one count to the next.
             self._dead[site.place] = dead
             row = WatchRow(
                 step=self.steps, layer=site.place, function=site.function, units=seen.units,
@@ -136,6 +139,8 @@ class Watch:
                 f"{row.layer}: {row.dead:.0%} of {row.units} units are dead at step {row.step}: "
                 f"{REMEDY}",
                 DeadUnitsWarning,
+                # _warn, probe and step lie between: the warning names the
+                # line of the training loop.
                 stacklevel=4,
             )
 

@@ -43,6 +43,7 @@ class Weights:
         own = network.state_dict()
         given, _ = _renamed(self, own)
         pairs = [(given[key].shape, own[key].shape) for key in own if key in given]
+        # A classifier's matrix differs in its rows alone, a first kernel in its inputs alone.
         other = [(one, mine) for one, mine in pairs if len(one) == len(mine) and one != mine]
         rows = [one[0] for one, mine in other if len(one) == 2 and one[1:] == mine[1:]]
         inputs = [one[1] for one, mine in other if len(one) == 4 and one[:1] == mine[:1]]
@@ -81,6 +82,7 @@ def _pickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        # torch says both in one class of error: a pickle that is refused, and one that is broken.
         if "weights_only" not in str(error) and "Unsupported" not in str(error):
             raise BadValue(_broken(path, error)) from error
         raise BadValue(
@@ -114,6 +116,7 @@ def _unwrapped(held: Any, path: Path) -> tuple[State, list[str]]:
     while isinstance(held, Mapping):
         state = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}
         key = next((key for key in WRAPPINGS if isinstance(held.get(key), Mapping)), None)
+        # Several tensors by name are weights already: a key such as `model` may be one of them.
         if key is None or len(state) > 1:
             break
         inside.append(key)
@@ -137,6 +140,7 @@ def load(network: nn.Module, weights: Weights) -> list[str]:
     further = [key for key in renamed if key not in own]
     if further:
         notes.append(f"{weights.file}: {_listed(further, renamed)} not of this network, left out")
+    # Not strict, since counts of batches may be missing; everything else was checked above.
     network.load_state_dict({key: renamed[key] for key in own if key in renamed}, strict=False)
     return [*weights.notes, *notes]
 
@@ -144,6 +148,7 @@ def load(network: nn.Module, weights: Weights) -> list[str]:
 def _renamed(weights: Weights, own: Mapping[str, Tensor]) -> tuple[State, list[str]]:
     """The weights without prefixes that wrappers put before their names, if that fits better."""
     state, stripped = dict(weights.state), []
+    # One after the other: DataParallel around a compiled model puts two in front.
     while prefix := _prefix(state, own):
         state = _without(state, prefix)
         stripped.append(prefix)
@@ -156,6 +161,7 @@ def _prefix(state: State, own: Mapping[str, Tensor]) -> str:
     """The prefix without which most names are the network's; "" where it is better to stay."""
     known = {prefix: _known(_without(state, prefix), own) for prefix in PREFIXES}
     best = max(known, key=lambda prefix: known[prefix])
+    # Strictly more names: a prefix that only fits as well is the network's own.
     if known[best] > _known(state, own):
         return best
     return _nested(state, own)
@@ -174,7 +180,10 @@ def _nested(state: State, own: Mapping[str, Tensor]) -> str:
     """A prefix of all names behind which others may stand, where no name fits yet."""
     if _known(state, own):
         return ""
-    return next((p for p in PREFIXES if all(key.startswith(p) for key in state)), "")
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            return prefix
+    return ""
 
 
 def _mismatch(

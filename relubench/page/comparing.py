@@ -177,6 +177,7 @@ def _draw_pareto(
     for row in rows:
         look, (x, y) = seen[row.activation], at[row.activation]
         separated = row.verdict in SEPARATED
+        # Joined only where a test separates the two: a line alone would suggest a trade-off.
         if separated and row.reference in at:
             ends = zip(at[row.reference], (x, y), strict=True)
             axes.plot(*map(list, ends), color=MUTED, linewidth=0.8, zorder=1)
@@ -208,6 +209,7 @@ BUT_RATE = [key for key in SETUP if key != "lr"]
 
 def rates(study: Study) -> list[Drawing]:
     """What is compared by learning rate, a curve per activation with its best rate marked."""
+    # Where each run chose its rate there is no rate to draw it at.
     fixed = [row for row in study.rows if row.lr is not None]
     drawings = []
     for rows in grouped(fixed, lambda row: tuple(row.get(key) for key in BUT_RATE)).values():
@@ -244,7 +246,8 @@ def _draw_rates(
     measure: Measure,
     seen: dict[str, Look],
 ) -> None:
-    scale, tried = measure.scale, set()
+    scale = measure.scale
+    tried: set[float] = set()
     for name, rows in by_activation.items():
         tried |= {row.lr or 0 for row in rows}
         look, known = seen[name], [row for row in rows if row.mean is not None]
@@ -265,9 +268,7 @@ def _draw_rates(
             )  # fmt: skip
             tip(point, said)
     axes.set_xscale("log")
-    plain_ticks(
-        axes.xaxis, sorted({row.lr for rows in by_activation.values() for row in rows if row.lr})
-    )
+    plain_ticks(axes.xaxis, sorted(filter(None, tried)))
     axes.set_xlabel("learning rate (large mark: best)")
     y_label(axes, axis_label(measure))
     legend(axes, list(by_activation))
@@ -291,13 +292,15 @@ def _ranks(study: Study, row: CompareRow, ranking: Ranking, against_reference: b
     order = sorted(range(len(ranking.names)), key=lambda i: ranking.mean_ranks[i])
     places = {number: place for place, number in enumerate(order)}
     alpha, reference = study.options.alpha, ranking.names.index(row.reference)
+    # The pairs that no test separates, by their places.
     level = set()
     for pair in ranking.pairs:
         concerned = not against_reference or reference in (pair.first, pair.second)
         if concerned and pair.p_holm >= alpha:
             level.add(frozenset((places[pair.first], places[pair.second])))
     if against_reference:
-        alike = {place for pair in level for place in pair} | {places[reference]}
+        alike = {places[reference]}.union(*level)
+        # One bar: the reference and all that are not separated from it.
         bars = [sorted(alike)]
     else:
         bars = [list(range(low, high + 1)) for low, high in _cliques(len(order), level)]
@@ -321,12 +324,14 @@ def _ranks(study: Study, row: CompareRow, ranking: Ranking, against_reference: b
 def _cliques(count: int, level: set[frozenset[int]]) -> list[tuple[int, int]]:
     """The longest runs of places of which no two are separated, from … to."""
     runs: list[tuple[int, int]] = []
+    # Places are by mean rank: a clique of them is an interval, grown from each place in turn.
     for low in range(count):
         high = low
         while high + 1 < count and all(
             frozenset((other, high + 1)) in level for other in range(low, high + 1)
         ):
             high += 1
+        # Not one that lies within the run before it.
         if high > low and (not runs or high > runs[-1][1]):
             runs.append((low, high))
     return runs

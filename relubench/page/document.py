@@ -96,6 +96,7 @@ def _environment() -> jinja2.Environment:
 
 def _hash(text: str) -> str:
     """A source of a content security policy: exactly this text."""
+    # The page may then run this very script and no other, whatever a name in a table says.
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
@@ -137,6 +138,7 @@ def _grid(table: AnyTable, name: str) -> Grid:
 def _cell(column: Column[Row], row: Row) -> Cell:
     key = column.key or column.head.replace(" ", "_")
     value = row.get(key)
+    # Sorted by the figure itself: the text is rounded, and has signs.
     number = isinstance(value, int | float) and not isinstance(value, bool)
     verdict = str(value) if key == "verdict" else ""
     return Cell(column.text(row), f"{value:.6g}" if number else "", verdict)
@@ -162,5 +164,6 @@ def _packed(table: AnyTable) -> str:
     both = [header]
     for record, line in zip(records, lines, strict=True):
         both += [record.removesuffix(","), line]
+    # mtime=0: the same rows are the same bytes, whenever the page is made.
     packed = gzip.compress("\n".join(both).encode(), compresslevel=6, mtime=0)
     return base64.b64encode(packed).decode()

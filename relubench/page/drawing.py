@@ -111,6 +111,7 @@ def plain_ticks(axis: Any, ticks: Sequence[float] = ()) -> None:
 def y_label(axes: Axes, text: str) -> None:
     """The label of a vertical axis, where the widest ticks leave it room."""
     axes.set_ylabel(text)
+    # bbox is in dots of the canvas: back to pixels of the page.
     across = axes.bbox.width * POINTS_PER_INCH / axes.figure.dpi
     axes.yaxis.set_label_coords((14 - LEFT) / across, 0.5)
 
@@ -161,6 +162,7 @@ def _embedded(text: str, drawing: Drawing, name: str) -> str:
 
     Colours are variables of the page's style sheet, so that they suit its background.
     """
+    # In this order: what is taken out first need not be rewritten.
     text = PROLOGUE.sub("", text)
     text = NAMELESS.sub("<g>", text)
     text = ATTRIBUTES.sub(_attributes, text)
@@ -210,13 +212,13 @@ def _escaped(text: str) -> str:
 
 def save(drawings: Sequence[Drawing], path: Path, kind: str) -> None:
     """Write the drawings, each below its title, as `kind`: "svg", "png" or "pdf"."""
+    # Two beside each other, three where there are many.
     columns = min(3, len(drawings)) if len(drawings) > 4 else min(2, len(drawings))
     rows = [drawings[at : at + columns] for at in range(0, len(drawings), columns)]
-    titles = [max(_title_height(drawing) for drawing in row) for row in rows]
-    heights = [
-        title + max(drawing.height for drawing in row)
-        for title, row in zip(titles, rows, strict=True)
-    ]
+    titles = [max(map(_title_height, row)) for row in rows]
+    heights = []
+    for title, row in zip(titles, rows, strict=True):
+        heights.append(title + max(drawing.height for drawing in row))
     width, height = WIDTH * columns, sum(heights)
     with style({"figure.facecolor": PAPER}):
         figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH))
@@ -231,6 +233,7 @@ def save(drawings: Sequence[Drawing], path: Path, kind: str) -> None:
             top -= tall
         dots = POINTS_PER_INCH * SCALE
         figure.savefig(path, format=kind, dpi=dots, metadata=METADATA[kind])
+    # A file on its own has no style sheet: colours and fonts stay as matplotlib wrote them.
     if kind == "svg":
         path.write_text(_with_tips(path.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -41,6 +41,7 @@ def draw(study: Study, kind: str | None, fitting: str) -> Sequence[Drawing]:
     for name in tried:
         if drawings := PICTURES[name](study):
             return drawings[:MOST]
+    # Only now that nothing was found: to make every kind takes its time.
     others = [name for name, make in PICTURES.items() if name not in tried and make(study)]
     instead = f": there are pictures of {', '.join(others)}" if others else ""
     what = f"--picture {kind}: " if kind else ""

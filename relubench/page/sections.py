@@ -133,6 +133,7 @@ def _verdicts(study: Study) -> Section:
         table, methods = comparison.tables[0], comparison.methods
         answers += table.answers
         sentences += table.notes
+        # The methods have a section of their own.
         asides += [aside for aside in table.asides if aside not in methods]
     return Section(
         "verdicts",

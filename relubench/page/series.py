@@ -42,6 +42,7 @@ def looks(activations: Sequence[str]) -> dict[str, Look]:
     found = {}
     for number, name in enumerate(activations):
         colour = INK if number == 0 else COLOURS[(number - 1) % len(COLOURS)]
+        # Another dash once all colours, and that of the text, are used up.
         dash = DASHES[(number // (len(COLOURS) + 1)) % len(DASHES)]
         look = Look(colour, dash, MARKS[number % len(MARKS)])
         found[name] = look if number < MOST else UNNAMED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -108,7 +109,8 @@ def _end(name: str, rows: Sequence[LearningRow], view: View) -> str:
 def _draw_curves(
     axes: Axes, by_activation: dict[str, list[LearningRow]], view: View, seen: dict[str, Look]
 ) -> None:
-    drawn = [view.scale * row.get(view.figure) for rows in by_activation.values() for row in rows]
+    learned = chain.from_iterable(by_activation.values())
+    drawn = [view.scale * row.get(view.figure) for row in learned]
     logarithmic = view.figure == "loss" and min(drawn) > 0 and max(drawn) > SPAN * min(drawn)
     floor = min(drawn) / 1.5 if logarithmic else None  # a spread may reach below 0
     for name, rows in reversed(by_activation.items()):  # the reference on top
@@ -159,7 +161,8 @@ def _dead(
     totals = {name: rows[-1].dead for name, rows in by_activation.items()}
     said = ", ".join(f"{name} {100 * share:.1f} %" for name, share in totals.items())
     what = "dead units by layer, %"
-    runs = max(row.n for rows in by_activation.values() for row in rows)
+    runs = max(row.n for row in chain.from_iterable(by_activation.values()))
+    # Names that would run into each other, of 7 px a letter, stand upright and need room below.
     deep = label_width(layers) if sum(map(len, layers)) * 7 > 300 else 0
     return Drawing(
         " · ".join(part for part in (what, study.where(first), f"n\u00a0{runs}") if part),
@@ -256,6 +259,7 @@ def _shade(axes: Axes, matrix: Sequence[Sequence[int]]) -> None:
         for across, count in enumerate(counts):
             shade = round(LEVELS * count / sum(counts)) if count else 0
             corners = [(across - 0.5, down - 0.5), (across + 0.5, down - 0.5)]
+            # The last point only closes the path: matplotlib ignores where it lies.
             corners += [(across + 0.5, down + 0.5), (across - 0.5, down + 0.5), (0, 0)]
             by_shade.setdefault(shade, []).append(Path(corners, closed=True))
     for shade, cells in by_shade.items():

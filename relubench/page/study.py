@@ -68,6 +68,8 @@ class Study:
         for runs in setups:
             names = dict.fromkeys(run.cell.activation for run in runs)
             wanted = self.plan.reference
+            # A ledger may hold set-ups without the plan's reference: their
+            # first activation stands in.
             by_reference.setdefault(wanted if wanted in names else next(iter(names)), []).extend(
                 runs
             )
@@ -139,6 +141,7 @@ class Comparison:
     @cached_property
     def ranked(self) -> list[tuple[CompareRow, Ranking]]:
         """Ranks over the datasets of each set-up that has several, with every pair tested."""
+        # The picture of all pairs needs all of them, whatever the command was asked.
         every = replace(self.options, every_pair=True)
         return report.ranked(self.rows, every)
 

@@ -30,10 +30,12 @@ def measure(choice: Choice[Activation], x: Sequence[float]) -> dict[str, Any]:
     points, weights = standard_normal(pieces)
     value, derivatives = _evaluate(choice, points)
     flat = _flat(choice, pieces)
+    # Of several pre-activations: at some point all derivatives are 0, as below 0 of both.
     dies_at_a_point = pieces > 1 and bool((derivatives == 0).all(dim=1).any())
     moments = holding(choice)
     low, high = _bounds(choice, pieces)
     at = torch.tensor(x, dtype=torch.float64).unsqueeze(1)
+    # The first piece moves, the others stay at 0.
     curve, curve_derivatives = _evaluate(choice, F.pad(at, (0, pieces - 1)))
     return dict(
         pieces=pieces,
@@ -78,6 +80,7 @@ def _bounds(choice: Choice[Activation], pieces: int) -> tuple[float | None, floa
     """Least and largest value; None where it still grows far from 0."""
     # "Still grows": between FAR's two distances by more than 1, which no bounded activation does.
     if pieces == 1:
+        # Midpoints and ends: a least value at a kink, which lies on an end, is met as well.
         inner = torch.cat([_midpoints(), _midpoints() + STEP / 2]).unsqueeze(1)
         directions = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
     else:
@@ -100,6 +103,7 @@ def _midpoints() -> Tensor:
 
 def _flat(choice: Choice[Activation], pieces: int) -> list[Interval]:
     """Intervals of derivative 0: from the catalogue at the defaults, else measured."""
+    # What the catalogue says holds for the defaults only.
     if choice.given or choice.entry.sha256:
         return _runs(choice, lambda steepness: steepness == 0) if pieces == 1 else []
     return [(_finite_or_none(low), _finite_or_none(high)) for low, high in choice.entry.flat]
@@ -123,6 +127,7 @@ def _runs(choice: Choice[Activation], condition: Callable[[Tensor], Tensor]) -> 
     x = _midpoints()
     _, derivatives = _evaluate(choice, x.unsqueeze(1))
     inside = condition(derivatives[:, 0].abs())
+    # 0 before and behind, so that an interval at the search's end has both edges.
     outside = torch.tensor([0])
     edges = torch.diff(inside.int(), prepend=outside, append=outside)
     starts = (edges == 1).nonzero().flatten()

@@ -64,8 +64,10 @@ def _kept_or_measured(choice: Choice[Activation], x: Sequence[float]) -> dict[st
     if choice.entry.sha256:  # a user's own may do something else tomorrow
         return analysis.measure(choice, x)
     ends = (x[0], x[-1])
+    # The ends stand for the points between them, which are all in steps of STEP.
     key = json.dumps([__version__, libraries.torch_build().version, str(choice), *ends])
     kept = CACHE.entries().get(key)
+    # A file of the cache may be damaged, and figures without a checksum would be shown as measured.
     if isinstance(kept, list) and len(kept) == 2 and kept[1] == _checksum(kept[0]):
         return _with_tuples(kept[0])
     measured = analysis.measure(choice, x)

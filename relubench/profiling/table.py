@@ -118,6 +118,7 @@ def _answers(rows: Sequence[CostRow]) -> list[str]:
     ]
     largest = max(row.elements for row in rows)
     others = [row for row in rows if row.elements == largest and row.activation != REFERENCE]
+    # By quartiles, not by medians: what lies within them may be chance.
     slower = sum(row.relative_low > 1 for row in others)
     faster = [row for row in others if row.relative_high < 1]
     if others:

@@ -59,6 +59,7 @@ def measure(
     """
     _keep_freed_memory()
     normal = _inputs(device)
+    # All inputs first, then all tasks in the same rounds: each is timed among all others.
     benches = [Bench(choice, size, normal) for size, choice in itertools.product(sizes, choices)]
     tasks: list[Task] = [_copy(normal(_rows(size), NEURONS)) for size in sizes]
     tasks += [bench.forward for bench in benches]
@@ -116,6 +117,7 @@ def _repeats(task: Task, clock: Clock) -> tuple[int, float]:
     task(1)  # the first call allocates and, on a GPU, compiles
     count = 1
     while True:
+        # The least: what disturbs a measurement only ever adds to it.
         seconds = min(_timed(task, count, clock) for _ in range(LOOKS))
         if seconds >= SAMPLE:
             return count, seconds
@@ -151,9 +153,10 @@ def _clock(device: str) -> Clock:
 def _keep_freed_memory() -> None:
     """Let glibc reuse freed blocks of up to 32 MB rather than give them back to the system.
 
-    It does so for sizes up to the largest that it has seen freed. Else chance decides whether a
+    It does so for sizes up to the largest that it has seen freed. Else chance decides whether
     outputs lie in fresh pages, whose faults cost more than most activations.
     """
+    # A little under 32 MB, beyond which glibc maps every block anew (mallopt(3), M_MMAP_THRESHOLD).
     torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
@@ -175,6 +178,7 @@ class Bench:
         self.gradient = normal(rows, NEURONS * outputs).detach()
         self.act = Act(choice, NEURONS).to(self.x.device)
         self.act.reset_parameters()
+        # Of a stream of its own, so that no generator of the process is drawn from.
         self.act.noise = Noise.of(torch.Generator().manual_seed(0))
 
     def forward(self, repeats: int) -> None:

@@ -24,6 +24,7 @@ def advise(rows: Sequence[CompareRow], names: Sequence[str]) -> list[str]:
     sentences = []
     for setup, members in grouped(rows, texts_of(names)).items():
         where = f"{', '.join(setup)}: " if setup else ""
+        # In the order of what hurts most: no result, fewer units, outputs far from 0.
         gravest = [*_diverged(members), *_dead(members), *_offset(members)][:SENTENCES]
         sentences += [f"{where}{sentence}" for sentence in gravest]
     return sentences
@@ -31,6 +32,7 @@ def advise(rows: Sequence[CompareRow], names: Sequence[str]) -> list[str]:
 
 def _diverged(rows: Sequence[CompareRow]) -> list[str]:
     """Activations of which runs diverged, and those of which none did."""
+    # The worst first: by the fraction of runs that were finished.
     bad = sorted((row for row in rows if row.diverged), key=lambda row: row.n / row.runs)
     if not bad:
         return []
@@ -55,6 +57,7 @@ def _dead(rows: Sequence[CompareRow]) -> list[str]:
     least = counted_rows[-1][0]
     fewest_dead = [row for dead, row in counted_rows if dead == least]
     best = max(fewest_dead, key=lambda row: row.accuracy or 0.0)
+    # Twice the least, or a tenth of all: what every activation loses is not the activation's doing.
     limit = max(MANY_DEAD, 2 * least)
     losing = [
         f"{row.activation}: {100 * dead:.1f} %" for dead, row in counted_rows if dead >= limit
@@ -79,6 +82,7 @@ def _offset(rows: Sequence[CompareRow]) -> list[str]:
     ]
     if not outputs:
         return []
+    # In units of its own standard deviation: an offset only matters beside the spread.
     outputs.sort(key=lambda output: abs(output[1]) / output[2])
     nearest, furthest = outputs[0], outputs[-1]
     name, mean, sd = furthest

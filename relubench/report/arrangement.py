@@ -30,6 +30,7 @@ class Arrangement:
         """The table in this arrangement; raises BadValue for a key that no row has."""
         if self == Arrangement() or not table.rows:
             return table
+        # Every column has a key, its head where no other was given.
         shown = {column.key or column.head.replace(" ", "_"): column for column in table.columns}
         # A set would forget the order, in which an error names the keys.
         keys = dict.fromkeys([*table.rows[0].keys, *shown])
@@ -40,6 +41,7 @@ class Arrangement:
             return table
         for key in self.columns:
             _check("--columns", key, keys)
+        # As people see it where they see it already, else as it is.
         columns = [shown.get(key) or _plain(key) for key in self.columns]
         if table.turned:  # what each row is called stands above it
             first = table.columns[0]
@@ -53,6 +55,7 @@ class Arrangement:
         for key in shared:
             _check("--group", key, keys)
         group = texts_of(shared)
+        # First by group, in the order of the first rows: a table breaks where the next row differs.
         together = joined(grouped(table.rows, group).values())
         return replace(table, rows=together, group=group, heading=lambda row: "")
 

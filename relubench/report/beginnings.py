@@ -16,6 +16,7 @@ def starts(rows: Sequence[CompareRow]) -> list[str]:
     sentences = []
     for chosen, members in grouped(rows, lambda row: row.chosen_init).items():
         schemes = grouped(members, lambda row: row.init)
+        # What most activations have is said last, without their names.
         *fewer, usual = sorted(schemes, key=lambda scheme: len(schemes[scheme]))
         parts = [f"{scheme} before {_activations(schemes[scheme])}" for scheme in fewer]
         if parts:
@@ -37,6 +38,7 @@ def decided(rows: Sequence[CompareRow]) -> list[str]:
     """Of which activations the verdict depends on the initial weights, a sentence per set-up."""
     sentences = []
     names = varying(rows, *REST)
+    # Set-ups that differ in their initial weights alone.
     for members in grouped(rows, _setup_but_init).values():
         schemes = list(dict.fromkeys(row.chosen_init for row in members))
         if len(schemes) < 2:

@@ -75,6 +75,8 @@ def _row(
     site: Site, seen: Seen, figures: Mapping[str, Any], about: About, definition: str
 ) -> CallRow:
     shares: dict[str, Any] = {name: _number(figure) for name, figure in figures.items()}
+    # It has no flat part: 0 of it is no finding, and "cannot" is shown.
+    # Underflow is one, and stays.
     if not site.dies and shares.get("dead") == 0:
         shares["dead"] = None
     return CallRow(
@@ -119,6 +121,7 @@ def total(rows: Sequence[CallRow]) -> CallRow:
         unit=None,
         units=sum(row.units for row in rows),
         can_die=any(row.can_die for row in rows),
+        # A rank belongs to one layer's outputs: over several it is not defined.
         effective_rank=None,
         examples=max(row.examples for row in rows),
         gate=None,

@@ -17,6 +17,7 @@ from relubench.rows import CompareRow, Correction
 from relubench.stats import Design
 from relubench.wording import counted
 
+# 30 % of the rows against 70 %, as `folds.holdout` draws them.
 HOLDOUT = 3 / 7  # n_test / n_train of a drawn hold-out
 NEW_DATA = "It speaks of new data from the same source, as far as one sample can."
 SPEAKS = {
@@ -90,6 +91,7 @@ def _answer(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure) 
     worse = [row.activation for row in tested if row.verdict == "worse"]
     loses = f"; {advice.listed(worse)} {_lose(worse)}" if worse else ""
     if better:
+        # The largest gain first, and with its interval; the others in brackets behind it.
         first, *others = sorted(better, key=lambda row: -_gain(row, measure)[0])
         sizes = [f"{row.activation} ({_size(row, measure)})" for row in others]
         also = f", and so {_do(others)} {advice.listed(sizes)}" if others else ""
@@ -98,9 +100,11 @@ def _answer(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure) 
         )
     most = max(_gain(row, measure)[1] for row in tested)
     margin = max(row.margin or 0.0 for row in tested)
+    # Without an interval nothing bounds what may be gained.
     if not math.isfinite(most):
         return f"No activation is shown to beat {reference} on {where}{loses}."
     gain = f"{max(0.0, most) * measure.scale:.2g} {measure.noun}"
+    # All intervals end inside the margin: even the best case is a difference that counts for none.
     if most <= margin:
         keep = f"gains above {gain} are unlikely{loses}; keep {reference}"
         return f"No activation beat {reference} on {where}; {keep}."
@@ -183,6 +187,7 @@ def _count(cells: Sequence[Cell], plan: Plan, options: ComparisonOptions) -> int
 def _design(cell: Cell, options: ComparisonOptions) -> tuple[str, float | None]:
     if folds := cell.split.folds:
         return "folds", 1 / (folds - 1)
+    # Where no seed draws which rows train, seeds are paired and independent; else splits overlap.
     fixed = cell.dataset in options.published or cell.split.one_holdout
     return ("paired seeds", None) if fixed else ("drawn hold-outs", HOLDOUT)
 
@@ -198,6 +203,7 @@ def _at_best(
     if repetitions < 2:
         return f"{what}: no test; it has no spread"
     least = stats.smallest_difference(repetitions, ratio, alpha / count)
+    # 10 folds × 3 repeats: 30 splits, each with a ninth of its training rows as test rows.
     folds = stats.smallest_difference(30, 1 / 9, alpha / count)
     advice = f"; with --folds 10 --repeats 3, {folds:.2g}" if name == "drawn hold-outs" else ""
     return (
@@ -213,6 +219,8 @@ def _verdicts(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure
     for setup, members in grouped(rows, texts_of(names)).items():
         where = f"{', '.join(setup)}: " if setup else ""
         reference = members[0].reference
+        # Differences by name and size, then who is alike; "undecided" only
+        # where it is all there is.
         for verdict in ("better", "worse"):
             differences = [
                 f"{row.activation} ({signed(row.difference, measure, decimals)} {measure.noun})"

@@ -35,6 +35,7 @@ def head(name: str) -> str:
     """A column head with the unit, and the arrow of a metric's better way."""
     arrow = ARROWS[METRICS[name].better] if name in METRICS else ""
     unit = MEASURES[name].unit if name in MEASURES else "fraction"
+    # "until s" and not "seconds until s".
     name = name.removeprefix("seconds_") if unit == "s" else name
     parts = (name.replace("_", " "), UNITS.get(unit, unit), arrow)
     return " ".join(filter(None, parts))

@@ -86,6 +86,7 @@ def _setup_rows(
     options: ComparisonOptions,
 ) -> list[CompareRow]:
     """The rows of one set-up, the best mean first."""
+    # The reference stands second in its pairs: `pairs` puts it there.
     with_reference = {c.first: (c, v) for c, v in judged if c.second == plan.reference}
     reference = setup.runs.get(plan.reference, ())
     rows = []
@@ -105,6 +106,7 @@ def _setup_rows(
             )
         )
     sign = options.measure.sign
+    # Without a mean last, whichever way is better.
     return sorted(rows, key=lambda row: math.inf if row.mean is None else -sign * row.mean)
 
 
@@ -148,6 +150,7 @@ def _tested(
     claim: Claim, compared: Comparison, verdict: Verdict, own: Scores, folds: int | None
 ) -> Claim:
     """The claim with what a test says of it: of one measurement each there is none."""
+    # Without a pair there is no p; 1 would look like a test that found nothing.
     if compared.evidence.n:
         claim = replace(
             claim,
@@ -246,6 +249,7 @@ def _summary(runs: Sequence[RunResult], own: Scores, measure: Measure) -> dict[s
         **means,
         "perturbed": {name: center for name, (center, _) in perturbed.items()},
         "perturbed_sd": {name: spread for name, (_, spread) in perturbed.items()},
+        # The median: one run that had to share the machine must not count for more.
         "seconds": median(row.seconds for row in finished) if finished else None,
         "parameters": runs[0].parameters,
         "diverged": len(runs) - len(finished),

@@ -107,8 +107,10 @@ def _table(
 
 def _bars(rows: Sequence[CompareRow], measure: Measure) -> list[Column[CompareRow]]:
     """Each difference with its interval, drawn on one scale that has 0 in its middle."""
-    ends = [abs(end) for row in rows for end in (row.difference_low, row.difference_high) if end]
-    most = max((end for end in ends if math.isfinite(end)), default=0.0)
+    # The farthest end of all is the end of the scale, so that all bars can be compared.
+    lows, highs = [row.difference_low for row in rows], [row.difference_high for row in rows]
+    known = [abs(end) for end in (*lows, *highs) if end is not None and math.isfinite(end)]
+    most = max(known, default=0.0)
     if not most:
         return []
     scale = f"{most * measure.scale:.2g}"
@@ -135,6 +137,7 @@ def _columns(
 ) -> list[Column[CompareRow]]:
     """The measure compared, then what it costs."""
     measure = options.measure
+    # Decimals from the intervals; where there are none, from the spreads of the means.
     decimals = meaningful_decimals(map(_half_width, rows), measure.scale)
     if not any(map(_half_width, rows)):
         decimals = _decimals(rows, measure)
@@ -155,6 +158,7 @@ def _columns(
     )
     p: Column[CompareRow] = Column("p", lambda row: p_value(row.p), rank=3)
     verdict = Column("verdict", _verdict_text, left=True, tone=_tone, short=_verdict_word)
+    # With one activation there is nothing to compare: no columns of differences.
     compared = any(row.verdict != "reference" or row.diverged for row in rows)
     return [
         _mean_column(rows, measure),

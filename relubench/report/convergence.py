@@ -12,7 +12,7 @@ from relubench.metrics.measures import UNTIL
 from relubench.report.columns import figure_of, head
 from relubench.report.evidence import Repetition, repetition
 from relubench.report.figures import UNDEFINED, all_or_none, mean_of
-from relubench.report.naming import by_activation
+from relubench.report.naming import by_activation, length
 from relubench.results import RunResult, Target
 from relubench.rows import CompareRow, TimeToTarget
 from relubench.table import Column
@@ -62,6 +62,7 @@ class _Figure:
         show: Callable[[RunResult], float | None],
     ) -> _Figure:
         own, theirs = _by_repetition(runs, show), _by_repetition(reference, show)
+        # By repetition, then the mean: a pair shares its split and its batches.
         ratios = [_ratio(figure, theirs.get(repetition)) for repetition, figure in own.items()]
         return cls(mean_of(list(own.values())), *stats.mean_sd(all_or_none(ratios)))
 
@@ -99,7 +100,7 @@ def shortfalls(rows: Sequence[CompareRow]) -> list[str]:
         if row.reached is not None and (short := row.runs - row.reached):
             sentences.append(
                 f"{row.activation}: {short} of {counted(row.runs, 'run')} did not come so "
-                f"far in {counted(row.epochs, 'epoch')}, so no mean is defined."
+                f"far in {length(row)}, so no mean is defined."
             )
     return sentences
 
@@ -133,8 +134,11 @@ def majority(results: Sequence[RunResult]) -> list[str]:
     notes, several = [], len({result.cell.dataset for result in results}) > 1
     for dataset, same in grouped(results, lambda result: result.cell.dataset).items():
         done = [run for run in same if run.curve and run.confusion and run.n_test]
+        # Nothing is said where some run is missing: it might have done better.
         if not done or len(done) < len(same):
             continue
+        # Rows of a confusion matrix are true classes: the largest is what
+        # naming it always would score.
         largest = min(max(map(sum, run.confusion or ())) / run.n_test for run in done)
         if max(run.scores["accuracy"] or 0.0 for run in done) > largest:
             continue
@@ -149,6 +153,7 @@ def majority(results: Sequence[RunResult]) -> list[str]:
 
 def falling(results: Sequence[RunResult]) -> list[str]:
     """Whose training loss still fell at the end, in one line; FALLING and LEARNED say from when."""
+    # 1. Whose loss still falls, and by how much.
     groups = by_activation(results)
     falls = {}
     for row, runs in groups.items():
@@ -157,6 +162,7 @@ def falling(results: Sequence[RunResult]) -> list[str]:
             falls[row] = fall
     if not falls:
         return []
+    # 2. Who they are, and in how many set-ups.
     names = list(dict.fromkeys(row.activation for row in falls))
     others = f" and {counted(len(names) - NAMED, 'other')}" if len(names) > NAMED else ""
     setups, concerned = {row.setup for row in groups}, {row.setup for row in falls}
@@ -164,6 +170,7 @@ def falling(results: Sequence[RunResult]) -> list[str]:
     extremes = (min(falls.values()), max(falls.values()))
     ends = dict.fromkeys(f"{100 * fall:.0f}" for fall in extremes)
     trained = joined(groups[row] for row in falls)
+    # 3. Over which epochs: in numbers where all runs have as many.
     last = {(len(run.curve), _tenth(run)) for run in trained if run.curve}
     epochs = "last tenth of the epochs"
     if len(last) == 1:

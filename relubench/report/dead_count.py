@@ -83,13 +83,18 @@ class DeadCount:
 
     def picture(self) -> Picture:
         """Shares of units by layer, in per cent."""
-        ends = [number + end for number in range(len(self.layers)) for end in (0.5, 1.5)]
-        curves = []
-        for name in DRAWN:
-            shares = [row.get(name) for row in self.layers for _ in range(2)]
-            percents = [None if share is None else 100 * share for share in shares]
-            curves.append(Curve(name, ends, percents))
+        curves = [self._steps(name) for name in DRAWN]
         return Picture([Panel("% of units, by number of the call", curves)])
+
+    def _steps(self, name: str) -> Curve:
+        """A level from half before each layer's number to half after it."""
+        ends: list[float] = []
+        percents: list[float | None] = []
+        for number, row in enumerate(self.layers):
+            share = row.get(name)
+            ends += (number + 0.5, number + 1.5)
+            percents += [None if share is None else 100 * share] * 2
+        return Curve(name, ends, percents)
 
     def plot(self) -> Any:
         """The picture as a figure of matplotlib's."""

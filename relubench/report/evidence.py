@@ -115,6 +115,7 @@ def scores(runs: Sequence[RunResult], measure: Measure) -> Scores:
     for repeated, same in grouped(runs, lambda result: repetition(result.cell)).items():
         # Seeds of one split share their rows, so that each by itself is no repetition.
         figures = [figure for run in same if (figure := measure.of(run)) is not None]
+        # One diverged seed spoils its split: the mean of the rest would be that of survivors.
         if any(run.failed for run in same):
             diverged.add(repeated)
         elif len(figures) < len(same):
@@ -153,10 +154,12 @@ def comparison(
 ) -> Comparison:
     """What the repetitions that both activations have say of their difference."""
     a, b, measure = by_activation[first], by_activation[second], options.measure
+    # Sorted, since a set has no order, and the order of a sum decides its last bits.
     common = sorted(a.defined.keys() & b.defined.keys())
     differences = [a.defined[key] - b.defined[key] for key in common]
     difference = np.array(differences, dtype=float)
     ratio = over.design.ratio
+    # Independent pairs may be resampled; overlapping splits may not, and have Student's interval.
     if ratio is None:
         limits = stats.interval(difference)
     else:
@@ -191,6 +194,7 @@ def _size(margin: Margin, mean: float | None) -> float | None:
 
 def _with_losses(a: Scores, b: Scores, measure: Measure) -> stats.Floats:
     """Differences by pair, more being better; a run that diverged loses its pair."""
+    # Undefined figures are no losses: their pairs are left out.
     ended_a = a.defined.keys() | a.diverged
     ended_b = b.defined.keys() | b.diverged
     paired = sorted(ended_a & ended_b)
@@ -220,6 +224,7 @@ def standings(
     """
     rivals = [_beside_best(scores, over, options) for scores, over in family]
     compared = joined(others for _, others in rivals)
+    # One correction over all set-ups of the family, handed out again in the same order.
     adjusted = iter(stats.holm([rival.evidence.p for rival in compared]))
     standings = []
     for best, others in rivals:
@@ -240,6 +245,7 @@ def _beside_best(
     for name, own in scores.items():
         if own.mean is not None:
             means[name] = sign * own.mean
+    # Best can only be who has every repetition: the mean of survivors flatters.
     steady = [name for name in means if scores[name].whole]
     if not steady:
         return {}, []

@@ -88,6 +88,7 @@ def bar(fraction: float | None, width: int) -> str:
     """A fraction as a bar of so many columns at most, in eighths of one."""
     if fraction is None:
         return ""
+    # In eighths, the finest step that block elements have.
     whole, eighths = divmod(round(fraction * width * 8), 8)
     return "█" * whole + EIGHTHS[eighths]
 
@@ -98,6 +99,7 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
     if not seen:
         return ""
     count = min(width, len(seen))
+    # Evenly spaced, the first and the last among them.
     picked = [seen[round(at * (len(seen) - 1) / max(1, count - 1))] for at in range(count)]
     low, high = min(picked), max(picked)
     if high == low:

@@ -20,17 +20,19 @@ def layer_means(results: Sequence[RunResult]) -> list[LayerMeanRow]:
         counts: list[LayerCount] = []
         for run in runs:
             if run.layers and not run.failed:
+                # The total as one more layer, last.
                 counts += [*run.layers, total(run.layers)]
         by_layer = grouped(counts, lambda count: count.layer)
         rows += [_layer_mean(setup, layer, same) for layer, same in by_layer.items()]
     return rows
 
 
+def _shares(counts: Sequence[LayerCount], name: str) -> list[float]:
+    return [getattr(count, name) / count.units for count in counts]
+
+
 def _layer_mean(setup: SetupRow, layer: str, counts: Sequence[LayerCount]) -> LayerMeanRow:
-    shares: dict[str, Any] = {
-        name: float(np.mean([getattr(count, name) / count.units for count in counts]))
-        for name in COUNTS
-    }
+    shares: dict[str, Any] = {name: float(np.mean(_shares(counts, name))) for name in COUNTS}
     return LayerMeanRow(
         **vars(setup),
         layer=layer,
@@ -46,6 +48,7 @@ def classified(results: Sequence[RunResult]) -> list[ClassifiedRow]:
     rows = []
     for setup, runs in by_activation(results).items():
         matrices = [run.confusion for run in runs if run.confusion and not run.failed]
+        # Of data that have changed between runs the classes may be others: such cannot be summed.
         if matrices and len({len(matrix) for matrix in matrices}) == 1:
             counts = np.sum([np.array(matrix) for matrix in matrices], axis=0)
             rows.append(ClassifiedRow(**vars(setup), n=len(matrices), confusion=counts.tolist()))

@@ -88,6 +88,7 @@ def one_run(finished: Sequence[tuple[str, str, RunResult]]) -> list[AnyTable]:
     """
     rows = [_ledger_run_row(result, when, context) for context, when, result in finished]
     others = ("curve", "layers", "context", "confusion", "perturbed", "finished")
+    # What has a table of its own, or is none of a run's facts, is left out.
     facts = [key for key in rows[0].keys if key not in others]
     columns: list[Column[LedgerRunRow]] = [
         Column("finished", lambda row: row.finished),

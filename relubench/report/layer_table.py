@@ -56,6 +56,7 @@ def deadcount(
     ]
     meanings = {name: meaning for name, meaning in DEFINITIONS.items() if name != "dead"}
     setups = {row.setup for row in rows}
+    # A blank line between set-ups, unless each has but one row.
     whole = (lambda row: row.setup) if len(setups) < len(results) else (lambda row: None)
     detail = Table(
         rows,
@@ -116,6 +117,7 @@ def _dead(layers: Sequence[LayerCount]) -> dict[str, float]:
 def _means(rows: Sequence[LayerRow]) -> Table[DeadByRateRow]:
     """Dead fraction of the network by set-up, a column per learning rate: means over seeds."""
     totals = [row for row in rows if row.layer == "total"]
+    # Without the rate: each rate is a column.
     setup = [key for key in ("activation", *SETUP) if key != "lr"]
     names = [name for name in varying(totals, *setup) if name != "activation"]
     rates = sorted({row.lr for row in totals if row.lr is not None})

@@ -130,6 +130,7 @@ def catalog(entries: Catalog[Entry], described: str) -> Table[CatalogRow]:
 def _row(entry: Entry, described: str) -> CatalogRow:
     names = [field.name for field in fields(entry) if field.name not in HIDDEN]
     facts = {name: getattr(entry, name) for name in names}
+    # None for what must be given: it has no default to show.
     parameters = dict.fromkeys(entry.first) | entry.parameters
     if isinstance(entry, Activation):
         facts |= {"learned": list(entry.learns), "can_die": entry.can_die}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from relubench.activations import ACTIVATIONS
 from relubench.grouping import grouped
@@ -21,7 +21,9 @@ def setup_row(cell: Cell) -> SetupRow:
     """What names a set-up; it has no rate where each run chooses its own."""
     # None where the activation is a user's own, whose file need not be there any more.
     listed = ACTIVATIONS.get(cell.activation.partition(":")[0])
+    # `lr` of a searched recipe is only the first of its rates.
     recipe = vars(cell.recipe) | {"lr": None if cell.recipe.rates else cell.recipe.lr}
+    recipe["epochs"] = None if cell.recipe.steps else cell.recipe.epochs
     return SetupRow(
         dataset=cell.dataset,
         model=cell.model,
@@ -63,7 +65,11 @@ def _differ(rows: Sequence[Row], key: str) -> bool:
 def tasks(rows: Sequence[RunRow]) -> list[str]:
     """What each run was trained on: dataset, model and what else differs but activations."""
     names = dict.fromkeys(("dataset", "model", *varying(rows, *SETUP)))
-    return [" · ".join(f"{row.get(name)}" for name in names) for row in rows]
+    return [_values(row, names) for row in rows]
+
+
+def _values(row: Row, names: Iterable[str]) -> str:
+    return " · ".join(str(row.get(name)) for name in names)
 
 
 def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) -> str:
@@ -73,6 +79,7 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
     row = rows[0]
     seeds = repeated(row) if isinstance(row, CompareRow) else f"seed {row.seed}"
     one_size = not varying(rows, "parameters")
+    # In the order of the line: what was trained, on what, how, how often, and where.
     parts = {
         "dataset": row.dataset,
         "model": row.model,
@@ -87,9 +94,13 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "optimizer": row.optimizer,
         "lr": "" if row.rates else f"lr {row.lr:g}",
         "rates": f"best lr of {row.rates.replace(',', ', ')}" if row.rates else "",
+        "schedule": row.schedule or "",
+        "warmup": f"warm-up {_share(row.warmup)}" if row.warmup else "",
+        "clip_norm": f"clip norm {row.clip_norm:g}" if row.clip_norm else "",
+        "label_smoothing": f"smoothing {row.label_smoothing:g}" if row.label_smoothing else "",
         "weight_decay": f"weight decay {row.weight_decay:g}" if row.weight_decay else "",
         "batch_size": f"batch {row.batch_size}",
-        "epochs": counted(row.epochs, "epoch"),
+        "steps" if row.steps else "epochs": length(row),
         "until": f"until {row.until.replace('_', ' ')}" if row.until else "",
         "fresh_weights": "weights drawn anew" if row.fresh_weights else "",
         "unit_axis": "" if row.unit_axis is None else f"units in axis {row.unit_axis}",
@@ -100,7 +111,18 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "device": f"{row.device}, {counted(row.threads, 'thread')}",
         "dtype": "" if row.dtype == "float32" else row.dtype,
     }
+    # What is a column says more there than it could here.
     return " · ".join(text for key, text in parts.items() if text and key not in names)
+
+
+def length(row: SetupRow) -> str:
+    """How long a training is: '30 epochs', or '100 steps'."""
+    return counted(row.epochs or 0, "epoch") if row.steps is None else counted(row.steps, "step")
+
+
+def _share(warmup: str) -> str:
+    """'100 steps', or '5 %'."""
+    return f"{warmup} steps" if warmup.isdecimal() else f"{100 * float(warmup):g} %"
 
 
 def _validation(size: str | None) -> str:
@@ -112,6 +134,7 @@ def _validation(size: str | None) -> str:
 def repeated(row: CompareRow) -> str:
     """What a comparison repeats: its paired seeds, or folds."""
     seeds = counted(len(row.seeds), "seed" if row.folds else "paired seed")
+    # Seeds from 0 on are what everybody expects: only others are named.
     if row.seeds != list(range(len(row.seeds))):
         seeds += f" ({_run_of_numbers(row.seeds)})"
     if not row.folds or not row.repeats:
@@ -149,7 +172,7 @@ def run_name(result: RunResult) -> str:
 
 def name_column(name: str) -> Column[Row]:
     """A column of names, or of what sets runs apart."""
-    if name in ("lr", "weight_decay"):
+    if name in ("lr", "weight_decay", "clip_norm", "label_smoothing"):
         return Column(
             name.replace("_", " "),
             lambda row: UNDEFINED if row.get(name) is None else f"{row.get(name):g}",
@@ -157,7 +180,9 @@ def name_column(name: str) -> Column[Row]:
         )
     if name == "chosen_init":
         return Column("init", lambda row: row.get(name) or UNDEFINED, left=True, key=name)
-    number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "batch_size")
+    if name == "schedule":
+        return Column(name, lambda row: row.get(name) or "constant", left=True, key=name)
+    number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "steps", "batch_size")
 
     def text(row: Row) -> str:
         value = row.get(name)

@@ -47,6 +47,7 @@ def table(
         Column("difference", lambda row: change(row.difference, row.metric)),
         *([Column("published", _published)] if entries else []),
     ]
+    # Two rows each, as they were added: over folds, then on the test set.
     pairs = zip(rows[::2], rows[1::2], strict=True)
     notes = [
         *(_worth(cv, test, names) for cv, test in pairs),
@@ -94,6 +95,7 @@ def _mean_accuracy(runs: Sequence[RunResult]) -> float | None:
 def _over_carried(runs: Sequence[RunResult]) -> Spread:
     through = [run for run in runs if run.cell.split.carried]
     by_repeat = grouped(through, lambda run: run.cell.split.repeat).values()
+    # The weights of all folds are one network's: with it every fold is lost.
     if any(run.failed for run in through):
         return None, None
     means = []

@@ -126,6 +126,7 @@ def verdict(
     entry: Published, mean: float | None, sd: float | None, n: int, why_not: str = ""
 ) -> PublishedVerdict:
     """agrees, differs, or why neither can be said; `mean` and `sd` are of n runs."""
+    # The first reason that there is: later ones would not matter if it went away.
     reason = why_not or entry.incomparable
     if entry.value is None:
         reason = reason or "no figure was published"
@@ -144,6 +145,7 @@ def margin(sd: float, n: int, runs: int = 1, published_sd: float | None = None) 
 
     With one run t·sd·√(1 + 1/n); t has n - 1 degrees of freedom, in either case.
     """
+    # Without a published spread theirs is taken to be like ours.
     theirs = sd if published_sd is None else published_sd
     # A prediction interval, not a confidence interval: the published mean is a draw of its own.
     error = math.sqrt(sd**2 / n + theirs**2 / runs)

@@ -63,6 +63,7 @@ def rank(rows: Sequence[CompareRow], options: ComparisonOptions) -> Ranking | No
     loss for it.
     """
     by_dataset = grouped(rows, lambda row: row.dataset)
+    # A rank is only defined among those that every dataset has.
     names = _everywhere(list(by_dataset.values()))
     if len(by_dataset) < 2 or len(names) < 2:
         return None
@@ -88,8 +89,13 @@ def rank(rows: Sequence[CompareRow], options: ComparisonOptions) -> Ranking | No
 
 def _everywhere(by_dataset: Sequence[Sequence[CompareRow]]) -> list[str]:
     """The activations that are in every group of rows, in the order of the first."""
-    first, *others = [dict.fromkeys(row.activation for row in rows) for rows in by_dataset]
-    return [name for name in first if all(name in names for names in others)]
+    first, *others = map(_activations, by_dataset)
+    common = set(first).intersection(*others)
+    return [name for name in dict.fromkeys(first) if name in common]
+
+
+def _activations(rows: Sequence[CompareRow]) -> list[str]:
+    return [row.activation for row in rows]
 
 
 def ranked(

@@ -79,7 +79,10 @@ def _result(record: Record) -> RunResult:
 
 
 def _cell(record: Record) -> Cell:
-    recipe = {field.name: record[field.name] for field in fields(Recipe)}
+    # Rows from before have no keys for what a recipe may have had since.
+    recipe = {field.name: record.get(field.name, field.default) for field in fields(Recipe)}
+    recipe["epochs"] = recipe["epochs"] or 0
+    # Each run's own rate stands in `lr`; the cell's is the first of those that it chose from.
     if record["rates"]:
         recipe["lr"] = float(record["rates"].split(",")[0])
     split = {key: record[key] for key in ("folds", "fold", "repeat")}
@@ -98,7 +101,10 @@ def _layers(record: Record) -> tuple[LayerCount, ...]:
     """One layer with the shares of the row: of as few units as have them."""
     if record["dead"] is None:
         return ()
+    # A share is count / units: with at most MOST_UNITS below the line, one fraction alone is this
+    # near.
     shares = [Fraction(record[name]).limit_denominator(MOST_UNITS) for name in COUNTS]
+    # As few units as make all of these counts whole; the real number may be a multiple.
     units = math.lcm(*(share.denominator for share in shares))
     counts = {name: int(share * units) for name, share in zip(COUNTS, shares, strict=True)}
     moments = {key: record[key] for key in ("sparsity", "mean_activation", "sd_activation")}

@@ -34,6 +34,7 @@ def _words(row: RunRow) -> Iterator[str]:
     yield from _recipe(row)
     yield from _preparation(row)
     if folded:
+        # Repeats are drawn one after the other: the last of so many is the one that is meant.
         yield from ("--folds", str(row.folds), "--repeats", str(row.repeat + 1))
         if row.fold is None:
             yield from ("--protocol", "published")
@@ -54,14 +55,26 @@ def _switches(row: RunRow) -> Iterator[str]:
 def _recipe(row: RunRow) -> Iterator[str]:
     """The recipe: its numbers always, since a default may change, the rest where it is there."""
     yield from ("--optimizer", row.optimizer, "--lr", row.rates or f"{row.lr!r}")
-    yield from ("--epochs", str(row.epochs), "--batch-size", str(row.batch_size))
+    if row.steps:
+        yield from ("--steps", str(row.steps))
+    else:
+        yield from ("--epochs", str(row.epochs))
+    yield from ("--batch-size", str(row.batch_size))
     if row.rates:
         yield "--best-lr"
     if row.weight_decay != Recipe.weight_decay:
         yield from ("--weight-decay", repr(row.weight_decay))
-    for key in ("augment", "until", "perturb"):
+    for key in (
+        "schedule",
+        "warmup",
+        "clip_norm",
+        "label_smoothing",
+        "augment",
+        "until",
+        "perturb",
+    ):
         if row.get(key):
-            yield from (f"--{key}", row.get(key))
+            yield from (f"--{key.replace('_', '-')}", str(row.get(key)))
 
 
 def _preparation(row: RunRow) -> Iterator[str]:

@@ -22,6 +22,7 @@ class Look:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction (Scandinavian Journal of Statistics 6, 1979), in input order."""
+    # The i-th smallest p times how many are left with it; never below one that came before.
     order = np.argsort(p_values, kind="stable")
     adjusted, largest = [0.0] * len(order), 0.0
     for rank, index in enumerate(order):
@@ -38,6 +39,8 @@ def looks(first: int, last: int, alpha: float = 0.05) -> list[Look]:
     alpha, so that by Bonferroni's inequality the error rate over all looks is at most alpha
     whatever the test and however the looks depend on each other; the price is some power.
     """
+    # As many looks as give steps of about GROWTH, both ends counted; np.unique
+    # joins what rounds alike.
     count = min(MOST_LOOKS, 1 + math.ceil(math.log(last / first) / math.log(GROWTH)))
     seeds = np.unique(np.geomspace(first, last, count).round().astype(int))
     new = np.diff(seeds, prepend=0)

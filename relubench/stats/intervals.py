@@ -12,6 +12,7 @@ import scipy
 from relubench.stats.signs import SAME, Floats, sign_flip
 
 BCA_FROM = 20  # pairs; with fewer the bootstrap covers too little, and Student's t is used
+# As scipy.stats.bootstrap has it by default.
 RESAMPLES = 9999
 
 
@@ -83,6 +84,7 @@ def t_interval(difference: Floats, confidence: float = 0.95, ratio: float = 0.0)
     if n < 2:
         return Interval(None, None, "none")
     mean = float(difference.mean())
+    # With ratio 0 this is s / √n; splits that share rows know less than n independent ones would.
     error = float(difference.std(ddof=1)) * math.sqrt(1 / n + ratio)
     margin = float(scipy.special.stdtrit(n - 1, (1 + confidence) / 2)) * error
     return Interval(mean - margin, mean + margin, "t")
@@ -99,6 +101,8 @@ def bca_interval(difference: Floats, confidence: float = 0.95) -> Interval:
     if n < 3 or all_equal(difference):
         return t_interval(difference, confidence)
     mean, spread = float(difference.mean()), float(difference.std(ddof=1))
+    # Tails at which the bootstrap, whose spread has n and not n - 1 below it, is as wide as
+    # Student's.
     quantile = scipy.special.stdtrit(n - 1, (1 + confidence) / 2)
     tail = float(scipy.special.ndtr(-math.sqrt(n / (n - 1)) * quantile))
     # Standardised, so that the rounding below is relative to the spread.
@@ -137,6 +141,7 @@ def chance(difference: Floats, confidence: float = 0.95) -> Chance:
 def wilson(proportion: float, n: int, confidence: float) -> tuple[float, float]:
     """Wilson's score interval of a proportion of n."""
     z2 = float(scipy.special.ndtri((1 + confidence) / 2)) ** 2
+    # (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n), kept within what a proportion can be.
     centre = (proportion + z2 / (2 * n)) / (1 + z2 / n)
     variance = proportion * (1 - proportion) / n + z2 / (4 * n * n)
     half = math.sqrt(z2 * variance) / (1 + z2 / n)

@@ -60,10 +60,13 @@ def differences(a: Scores, b: Scores) -> Floats:
 
 def mid_ranks(values: Floats) -> Floats:
     """Ranks from 1, ties sharing their mean; values that differ in their last bits are ties."""
+    # Rounded to a grid of SAME of the largest, on which values that differ in
+    # last bits fall together.
     size = np.abs(values)
     largest = size[np.isfinite(size)].max(initial=np.finfo(float).tiny)
     rounded = np.round(values / (largest * SAME))
     _, place, ties = np.unique(rounded, return_inverse=True, return_counts=True)
+    # Of a group of t ties that ends at rank r: r - (t - 1) / 2.
     means = np.cumsum(ties) - (ties - 1) / 2
     return means[place]
 
@@ -85,11 +88,13 @@ def mann_whitney_above(a: Scores, b: Scores) -> float:
     n = len(a)
     both = np.concatenate([losing(a), losing(b)])
     ranks = np.round(2 * mid_ranks(both)).astype(int)  # doubled: mid-ranks end in .5
+    # In float64: counts are exact up to 2⁵³, and p is a ratio of them.
     counts = np.zeros((n + 1, ranks.sum() + 1))  # (chosen, sum) → choices
     counts[0, 0] = 1
     for rank in ranks:
         # A copy: the sum would read what it has just written, and choose a value twice.
         counts[1:, rank:] += counts[:-1, : counts.shape[1] - rank].copy()
+    # a's own values come first: their sum is the one that was seen.
     as_large = counts[n, ranks[:n].sum() :].sum()
     return float(as_large / counts[n].sum())
 
@@ -104,6 +109,7 @@ def mann_whitney(a: Scores, b: Scores) -> float:
 
 def mean_ranks(scores: Sequence[Scores]) -> tuple[float, ...]:
     """The mean rank of each candidate, 1 the best, over (datasets) rows of scores."""
+    # Turned round: mid_ranks counts from the smallest, and 1 is to be the best.
     ranks = [mid_ranks(-losing(row)) for row in scores]
     return tuple(map(float, np.mean(ranks, axis=0)))
 
@@ -119,6 +125,8 @@ def friedman(scores: Sequence[Scores]) -> Friedman:
     if (ranks == ranks[:, :1]).all():  # level everywhere
         return Friedman(0.0, 1.0, mean_ranks(scores))
     datasets, candidates = ranks.shape
+    # 12 / (N k (k + 1)) Σ R² - 3 N (k + 1), with the rank sums R of k candidates on N datasets;
+    # then over what ties leave of 1.
     spread = np.square(ranks.sum(axis=0)).sum()
     statistic = 12 * spread / (candidates * datasets * (candidates + 1))
     statistic -= 3 * datasets * (candidates + 1)

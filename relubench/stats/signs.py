@@ -33,6 +33,7 @@ def sign_flip_above(difference: Floats) -> float:
     # Halves: 2^16 sums twice instead of 2^32 once.
     left = signed_sums(difference[: n // 2])
     right = np.sort(signed_sums(difference[n // 2 :]))
+    # From the left: a sum that equals what was seen counts as at least as large.
     as_large = len(right) - np.searchsorted(right, observed - left)
     return float(as_large.sum() / 2**n)
 
@@ -47,6 +48,7 @@ def signed_sums(values: Floats) -> Floats:
 
 def sign_flip(difference: Floats) -> float:
     """Two-sided p of the sign-flip test: how often random signs give a sum as far from 0."""
+    # Patterns are symmetric: the side to which the sum lies has the smaller p.
     toward = difference if difference.sum() >= 0 else -difference
     return min(1.0, 2 * sign_flip_above(toward))
 
@@ -60,6 +62,7 @@ def attainable(n: int, level: float) -> float:
     """The largest one-sided p of a sign-flip test on n pairs that lies below this level."""
     if n > EXACT_LIMIT:
         return level
+    # The largest k / 2ⁿ strictly below the level; ldexp scales by powers of 2 without rounding.
     return math.ldexp(math.ceil(math.ldexp(level, n)) - 1, -n)
 
 

@@ -41,6 +41,7 @@ class Posterior:
 def by_split(values: Mapping[tuple[int, int], float]) -> Floats:
     """(split, seed) → value, as the mean over the seeds of each split, in the order of splits."""
     inside: dict[int, list[float]] = {}
+    # Seeds of one split share its rows: they are no further observations, but one better one.
     for split, seed in sorted(values):
         inside.setdefault(split, []).append(values[split, seed])
     return np.array([np.mean(of_split) for of_split in inside.values()])
@@ -100,8 +101,10 @@ def correlated_t(difference: Floats, ratio: float, rope: float) -> Posterior | N
         return None
     mean = float(difference.mean())
     if all_equal(difference):
+        # No spread: the posterior is a point, which lies in one of the three regions.
         return Posterior(float(mean < -rope), float(abs(mean) <= rope), float(mean > rope))
     scale = float(difference.std(ddof=1)) * math.sqrt(1 / n + ratio)
     left = float(scipy.special.stdtr(n - 1, (-rope - mean) / scale))
     right = float(scipy.special.stdtr(n - 1, (mean - rope) / scale))
+    # Rounding may leave the middle a last bit below 0.
     return Posterior(left, max(0.0, 1 - left - right), right)

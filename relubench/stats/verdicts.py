@@ -121,9 +121,12 @@ def evidence(difference: Floats, design: Design, margin: float | None = None) ->
             p=1.0,
             p_inside=None if margin is None else 1.0,
         )
+    # Twice the smaller side; where both sides are above 1/2, as with ties, that is more than 1.
     p = min(1.0, 2 * min(design.above(difference), design.above(-difference)))
     p_inside = None
     if margin is not None:
+        # Inside if above the lower end and below the upper one, each at alpha
+        # (TOST needs no correction).
         above_lower_end = design.above(_beyond(difference, margin))
         below_upper_end = design.above(_beyond(-difference, margin))
         p_inside = max(above_lower_end, below_upper_end)
@@ -147,6 +150,7 @@ def verdicts(comparisons: Sequence[Evidence], alpha: float = 0.05) -> list[Verdi
     """
     p_values = holm([one.p for one in comparisons])
     inside = holm([1.0 if one.p_inside is None else one.p_inside for one in comparisons])
+    # The next that Holm looks at is tested at alpha over the number of those not shown yet.
     levels: dict[Towards, float] = {
         "difference": alpha / max(1, sum(p >= alpha for p in p_values)),
         "equivalence": alpha / max(1, sum(p >= alpha for p in inside)),
@@ -185,6 +189,7 @@ def seeds_missing(
     """
     if comparison.difference is None or comparison.spread is None:
         return None, None
+    # Two ways out of "undecided": a difference that is shown, or one shown to stay inside.
     size, spread = abs(comparison.difference), comparison.spread
     design, most = comparison.design, comparison.n + CAP
     ways: dict[Towards, float] = {
@@ -214,6 +219,8 @@ def repeats_needed(
     at these distances, each tested on one side. At least what the design needs; ∞: over `most`.
     """
     sides = 2 if farther is None else 1
+    # A t test needs two splits for a spread; a sign-flip test as many pairs
+    # as let p get below alpha.
     least = 2 if design.ratio is not None else pairs_needed(1, alpha, sides)
     if distance <= 0:
         return math.inf
@@ -221,6 +228,7 @@ def repeats_needed(
         return least
     # Power rises with the number of repeats, so that the fewest is found by bisection.
     counts = range(least, most + 1)
+    # In standard deviations, as `power` takes them.
     ends = (distance / spread, math.inf if farther is None else farther / spread)
     place = bisect_left(counts, POWER, key=lambda n: power(n, *ends, design, alpha / sides))
     return counts[place] if place < len(counts) else math.inf
@@ -237,6 +245,7 @@ def power(n: int, near: float, far: float, design: Design, level: float) -> floa
     # Quantiles in the middle of GRID equal parts: a mean over them is one over the distribution.
     tails = (np.arange(GRID) + 0.5) / GRID
     deviations = np.sqrt(scipy.special.chdtri(n - 1, tails) / (n - 1))
+    # How far off a bound a mean must lie to be shown, in standard errors, at each deviation found.
     reach = scipy.special.stdtrit(n - 1, 1 - level) * deviations
     error = math.sqrt(1 / n + (design.ratio or 0.0))
     shown = scipy.special.ndtr(near / error - reach) - scipy.special.ndtr(reach - far / error)
@@ -291,6 +300,7 @@ def non_inferior_unpaired(new: Sequence[float], base: Sequence[float], margin: f
     raised = [value + margin for value in new]
     return Gated(
         n=min(n, m),
+        # fsum rounds once, at the end: the order of the seeds is in no last bit.
         difference=math.fsum(new) / n - math.fsum(base) / m,
         p_pass=mann_whitney_above(raised, base),
         p_fail=mann_whitney_above(base, raised),
@@ -316,6 +326,7 @@ def outcomes(rows: Sequence[Gated], alpha: float = 0.05) -> list[Outcome]:
 
 def outcome(row: Gated, p_fail: float, alpha: float) -> Outcome:
     """The outcome of one row whose p_fail is adjusted for all of them."""
+    # Pass first: each row at alpha. Only failures are corrected for the number of rows.
     if row.identical or row.p_pass < alpha:
         return "pass"
     return "fail" if p_fail < alpha else "undecided"

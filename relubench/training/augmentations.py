@@ -28,6 +28,7 @@ AUGMENTATIONS: Catalog[Entry[Tensor]] = Catalog("augmentation", Entry)
 def flip(x: Tensor, u: Tensor) -> Tensor:
     """Mirrored left to right, one image in two"""
     images = torch.arange(len(x), device=x.device)
+    # Every image and its mirror image, n apart: which of the two is taken is one index.
     both = torch.cat([x, x.flip(-1)])
     mirrored = u[:, 0] < 0.5
     return both.index_select(0, images + len(x) * mirrored)  # a mask takes longer
@@ -73,6 +74,7 @@ class Augment:
 
     def __call__(self, x: Tensor, draws: Tensor) -> Tensor:
         """(cells, batch, channels, height, width) to the same shape; `draws` for this batch."""
+        # Cells and batch as one dimension: an augmentation sees a plain batch of images.
         for number, step in enumerate(self.steps):
             u = draws[:, :, number].flatten(0, 1)
             x = step(x.flatten(0, 1), u).view_as(x)

@@ -54,8 +54,10 @@ def with_weights(network: nn.Module, cell: Cell, machine: Machine) -> nn.Module:
     """Give a skeleton the cell's initial weights, on the machine's device."""
     model = MODELS.choose(cell.model).entry
     dtype = getattr(torch, machine.storage)
+    # First the type, while there may be no memory yet to convert.
     network = network.to(dtype)
     if not model.code:
+        # Memory comes with any numbers in it: norms are set here, all other layers by `initialise`.
         network = _with_memory(network, cell)
         weights.reset_norms(network)
     if cell.fresh:

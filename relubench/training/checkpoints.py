@@ -62,6 +62,8 @@ class CheckpointStore:
 
         context  what else decides its numbers: under another one this state is not found
         """
+        # The name has the pass and the context: under another device, code or version it is not
+        # found.
         path = self.path(stack) / f"{passed.key}-{_digest(context)}.pt"
         belongs = f"{passed.key} {context}"
         return Checkpoint(path, self.every, belongs, self.tell, self.reasons_told)
@@ -75,6 +77,7 @@ class CheckpointStore:
             shutil.rmtree(self.path(stack), ignore_errors=True)
             return
         own = self.path(stack)
+        # Folders of trials first: a folder goes only when nothing is in it.
         for folder in [*own.glob("*/"), own]:
             files.sweep(folder)
             with suppress(OSError):  # not empty: of another context, or set aside
@@ -158,6 +161,7 @@ class Checkpoint:
         written = False
         state = state | {"seconds": self.seconds, "engine": ENGINE, "belongs": self.belongs}
         buffer = io.BytesIO()
+        # The checksum is of all but itself: `_checked_seconds` takes it out before it compares.
         torch.save(state | {"checksum": states.checksum(state)}, buffer)
         # Whole in memory, then replaced: a process that is killed leaves the last state.
         try:
@@ -169,6 +173,7 @@ class Checkpoint:
             if why not in self.reasons_told:
                 self.reasons_told.add(why)
                 self.tell(f"{self.path}: the unfinished run cannot be kept: {why}")
+        # Also where that failed: it is tried again after a while, and not in every epoch.
         self.saved = time.perf_counter()
         return written
 
@@ -194,6 +199,7 @@ class Checkpoint:
         assert self.path is not None
         try:
             with files.regular(self.path, most, follow=False) as file:
+                # On the CPU, where what it says can be checked; `restore` copies it to the device.
                 return torch.load(file, map_location="cpu", weights_only=True)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -223,6 +229,7 @@ class Checkpoint:
     def _set_aside(self, path: Path, why: str) -> None:
         numbers = itertools.count()
         free = path
+        # lexists: a link that leads nowhere has the name, too.
         while os.path.lexists(free):
             free = path.with_name(f"{path.name}{SET_ASIDE}{next(numbers) or ''}")
         try:

@@ -13,6 +13,7 @@ from relubench.plan import Machine
 @contextmanager
 def compute_settings(machine: Machine) -> Iterator[None]:
     """Compute on the machine's CPU threads and in its precision until the end of the block."""
+    # What is found is put back: fit is called from tests and notebooks, too.
     threads = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()
     cudnn_tf32 = torch.backends.cudnn.allow_tf32

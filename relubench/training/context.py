@@ -14,6 +14,7 @@ def context(cell: Cell, machine: Machine) -> Context:
     return Context(
         engine=ENGINE,
         torch=libraries.torch_build().version,
+        # Without the number: cuda:0 and cuda:1 of one machine are the same kind of device.
         device=machine.device.split(":")[0],
         threads=machine.threads,
         dtype=machine.dtype,
@@ -26,7 +27,9 @@ def code(cell: Cell, machine: Machine) -> str:
     """The digests of the code and weights of an activation and a model that are a user's."""
     activation = ACTIVATIONS.choose(cell.activation).entry
     model = MODELS.choose(cell.model)
+    # Empty for what is relubench's: that is told apart by `engine` alone.
     digests = [activation.sha256, model.entry.code]
+    # Weights that the code loads decide numbers, too, unless they are drawn anew anyway.
     if model.entry.code and not cell.fresh:
         facts = datasets.facts(cell.dataset, machine.data_dir)
         pca = cell.preparation.pca

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 Step = Callable[..., None]
+# torch's notes on CUDA graphs warm up with three as well.
 WARMUP_STEPS = 3  # plain steps before one is captured
 
 
@@ -30,6 +31,7 @@ class GraphedStep:
 
     def __call__(self, *inputs: Tensor) -> None:
         """Take the step."""
+        # The memory that a graph will read: the first batch decides which shapes are captured.
         if self.n_taken == 0:
             self.inputs = tuple(tensor.clone() for tensor in inputs)
         fits = self._fits(inputs)
@@ -66,8 +68,11 @@ class GraphedStep:
         """The graph of a step; None where it cannot be captured."""
         graph = torch.cuda.CUDAGraph()
         try:
+            # Nothing is computed while it is captured: the caller replays
+            # this very step afterwards.
             with torch.cuda.graph(graph):
                 self.step(*self.inputs)
+        # The step waits for the device, as .item() does, or asks for what no graph can hold.
         except RuntimeError:
             return None
         return graph

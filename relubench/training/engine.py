@@ -64,7 +64,9 @@ def fit(
 
     Raises DataError where the data cannot be had, Unsaved where `save` cannot be written.
     """
+    # Into memory first: a disk that is full is met when the results are there, not before.
     weights = io.BytesIO() if save else None
+    # A tuned stack names its own number of threads, which may be fewer than the machine's.
     machine = dataclasses.replace(machine, threads=stack.threads or machine.threads)
     with compute_settings(machine):
         results = fitted(stack, machine, weights, checkpoints)
@@ -91,6 +93,7 @@ def fitted(
 ) -> list[RunResult]:
     """Train under the settings that `fit` has made; the last cell's weights go into `weights`."""
     if stack.cells[0].recipe.rates:
+        # Trials go on from states of their own, in the folder of the search that they belong to.
         nested = checkpoints and checkpoints.within(stack)
         fit_at = partial(fitted, machine=machine, weights=weights, checkpoints=nested)
         return rate_search.fit_at_best(stack, fit_at)
@@ -103,6 +106,8 @@ def fitted(
             raise
         return [lost_run(cell, "out of memory") for cell in stack.cells]
 
+    # A checkpoint belongs to a pass, not to the stack: a pass that is halved
+    # begins states of its own.
     def one_pass(cells: Sequence[Cell]) -> list[RunResult]:
         checkpoint = Checkpoint(None)
         if checkpoints:
@@ -116,6 +121,7 @@ def fitted(
         stack.n_parallel,
         machine.threads,
     )
+    # Passes were sorted and split: back to the order in which the stack has its cells.
     by_cell: dict[Cell, RunResult] = {}
     for results in trained:
         by_cell.update({result.cell: result for result in results})
@@ -123,18 +129,23 @@ def fitted(
 
 
 def _passes(stack: Stack, data: Data) -> list[Sequence[Cell]]:
-    """The cells of each pass: the most steps first, validation parts of one size together."""
+    """The cells of each pass: the most steps first, validation parts of one size together.
+
+    Where steps are counted, all cells of a pass have as many in an epoch: they end together.
+    """
 
     def n_steps(cell: Cell) -> int:
         return steps(len(data[cell].y_train), cell.recipe)
 
-    def n_validation(cell: Cell) -> int:
-        return len(data[cell].y_test) if cell.split.validation else len(data[cell].y_held)
+    def together(cell: Cell) -> tuple[int, int]:
+        scored = data[cell].y_test if cell.split.validation else data[cell].y_held
+        return len(scored), n_steps(cell) if cell.recipe.steps else 0
 
     # A short cell leaves the pass at its end, so that the first cells of a stack are what goes on.
     ordered = sorted(stack.cells, key=n_steps, reverse=True)
     passes: list[Sequence[Cell]] = []
-    for cells in grouped(ordered, n_validation).values():
+    # `predict` scores equally many examples of every cell: no padding would be left out there.
+    for cells in grouped(ordered, together).values():
         passes += divided(cells, stack.n_parallel)
     return passes
 
@@ -144,6 +155,7 @@ def fit_splitting_on_failure(cells: Sequence[Cell], one_pass: OnePass) -> list[R
     try:
         return one_pass(cells)
     except CannotStack as error:
+        # Parts that may stack are tried as stacks again; without a hint each cell trains alone.
         smaller = error.parts or [[cell] for cell in cells]
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -173,15 +185,19 @@ def _fit(
     """Train the cells in one pass; raises CannotStack where they have none."""
     bf16 = machine.dtype == "bf16"
     networks = _built(cells, data, machine)
+    # Train. Cells of one pass cannot be timed apart: each is given the same share of its seconds.
     curves = train(cells, networks, parts({cell: data[cell] for cell in cells}), checkpoint)
     seconds = checkpoint.seconds / len(cells)
+    # The single networks again, for the weights that are saved and for scores and counts.
     networks.write_back()
+    # `data` has the stack's order, so that this is the cell whose weights --save promises.
     last = list(data)[-1]
     if weights is not None and last in cells:
         weights.seek(0)  # a trial of another rate may have written, too
         weights.truncate()
         torch.save(layers.own_state(networks.modules[cells.index(last)]), weights)
     here = dataclasses.replace(environment(machine), stack=len(cells))
+    # One architecture in a pass: the first network speaks for all.
     n_parameters = layers.parameter_count(networks.modules[0])
     results: dict[Cell, RunResult] = {}
     for cell, curve in zip(cells, curves, strict=True):
@@ -219,6 +235,7 @@ def _built(cells: Sequence[Cell], data: Data, machine: Machine) -> Networks:
         seed=own_seed(cells[0]),
         foreign=uses_foreign_code(cells[0]),
     )
+    # From here on: can they share a pass, and do its batches fit them all?
     if not networks.stacked:
         return networks
     by_size = grouped(cells, lambda cell: len(data[cell].y_train))
@@ -240,6 +257,7 @@ def _same_sizes(results: Iterable[RunResult]) -> list[list[RunResult]]:
     return list(by_size.values())
 
 
+# Once for each device and optimizer.
 @lru_cache
 def warm_up(device: str, optimizer: str) -> None:
     """Take a step of the smallest network: what torch does but once is in no cell's seconds."""
@@ -257,6 +275,7 @@ def evaluate(
     data: Sequence[Tensors],
 ) -> list[RunResult]:
     """Add scores, confusion matrices and neuron counts; every cell has as many examples."""
+    # Predict. Units are counted on the training set alone, in the pass that scores it.
     head = HEADS.choose(results[0].cell.head)
     counters = _counters(networks, len(results), data[0].x_train.device)
     tested = Examples.of([part.x_test for part in data], [part.y_test for part in data])
@@ -265,6 +284,7 @@ def evaluate(
     training = predict(networks, head, trained, counters)
     if isinstance(test, Estimate) and isinstance(training, Estimate):
         test, training = _in_units(test, data), _in_units(training, data)
+    # Score: for every figure a list with an entry per cell.
     own = {name for name, metric in METRICS.items() if metric.task in ("any", head.entry.task)}
     figures = {name: METRICS[name].function(test).tolist() for name in METRICS if name in own}
     for name in TRAINED:
@@ -272,12 +292,14 @@ def evaluate(
             figures[f"train_{name}"] = METRICS[name].function(training).tolist()
     for name in results[0].cell.perturbations:
         figures[f"accuracy {name}"] = _perturbed_accuracies(results, networks, data, name)
+    # A softmax cannot give every class a 0: the figure is not defined, which is not the same as 0.
     if "silent" in own and not head.entry.silent:
         figures["silent"] = [math.nan] * len(results)
     by_layer = [counter.counts() for counter in counters]
     evaluated = []
     for number, result in enumerate(results):
         scores = {name: defined(figure[number]) for name, figure in figures.items()}
+        # The curve has the loss before each step: the very last step may have spoilt the weights.
         if scores["loss"] is None or scores["train_loss"] is None:
             failed = "diverged: the loss is not finite after training"
             evaluated.append(dataclasses.replace(result, failed=failed))

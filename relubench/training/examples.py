@@ -85,6 +85,7 @@ class Examples:
     def rows(self, orders: Sequence[Tensor]) -> Tensor:
         """(cells, most examples): the rows of `x` for each cell's order; a short one is padded."""
         first = torch.tensor(self.first).unsqueeze(1)
+        # Padding is the cell's first row: one that exists, and whose loss `weights` takes out.
         padded = nn.utils.rnn.pad_sequence(list(orders), batch_first=True)
         return padded + first
 
@@ -120,6 +121,7 @@ def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
     """
     split = next(iter(data)).split
     if not split.carried:
+        # What every epoch is scored on: a trial's validation part, or what --validation holds back.
         held_out = None
         if split.validation:
             held_out = _of([(tensors.x_test, tensors.y_test) for tensors in data.values()])
@@ -158,6 +160,8 @@ def tensors(cell: Cell, machine: Machine) -> Tensors:
     """Prepare the cell's data on the machine's device; cells with the same rows get the same."""
     dataset = datasets.load(cell.dataset, machine.data_dir)
     train, test = split(cell, dataset)
+    # As bytes, which a cache can hash. The digest is in the key too: a file may
+    # change its name's data.
     rows = train.tobytes(), test.tobytes(), held_out(cell, dataset).tobytes()
     return _tensors(cell.dataset, dataset.digest, rows, cell.preparation, machine)
 
@@ -174,6 +178,7 @@ def _tensors(
     dataset = datasets.load(name, machine.data_dir)
     train, test, held = (np.frombuffer(part, dtype=np.int64) for part in rows)
     x_train, x_test = preprocessing.prepare(dataset.x, train, test, preparation, dataset.encode)
+    # Empty, but with the shape and the type of the others.
     x_held = x_test[:0]
     if len(held):
         _, x_held = preprocessing.prepare(dataset.x, train, held, preparation, dataset.encode)

@@ -43,7 +43,7 @@ class Lesson:
     gradients: Tensor
 
 
-def softmax_lesson(outputs: Tensor, y: Tensor) -> Lesson:
+def softmax_lesson(outputs: Tensor, y: Tensor, smoothing: float = 0.0) -> Lesson:
     """The lesson of outputs (cells, batch, classes) and classes (cells, batch), by formula.
 
     The gradient of -ln p of the true class is p, less 1 at the true class.
@@ -51,9 +51,15 @@ def softmax_lesson(outputs: Tensor, y: Tensor) -> Lesson:
     by_class, true = _classes_first(outputs.detach()), y.unsqueeze(0)
     log_p = torch.log_softmax(by_class, dim=0)  # (classes, cells, batch)
     of_true = log_p.gather(0, true)
+    # p - 1 as expm1(ln p): where p is near 1 the difference would lose its digits.
     gradients = log_p.exp().scatter_(0, true, of_true.expm1())
+    losses = -of_true.squeeze(0)
+    if smoothing:
+        gradients.sub_(smoothing / len(log_p))
+        gradients.scatter_add_(0, true, torch.full_like(of_true, smoothing))
+        losses = _smoothed(losses, log_p.mean(dim=0), smoothing)
     return Lesson(
-        losses=-of_true.squeeze(0),
+        losses=losses,
         hits=_hits(log_p, y),
         gradients=gradients.movedim(0, -1),
     )
@@ -75,17 +81,28 @@ def _countdown(classes: int, dtype: torch.dtype, device: torch.device) -> Tensor
     return torch.arange(classes, 0, -1, dtype=dtype, device=device).view(-1, 1, 1)
 
 
-def lesson_of(head: Choice[Head], outputs: Tensor, y: Tensor) -> Lesson:
-    """The lesson of outputs (cells, batch, outputs) and classes or numbers (cells, batch)."""
+def _smoothed(losses: Tensor, log_p: Tensor, smoothing: float) -> Tensor:
+    """Losses, a share of which goes to all classes alike; `log_p` is their mean."""
+    return (1 - smoothing) * losses - smoothing * log_p
+
+
+def lesson_of(head: Choice[Head], outputs: Tensor, y: Tensor, smoothing: float = 0.0) -> Lesson:
+    """The lesson of outputs (cells, batch, outputs) and classes or numbers (cells, batch).
+
+    smoothing  the share of each label that goes to all classes alike (arXiv:1512.00567)
+    """
+    # By formula, or through autograd on the head alone: the network's own graph waits untouched.
     if head.entry.slope:
         errors = said(head, outputs.detach()) - y
         slopes = head.entry.slope(errors, **head.parameters)
         return Lesson(head(errors), None, slopes.unsqueeze(-1))
     if head.entry.lesson:
-        return head.entry.lesson(outputs, y)
+        return head.entry.lesson(outputs, y, smoothing)
     outputs = outputs.detach().requires_grad_()
     log_p = head(outputs)
     losses = -log_p.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    if smoothing:
+        losses = _smoothed(losses, log_p.mean(dim=-1), smoothing)
     (gradients,) = torch.autograd.grad(losses, outputs, torch.ones_like(losses))
     return Lesson(losses.detach(), log_p.detach().argmax(dim=-1) == y, gradients)
 
@@ -117,7 +134,7 @@ class Head(Entry["Tensor"]):
     paper: str = ""
     silent: bool = False
     bias: float = 0.0
-    lesson: Callable[[Tensor, Tensor], Lesson] | None = None
+    lesson: Callable[[Tensor, Tensor, float], Lesson] | None = None
     slope: Callable[..., Tensor] | None = None
 
 

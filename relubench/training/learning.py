@@ -47,12 +47,15 @@ from relubench.plan import Cell, Recipe
 from relubench.results import Epoch
 from relubench.training.augmentations import Augment
 from relubench.training.checkpoints import Checkpoint
+from relubench.training.clipping import clip
 from relubench.training.cuda_graph import GraphedStep
 from relubench.training.examples import Examples, Part
 from relubench.training.heads import HEADS, lesson_of
 from relubench.training.networks import Networks
 from relubench.training.optimizers import OPTIMIZERS
+from relubench.training.parameter_groups import parameter_groups, taken_whole
 from relubench.training.prediction import predict
+from relubench.training.rates import Rates
 from relubench.training.recorded_step import (
     LONG,
     WARMUP_STEPS,
@@ -86,7 +89,7 @@ def train(
     learner.step_groups.refresh_copies()
     for number, part in enumerate(chain([first], parts), 1):
         step = learner.step_on(part.examples)
-        end = number * cells[0].recipe.epochs
+        end = number * learner.epochs_of_part
         while learner.epochs < end and not learner.all_diverged:
             learner.learn(part, step)
             events.epoch_ended(cells, learner.curves, learner.total_epochs)
@@ -101,7 +104,7 @@ class Learner:
     """Networks that learn, with all that changes as they do.
 
     sizes         how many examples each cell begins to learn from
-    total_epochs  of the whole training, over all its parts
+    epochs_of_part, total_epochs  of one part, and of the whole training, over all its parts
     foreign       whether code that is not relubench's takes part, whose steps may differ
     losses, hits  (cells,): sums over the examples of an epoch
     """
@@ -110,12 +113,18 @@ class Learner:
         self.recipe = cells[0].recipe
         self.networks = networks
         split = cells[0].split
+        # Weights that are carried learn from one fold after the other, for all epochs each.
         n_parts = (split.folds or 1) if split.carried else 1
-        self.total_epochs = self.recipe.epochs * n_parts
+        per_epoch = [steps(size, self.recipe) for size in sizes]
+        self.epochs_of_part = self.recipe.passes(per_epoch[0])
+        self.total_epochs = self.epochs_of_part * n_parts
         self.head = HEADS.choose(cells[0].head)
         self.foreign = uses_foreign_code(cells[0])
         self.device: torch.device = next(iter(networks.parameters.values())).device
-        self.step_groups = StepGroups(networks, [steps(size, self.recipe) for size in sizes])
+        whole = taken_whole(networks.modules[0], self.recipe)
+        self.step_groups = StepGroups(networks, per_epoch, whole)
+        of_groups = [per_epoch[first] for first, _ in self.step_groups.groups]
+        self.rates = Rates(self.recipe, of_groups, self.device)
         self.optimizer = self._optimizer()
         self.order_streams = [seeds.stream(cell, "batches") for cell in cells]
         self.global_streams = [seeds.stream(cell, "global noise") for cell in cells]
@@ -129,8 +138,8 @@ class Learner:
 
     def _optimizer(self) -> torch.optim.Optimizer:
         decay = self.recipe.weight_decay
-        groups = layers.parameter_groups(self.step_groups.parameters, decay)
         make = OPTIMIZERS.choose(self.recipe.optimizer)
+        groups = parameter_groups(self.step_groups, self.networks, self.recipe, self.rates.tensors)
         optimizer = make(groups, self.recipe.lr, decay)
         if self.device.type == "cuda":
             for group in optimizer.param_groups:
@@ -144,6 +153,8 @@ class Learner:
         return State(
             networks=self.networks,
             optimizer=self.optimizer,
+            # The order is part of the file's format: states are given back by
+            # their place in this list.
             streams=[
                 *self.order_streams,
                 *self.global_streams,
@@ -171,7 +182,8 @@ class Learner:
         user's own code and a library's model may change from step to step, and are never recorded.
         """
         if warmup_steps is None:
-            n_steps = self.recipe.epochs * steps(max(examples.sizes), self.recipe)
+            # The steps of the longest cell, whose batches are those of the whole pass.
+            n_steps = self.recipe.total_steps(steps(max(examples.sizes), self.recipe))
             warmup_steps = WARMUP_STEPS_OF_LONG if n_steps >= LONG else WARMUP_STEPS
         step: Step = partial(self.step, examples)
         if self.device.type == "cuda":
@@ -195,19 +207,26 @@ class Learner:
         """Learn for an epoch: `take` a step for every batch, then add to the curves."""
         examples = part.examples
         weights = examples.weights()
+        epoch = self.epochs % self.epochs_of_part
+        self.rates.begin(epoch)
         # Drawn for the epoch at once: steps that draw could be neither recorded nor captured.
         rows, draws, keys = self._draws(examples)
         self.losses.zero_()
         self.hits.zero_()
-        for number, begin in enumerate(range(0, rows.shape[1], self.recipe.batch_size)):
+        last = self.recipe.steps_in(epoch, steps(rows.shape[1], self.recipe))
+        seen = last * self.recipe.batch_size
+        for number, begin in enumerate(range(0, min(seen, rows.shape[1]), self.recipe.batch_size)):
+            self.rates.set(number)
             end = begin + self.recipe.batch_size
+            # Sizes fall from cell to cell: whoever still has examples at `begin` stands first.
             learning = [size for size in examples.sizes if size > begin]  # the first cells
             batch = slice(len(learning)), slice(begin, end)
             # Whole batches go without weights: a product with ones costs time in every step.
             padded = weights is not None and end > min(learning)
             batch_weights = [weights[batch]] if weights is not None and padded else []
             take(rows[batch], draws[batch], keys[: len(learning), number], *batch_weights)
-        self._extend(examples.sizes, self._scores(part.held_out))
+        sizes = [min(size, seen) for size in examples.sizes]
+        self._extend(sizes, self._scores(part.held_out))
 
     def _draws(self, examples: Examples) -> tuple[Tensor, Tensor, Tensor]:
         """Everything random of an epoch, on the device: rows, augmentations, keys of noise."""
@@ -240,8 +259,10 @@ class Learner:
         networks = self.step_groups.leading[cells]
         x, y = examples.at(rows)  # (cells, batch, …)
         outputs = networks(self.augment(x, draws), keys)  # (cells, batch, classes)
-        lesson = lesson_of(self.head, outputs, y)
+        # Forwards: losses, and their gradients at the outputs by formula where the head has one.
+        lesson = lesson_of(self.head, outputs, y, self.recipe.label_smoothing)
         losses, hits = lesson.losses, lesson.hits
+        # A cell's loss is the mean over its own examples of this batch; padding weighs nothing.
         share: float | Tensor = 1 / y.shape[1]
         for weight in weights:
             losses = losses * weight
@@ -251,6 +272,9 @@ class Learner:
             parameter.grad = None  # optimizer.zero_grad costs 30 µs more
         # That is, of every cell's mean; no loss depends on another cell's weights.
         outputs.backward(lesson.gradients * share)
+        if self.recipe.clip_norm is not None:
+            gradients = [p.grad for p in networks.parameters.values() if p.grad is not None]
+            clip(gradients, self.recipe.clip_norm, networks.stacked)
         self.step_groups.assign_gradients(cells)
         self.optimizer.step()
         self.step_groups.copy_back(cells)
@@ -265,6 +289,7 @@ class Learner:
         """
         if examples is None:
             return [(None, None)] * len(self.curves)
+        # No unit is counted here: that is done once, when training is over.
         prediction = predict(self.networks, self.head, examples, [])
         self.networks.train(True)
         losses = METRICS["loss"].function(prediction).tolist()
@@ -288,6 +313,7 @@ class Learner:
             strict=True,
         )
         for curve, loss, hits, size, (accuracy, held_loss) in figures:
+            # Its network stays in the pass until the last one has diverged; its curve has ended.
             if diverged(curve):
                 continue
             if math.isfinite(loss):
@@ -296,6 +322,7 @@ class Learner:
                 epoch = Epoch(loss=loss / size, accuracy=own, held_out=accuracy)
                 curve.append(replace(epoch, held_out_loss=held_loss if known else None))
             else:
+                # Without figures: the mark by which `diverged` knows a curve that has ended.
                 curve.append(Epoch())
 
 
@@ -315,6 +342,8 @@ class NoiseKeys:
             kind = dropouts if isinstance(layer, layers.Dropout) else acts
             kind.append(number)
         self.counts = len(acts), len(dropouts)
+        # The argsort of a permutation is its inverse: it puts acts and
+        # dropouts back where they stand.
         self.place = torch.tensor([*acts, *dropouts], dtype=torch.int64).argsort()
         self.streams: list[torch.Generator] = []
         for cell in cells:
@@ -327,6 +356,7 @@ class NoiseKeys:
         drawn = []
         for kind, count in enumerate(self.counts):
             if count:
+                # Every second stream: they alternate, noise and dropout, from cell to cell.
                 drawn.append(self._drawn(n_steps, count, self.streams[kind::2]))
         return noise.keys(torch.cat(drawn, dim=2)[:, :, self.place])
 

@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 OWN_PACKAGES = {"torch", "relubench"}  # whose modules keep nothing between calls
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# As in bmm_out_or_baddbmm_ of ATen's LinearAlgebra.cpp, which compares with this very number.
 BATCHED = 400  # multiplications from which torch gives a batched product to the BLAS library
 PROBING = Lock()  # the filters of warnings are those of all threads
 SLOW = "There is a performance drop"  # how torch says that an op has no batching rule
@@ -118,6 +119,8 @@ class Networks:
         """
         by_layer: Keys = ()
         if keys is not None and self.noisy:
+            # (cells, layers, 2) to a list of (cells,): two keys for each
+            # layer in turn, as Keys says.
             by_layer = keys.flatten(1).unbind(1)
         parameters, x = self._cast(x)
         if self.layers:
@@ -214,6 +217,7 @@ class Networks:
 
     def _leaves(self, module: nn.Module, path: str = "") -> Iterator[Layer]:
         """The layers of the network; `path` goes before the names of their parameters."""
+        # By type: a subclass, or any other module, may call its children in a way of its own.
         if type(module) is nn.Sequential:
             for name, child in module.named_children():
                 yield from self._leaves(child, f"{path}{name}.")
@@ -265,6 +269,7 @@ class Networks:
         else:
             with self._drawing(keys, self.noisy):
                 result = function(network, x[0])
+        # One network's results get the cells' dimension too, so that callers never ask how many.
         unsqueezed: T = pytree.tree_map(lambda tensor: tensor.unsqueeze(0), result)
         return unsqueezed
 
@@ -327,7 +332,9 @@ class Networks:
         scope = drawing_after(0, x.device)
         with PROBING, scope as drew, warnings.catch_warnings():
             warnings.filterwarnings("error", message=SLOW)
+            # Any odd keys do: nothing of this step is kept.
             keys = x.new_ones(len(x), len(self.noisy), 2, dtype=torch.int32)
+            # One step of learning, one look of a counter: all that a training will ask of vmap.
             self(x, keys).sum().backward()
             self.train(False)  # no noise
             with torch.no_grad():
@@ -345,6 +352,7 @@ class Networks:
             vectorised = self._map(_forward, self.parameters, x)
             layers = list(self._leaves(self.modules[0]))
             layered = self._layered(layers, self.parameters, x, ())
+        # Not to the bit: both ways may sum in another order. Another order of layers is far off.
         if torch.allclose(layered, vectorised, rtol=1e-4, atol=1e-5, equal_nan=True):
             self.layers = layers
 
@@ -373,6 +381,7 @@ class Networks:
 
     def first(self, count: int) -> Networks:
         """The first networks of a stack, in the same memory."""
+        # Shallow: modules, keys' places and settings are shared with the whole stack.
         networks = copy(self)
         networks.modules = self.modules[:count]
         networks.parameters = {}
@@ -416,6 +425,7 @@ def _has_user_activation(network: nn.Module) -> bool:
 
 def _is_about_vmap(error: Exception) -> bool:
     """Whether torch says that vmap cannot do an op, or only slowly."""
+    # torch writes "Batching rule not implemented" and "the batching rule for".
     words = str(error)
     if isinstance(error, Warning):
         return SLOW in words

@@ -1,6 +1,6 @@
 """Optimizers, from torch: functions (parameter groups, lr, weight_decay) -> torch.optim.Optimizer.
 
-All are elementwise: no weight's step depends on another weight.
+All but those in TAKING_MATRICES are elementwise: no weight's step depends on another weight.
 """
 
 from __future__ import annotations
@@ -8,16 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relubench.catalog import Catalog, Deferred, Entry
+from relubench.errors import BadValue
 
 if TYPE_CHECKING:
     from torch import optim
     from torch.optim.optimizer import ParamsT
 
-    from relubench.training import uncompiled
+    from relubench.training import hidden_muon, uncompiled
 else:
     optim, uncompiled = Deferred("torch.optim"), Deferred("relubench.training.uncompiled")
+    hidden_muon = Deferred("relubench.training.hidden_muon")
 
 OPTIMIZERS: Catalog[Entry[optim.Optimizer]] = Catalog("optimizer", Entry)
+TAKING_MATRICES = ("muon",)
+DECAYED = ("all", "matrices")
 
 # fused=True: one kernel for all tensors, where torch has one (not for RMSprop). Steps of small
 # networks cost mostly calls.
@@ -48,8 +52,14 @@ def adamw(
     beta1: float = 0.9,
     beta2: float = 0.999,
     eps: float = 1e-8,
+    decay: str = "all",
 ) -> optim.Optimizer:
-    """Adam with decoupled weight decay (arXiv:1711.05101)"""
+    """Adam with decoupled weight decay (arXiv:1711.05101)
+
+    decay=matrices leaves biases and the scales of normalisation without weight decay.
+    """
+    if decay not in DECAYED:
+        raise BadValue(f"adamw: decay must be {' or '.join(DECAYED)}, got {decay}")
     return uncompiled.uncompiled(optim.AdamW)(
         groups, lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True
     )
@@ -91,3 +101,21 @@ def rmsprop(
         centered=centered,
         weight_decay=weight_decay,
     )
+
+
+@OPTIMIZERS.add()
+def muon(
+    groups: ParamsT,
+    lr: float,
+    weight_decay: float,
+    *,
+    momentum: float = 0.95,
+    nesterov: bool = True,
+    adjust: str = "match_rms_adamw",
+) -> optim.Optimizer:
+    """Muon (kellerjordan.github.io/posts/muon) for hidden dense weights, AdamW for all others
+
+    It is torch.optim.Muon, from torch 2.9 on. With adjust=match_rms_adamw (arXiv:2502.16982) both
+    learn at AdamW's rates; the others are original and spectral_unclamped.
+    """
+    return hidden_muon.made(groups, lr, weight_decay, momentum, nesterov, adjust)

@@ -43,5 +43,6 @@ def in_parallel(
 
 def divided(items: Sequence[Part], count: int) -> list[Sequence[Part]]:
     """Cut into at most `count` runs of neighbours whose lengths differ by at most 1; none empty."""
+    # Rounded down one by one: no length is off by more than 1, whatever the remainder is.
     ends = [len(items) * number // count for number in range(count + 1)]
     return [items[begin:end] for begin, end in pairwise(ends) if end > begin]

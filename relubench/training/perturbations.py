@@ -31,6 +31,7 @@ def gaussian(x: Tensor, spread: Tensor, stream: torch.Generator, *, sd: float) -
     """Normal noise of `sd` training standard deviations on every input"""
     if sd < 0:
         raise BadValue(f"gaussian: sd must be at least 0, got {sd:g}")
+    # Drawn on the CPU in float32, then moved: the same noise on every device.
     return x + sd * spread * torch.randn(x.shape, generator=stream).to(x)
 
 

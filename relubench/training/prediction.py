@@ -49,8 +49,10 @@ def _predict(
     drew: Callable[[], bool],
 ) -> Prediction | Estimate:
     n = examples.sizes[0]  # every cell has as many: no padding would be scored
+    # Views: cells that share their examples are not given copies of them.
     x = [examples.x[first : first + n] for first in examples.first]
     y = [examples.y[first : first + n] for first in examples.first]
+    # Small enough that all cells together hold at most EVALUATION_BATCH examples at once.
     size = EVALUATION_BATCH // len(examples.sizes)
     if counters:
         size = min(EVALUATION_BATCH, COUNTED // _largest_layer(networks, x))
@@ -67,6 +69,7 @@ def _predict(
     by_thread = divided(batches, threads)
     # Counters add in place: threads that shared one would lose counts.
     tallies = [counters, *(deepcopy(counters) for _ in by_thread[1:])]
+    # In parallel, then the other threads' counts are added to the first ones'.
     outputs = in_parallel(
         lambda work: _look(networks, head, *work),
         list(zip(by_thread, tallies, strict=True)),
@@ -85,6 +88,7 @@ def _predict(
 def _largest_layer(networks: Networks, x: Batch) -> int:
     """Values of the largest layer for one example of every cell."""
     with torch.no_grad():
+        # One example tells the shapes; by its values nothing is counted.
         _, seen = networks.observe(joined([part[:1] for part in x]))
     return max(value.numel() for value, _ in seen)
 

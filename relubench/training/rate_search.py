@@ -23,6 +23,7 @@ def fit_at_best(stack: Stack, fit: Fit) -> list[RunResult]:
     best = _best_rates(stack, fit)
     by_cell: dict[Cell, RunResult] = {}
     for rate, cells in grouped(stack.cells, best.__getitem__).items():
+        # Cells that chose the same rate still share a pass.
         results = fit(_with_cells(stack, [_at(cell, rate) for cell in cells]))
         for cell, result in zip(cells, results, strict=True):
             by_cell[cell] = replace(result, cell=cell, chosen=rate)

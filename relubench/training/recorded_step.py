@@ -65,7 +65,8 @@ def _overloads(names: str) -> frozenset[str]:
 # are: it is called in half an op's time. An op that is not here is called as it is.
 FUNCTIONS = _overloads(
     """
-    _foreach_add_.Scalar _fused_adam_.default _fused_adamw_.default _fused_sgd_.default
+    _foreach_add_.Scalar _fused_adam_.default _fused_adam_.tensor_lr _fused_adamw_.default
+    _fused_adamw_.tensor_lr _fused_sgd_.default _fused_sgd_.tensor_lr
     _log_softmax.default _log_softmax_backward_data.default _softmax.default abs.default
     add.Scalar add.Tensor addcmul.default amax.default arange.default argmax.default atan.default
     baddbmm.default bitwise_or.Scalar bitwise_right_shift.Tensor
@@ -82,14 +83,14 @@ FUNCTIONS = _overloads(
     rsqrt.default rsub.Scalar scalar_tensor.default scatter_add.default select.int sgn.default
     sigmoid.default sin.default sqrt.default sqrt_.default squeeze.dim squeeze.dims stack.default
     sub.Scalar sub.Tensor sum.default sum.dim_IntList tanh.default threshold.default transpose.int
-    unbind.int unsqueeze.default where.self zeros.default
+    addmm.default lerp.Scalar mm.default unbind.int unsqueeze.default where.self zeros.default
     """
 )
 METHODS = _overloads(
     """
     add_.Tensor addcdiv_.default addcmul_.default bitwise_xor_.Tensor copy_.default
-    expand.default lerp_.Scalar logical_and_.default mul_.Tensor new_empty_strided.default
-    new_zeros.default scatter_.src unfold.default view.default
+    div_.Tensor expand.default lerp_.Scalar logical_and_.default mul_.Tensor
+    new_empty_strided.default new_zeros.default scatter_.src unfold.default view.default
     """
 )
 
@@ -108,12 +109,14 @@ class RecordedStep:
 
     def __call__(self, *inputs: Tensor) -> None:
         """Take the step."""
+        # With strides: the recorded kernels are for one layout of memory.
         shapes = tuple((tensor.shape, tensor.stride()) for tensor in inputs)
         if shapes in self.replays:
             with torch.no_grad():
                 self.replays[shapes](*inputs)
             return
         self.n_taken[shapes] += 1
+        # Not <: what could not be recorded at its turn is never tried again.
         if self.n_taken[shapes] != self.warmup_steps:
             self.step(*inputs)
             return
@@ -164,6 +167,7 @@ class Recorder(TorchDispatchMode):
     ) -> object:
         """Call the op, and write the call down."""
         kwargs = kwargs or {}
+        # record_function reaches the dispatcher as an op, though it computes nothing.
         if not self.replayable or op.namespace == "profiler":
             return op(*args, **kwargs)
         result = callable_of(op)(*args, **kwargs)
@@ -171,6 +175,7 @@ class Recorder(TorchDispatchMode):
             result = None  # torch's function may hand its argument back
         tensors = _tensors([*args, *kwargs.values()])
         variables = [self.names[tensor] for tensor in tensors if tensor in self.names]
+        # _unsafe_view shares memory like any view, though its schema does not say so.
         if (op.is_view or op is aten._unsafe_view.default) and not variables:
             self._view_constant(tensors[0], _as_list(result))
         elif op is aten.detach.default:
@@ -187,6 +192,7 @@ class Recorder(TorchDispatchMode):
         """Write a call down, with its arguments' source."""
         variables = [self.names[tensor] for tensor in arguments if tensor in self.names]
         writer, results = writer_of(op), _as_list(result)
+        # Results that memory is kept for are written there; the others get a variable.
         if writer and self._affords(results, arguments):
             kept = [self._into_kept(each) for each in results]
             self.lines.append((writer.line(self._constant, source, kept), variables))
@@ -218,6 +224,8 @@ class Recorder(TorchDispatchMode):
 
     def _room(self, memory: torch.UntypedStorage) -> torch.UntypedStorage:
         """As much memory that nothing is in any more, as far as the step has come."""
+        # Expired: nobody in the recorded step holds what was in it, so that a
+        # replay may write over it.
         for slot in self.slots:
             if slot.memory.nbytes() == memory.nbytes() and slot.holder.expired():
                 slot.holder = StorageWeakRef(memory)
@@ -268,6 +276,7 @@ class Recorder(TorchDispatchMode):
     def replay(self) -> Step:
         """Compile the recorded calls to a function of the inputs."""
         body: list[str] = []
+        # `_` stands for results that nobody reads, and is never deleted.
         used_later = {"_"}
         # From the end, so that each variable is deleted after its last use, as in a plain step.
         for line, variables in reversed(self.lines):
@@ -276,6 +285,7 @@ class Recorder(TorchDispatchMode):
             deletion = f"; del {', '.join(done)}" if done else ""
             body.append(f"    {line}{deletion}")
         head = f"def replay({', '.join(self.inputs)}):"
+        # The constants are the function's globals: a replay looks each up by name, and copies none.
         exec("\n".join([head, *reversed(body)]), self.constants)
         # Without a cycle from the function to itself, its tensors go when it does.
         replay: Step = self.constants.pop("replay")
@@ -359,6 +369,8 @@ def writer_of(op: OpOverload) -> Writer | None:
     """The writer that takes the same arguments as an op, where there is one that copies nothing."""
     if op in OWN_WRITERS:
         return Writer(OWN_WRITERS[op], ("out",))
+    # An overload of the same op that takes the same and writes to `out` besides. Those with the
+    # tag `generated` compute as usual and then copy, which saves nothing.
     taken = _signature(op, False)
     for overload in op.overloadpacket.overloads():
         variant = getattr(op.overloadpacket, overload)

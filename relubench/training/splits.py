@@ -24,6 +24,7 @@ def held_out(cell: Cell, dataset: Dataset) -> folds.Rows:
         return split(cell, dataset)[1]
     if not fraction(cell):
         return np.arange(0)
+    # Drawn from the rows that would train if nothing were held back, just as `split` draws it.
     whole = replace(cell, validation=None, split=replace(cell.split, validation=False))
     train, _ = split(whole, dataset)
     return _validation(cell, dataset, train, fraction(cell))[1]
@@ -58,12 +59,16 @@ def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
         train, test = np.arange(len(y)), np.arange(len(y), len(dataset.y))
     else:
         train, test = folds.holdout(y, seeds.holdout(cell), groups=groups)
+    # In this order: the limit, then what --validation holds back, then the
+    # part that chooses a rate.
     limit = cell.preparation.limit
     if limit and limit < len(train):
         train = train[folds.sample(y[train], limit, seeds.limit(cell))]
     if held := fraction(cell):
         train, _ = _validation(cell, dataset, train, held)
     if cell.split.validation:
+        # A trial of a rate: the validation part stands where the test part
+        # would, which nobody sees.
         own_groups = None if groups is None else groups[train]
         draws = seeds.validation(cell)
         learned, held_out = folds.holdout(y[train], draws, VALIDATION, own_groups)

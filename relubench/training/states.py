@@ -46,6 +46,7 @@ class State:
             "tensors": {name: tensor.detach() for name, tensor in tensors.items()},
             "optimizer": self.optimizer.state_dict(),
             "streams": [stream.get_state() for stream in self.streams],
+            # As plain dicts: weights_only=True reads no class of ours.
             "curves": [list(map(vars, curve)) for curve in self.curves],
         }
 
@@ -66,6 +67,7 @@ class State:
     def largest_file(self) -> int:
         """Bytes that a file of this state has at most: tensors, and an optimizer's of them."""
         sizes = [tensor.nbytes for tensor in self.networks.tensors.values()]
+        # Adam keeps two tensors of a parameter's size, RMSprop at most three: 16 is ample.
         return LARGEST_REST + 16 * sum(sizes)
 
     def restore(self, saved: Mapping[str, Saved]) -> None:
@@ -75,7 +77,10 @@ class State:
         with torch.no_grad():
             for name, tensor in self.networks.tensors.items():
                 tensor.copy_(saved["tensors"][name])
+        rates = [group["lr"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(saved["optimizer"])
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate  # the very tensor, where it changes from step to step
         for stream, saved_state in zip(self.streams, saved["streams"], strict=True):
             stream.set_state(saved_state)
         for curve, epochs in zip(self.curves, curves, strict=True):
@@ -114,6 +119,8 @@ class State:
             raise Damaged("its random streams are not those of these runs")
         try:
             for state in saved:
+                # Tried on a generator of no use: those of the training must not
+                # change before all is checked.
                 torch.Generator().set_state(state)
         except RuntimeError as error:
             raise Damaged("a random stream of it is none") from error
@@ -126,7 +133,8 @@ class State:
         own = self.optimizer.state_dict()
         if not isinstance(saved, dict) or saved.keys() != own.keys():
             raise Damaged("its optimizer is none")
-        if saved["param_groups"] != own["param_groups"]:
+        # Rate, decay and the numbers of the parameters: load_state_dict would take over any.
+        if not _same_settings(saved["param_groups"], own["param_groups"]):
             raise Damaged("its optimizer has other settings")
         states = saved["state"]
         stepped = self._stepped()
@@ -134,6 +142,7 @@ class State:
             raise Damaged("its optimizer is of other networks")
         if not all(_alike(states[number], stepped[number]) for number in states):
             raise Damaged("its optimizer is of other networks")
+        # SGD counts no steps; a negative or infinite count would spoil Adam's bias correction.
         counts = [state["step"] for state in states.values() if "step" in state]
         if not all(0 <= float(count) < math.inf for count in counts):
             raise Damaged("its optimizer has not counted its steps")
@@ -233,6 +242,22 @@ def _finite(networks: Networks, weights: Mapping[str, Tensor], cells: Sequence[i
         if not torch.isfinite(of_cells).all():
             return False
     return True
+
+
+def _same_settings(saved: Saved, own: Sequence[Mapping[str, object]]) -> bool:
+    """Whether an optimizer's groups are the same, but for rates that change from step to step."""
+    if not isinstance(saved, list) or not all(isinstance(group, dict) for group in saved):
+        return False
+    kept = [[_settled(group) for group in groups] for groups in (saved, own)]
+    return bool(kept[0] == kept[1])
+
+
+def _settled(group: Mapping[str, object]) -> dict[str, object]:
+    """What does not change in a group; of what does, that it is a number in a tensor."""
+    settled = dict(group)
+    if isinstance(settled.get("lr"), Tensor):
+        settled["lr"] = "changes"
+    return settled
 
 
 def _has_no_nan(states: OptimizerState) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate, groupby, pairwise
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relubench.training.networks import Networks
 
+# An AVX-512 register holds 16 float32; what AVX2 and NEON hold (8, 4) divides it.
 VECTOR = 16  # numbers that a CPU's instruction takes at most
 
 
@@ -23,42 +24,69 @@ class StepGroups:
     leading     the first networks of the stack, by their number
     groups      (first cell, end) of each group
     parameters  by name, for the optimizer
+    names       the network's own name of each
+    whole       the network's parameters that the optimizer takes as matrices: as they lie
     padded      by the same name: the stack's tensor and its padded copy, where one is needed
     """
 
-    def __init__(self, networks: Networks, steps: Sequence[int]) -> None:
+    def __init__(
+        self, networks: Networks, steps: Sequence[int], whole: Collection[str] = ()
+    ) -> None:
         """Group the networks; `steps` are those of an epoch for each cell, the most first."""
+        self.networks = networks
+        self.whole = set(whole)
+        # Cells come with the most steps first: equal ones are neighbours, as groupby needs them.
         sizes = [len(list(cells)) for _, cells in groupby(steps)]
         ends = list(accumulate(sizes))
+        # Made once: a step on the first cells finds its networks by how many they are.
         self.leading = {end: networks.first(end) for end in ends[:-1]}
         self.leading[ends[-1]] = networks
         self.groups = list(pairwise([0, *ends]))
         self.parameters: dict[str, Tensor] = {}
+        self.names: dict[str, str] = {}
         self.padded: dict[str, tuple[Tensor, PaddedCopy]] = {}
         for first, end in self.groups:
             for name, tensor in networks.parameters.items():
-                self._add(self._key(name, first, end), self._part(tensor, first, end))
+                key = self._key(name, first, end)
+                self.names[key] = name
+                self._add(key, self._part(name, tensor, first, end))
+
+    @property
+    def by_group(self) -> list[dict[str, Tensor]]:
+        """The parameters of each group."""
+        parts = []
+        for first, end in self.groups:
+            keys = [self._key(name, first, end) for name in dict.fromkeys(self.names.values())]
+            parts.append({key: self.parameters[key] for key in keys})
+        return parts
 
     def _add(self, key: str, part: Tensor) -> None:
         # torch's optimizers compute the numbers that are left over when a CPU's vectors are full
         # in another way, to other last bits: a cell's numbers would depend on its place.
-        if part.device.type == "cpu" and part.numel() % VECTOR:
+        number_by_number = self.names[key] not in self.whole
+        if number_by_number and part.device.type == "cpu" and part.numel() % VECTOR:
             copy = PaddedCopy(part)
             self.padded[key] = part.detach(), copy
             part = copy.numbers
         self.parameters[key] = part
 
-    def _part(self, tensor: Tensor, first: int, end: int) -> Tensor:
+    def _part(self, name: str, tensor: Tensor, first: int, end: int) -> Tensor:
         """The rows of a group; all where there is one group."""
         if len(self.groups) > 1:
             tensor = tensor.detach()[first:end]
-        return tensor.detach().mT if _is_transposed(tensor) else tensor
+        # The same memory seen contiguously: an elementwise step does not care which way it lies.
+        return tensor.detach().mT if self._turned(name, tensor) else tensor
 
-    def _rows(self, gradient: Tensor, parameter: Tensor, first: int, end: int) -> Tensor:
+    def _rows(self, name: str, gradient: Tensor, first: int, end: int) -> Tensor:
         """The rows of a group of a parameter's gradient, as its part in the optimizer lies."""
+        turned = self._turned(name, self.networks.parameters[name])
         if len(self.groups) > 1:
             gradient = gradient[first:end]
-        return gradient.mT if _is_transposed(parameter) else gradient
+        return gradient.mT if turned else gradient
+
+    def _turned(self, name: str, tensor: Tensor) -> bool:
+        """Whether the optimizer has a tensor the other way round."""
+        return name not in self.whole and _is_transposed(tensor)
 
     def _key(self, name: str, first: int, end: int) -> str:
         # It begins with the network's name, by which weight decay knows learned slopes.
@@ -72,7 +100,7 @@ class StepGroups:
                 key = self._key(name, first, end)
                 gradient = None if end > cells else parameter.grad
                 if gradient is not None:
-                    gradient = self._rows(gradient, parameter, first, end)
+                    gradient = self._rows(name, gradient, first, end)
                 if key in self.padded:
                     _, copy = self.padded[key]
                     gradient = copy.padded_gradient(gradient)
