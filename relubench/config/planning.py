@@ -230,7 +230,7 @@ def _check_task(settings: Settings) -> None:
         ("--label-smoothing", bool(settings.label_smoothing)),
     ):
         if given:
-            raise BadValue(f"{flag} is about accuracy, and {numbers} has numbers, not classes")
+            raise BadValue(f"{flag} is of classes alone, and {numbers} has numbers")
 
 
 def _refuse_measure(settings: Settings, measure: Measure, task: str) -> None:
