@@ -16,7 +16,7 @@ from relubench.report.columns import head
 from relubench.report.figures import meaningful_decimals, signed
 from relubench.report.naming import repeated
 from relubench.report.ranking import Ranking
-from relubench.rows import SETUP, CompareRow
+from relubench.rows import SETUP, CompareRow, SuggestRow
 from relubench.wording import counted
 
 ROW = 22  # px of a row of labels
@@ -97,20 +97,80 @@ def _draw_forest(axes: Axes, rows: Sequence[CompareRow], measure: Measure) -> No
         margin = measure.scale * min(margins)
         axes.axvspan(-margin, margin, color=RULE, alpha=0.6, linewidth=0, zorder=0)
     for number, row in enumerate(rows):
-        colour = WORDS.get(row.verdict, MUTED)
-        low, center, high = (None if f is None else measure.scale * f for f in _ends(row))
-        if center is not None:
-            if low is not None and high is not None:
-                axes.plot([low, high], [number, number], color=colour, linewidth=2)
-            fill = colour if row.verdict in WORDS else "none"
-            (point,) = axes.plot(
-                [center], [number], "o", color=colour, markerfacecolor=fill, markersize=7
-            )
-            tip(point, say(row))
-        axes.annotate(
-            _word(row), (1, number), xycoords=("axes fraction", "data"), xytext=(8, 0),
-            textcoords="offset points", va="center", color=colour,
-        )  # fmt: skip
+        ends = [None if f is None else measure.scale * f for f in _ends(row)]
+        colour, filled = WORDS.get(row.verdict, MUTED), row.verdict in WORDS
+        _draw_interval(axes, number, ends, colour, filled, say(row), _word(row))
+    rows_down(axes, [row.activation for row in rows])
+    axes.set_xlabel(f"difference, {measure.noun}")
+
+
+def _draw_interval(
+    axes: Axes,
+    number: int,
+    ends: Sequence[float | None],
+    colour: str,
+    filled: bool,
+    said: str,
+    word: str,
+) -> None:
+    """One row of a forest: low, center and high, and a word to the right of it."""
+    low, center, high = ends
+    if center is not None:
+        if low is not None and high is not None:
+            axes.plot([low, high], [number, number], color=colour, linewidth=2)
+        fill = colour if filled else "none"
+        (point,) = axes.plot(
+            [center], [number], "o", color=colour, markerfacecolor=fill, markersize=7
+        )
+        tip(point, said)
+    axes.annotate(
+        word, (1, number), xycoords=("axes fraction", "data"), xytext=(8, 0),
+        textcoords="offset points", va="center", color=colour,
+    )  # fmt: skip
+
+
+def suggestion(study: Study) -> list[Drawing]:
+    """What is suggested: differences to the reference over all networks, their intervals."""
+    rows = study.suggestion.rows if study.suggestion else ()
+    others = [row for row in rows if row.difference is not None]
+    if not others:
+        return []
+    measure, reference = MEASURES[others[0].metric], others[0].reference
+    names, words = [row.activation for row in others], [row.verdict for row in others]
+    what = f"{measure.name.replace('_', ' ')} beside {reference}, mean of "
+    what += counted(len(others[0].networks), "network")
+    said = "; ".join(f"{row.activation} {row.verdict}" for row in others)
+    return [
+        Drawing(
+            f"{what} · {counted(len(others[0].seeds), 'paired seed')}",
+            f"Differences to {reference}: {said}",
+            lambda axes: _draw_suggestion(axes, others, measure),
+            height=BOTTOM + 12 + ROW * len(others),
+            left=label_width(names),
+            right=label_width(words),
+        )
+    ]
+
+
+SUGGESTED = {"suggested": COLOURS[0], "not best": COLOURS[1]}  # by verdict
+
+
+def _draw_suggestion(axes: Axes, rows: Sequence[SuggestRow], measure: Measure) -> None:
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    margin = measure.scale * (rows[0].margin or 0.0)
+    axes.axvspan(-margin, margin, color=RULE, alpha=0.6, linewidth=0, zorder=0)
+    for number, row in enumerate(rows):
+        colour = SUGGESTED.get(row.verdict, MUTED)
+        ends = (row.difference_low, row.difference, row.difference_high)
+        _draw_interval(
+            axes,
+            number,
+            [None if f is None else measure.scale * f for f in ends],
+            colour,
+            row.verdict in SUGGESTED,
+            f"{row.activation}: {row.verdict}",
+            row.verdict,
+        )
     rows_down(axes, [row.activation for row in rows])
     axes.set_xlabel(f"difference, {measure.noun}")
 

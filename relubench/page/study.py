@@ -24,6 +24,7 @@ from relubench.rows import (
     LearningRow,
     RunRow,
     SetupRow,
+    SuggestRow,
 )
 from relubench.table import AnyTable, Table
 
@@ -38,6 +39,7 @@ class Study:
     profiles  curves of the activations
     costs     of activations by themselves
     notes     what is to be said of the whole
+    suggestion  which activation to use, where that was asked
     """
 
     results: Sequence[RunResult] = ()
@@ -49,6 +51,7 @@ class Study:
     profiles: Sequence[ActivationProfileRow] = ()
     costs: Sequence[CostRow] = ()
     notes: Sequence[str] = ()
+    suggestion: Table[SuggestRow] | None = None
 
     @property
     def measure(self) -> Measure:
