@@ -652,6 +652,17 @@ class LearningRow(SetupRow):
     accuracy_sd: Annotated[Number, "its standard deviation over runs"]
     held_out: Annotated[Number, "mean accuracy on a validation set or fold"]
     held_out_sd: Annotated[Number, "its standard deviation over runs"]
+    held_out_loss: Annotated[Number, "mean loss there"]
+    held_out_loss_sd: Annotated[Number, "its standard deviation over runs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRow(SetupRow):
+    """What training keeps in memory with one activation in one set-up."""
+
+    kept_bytes: Annotated[
+        float, "bytes of an example that the backward pass needs, without the weights"
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,14 +67,16 @@ PICTURED = (
     _Picture(
         "curves",
         "Learning curves",
-        "Means over runs that finished, as the training passes saw them; bands are ± one standard "
-        "deviation. Seconds are those of this machine.",
+        "Means over runs that finished, as the training passes saw them, or on examples that were "
+        "held out; bands are ± one standard deviation. Seconds are those of this machine.",
     ),
     _Picture(
         "pareto",
         "What it costs",
         "Bars are ± one standard deviation. A point is filled, and joined to the reference, only "
-        "where the test separates the two.",
+        "where the test separates the two. Memory is what the backward pass needs of one example, "
+        "without the weights, in float32; of other people's networks it is not known.",
+        most=8,
     ),
     _Picture(
         "rates",

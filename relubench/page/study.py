@@ -22,6 +22,7 @@ from relubench.rows import (
     CostRow,
     LayerMeanRow,
     LearningRow,
+    MemoryRow,
     RunRow,
     SetupRow,
     SuggestRow,
@@ -39,6 +40,7 @@ class Study:
     profiles  curves of the activations
     costs     of activations by themselves
     notes     what is to be said of the whole
+    memory    what training keeps, by set-up and activation
     suggestion  which activation to use, where that was asked
     """
 
@@ -51,6 +53,7 @@ class Study:
     profiles: Sequence[ActivationProfileRow] = ()
     costs: Sequence[CostRow] = ()
     notes: Sequence[str] = ()
+    memory: Sequence[MemoryRow] = ()
     suggestion: Table[SuggestRow] | None = None
 
     @property
@@ -94,6 +97,11 @@ class Study:
         """Every activation, references first: its place decides its colour in all drawings."""
         references = [row.reference for row in self.rows]
         return list(dict.fromkeys([*references, *(row.activation for row in self.rows)]))
+
+    @cached_property
+    def kept_bytes(self) -> Mapping[tuple[object, ...], float]:
+        """Bytes that training keeps of an example, by set-up and activation."""
+        return {(row.setup, row.activation): row.kept_bytes for row in self.memory}
 
     @cached_property
     def learning(self) -> list[LearningRow]:

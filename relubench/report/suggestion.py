@@ -188,10 +188,10 @@ def _sure(rows: Sequence[SuggestRow], chosen: SuggestRow) -> str:
     out = f"{listed(ruled_out)} {'are' if len(ruled_out) > 1 else 'is'} not the best; " * bool(
         ruled_out
     )
-    limit = _limit(chosen)
-    most = (
-        f"to take {chosen.activation} gives away {limit} at most" if limit else "no limit is known"
-    )
+    limit = f"{_limit(chosen)} at most" if chosen.gives_away else "nothing"
+    most = f"to take {chosen.activation} gives away {limit}"
+    if chosen.gives_away is None:
+        most = "no limit is known"
     wrong = f"{100 * chosen.alpha_in_all:g} %"
     return (
         f"How sure: {out}{most}. Such statements, all looks and activations together, are wrong in "
@@ -260,12 +260,12 @@ def _columns(rows: Sequence[SuggestRow]) -> list[Column[SuggestRow]]:
         Column("activation", lambda row: row.activation, left=True),
         Column(head(measure.name), _mean(measure, spread), key="mean"),
         Column(f"vs {rows[0].reference}", _difference(rows, measure), key="difference"),
-        Column("gives away ≤", _most(rows, measure), key="gives_away", rank=1),
+        Column("loses at most", _most(rows, measure), key="gives_away", rank=1),
         Column("p best", lambda row: p_value(row.p_best), key="p_best", rank=3),
-        *(_network(name, measure, spread) for name in several),
+        Column("verdict", lambda row: row.verdict, left=True, tone=_tone),
         percent_column("dead", rank=2),
         Column("s/run", lambda row: significant(row.seconds), key="seconds", rank=4),
-        Column("verdict", lambda row: row.verdict, left=True, tone=_tone),
+        *(_network(name, measure, spread) for name in several),
     ]
 
 
