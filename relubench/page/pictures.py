@@ -29,6 +29,7 @@ PICTURES: dict[str, Callable[[Study], list[Drawing]]] = {
         single.confusion,
         single.activations,
         single.cost,
+        comparing.suggestion,
     )
 }
 MOST = 12  # drawings in one file
