@@ -118,6 +118,7 @@ class Cell:
     validation  what every epoch is scored on too: a fraction of the training set that is not
              learned from, as '0.1', or 'test'
     init     the scheme of initial weights for every activation; None: each its own
+    tasks, task  how many tasks one network learns in turn, and of what kind
     """
 
     dataset: str
@@ -135,6 +136,13 @@ class Cell:
     unit_axis: int | None = None
     init: str | None = None
     validation: str | None = None
+    tasks: int | None = None
+    task: str | None = None
+
+    @property
+    def parts(self) -> int:
+        """How many parts one network learns from in turn: tasks, folds, or one."""
+        return self.tasks or (self.split.folds if self.split.carried else None) or 1
 
     @property
     def perturbations(self) -> tuple[str, ...]:
@@ -145,7 +153,8 @@ class Cell:
     def untrained(self) -> Cell:
         """The same network as it begins, which has nothing to do with how it is trained."""
         # The whole recipe goes: set-ups that differ in it alone share one untrained network.
-        return replace(self, recipe=Recipe(epochs=0), perturb=None, until=None)
+        untrained = Recipe(epochs=0)
+        return replace(self, recipe=untrained, perturb=None, until=None, tasks=None, task=None)
 
     @property
     def timing_key(self) -> tuple[object, ...]:
@@ -185,16 +194,19 @@ def _any_fold(split: Split) -> Split:
     return replace(split, repeat=0, fold=None if split.fold is None else 0)
 
 
-# In no key where they are not set: ledgers from before these fields know the same cells.
+# In no key at their default: ledgers from before these fields know the same cells.
 LATER = (
     *("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init"),
     *("one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps", "revive"),
+    *("tasks", "task"),
 )
-UNSET = (None, False, "")
+# Where examples stand in another axis than the first, this one may hold the units: a network that
+# takes it does not take None, and ledgers know its cells without it.
+FIRST_AXIS = ("unit_axis", 0)
 # Sorted and without blanks: the order in which fields are declared is in no key.
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 # Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
-UNTIMED = ("activation", "head", "init", "seed", "split")
+UNTIMED = ("activation", "head", "init", "seed", "split", "tasks", "task")
 UNTIMED_RECIPE = ("lr", "weight_decay", "schedule", "warmup", "label_smoothing", "revive")
 
 
@@ -205,11 +217,24 @@ def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object
     """
     facts = vars(record).copy()  # neither of these records keeps more than its fields, but …
     facts.pop("key", None)  # … the key, once it has been asked for
-    for name in LATER:
-        # `in` compares by ==: 0 counts as False.
-        if name in facts and facts[name] in UNSET:
+    for name, default in LATER_DEFAULTS[type(record)].items():
+        if is_unset(facts[name], default) or (name, facts[name]) == FIRST_AXIS:
             del facts[name]
     return facts
+
+
+def _later_defaults(kind: type[Cell | Recipe | Preparation | Split]) -> dict[str, object]:
+    return {part.name: part.default for part in fields(kind) if part.name in LATER}
+
+
+LATER_DEFAULTS = {kind: _later_defaults(kind) for kind in (Recipe, Preparation, Split, Cell)}
+
+
+def is_unset(value: object, default: object) -> bool:
+    """Whether an option is as if nobody had set it; 0 is a number, unless 0 is its default."""
+    if isinstance(value, bool) or isinstance(default, bool):
+        return value is default  # 0 == False
+    return value in (default, "")
 
 
 def _values(record: Cell | Recipe, but: Sequence[str]) -> list[object]:

@@ -167,7 +167,7 @@ def status(failed: str | None) -> Status:
 class Epoch:
     """One pass over the training set: mean loss and accuracy as the pass itself saw them.
 
-    Both are None where the loss is not finite: the cell has diverged.
+    Both are None where the loss is not finite: the cell has diverged. Numbers have no accuracy.
 
     held_out, held_out_loss  accuracy and mean loss afterwards on a validation set or fold, where
                              there is one
@@ -180,9 +180,34 @@ class Epoch:
 
     def of(self, name: str) -> float:
         """train_error or train_loss as the pass saw it; infinite where it is not finite."""
-        if self.loss is None or self.accuracy is None:
+        if self.loss is None:
             return math.inf
-        return self.loss if name == "train_loss" else 1 - self.accuracy
+        if name == "train_loss":
+            return self.loss
+        return math.inf if self.accuracy is None else 1 - self.accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """One task of a sequence, when the network had learned it; a figure may be undefined.
+
+    online_accuracy  mean over its epochs, as the passes saw it
+    accuracy         on its training set
+    held_out         on its test set; None where it has none
+    dead, dormant    fractions of the hidden units, on its training set
+    effective_rank   of the outputs of the last hidden layer there
+    weight_norm      root of the sum of all squared weights
+    mean_weight      of all weights
+    """
+
+    online_accuracy: float | None
+    accuracy: float | None
+    held_out: float | None
+    dead: float | None
+    dormant: float | None
+    effective_rank: float | None
+    weight_norm: float | None
+    mean_weight: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +215,7 @@ class RunResult:
     """One trained cell. A diverged one has a reason in `failed` and no scores.
 
     seconds  of its training, without the search for its rate
+    tasks    of its sequence, where it has one
     chosen   the rate that it took, where its recipe names several
     history  its hidden units over the epochs, layer by layer, where that was asked for
     """
@@ -206,6 +232,7 @@ class RunResult:
     layers: tuple[LayerCount, ...] = ()
     failed: str | None = None
     chosen: float | None = None
+    tasks: tuple[TaskResult, ...] = ()
     history: tuple[LayerHistory, ...] = ()
 
     @property

@@ -18,6 +18,8 @@ from relubench.wording import counted
 Number = float | None  # None: not defined
 SetupValue = str | int | float | bool | None
 Interval = tuple[Number, Number]  # None: without end
+SuggestWord = Literal["suggested", "may be best", "not best", "diverged", "undefined"]
+StopWord = Literal["decided", "last look", "budget"]
 
 # What tells set-ups apart, in which activations are compared.
 RECIPE = (
@@ -27,7 +29,7 @@ RECIPE = (
 SETUP = (
     *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
     *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
-    *("validation", "one_holdout"),
+    *("validation", "one_holdout", "task", "tasks"),
 )
 
 
@@ -69,6 +71,8 @@ class SetupRow(Row):
     label_smoothing: Annotated[float, "share of a label that goes to all classes alike"] = 0.0
     steps: Annotated[int | None, "steps of training, where epochs are not counted"] = None
     revive: Annotated[str | None, "what lets hidden units begin anew between epochs"] = None
+    task: Annotated[str | None, "what one network learns in turn"] = None
+    tasks: Annotated[int | None, "how many tasks that are"] = None
 
     @property
     def setup(self) -> tuple[object, ...]:
@@ -125,11 +129,31 @@ class _RunScores(Row):
     macro_precision: Annotated[Number, "plain mean precision of the classes"]
     macro_recall: Annotated[Number, "plain mean recall of the classes"]
     macro_f1: Annotated[Number, "plain mean F1 of the classes"]
-    loss: Annotated[Number, "mean loss of the test set, in nats"]
+    rmse: Annotated[Number, "root mean squared error of numbers, in the target's unit"]
+    mae: Annotated[Number, "mean absolute error of numbers, in the target's unit"]
+    r2: Annotated[Number, "R² of numbers: 1 - squared errors / squared deviations"]
+    loss: Annotated[Number, "mean loss of the test set: in nats, or of standardised numbers"]
     silent: Annotated[Number, "fraction of test examples to which the head gives all classes a 0"]
     train_accuracy: Annotated[Number, "accuracy on the training set"]
+    train_r2: Annotated[Number, "R² on the training set"]
     train_loss: Annotated[Number, "loss on the training set"]
     perturbed: Annotated[Mapping[str, Number], "accuracy by perturbation of the test set"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceScores(Row):
+    """How a network learned its tasks; of several runs, means."""
+
+    online_accuracy: Annotated[Number, "mean over tasks of the accuracy as the passes saw it"] = (
+        None
+    )
+    task_accuracy: Annotated[
+        Number, "mean over tasks of the training accuracy at each one's end"
+    ] = None
+    first_task_accuracy: Annotated[Number, "accuracy on the first task at the end of the last"] = (
+        None
+    )
+    online_slope: Annotated[Number, "change of the accuracy as the passes saw it, per task"] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,10 +194,13 @@ class _RunEnd(Row):
     history: Annotated[
         list[HistoryRow] | None, "hidden units by epoch and layer, where they were tracked"
     ] = None
+    by_task: Annotated[list[dict[str, Number]] | None, "scores, units and weights by task"] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRow(_RunEnd, Surroundings, _RunTime, HiddenUnits, _RunScores, _RunNames):
+class RunRow(
+    _RunEnd, Surroundings, _RunTime, HiddenUnits, SequenceScores, _RunScores, _RunNames
+):  # fmt: skip
     """train, cv, ledger export: one trained cell."""
 
 
@@ -248,9 +275,13 @@ class _MeanScores(Row):
     macro_precision: Annotated[Number, "mean of the runs' macro precision"]
     macro_recall: Annotated[Number, "mean of the runs' macro recall"]
     macro_f1: Annotated[Number, "mean of the runs' macro F1"]
+    rmse: Annotated[Number, "mean of the runs' root mean squared errors"]
+    mae: Annotated[Number, "mean of the runs' mean absolute errors"]
+    r2: Annotated[Number, "mean R²"]
     loss: Annotated[Number, "mean test loss"]
     silent: Annotated[Number, "mean fraction of silent test examples"]
     train_accuracy: Annotated[Number, "mean accuracy on the training set"]
+    train_r2: Annotated[Number, "mean R² on the training set"]
     train_loss: Annotated[Number, "mean loss on the training set"]
     perturbed: Annotated[Mapping[str, Number], "mean accuracy by perturbation"]
     perturbed_sd: Annotated[Mapping[str, Number], "its standard deviation"]
@@ -357,6 +388,7 @@ class Procedure(Row):
     comparisons: Annotated[int, "comparisons that p is corrected over"]
     family: Annotated[str, "whose comparisons they are: setup or all"]
     design: Annotated[str, "what is repeated: paired seeds, drawn hold-outs or folds"]
+    respected: Annotated[str | None, "what splits respect: classes, groups, classes and groups"]
     ratio: Annotated[Number, "n_test / n_train where repetitions share examples"]
     test: Annotated[Test, "the test and its correction"]
     alpha: Annotated[float, "error rate over the family"]
@@ -395,7 +427,7 @@ class OverDatasets(Row):
 @dataclass(frozen=True, kw_only=True)
 class CompareRow(
     OverDatasets, _Standing, Procedure, Claim, _Reference, TimeToTarget, _Compared,
-    Surroundings, _MeanCost, HiddenUnits, _MeanScores, _Repetitions,
+    Surroundings, _MeanCost, HiddenUnits, SequenceScores, _MeanScores, _Repetitions,
 ):  # fmt: skip
     """compare: one activation in one set-up, beside the reference."""
 
@@ -496,6 +528,95 @@ class GatedCompareRow(CompareRow):
     gates: Annotated[list[GateRow], "the words of all metrics"]
 
 
+# --- suggest --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestNames(Row):
+    dataset: Annotated[str, "the data"]
+    activation: Annotated[str, "the activation"]
+    networks: Annotated[list[str], "the networks that a mean is taken over"]
+    seeds: Annotated[list[int], "seeds of the runs"]
+    runs: Annotated[int, "its runs, in all networks"]
+    diverged: Annotated[int, "those that diverged or were lost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestMeans(Row):
+    metric: Annotated[str, "what is compared"]
+    mean: Annotated[Number, "its mean over networks and seeds"]
+    mean_sd: Annotated[Number, "its standard deviation over seeds, the networks averaged first"]
+    by_network: Annotated[Mapping[str, Number], "its mean in each network"]
+    largest_class: Annotated[Number, "accuracy of always naming the largest class"]
+    p_learned: Annotated[
+        Number, "one-sided, of no more accuracy than that, corrected over activations"
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestClaim(Row):
+    verdict: Annotated[SuggestWord, "suggested, may be best, not best, diverged or undefined"]
+    p_best: Annotated[Number, "of being the best, corrected over the others"] = None
+    gives_away: Annotated[
+        Number, "it is worse than the best by at most so much, whichever is chosen; null: no limit"
+    ] = None
+    p_margin: Annotated[Number, "of being worse than the best by the margin or more, corrected"] = (
+        None
+    )
+    margin: Annotated[Number, "within which two means are alike"] = None
+    reference: Annotated[str, "the activation that others are compared with"]
+    difference: Annotated[Number, "mean paired difference to the reference"] = None
+    difference_low: Annotated[
+        Number, "lower end of its interval, which holds together with those of the others"
+    ] = None
+    difference_high: Annotated[Number, "upper end of that interval"] = None
+    p: Annotated[Number, "two-sided, of no difference, corrected over activations"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestCost(Row):
+    seconds: Annotated[Number, "mean over networks of the median seconds of a run"]
+    seconds_ratio: Annotated[Number, "the same divided by the reference's"]
+    dead: Annotated[Number, DEFINITIONS["dead"]]
+    chosen_lr: Annotated[Mapping[str, list[float]], "learning rates that runs chose, by network"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestEnd(Row):
+    n_train: Annotated[int, "training examples of a run"]
+    n_test: Annotated[int, "test examples of a run"]
+    design: Annotated[str, "what is repeated: paired seeds or drawn hold-outs"]
+    ratio: Annotated[Number, "n_test / n_train where repetitions share examples"]
+    alpha: Annotated[float, "error rate at this look"]
+    alpha_in_all: Annotated[float, "error rate over all looks"]
+    look: Annotated[int, "look at which the study stopped"]
+    looks: Annotated[list[int], "seeds at each declared look"]
+    stopped: Annotated[StopWord, "why it stopped: decided, last look or budget"]
+    quick: Annotated[bool, "whether this is a smoke run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestRow(
+    _SuggestEnd, Surroundings, _SuggestCost, _SuggestClaim, _SuggestMeans, _SuggestNames
+):
+    """suggest: one activation over all networks, beside the best of all."""
+
+    @property
+    def best(self) -> bool:
+        """Whether it may be the best."""
+        return self.p_best is not None and self.p_best >= self.alpha
+
+    @property
+    def near(self) -> bool:
+        """Whether it is shown to be worse than the best by less than the margin."""
+        return self.p_margin is not None and self.p_margin < self.alpha
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is shown to do better than to name the largest class always."""
+        return self.p_learned is None or self.p_learned < self.alpha
+
+
 # --- deadcount ------------------------------------------------------------------------------------
 
 
@@ -585,6 +706,38 @@ class LearningRow(SetupRow):
     accuracy_sd: Annotated[Number, "its standard deviation over runs"]
     held_out: Annotated[Number, "mean accuracy on a validation set or fold"]
     held_out_sd: Annotated[Number, "its standard deviation over runs"]
+    held_out_loss: Annotated[Number, "mean loss there"]
+    held_out_loss_sd: Annotated[Number, "its standard deviation over runs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRow(SetupRow):
+    """What training keeps in memory with one activation in one set-up."""
+
+    kept_bytes: Annotated[
+        float, "bytes of an example that the backward pass needs, without the weights"
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRow(SetupRow):
+    """One task of a sequence: means over the runs of one activation in one set-up."""
+
+    number: Annotated[int, "the task, from 1"]
+    n: Annotated[int, "runs that finished"]
+    online_accuracy: Annotated[Number, "mean over its epochs, as the passes saw it"]
+    online_accuracy_sd: Annotated[Number, "its standard deviation over runs"]
+    accuracy: Annotated[Number, "on its training set, at its end"]
+    accuracy_sd: Annotated[Number, "its standard deviation over runs"]
+    held_out: Annotated[Number, "accuracy on its test set, at its end"]
+    dead: Annotated[Number, DEFINITIONS["dead"]]
+    dead_sd: Annotated[Number, "its standard deviation over runs"]
+    dormant: Annotated[Number, DEFINITIONS["dormant"]]
+    effective_rank: Annotated[
+        Number, "exp of the entropy of the last hidden layer's singular values"
+    ]
+    weight_norm: Annotated[Number, "root of the sum of all squared weights"]
+    mean_weight: Annotated[Number, "mean of all weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -734,6 +887,8 @@ class LedgerRow(SetupRow):
 
     accuracy: Annotated[Number, "mean accuracy of the runs that did not fail"]
     accuracy_sd: Annotated[Number, "its standard deviation"]
+    r2: Annotated[Number, "of numbers: mean R² of the runs that did not fail"]
+    r2_sd: Annotated[Number, "its standard deviation"]
     runs: Annotated[int, "finished runs"]
     failed: Annotated[int, "those that diverged"]
     finished: Annotated[str, "when the last was finished, UTC"]

@@ -150,21 +150,27 @@ real = functools.cache(datasets.load)  # the large files are read once
 
 
 @pytest.mark.parametrize("name", [n for n, entry in DATASETS.items() if not entry.first])
-def test_every_dataset_is_classes_with_names_and_finite_inputs(
+def test_every_dataset_has_named_classes_or_numbers_and_finite_inputs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = get(name, tmp_path, monkeypatch)
     assert len(dataset.x) == len(dataset.y)
-    assert dataset.y.dtype == np.int64
-    assert sorted(set(dataset.y)) == list(range(len(dataset.classes)))
+    assert dataset.task == DATASETS[name].task
+    if dataset.task == "classes":
+        assert dataset.y.dtype == np.int64
+        assert sorted(set(dataset.y)) == list(range(len(dataset.classes)))
+    else:
+        assert dataset.y.dtype == np.float64
+        assert np.isfinite(dataset.y).all()
     assert len(dataset.shape) in (1, 3)
     x = dataset.x if not dataset.encode else dataset.encode(dataset.x, dataset.x[:1])[0]
     assert x.shape[1:] == dataset.shape
     assert np.isfinite(x).all()
     said = DATASETS[name].examples
-    if name == "synthetic":
+    if name.startswith("synthetic"):
         return
-    assert f"{len(dataset.classes)} classes" in said
+    what = f"{len(dataset.classes)} classes" if dataset.classes else "a number"
+    assert what in said
     assert ("x".join(map(str, dataset.shape))) in said
     assert (" + " in said) == bool(dataset.n_test)
     assert name in LAY or said.startswith(str(dataset.n_train))

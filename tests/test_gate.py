@@ -57,7 +57,7 @@ def test_twice_the_margin_in_the_worse_direction_fails_in_every_metric(metric: s
 def test_accuracy_is_always_in_the_gate() -> None:
     rows = gate.judge(run(), run(-0.1), {"dead": Margin(0.01)})
     assert [(each.metric, each.gate) for each in rows] == [("accuracy", "fail"), ("dead", "pass")]
-    assert one(run(), run()).margin == gate.DEFAULT["accuracy"].size == 0.01
+    assert one(run(), run()).margin == MEASURES["accuracy"].margin.size == 0.01
     assert word(run(), run(-0.1), accuracy=Margin(0.2)) == "pass"
 
 

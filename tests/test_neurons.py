@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from relubench.activations import ACTIVATIONS
+from relubench.metrics import Prediction
 from relubench.models import MODELS, layers, weights
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
@@ -157,6 +158,7 @@ def test_threads_count_side_by_side_as_alone(
     counters = count(Networks([built]), [])
     said = predict(Networks([built]), HEADS.choose("softmax"), Examples.of([x], [y]), counters)
     assert callers - {threading.get_ident()}  # two, or one that was quick enough for both
+    assert isinstance(said, Prediction)
     with torch.no_grad():
         torch.testing.assert_close(said.log_probabilities[0], built(x).log_softmax(dim=1))
     for counter, alone in zip(counters, count(Networks([built]), [x]), strict=True):

@@ -37,6 +37,8 @@ def learned(cell: Cell, machine: Machine, recorded: bool) -> list[Tensor]:
     generator, n = torch.Generator().manual_seed(0), max(SIZES)
     x, y = torch.randn(n, *SHAPE, generator=generator), torch.arange(n) % 3
     x = x.to(getattr(torch, machine.storage))
+    if HEADS.choose(cell.head).entry.task == "regression":
+        y = x.flatten(1)[:, 0]
     cells, sizes = [dataclasses.replace(cell, seed=seed) for seed in range(len(SIZES))], SIZES
     bf16 = machine.dtype == "bf16"
     networks = Networks([building.build(each, SHAPE, machine) for each in cells], bf16)
@@ -52,7 +54,7 @@ def learned(cell: Cell, machine: Machine, recorded: bool) -> list[Tensor]:
     for _ in range(4):
         learner.learn(part, replayed if recorded else step)
     assert len(replayed.replays) == (min(len(sizes) + 1, 3) if recorded else 0)
-    curves = [[(epoch.loss, epoch.accuracy) for epoch in curve] for curve in learner.curves]
+    curves = [[(epoch.loss, epoch.accuracy or 0.0) for epoch in curve] for curve in learner.curves]
     return [*networks.tensors.values(), torch.tensor(curves, dtype=torch.float64)]
 
 
@@ -61,7 +63,12 @@ def learned(cell: Cell, machine: Machine, recorded: bool) -> list[Tensor]:
     [
         *(dataclasses.replace(CELL, activation=activation) for activation in ACTIVATIONS),
         *(dataclasses.replace(CELL, model=model) for model in TINY.values()),
-        *(dataclasses.replace(CELL, head=head) for head in HEADS),
+        *(
+            dataclasses.replace(
+                CELL, head=name, dataset="diabetes" if head.task == "regression" else "iris"
+            )
+            for name, head in HEADS.items()
+        ),
         *(
             dataclasses.replace(
                 CELL,

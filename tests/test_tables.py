@@ -127,7 +127,7 @@ def text(frame: pd.DataFrame, **columns: Any) -> bytes:
 BAD = {
     "a gap": (text(GAPS), "21 values are missing, first in column 'age', example 1: fill the gaps"),
     "a question mark": (text(FRAME, age=["?", *FRAME.age[1:]]), "1 value is missing"),
-    "no class": (text(FRAME, label=[None, *FRAME.label[1:]]), "an example needs its class"),
+    "no class": (text(FRAME, label=[None, *FRAME.label[1:]]), "an example needs its target"),
     "a constant": (text(FRAME, always=1), "column 'always' is constant"),
     "one class": (text(FRAME, label="old"), "every example is of class 'old'"),
     "another target": (text(FRAME.rename(columns={"label": "lable"})), "did you mean 'lable'?"),
@@ -163,7 +163,7 @@ def test_a_file_that_cannot_be_used_is_one_line(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("", "say which column is the class: target=NAME of age, town, score, member, label"),
+        ("", "say which column is the target: target=NAME of age, town, score, member, label"),
         (":target=zzz", "no column 'zzz': known: age, town"),
         (":target=label:missing=drop", "missing=drop: known: refuse, impute"),
     ],

@@ -12,7 +12,7 @@ from statistics import mean
 import numpy as np
 
 from relubench import stats
-from relubench.baselines.record import Record, Row, clock, surroundings
+from relubench.baselines.record import Record, Row, clock, surroundings, usual_metric
 from relubench.metrics.measures import MEASURES
 from relubench.plan import Margin
 from relubench.report import UNDEFINED, p_value, significant
@@ -21,7 +21,6 @@ from relubench.table import Column, Table
 from relubench.wording import counted
 
 ALPHA = 0.05
-DEFAULT = {"accuracy": MEASURES["accuracy"].margin}
 SEEDS = stats.Design()
 FEWEST = stats.pairs_needed(1, ALPHA, sides=1)  # paired seeds that can decide anything
 # The first of these that a row has is what the row is called by.
@@ -38,12 +37,13 @@ def figure_text(row: GateRow, figure: float | None, sign: str = "") -> str:
 
 
 def judge(base: Record, new: Record, margins: Mapping[str, Margin]) -> list[GateRow]:
-    """The gate's rows in the run's order: of accuracy, and of what else has a margin."""
+    """The gate's rows in the run's order: of accuracy, or rmse, and of what else has a margin."""
     weighed = []
     for row in new.rows:
         # Seconds only compare on one machine: everything else does anywhere.
         untimed = clock(base, new, row.setup)
-        for name, margin in (DEFAULT | dict(margins)).items():
+        usual = usual_metric(row.setup)
+        for name, margin in ({usual: MEASURES[usual].margin} | dict(margins)).items():
             blank = GateRow(setup=row.setup, metric=name)
             weighed.append(weigh(blank, base.row(row.setup), row, margin, untimed))
     tested = [gated for _, gated in weighed if gated]

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -16,16 +16,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from relubench import __version__, files
 from relubench.errors import BadValue, NotComparable
 from relubench.grouping import grouped, joined
-from relubench.metrics.measures import MEASURES
+from relubench.metrics.measures import DEFAULT, MEASURES
 from relubench.plan import Cell
 from relubench.report import run_row, setup_row
 from relubench.results import Context, RunResult, status
-from relubench.rows import RunRow, SetupValue
+from relubench.rows import RunRow, SetupRow, SetupValue
+from relubench.training.heads import HEADS
 from relubench.wording import counted
 
 FORMAT = 2
-# Left out of a row's name where they are not set.
-SINCE = ("validation", "one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps")
 # What names a row: dataset, model, activation, head, recipe, preparation.
 Setup = dict[str, SetupValue]
 
@@ -101,11 +100,15 @@ RECORD: TypeAdapter[Record] = TypeAdapter(Record)
 
 def setup(cell: Cell) -> Setup:
     """What names the row of a cell."""
-    named = dict(vars(setup_row(cell)))
-    for key in SINCE:  # baselines from before know the same set-ups
-        if not named[key]:
-            del named[key]
-    return named
+    row = setup_row(cell)
+    # What rows did not have at first has a default: baselines from before know the same set-ups.
+    first = {part.name for part in fields(row) if part.default is MISSING}
+    named: Setup = vars(row)
+    return {
+        key: value
+        for key, value in named.items()
+        if key in first or value != getattr(SetupRow, key)
+    }
 
 
 def planned(setups: Iterable[tuple[Setup, Context]], machine: str | None) -> Record:
@@ -227,12 +230,18 @@ def unfit(record: Record) -> str | None:
     return None
 
 
+def usual_metric(setup: Setup) -> str:
+    """What a gate looks at where nobody says: accuracy, of numbers rmse."""
+    head = HEADS.get(str(setup.get("head")).partition(":")[0])
+    return DEFAULT["regression" if head and head.task == "regression" else "classes"]
+
+
 def lacking(record: Record, metrics: Iterable[str]) -> list[str]:
-    """What a baseline needs for a gate over these metrics and has not; a line for each row."""
+    """What a baseline needs for a gate over these metrics too and has not; a line for each row."""
     metrics = list(metrics)
     lines = []
     for row in record.rows:
-        if reason := _lacks(row, metrics):
+        if reason := _lacks(row, [usual_metric(row.setup), *metrics]):
             lines.append(f"row: {_listed(row.setup.values())}: {reason} in the baseline")
     return lines
 

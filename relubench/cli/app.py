@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -165,6 +166,20 @@ def compare(
         # CI gets its files in this case, too: a job that is red must say why.
         except NotComparable as refusal:
             return deliver(commands.refused(str(refusal).split("\n")), parts).exit_code
+
+
+@app.command(
+    epilog=examples(
+        "suggest -d csv:table.csv:target=label",
+        "suggest -d csv:table.csv:target=label --budget 10min -o report.html",
+    )
+)
+@takes(RunFlags, OutputFlags, PictureFlags, command="suggest")
+def suggest(benchmark: Benchmark = None, **flags: FlagValue) -> int:
+    """Say which activation to use on a table: a study of its own, within a time."""
+    # The processor's time so far is about what Python and imports took: the budget is for all.
+    began = time.monotonic() - time.process_time()
+    return run(partial(commands.suggest, began=began), "suggest", benchmark, flags)
 
 
 @app.command(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from relubench import baselines, config, report, stats
 from relubench.baselines.options import BaselineOptions
 from relubench.commands.assembly import assemble, read
-from relubench.commands.reporting import comparison_options, published, study
+from relubench.commands.reporting import comparison_options, published, respected, study
 from relubench.commands.request import Outcome, Request, exit_code
 from relubench.commands.training import leak
 from relubench.errors import NotComparable
@@ -39,7 +39,7 @@ def compare(request: Request, console: Console, baseline: BaselineOptions) -> Ou
     base = baselines.workflow.load(baseline, console)
     # What was finished before says nothing of the code that a baseline is to test now.
     work = assemble(settings, request, console, retrain=base is not None)
-    options = comparison_options(settings, published(work))
+    options = comparison_options(settings, published(work), respected(work))
     # After the networks were checked and before anything is trained: a misspelt --columns is cheap.
     request.check(
         work.plan, lambda results: baselines.workflow.preview(baseline, results, work.plan, options)
@@ -79,10 +79,10 @@ def at_once(work: Work, options: ComparisonOptions, console: Console) -> list[Ru
     """Train the whole plan; what its design can show at best is said before."""
     for line in report.outlook(work.plan, options):
         console.note(line)
-    return work.run(console, table=partial(_so_far, work.plan, options))
+    return work.run(console, table=partial(so_far, work.plan, options))
 
 
-def _so_far(
+def so_far(
     plan: Plan, options: ComparisonOptions, results: Sequence[RunResult]
 ) -> Table[CompareRow]:
     """The comparison of the runs that have finished: those of set-ups that have the reference."""

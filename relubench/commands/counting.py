@@ -274,13 +274,13 @@ class _Subject:
         return network.to(self.machine.device), notes
 
     def _sizes(self) -> tuple[Sequence[int] | None, int | None]:
-        """The shape of an example and how many classes there are; None: not known."""
+        """The shape of an example and how many outputs there are; None: not known."""
         if self.cell.dataset.startswith(OWN_DATA):
             first = next(iter(own_batches(self.cell.dataset.removeprefix(OWN_DATA), "train")), None)
             return _shape_of(first), None
         data = examples.tensors(self.cell, self.machine)
         dataset = datasets.load(self.cell.dataset, self.machine.data_dir)
-        return tuple(data.x_train.shape[1:]), len(dataset.classes)
+        return tuple(data.x_train.shape[1:]), dataset.outputs
 
     def parts(self, counting: Counting, console: Console) -> dict[str, Part]:
         """The batches by part of the data."""

@@ -14,9 +14,12 @@ from relubench.commands.ledgers import Chosen, tell_of_unread
 from relubench.commands.request import CATALOGS, Outcome
 from relubench.errors import BadValue, RelubenchError
 from relubench.execution.progress import Console
+from relubench.grouping import grouped
 from relubench.models import MODELS
 from relubench.plan import Cell, Plan
+from relubench.report.naming import setup_row
 from relubench.results import RunResult
+from relubench.rows import MemoryRow
 from relubench.table import AnyTable
 from relubench.wording import counted
 
@@ -156,7 +159,8 @@ def _outcome(
     def made() -> page.Study:
         known, missing = _known(results, folder)
         published = frozenset(name for name, data in known.items() if data.n_test)
-        options = comparison_options(settings, published)
+        kept = {name: data.respected for name, data in known.items()}
+        options = comparison_options(settings, published, kept)
         bare = _study(results, plan, options, known, [*notes, *missing])
         if not settings.published:
             return bare
@@ -167,8 +171,13 @@ def _outcome(
     return Outcome([], study=made)
 
 
-def comparison_options(settings: Settings, published: frozenset[str]) -> ComparisonOptions:
-    """What a comparison is asked; `published` are datasets with a published test set."""
+def comparison_options(
+    settings: Settings, published: frozenset[str], respected: Mapping[str, str]
+) -> ComparisonOptions:
+    """What a comparison is asked.
+
+    published, respected  of the datasets, as ComparisonOptions has them
+    """
     return report.ComparisonOptions(
         measure=settings.measure,
         margin=settings.margin.get(settings.measure.name),
@@ -176,6 +185,7 @@ def comparison_options(settings: Settings, published: frozenset[str]) -> Compari
         every_pair=settings.pairs == "all",
         family=settings.family,
         published=published,
+        respected=respected,
     )
 
 
@@ -183,6 +193,12 @@ def published(work: Work) -> frozenset[str]:
     """The datasets of a plan that have a published test set."""
     names = {cell.dataset for cell in work.plan.cells}
     return frozenset(n for n in names if datasets.facts(n, work.machine.data_dir).n_test)
+
+
+def respected(work: Work) -> dict[str, str]:
+    """What splits respect, by dataset of a plan."""
+    names = dict.fromkeys(cell.dataset for cell in work.plan.cells)
+    return {name: datasets.facts(name, work.machine.data_dir).respected for name in names}
 
 
 def study(
@@ -212,6 +228,7 @@ def _study(
         title=_title(results),
         classes={name: data.classes for name, data in known.items()},
         profiles=_profiles(results),
+        memory=_memory(results, known),
         notes=[*notes, *mixed],
     )
 
@@ -247,6 +264,19 @@ def _profiles(results: Sequence[RunResult]) -> list[ActivationProfileRow]:
             continue
     x = profiling.profiles.window(choices)
     return [profiling.profiles.profile(choice, x) for choice in choices]
+
+
+def _memory(results: Sequence[RunResult], known: Mapping[str, datasets.Facts]) -> list[MemoryRow]:
+    """What training keeps in memory, where that can be measured."""
+    rows: list[MemoryRow] = []
+    by_dataset = grouped(results, lambda result: result.cell.dataset)
+    for name, runs in by_dataset.items():
+        first = {setup_row(run.cell): run.cell for run in runs}
+        kept = profiling.memory.kept_bytes(first.values(), known[name]) if name in known else {}
+        for row, cell in first.items():
+            if cell in kept:
+                rows.append(MemoryRow(**vars(row), kept_bytes=kept[cell]))
+    return rows
 
 
 def _title(results: Sequence[RunResult]) -> str:

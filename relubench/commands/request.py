@@ -28,6 +28,7 @@ from relubench.training.interventions import INTERVENTIONS
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.perturbations import PERTURBATIONS
 from relubench.training.schedules import SCHEDULES
+from relubench.training.tasks import TASKS
 
 if TYPE_CHECKING:
     from relubench.page import Study
@@ -43,6 +44,7 @@ CATALOGS: dict[str, Catalog[Any]] = {
         INITS,
         OPTIMIZERS,
         SCHEDULES,
+        TASKS,
         METRICS,
         AUGMENTATIONS,
         PERTURBATIONS,

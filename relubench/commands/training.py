@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from relubench import config, datasets, execution, report, training
 from relubench.catalog import Deferred
 from relubench.commands.assembly import assemble, outline, prepare, read
-from relubench.commands.reporting import published, study
+from relubench.commands.reporting import published, respected, study
 from relubench.commands.request import Outcome, Request, exit_code
 from relubench.errors import BadValue
 from relubench.execution.progress import Console
 from relubench.models import MODELS
 from relubench.plan import Stack
 from relubench.results import RunResult
-from relubench.table import AnyTable
+from relubench.table import AnyTable, Table
 
 if TYPE_CHECKING:
     from relubench import rows
@@ -49,6 +49,7 @@ def train(
         raise BadValue(f"--save keeps the weights of one run, but this plan has {count}")
     if save and work.executor.entry.name == "dask":
         raise BadValue("--save would write on a dask worker's disk: train this run with --jobs 1")
+    _check_confusion(confusion, work)
     request.check(work.plan, lambda results: report.runs(results, work.plan))
     problems, code = [], 0
     try:
@@ -72,9 +73,15 @@ def train(
     return Outcome(tables, code or exit_code(results), problems=problems, study=told)
 
 
+def _check_confusion(asked: bool, work: Work) -> None:
+    for name in {cell.dataset for cell in work.plan.cells} if asked else ():
+        if datasets.task_of(name) == "regression":
+            raise BadValue(f"--confusion counts classes, and {name} has numbers, not classes")
+
+
 def _told(results: Sequence[RunResult], work: Work, tables: Sequence[AnyTable] = ()) -> Study:
     """What a page tells of a command that does not compare."""
-    options = report.ComparisonOptions(published=published(work))
+    options = report.ComparisonOptions(published=published(work), respected=respected(work))
     return study(results, work.plan, options, work.machine.data_dir, tables)
 
 
@@ -93,12 +100,16 @@ def cv(request: Request, console: Console) -> Outcome:
     results = folds = work.run(console, table=report.folds)
     tables: list[AnyTable] = [
         report.runs(results, work.plan, _classes(work)),
-        report.folds(results, work.plan),
+        _with_respected(report.folds(results, work.plan), work),
     ]
     if settings.protocol == "published":
         results, protocols = leak(settings, request, console, results)
         tables.append(protocols)
     return Outcome(tables, exit_code(results), study=partial(_told, folds, work, tables[1:]))
+
+
+def _with_respected(table: Table[rows.FoldRow], work: Work) -> Table[rows.FoldRow]:
+    return replace(table, notes=[*table.notes, *report.respected(respected(work))])
 
 
 def leak(
@@ -114,7 +125,9 @@ def leak(
     work = assemble(settings, request, console, replace(plan, cells=missing))
     by_cell |= {result.cell: result for result in work.run(console)}
     results = [by_cell[cell] for cell in plan.cells]
-    return [*by_cell.values()], report.protocols.table(results, plan, settings.published)
+    return [*by_cell.values()], report.protocols.table(
+        results, plan, settings.published, report.respected(respected(work), always=True)
+    )
 
 
 def deadcount(

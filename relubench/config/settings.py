@@ -18,11 +18,13 @@ from relubench.catalog import Catalog, Catalogs, Entry
 from relubench.config import kinds
 from relubench.config.options import NAMED_KINDS, Options, declared
 from relubench.config.published import Published, _published
+from relubench.datasets import Task, task_of
 from relubench.errors import BadValue, UnknownName
 from relubench.metrics import measures
 from relubench.metrics.measures import Measure
 from relubench.plan import Margin
 
+HEADS = {"classes": "softmax", "regression": "mse"}  # where nobody names one
 SEEDS = {"compare": 10}  # how many, where neither a flag nor the table says; else seed 0 alone
 
 
@@ -75,7 +77,7 @@ class Settings(_Fields):
             raise BadValue("; ".join(problems))
         return tuple(dict.fromkeys(spelled))
 
-    @field_validator("reference", "executor", mode="after")
+    @field_validator("reference", "executor", "task", mode="after")
     @classmethod
     def _known_one(cls, name: str, info: ValidationInfo) -> str:
         return str(_catalog(info).choose(name))
@@ -96,7 +98,19 @@ class Settings(_Fields):
     @property
     def measure(self) -> Measure:
         """What is compared."""
-        return measures.MEASURES[self.metric or ("epochs_until" if self.until else "accuracy")]
+        usual = measures.DEFAULT[self.targets[0]]
+        if self.tasks:
+            usual = "online_accuracy"
+        return measures.MEASURES[self.metric or ("epochs_until" if self.until else usual)]
+
+    @property
+    def targets(self) -> tuple[Task, ...]:
+        """What the datasets' targets are, each once."""
+        return tuple(dict.fromkeys(map(task_of, self.dataset)))
+
+    def heads(self, dataset: str) -> tuple[str, ...]:
+        """The output layers for a dataset: those that were named, else that of its task."""
+        return self.head or (HEADS[task_of(dataset)],)
 
     @property
     def region(self) -> Margin | None:

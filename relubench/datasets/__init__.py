@@ -17,17 +17,18 @@ from relubench.datasets import (
     user_files,
     vision,
 )
-from relubench.datasets.dataset import DATASETS, Dataset, Source, digest
+from relubench.datasets.dataset import DATASETS, Dataset, Source, Task, digest, task_of
 from relubench.datasets.remembered import Facts
 from relubench.errors import DataError
 
-__all__ = ["DATASETS", "Dataset", "Facts", "Source", "digest", "facts", "forget", "load"]
+__all__ = ["DATASETS", "Dataset", "Facts", "Source", "Task", "digest", "facts", "forget", "load"]
 __all__ += [
     "in_memory",
     "remembered",
     "shipped",
     "synthetic",
     "tables",
+    "task_of",
     "text",
     "user_files",
     "vision",

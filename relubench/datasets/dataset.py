@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from relubench.catalog import Catalog, Deferred, Entry
 from relubench.errors import BadValue, DataError
@@ -23,11 +23,14 @@ else:
     np = Deferred("numpy")
 
 
+Task = Literal["classes", "regression"]  # what a dataset's targets are: classes, or numbers
+
+
 @dataclass(frozen=True)
 class Source(Entry["Dataset"]):
     """One dataset's facts: task, where it comes from, SHA-256 of each decoded array by its name."""
 
-    task: str
+    task: Task
     source: str
     examples: str
     sha256: Mapping[str, str] = field(default_factory=dict)
@@ -35,11 +38,11 @@ class Source(Entry["Dataset"]):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Examples with their classes, the published test set (if there is one) last.
+    """Examples with their classes or numbers, the published test set (if there is one) last.
 
     x        (examples, features) for tables, (examples, channels, height, width) for images
-    y        (examples,) class numbers, int64
-    classes  the classes' names
+    y        (examples,) class numbers, int64; of regression the measured numbers, float64
+    classes  the classes' names; none: regression
     n_test   how many examples at the end are the published test set
     encode   where `x` is not numbers yet, or has gaps: what a split makes of it
     width    features after `encode`
@@ -49,7 +52,7 @@ class Dataset:
     """
 
     x: Array
-    y: NDArray[np.int64]
+    y: Array
     classes: tuple[str, ...]
     n_test: int = 0
     encode: Encode | None = None
@@ -62,6 +65,24 @@ class Dataset:
     def shape(self) -> tuple[int, ...]:
         """The shape of one example."""
         return (self.width,) if self.encode else tuple(self.x.shape[1:])
+
+    @property
+    def task(self) -> Task:
+        """What the targets are."""
+        return "classes" if self.classes else "regression"
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network needs: one per class, or one for a number."""
+        return len(self.classes) or 1
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """(examples,): the classes, whose proportions a split keeps; numbers are all of one."""
+        if self.task == "regression":
+            return np.zeros(len(self.y), dtype=np.int64)
+        classes: NDArray[np.int64] = self.y
+        return classes
 
     @property
     def n_train(self) -> int:
@@ -82,12 +103,50 @@ class Dataset:
 DATASETS: Catalog[Source] = Catalog("dataset", Source)
 
 
+def task_of(name: str) -> Task:
+    """What the targets of the dataset of that name are, without loading it."""
+    choice = DATASETS.choose(name)
+    asked = choice.parameters.get("task")
+    return "regression" if asked == "regression" else choice.entry.task
+
+
 def digest(array: Array) -> str:
     """SHA-256 of an array's type, shape and values."""
     head = f"{array.dtype.str}{array.shape}".encode()
     if array.dtype == object:  # texts: the array holds their addresses
         return hashlib.sha256(head + "\0".join(array).encode(errors="replace")).hexdigest()
     return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def targeted(label: str, values: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
+    """What is to be learned of a target's values: class numbers and names, or numbers and no names.
+
+    task  "classes": numbers are classes, however many there are; "regression": they are numbers
+    Raises DataError, beginning with `label`, where that is not possible.
+    """
+    if task not in TASKS:
+        raise BadValue(f"{label}: task={task}: known: {', '.join(TASKS)}")
+    if task == "regression":
+        return measurements(label, values), ()
+    return classed(label, values, task)
+
+
+TASKS = ("auto", "classes", "regression")
+
+
+def measurements(label: str, values: Array) -> NDArray[np.float64]:
+    """(examples,) the numbers of a target; raises DataError where they are none, or all alike."""
+    if values.dtype.kind not in "iuf":
+        word = next((value for value in values.tolist() if not isinstance(value, float)), "")
+        raise DataError(
+            f"{label}: task=regression: the target holds {str(word)[:40]!r}, and needs numbers"
+        )
+    numbers = values.astype(np.float64)
+    if huge(numbers, FLOAT32):
+        raise DataError(f"{label}: the target holds a number beyond ±{FLOAT32:g}")
+    if len(numbers) < 2 or numbers.min() == numbers.max():
+        raise DataError(f"{label}: the target has one value only, and there is nothing to learn")
+    return numbers
 
 
 def classed(
@@ -98,8 +157,6 @@ def classed(
     task  "classes": numbers are classes, however many there are
     Raises DataError, beginning with `label`, for one class, and for numbers that are measurements.
     """
-    if task not in ("auto", "classes"):
-        raise BadValue(f"{label}: task={task}: known: auto, classes")
     # 1.0 and 1 are one class. Beyond 2⁵³ a float may stand for several whole numbers.
     if values.dtype.kind == "f" and (values == np.round(values)).all() and not huge(values):
         values = values.astype(np.int64)
@@ -116,14 +173,22 @@ def classed(
         kind = "" if names.dtype.kind == "f" else "whole "
         raise DataError(
             f"{label}: the target has {len(names)} distinct {kind}numbers among {len(values)} "
-            "examples, as in regression, and relubench compares classifiers: say task=classes if "
-            "these are classes"
+            "examples, as in regression: say task=classes if these are classes, task=regression if "
+            "they are measured"
         )
     return y.astype(np.int64), tuple(map(_printable, names))
 
 
-def class_summary(y: NDArray[np.int64], classes: tuple[str, ...]) -> str:
-    """How many examples and classes, and the fraction of the largest class, for a note."""
+def target_summary(y: Array, classes: tuple[str, ...]) -> str:
+    """How many examples and classes, and the fraction of the largest class, for a note.
+
+    Of numbers their range, mean and standard deviation.
+    """
+    if not classes:
+        return (
+            f"{len(y)} examples of a number from {y.min():g} to {y.max():g} "
+            f"(mean {y.mean():.4g}, sd {y.std(ddof=1):.4g})"
+        )
     counts = np.bincount(y)
     most = int(counts.argmax())
     return (

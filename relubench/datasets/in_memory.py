@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from relubench.catalog import Deferred
-from relubench.datasets.dataset import DATASETS, Dataset
+from relubench.datasets.dataset import DATASETS, Dataset, measured
 from relubench.datasets.tables import TableOptions, of_frame
 from relubench.datasets.user_files import of_arrays
 from relubench.errors import BadValue, DataError
@@ -30,8 +30,11 @@ FORMS = "a name, arrays (X, y) or (X, y, X_test, y_test), or a data frame (frame
 
 
 @DATASETS.add(task="classes", source="a Python call", examples="as many as it was given")
-def memory(folder: Path, *, data: str) -> Dataset:
-    """Arrays or a data frame that a Python call was given; its name is a digest of them"""
+def memory(folder: Path, *, data: str, task: str = "classes") -> Dataset:
+    """Arrays or a data frame that a Python call was given; its name is a digest of them
+
+    task=regression is in the name where a float target has more than a few values.
+    """
     if data not in LENT:
         raise DataError(
             f"memory:{data}: these data were given to a Python call, and are not here: "
@@ -65,6 +68,11 @@ def name_of(data: Dataset, label: str = "") -> str:
     return f"{label}-{data.digest}" if label else data.digest
 
 
+def spelt(data: Dataset, name: str) -> str:
+    """The dataset as options name it, its task where that is not classes."""
+    return f"memory:{name}" if data.task == "classes" else f"memory:{name}:task={data.task}"
+
+
 def dataset(given: object) -> Dataset:
     """The dataset that arrays or a data frame make; raises BadValue or DataError."""
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str):
@@ -77,7 +85,22 @@ def dataset(given: object) -> Dataset:
         raise BadValue(f"dataset: got {what}, must be {FORMS}")
     if len(given) == 2 and _is_frame(given[0]):
         return _of_columns(*given)
-    return of_arrays("dataset (X, y)", list(map(_array, given)))
+    arrays = list(map(_array, given))
+    return of_arrays("dataset (X, y)", arrays, task=_task(arrays[1]))
+
+
+def _task(y: Array) -> str:
+    """Numbers are measured where they are floats and many, as in regression."""
+    flat = y.reshape(-1)
+    if y.dtype.kind != "f" or not np.isfinite(flat).all() or len(flat) < len(y):
+        return "auto"
+    if y.ndim > 1 and y.shape[1:] != (1,):  # one-hot, or nothing that is known
+        return "auto"
+    distinct = np.unique(flat)
+    # As classes are told from measurements: whole floats are classes while they are few.
+    whole = bool((distinct == np.round(distinct)).all())
+    many = measured(distinct.astype(np.int64) if whole else distinct, len(flat))
+    return "regression" if many else "auto"
 
 
 def _is_frame(given: object) -> TypeGuard[pd.DataFrame]:
@@ -103,7 +126,10 @@ def _target(frame: pd.DataFrame) -> str:
 
 
 def _of_frame(frame: pd.DataFrame, target: str) -> Dataset:
-    return of_frame("dataset (data frame)", frame.copy(), TableOptions(target=target))
+    chosen = frame[target] if list(map(str, frame.columns)).count(target) == 1 else None
+    is_float = getattr(getattr(chosen, "dtype", None), "kind", "") == "f"
+    task = _task(chosen.to_numpy()) if is_float and chosen is not None else "auto"
+    return of_frame("dataset (data frame)", frame.copy(), TableOptions(target=target, task=task))
 
 
 def _of_columns(x: pd.DataFrame, y: object) -> Dataset:
@@ -119,7 +145,8 @@ def _of_columns(x: pd.DataFrame, y: object) -> Dataset:
     frame = x.reset_index(drop=True)
     # A series of its own type: classes of words and classes of numbers are both read from it.
     frame[name] = pd.Series(classes.reshape(-1))
-    return of_frame("dataset (X, y)", frame, TableOptions(target=name))
+    options = TableOptions(target=name, task=_task(classes.reshape(-1)))
+    return of_frame("dataset (X, y)", frame, options)
 
 
 def _array(values: Any) -> Array:
@@ -137,7 +164,8 @@ def used(names: Sequence[str]) -> dict[str, Dataset]:
     """Those data that these names of datasets mean, for `as_lent`."""
     found = {}
     for name in names:
-        kind, _, data = name.partition(":")
+        kind, _, rest = name.partition(":")
+        data = rest.partition(":")[0]
         if kind == "memory" and data in LENT:
             found[data] = LENT[data]
     return found

@@ -27,19 +27,36 @@ DIGEST = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Facts:
-    """A dataset's digest, the shape of an example, how many there are, the names of the classes."""
+    """A dataset's digest, the shape of an example, how many there are, the names of the classes.
+
+    classes  none where the targets are numbers
+    groups   how many groups no split may part; 0: there are none
+    """
 
     digest: str
     shape: tuple[int, ...]
     n_train: int
     n_test: int
     classes: tuple[str, ...]
+    groups: int = 0
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network needs: one per class, or one for a number."""
+        return len(self.classes) or 1
+
+    @property
+    def respected(self) -> str:
+        """What splits respect: shares of "classes", "groups" that stay whole, both, or ""."""
+        kept = ["classes"] if self.classes else []
+        return " and ".join([*kept, "groups"] if self.groups else kept)
 
     @classmethod
     def of(cls, dataset: Dataset) -> Facts:
         """Those of a dataset that is loaded."""
         counts = (dataset.n_train, dataset.n_test)
-        return cls(dataset.digest, dataset.shape, *counts, dataset.classes)
+        groups = 0 if dataset.groups is None else len(set(dataset.groups.tolist()))
+        return cls(dataset.digest, dataset.shape, *counts, dataset.classes, groups)
 
 
 def keep(name: str, folder: str, dataset: Dataset) -> None:
@@ -70,13 +87,14 @@ def kept(name: str, folder: str) -> Facts | None:
 
 def _checked(found: Any) -> Facts:
     """The facts that JSON gives; raises ValueError, KeyError or TypeError where they are none."""
-    counts = (found["n_train"], found["n_test"], *found["shape"])
+    counts = (found["n_train"], found["n_test"], found["groups"], *found["shape"])
     whole = all(type(count) is int and count >= 0 for count in counts)
     words = all(isinstance(name, str) for name in found["classes"])
     if not (whole and words and DIGEST.fullmatch(found["digest"])):
         raise ValueError(found)
     shape, classes = tuple(found["shape"]), tuple(found["classes"])
-    return Facts(found["digest"], shape, found["n_train"], found["n_test"], classes)
+    sizes = (found["n_train"], found["n_test"])
+    return Facts(found["digest"], shape, *sizes, classes, found["groups"])
 
 
 def _stamps(paths: Iterable[Path]) -> dict[str, tuple[int, int]] | None:

@@ -6,11 +6,11 @@ import gzip
 import importlib.metadata
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relubench.catalog import Deferred
 from relubench.datasets.dataset import DATASETS, Dataset, digest
-from relubench.errors import DataError
+from relubench.errors import BadValue, DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,15 +22,15 @@ SHIPPED = "inside scikit-learn"
 
 
 def _table(name: str, file: str) -> Dataset:
-    path = _folder() / file
-    try:
-        header, table = _read(path)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{name}: {path} cannot be read ({error}): reinstall scikit-learn"
-        ) from error
+    header, table = _read_of(name, file)
     x, y = np.ascontiguousarray(table[:, :-1]), table[:, -1].astype(np.int64)
-    for part, array in (("data", x), ("target", y)):
+    _check_pinned(name, data=x, target=y)
+    classes = header[2:] or map(str, np.unique(y))
+    return Dataset(x, y, tuple(classes))
+
+
+def _check_pinned(name: str, **arrays: NDArray[Any]) -> None:
+    for part, array in arrays.items():
         # Releases have changed such tables: scikit-learn 0.20 corrected two rows of iris.
         if digest(array) != DATASETS[name].sha256[part]:
             version = importlib.metadata.version("scikit-learn")
@@ -38,8 +38,16 @@ def _table(name: str, file: str) -> Dataset:
                 f"{name}: scikit-learn {version} ships other values of '{part}' than relubench "
                 "pins: install a release of scikit-learn that ships the published data"
             )
-    classes = header[2:] or map(str, np.unique(y))
-    return Dataset(x, y, tuple(classes))
+
+
+def _read_of(name: str, file: str) -> tuple[list[str], NDArray[np.float64]]:
+    path = _folder() / file
+    try:
+        return _read(path)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{name}: {path} cannot be read ({error}): reinstall scikit-learn"
+        ) from error
 
 
 def _read(path: Path) -> tuple[list[str], NDArray[np.float64]]:
@@ -51,7 +59,7 @@ def _read(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     packed = path.suffix == ".gz"
     with gzip.open(path, "rt") if packed else path.open() as lines:
         header = [] if packed else next(lines).strip().split(",")
-        rows = [list(map(float, line.split(","))) for line in lines]
+        rows = [list(map(float, line.replace(",", " ").split())) for line in lines]
     return header, np.array(rows)
 
 
@@ -119,3 +127,43 @@ def wine(folder: Path) -> Dataset:
 def iris(folder: Path) -> Dataset:
     """Fisher's irises: three species by four lengths"""
     return _table("iris", "iris.csv")
+
+
+@DATASETS.add(
+    task="regression",
+    source=SHIPPED,
+    examples="442 of 10 features, a number",
+    sha256={
+        "data": "3ba765a7c4afb04a57d9ebe4eab251fb8c9e7da5ad046850d4b154aa189139c8",
+        "target": "37e41b77b7fdd40ceb9054a9a93174eb803cca012ee69e2cd6eab02fe93afb14",
+    },
+)
+def diabetes(folder: Path) -> Dataset:
+    """How far diabetes went in a year, by age, sex, body mass, pressure and blood serum"""
+    _, x = _read_of("diabetes", "diabetes_data_raw.csv.gz")
+    _, target = _read_of("diabetes", "diabetes_target.csv.gz")
+    y = np.ascontiguousarray(target[:, 0])
+    _check_pinned("diabetes", data=x, target=y)
+    return Dataset(x, y, ())
+
+
+@DATASETS.add(
+    task="regression",
+    source=SHIPPED,
+    examples="20 of 3 features, a number",
+    sha256={
+        "data": "7dfaff84c56b414b0763c5fc527775a9918f0e224aa91c850dea4cce86cf6e46",
+        "target": "259e93dd8373bcec34a1c2a9e8d88cf5584b2e65bb97fd85a44274ae3256adc6",
+    },
+)
+def linnerud(folder: Path, *, target: str = "waist") -> Dataset:
+    """Weight, waist or pulse of twenty men by chin-ups, sit-ups and jumps: very small"""
+    _, x = _read_of("linnerud", "linnerud_exercise.csv")
+    _, measured = _read_of("linnerud", "linnerud_physiological.csv")
+    _check_pinned("linnerud", data=x, target=measured)
+    if target not in LINNERUD:
+        raise BadValue(f"linnerud: target={target}: known: {', '.join(LINNERUD)}")
+    return Dataset(x, np.ascontiguousarray(measured[:, LINNERUD.index(target)]), ())
+
+
+LINNERUD = ("weight", "waist", "pulse")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 else:
     np = Deferred("numpy")
 
+FRIEDMAN = 5  # inputs that Friedman's function looks at
 MOST = 2**28  # numbers that a generated table may hold: 2 GB
 
 
@@ -55,3 +56,25 @@ def synthetic(
     x *= rng.random(x.shape) >= sparsity
     y = np.where(rng.random(samples) < noise, rng.integers(classes, size=samples), y)
     return Dataset(x, y, tuple(map(str, range(classes))))
+
+
+@DATASETS.add(task="regression", source="drawn from its seed", examples="as asked for")
+def synthetic_regression(
+    folder: Path, *, features: int = 10, samples: int = 1000, noise: float = 1.0, seed: int = 0
+) -> Dataset:
+    """10 sin(π x₁x₂) + 20 (x₃ - ½)² + 10 x₄ + 5 x₅ + noise, x uniform in [0, 1] (Friedman 1991)
+
+    `noise` is the standard deviation of normal noise; features beyond five say nothing.
+    """
+    for key, value, least in (("features", features, FRIEDMAN), ("samples", samples, 10)):
+        if value < least:
+            raise BadValue(f"synthetic_regression: {key} must be at least {least}, got {value}")
+    if noise < 0 or seed < 0:
+        raise BadValue("synthetic_regression: noise and seed must be at least 0")
+    if samples * features > MOST:
+        raise BadValue(f"synthetic_regression: more than {MOST} inputs are too many")
+    rng = np.random.default_rng(seed)
+    x = rng.random((samples, features))
+    y = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2
+    y += 10 * x[:, 3] + 5 * x[:, 4] + noise * rng.normal(size=samples)
+    return Dataset(x, y, ())

@@ -13,7 +13,14 @@ from urllib.error import HTTPError, URLError
 
 from relubench.catalog import Deferred
 from relubench.datasets import csv_cells, csv_lines
-from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, class_summary, classed, huge
+from relubench.datasets.dataset import (
+    DATASETS,
+    FLOAT32,
+    Dataset,
+    huge,
+    target_summary,
+    targeted,
+)
 from relubench.datasets.vision import network_timeout
 from relubench.errors import BadValue, DataError, RelubenchError, suggestion
 
@@ -65,14 +72,15 @@ def csv(
     task: str = "auto",
     max_categories: int = 100,
 ) -> Dataset:
-    """Comma-separated values with a header; `target` is the column of the class
+    """Comma-separated values with a header; `target` is the column of the class, or of a number
 
     Words become one input per word that the column has, the rarest together beyond
     `max_categories`. Gaps are refused, or with missing=impute filled with the training set's
     median or most frequent word. `target` and `group` are names or @3 for the third column;
     examples of one `group` are never both in training and in test. A first column that only
     counts the lines is left out, unless index=keep. sep=semicolon, decimal=comma and skip=1 (lines)
-    say how the file is written where it is taken wrongly, task=classes that numbers are classes.
+    say how the file is written where it is taken wrongly. task=classes says that numbers are
+    classes, task=regression that they are measured: then `target` is the number to predict.
     """
     options = TableOptions(
         target=target,
@@ -174,8 +182,8 @@ def _of_read(label: str, cells: Read, options: TableOptions) -> Dataset:
 def _columns(label: str, cells: Read, names: list[str], options: TableOptions) -> Dataset:
     """The dataset of the columns that are chosen."""
     if not options.target:
-        raise BadValue(f"{label}: say which column is the class: target=NAME of {_some(names)}")
-    # 1. Which columns are the class, the group and the inputs.
+        raise BadValue(f"{label}: say which column is the target: target=NAME of {_some(names)}")
+    # 1. Which columns are the target, the group and the inputs.
     target = _place(label, options.target, names)
     group = _place(label, options.group, names) if options.group else None
     if target == group:
@@ -318,7 +326,7 @@ def _target(label: str, name: str, cells: Read, number: int) -> Array:
         values = "value is" if gaps.sum() == 1 else "values are"
         raise DataError(
             f"{label}: {gaps.sum()} {values} missing, first in column {name!r}, example "
-            f"{int(gaps.argmax()) + 1}: an example needs its class"
+            f"{int(gaps.argmax()) + 1}: an example needs its target"
         )
     if text is None:
         return _values(series)
@@ -372,11 +380,16 @@ def _some(columns: Sequence[str]) -> str:
     examples="as OpenML has them",
 )
 def openml(
-    folder: Path, *, data: str, missing: str = "refuse", max_categories: int = 100
+    folder: Path,
+    *,
+    data: str,
+    missing: str = "refuse",
+    task: str = "auto",
+    max_categories: int = 100,
 ) -> Dataset:
     """A data set of openml.org, by its name (the oldest active version) or number
 
-    Words and gaps are treated as by csv.
+    Words, gaps and task= are treated as by csv.
     """
     label, home = f"openml:{data}", folder / "openml"
     key = {"data_id": int(data)} if data.isdecimal() else {"name": data}
@@ -404,8 +417,8 @@ def openml(
     }
     if bunch.target.isna().any():
         row = int(bunch.target.isna().to_numpy().argmax()) + 1
-        raise DataError(f"{label}: example {row} has no class, and an example needs its class")
-    options = TableOptions(missing=missing, max_categories=max_categories)
+        raise DataError(f"{label}: example {row} has no target, and an example needs its target")
+    options = TableOptions(missing=missing, task=task, max_categories=max_categories)
     return table(label, columns, _values(bunch.target), options)
 
 
@@ -439,10 +452,10 @@ def table(
     caps = [min(size, options.max_categories) for size in sizes]
     # Numbers first, then words as their codes: `encode` takes them apart by these counts.
     x = np.column_stack([*numbers, *words])
-    y, classes = classed(label, target, options.task)
+    y, classes = targeted(label, target, options.task)
     width = len(numbers) + sum(caps)
     size = f"{_counted(len(columns), 'column')} → {_counted(width, 'input')}"
-    all_notes = [f"{class_summary(y, classes)}, {size}", *notes]
+    all_notes = [f"{target_summary(y, classes)}, {size}", *notes]
     for column in columns.values():
         all_notes += column.notes
     all_notes += _word_notes(list(worded), sizes, caps, len(y))

@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relubench.catalog import Deferred
-from relubench.datasets.dataset import DATASETS, FLOAT32, Dataset, class_summary, classed, huge
+from relubench.datasets.dataset import (
+    DATASETS,
+    FLOAT32,
+    Dataset,
+    classed,
+    huge,
+    target_summary,
+    targeted,
+)
 from relubench.errors import BadValue, DataError
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image, ImageOps
 
     from relubench.datasets.dataset import Array
@@ -39,12 +48,16 @@ MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"
 
 
 @DATASETS.add(task="classes", source="a file of yours", examples="as many as x is long")
-def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") -> Dataset:
+def npz(
+    folder: Path, *, file: str, channels: str = "auto", group: str = "", task: str = "auto"
+) -> Dataset:
     """NumPy arrays x and y, and x_test and y_test where a test set is published
 
     x is (examples, features), (examples, height, width) or (examples, channels, height, width);
     1, 3 or 4 colours that come last are moved there (channels=first: they are not, channels=last:
-    any number is). x_train or train_images are x too, y may be one-hot.
+    any number is). x_train or train_images are x too, y may be one-hot. task=classes or
+    task=regression says what numbers in y are. `group` names an array of whose each example of x
+    is: those of one are never both in training and in test.
     """
     label, path = f"npz:{file}", Path(file).expanduser()
     if channels not in ("auto", "first", "last"):
@@ -52,7 +65,7 @@ def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") 
     if not path.is_file():
         raise DataError(f"{label}: there is no such file")
     try:
-        arrays, names = _arrays(path)
+        arrays, names, members = _arrays(path, group)
     except MemoryError:
         raise DataError(f"{label}: it says that it holds more than fits into memory") from None
     except Exception as error:  # what a damaged file makes a reader raise, is in no list
@@ -65,9 +78,29 @@ def npz(folder: Path, *, file: str, channels: str = "auto", task: str = "auto") 
         )
     dataset = of_arrays(label, arrays, channels, task)
     notes = dataset.notes
+    groups = None
+    if group:
+        groups = _groups(label, group, members, names, dataset.n_train)
+        notes += (f"examples of one {group!r} stay together ({groups.max() + 1} of them)",)
     if left_out := [name for name in names if name in ("x_val", "val_images")]:
         notes += (f"{left_out[0]}, a validation part, is left out",)
-    return replace(dataset, notes=notes, files=(path,))
+    return replace(dataset, groups=groups, notes=notes, files=(path,))
+
+
+def _groups(
+    label: str, name: str, members: Array | None, names: Sequence[str], count: int
+) -> NDArray[np.int64]:
+    """(examples,) the number of each training example's group."""
+    if members is None:
+        raise BadValue(f"{label}: no array {name!r}: it has {', '.join(names) or 'none'}")
+    if members.shape not in ((count,), (count, 1)):
+        raise DataError(f"{label}: {name} must be ({count},) like x, got {members.shape}")
+    gaps = members.dtype.kind == "f" and np.isnan(members)
+    if np.any(gaps):
+        row = int(np.argmax(gaps)) + 1
+        raise DataError(f"{label}: example {row} has no {name!r}, its group")
+    _, numbers = np.unique(members.reshape(-1), return_inverse=True)
+    return numbers.astype(np.int64)
 
 
 def of_arrays(
@@ -83,10 +116,10 @@ def of_arrays(
     for x, y in parts:
         _check_arrays(label, x, y, parts[0][0].shape[1:])
     whole, moved = _colours_first(np.concatenate([x for x, _ in parts]), channels)
-    y, classes = classed(label, np.concatenate([y for _, y in parts]), task)
+    y, classes = targeted(label, np.concatenate([y for _, y in parts]), task)
     n_test = len(parts[1][1]) if len(parts) > 1 else 0
     notes = [
-        f"{class_summary(y, classes)}, inputs of {'x'.join(map(str, whole.shape[1:]))}",
+        f"{target_summary(y, classes)}, inputs of {'x'.join(map(str, whole.shape[1:]))}",
         *moved,
     ]
     if arrays[1].ndim > 1 and arrays[1].shape[1] > 1:
@@ -94,8 +127,11 @@ def of_arrays(
     return Dataset(whole, y, classes, n_test, notes=tuple(notes))
 
 
-def _arrays(path: Path) -> tuple[list[Array], list[str]]:
-    """Inputs and labels for training, then for testing if they are there; the names of all."""
+def _arrays(path: Path, group: str) -> tuple[list[Array], list[str], Array | None]:
+    """Inputs and labels for training, then for testing if they are there; the names of all.
+
+    Last the array of that name, if there is one: whose example each is.
+    """
     # Not pickled: to load a pickle is to run its author's code.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
         names = list(saved)
@@ -103,8 +139,9 @@ def _arrays(path: Path) -> tuple[list[Array], list[str]]:
         usual = max(NAMES, key=lambda parts: sum(name in names for name in parts[:4]))
         there = [name for name in usual[:4] if name in names]
         if there not in (list(usual[:2]), list(usual[:4])):
-            return [], names
-        return [saved[name] for name in there], names
+            return [], names, None
+        members = saved[group] if group in names else None
+        return [saved[name] for name in there], names, members
 
 
 def _what_is_no_npz(path: Path) -> str:
@@ -161,7 +198,9 @@ def _check_arrays(label: str, x: Array, y: Array, shape: Sequence[int]) -> None:
             f"±{FLOAT32:g}): fill or remove them"
         )
     if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise DataError(f"{label}: y holds numbers that are not finite: an example needs its class")
+        raise DataError(
+            f"{label}: y holds numbers that are not finite: an example needs its target"
+        )
 
 
 # `folder` as a parameter is the data's folder, so that a folder of images is its `images` here.
@@ -194,7 +233,7 @@ def folder(
     names = [path.relative_to(root).parts[0] for path in paths]
     _check_classes(label, root, sorted({*names}))
     y, classes = classed(label, np.array(names, dtype=object))
-    notes = [f"{class_summary(y, classes)}, inputs of {'x'.join(map(str, x.shape[1:]))}"]
+    notes = [f"{target_summary(y, classes)}, inputs of {'x'.join(map(str, x.shape[1:]))}"]
     seen_through = sum(transparent for _, transparent in pictures)
     if seen_through and alpha == "white":
         notes.append(f"{seen_through} images have transparency, shown on white (alpha=keep)")

@@ -113,7 +113,7 @@ def _dataset(value: object, made: Given, label: str = "") -> str:
     dataset = in_memory.dataset(value)
     name = in_memory.name_of(dataset, label)
     made.data[name] = dataset
-    return f"memory:{name}"
+    return in_memory.spelt(dataset, name)
 
 
 # --- objects --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from relubench.models.chain import image
 from relubench.models.swapping import Swapped
 from relubench.noise import Noise
 from relubench.plan import Cell, Machine
-from relubench.training import perturbations, recycling, schedules
+from relubench.training import perturbations, recycling, schedules, tasks
 from relubench.training.augmentations import Augment
 from relubench.training.building import skeleton, with_weights
 from relubench.training.optimizers import OPTIMIZERS, TAKING_MATRICES
@@ -71,6 +71,7 @@ def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     dataset, shape = data.dataset, data.shape
     _check_choices(cell)
     _check_views(cell, shape)
+    tasks.check(cell, len(dataset.classes))
     foreign = MODELS.choose(cell.model).entry.code
     if cell.unit_axis is not None and not foreign:
         raise BadValue(
@@ -174,7 +175,6 @@ def _check_model(trial: Trial, dataset: Dataset) -> None:
     gradient in the first layer might be the activation's doing.
     """
     cell = trial.cell
-    classes = len(dataset.classes)
     x = trial.examples(4)
     try:
         if cell.activation != "elu":
@@ -188,7 +188,7 @@ def _check_model(trial: Trial, dataset: Dataset) -> None:
     except (Exception, SystemExit) as error:
         raise UserCodeError(f"{cell.model} fails the check 'runs': {brief(error)}") from error
     shape = tuple(getattr(outputs, "shape", ()))
-    expected = (len(x), classes)
+    expected = (len(x), dataset.outputs)
     right_shape = shape == expected
     trained = _reaches_first(network, outputs)
     untouched = torch.equal(x, trial.examples(4))  # by the gradient's pass, too

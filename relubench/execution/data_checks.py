@@ -11,6 +11,7 @@ from relubench import datasets
 from relubench.datasets import Dataset, folds
 from relubench.errors import BadValue
 from relubench.plan import Cell
+from relubench.training.heads import HEADS
 from relubench.training.splits import VALIDATION, split
 from relubench.wording import counted
 
@@ -37,6 +38,7 @@ class CheckedData:
 def check_data(cell: Cell, data_dir: str) -> CheckedData:
     """Load a cell's data; refuses (BadValue, DataError) what cannot be had, split or prepared."""
     dataset = datasets.load(cell.dataset, data_dir)
+    _check_head(cell, dataset)
     _check_folds(cell, dataset)
     rows = split(cell, dataset)
     sizes = _sizes(cell, dataset, rows)
@@ -44,11 +46,26 @@ def check_data(cell: Cell, data_dir: str) -> CheckedData:
     return CheckedData(dataset, sizes, shape, tuple(_data_notes(cell, dataset, rows)))
 
 
+def _check_head(cell: Cell, dataset: Dataset) -> None:
+    """Refuse an output layer that says something else than the targets are."""
+    if HEADS.choose(cell.head).entry.task == dataset.task:
+        return
+    fitting = [name for name, head in HEADS.items() if head.task == dataset.task]
+    targets = "classes" if dataset.task == "classes" else "numbers, not classes"
+    raise BadValue(
+        f"--head {cell.head}: {cell.dataset} has {targets}: known for these: {', '.join(fitting)}"
+    )
+
+
 def _check_folds(cell: Cell, dataset: Dataset) -> None:
     """Refuse more folds than the rarest class has examples, or than there are groups."""
     # Of the training set alone: a published test set takes no part in folds.
-    counts = np.bincount(dataset.y[: dataset.n_train])
+    counts = np.bincount(dataset.strata[: dataset.n_train])
     fewest = int(counts.min())
+    if cell.split.folds and cell.split.folds > fewest and dataset.task == "regression":
+        raise BadValue(
+            f"--folds {cell.split.folds}: {cell.dataset} has only {counted(fewest, 'example')}"
+        )
     if cell.split.folds and cell.split.folds > fewest:
         rarest = dataset.classes[int(counts.argmin())]
         so = f"at most {fewest} folds" if fewest > 1 else "it cannot be divided into folds"
@@ -80,7 +97,7 @@ def _checked_shape(cell: Cell, dataset: Dataset, sizes: set[int]) -> tuple[int, 
 def _data_notes(cell: Cell, dataset: Dataset, rows: Rows) -> list[str]:
     """Notes on how the data were read, and on classes that one part of the split lacks."""
     notes = [f"{cell.dataset}: {note}" for note in dataset.notes]
-    train, test = (set(dataset.y[part].tolist()) for part in rows)
+    train, test = (set(dataset.strata[part].tolist()) for part in rows)
     for part, classes in (("training", train - test), ("test", test - train)):
         if classes:
             shown = [dataset.classes[number] for number in sorted(classes)[:NAMED]]

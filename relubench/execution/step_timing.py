@@ -15,6 +15,7 @@ from relubench.training.building import build
 from relubench.training.compute import compute_settings
 from relubench.training.engine import warm_up
 from relubench.training.examples import Examples, Part
+from relubench.training.heads import HEADS
 from relubench.training.learning import Learner, uses_foreign_code
 from relubench.training.networks import CannotStack, Networks
 from relubench.training.parallel import in_parallel
@@ -29,7 +30,7 @@ def step_seconds(cell: Cell, shape: tuple[int, ...], batch: int, machine: Machin
     timed = _timed(cell, batch)
     with compute_settings(machine):
         warm_up(machine.device, timed.recipe.optimizer)
-        examples = _examples(shape, batch, 1, 1, machine)
+        examples = _examples(shape, cell.head, batch, 1, 1, machine)
         learner = Learner([timed], _networks([timed], shape, examples, machine), examples.sizes)
         # An epoch of one step each: the recording, at the eighth, never comes. A plain
         # step is estimate enough.
@@ -56,7 +57,7 @@ def measure(
     machine = replace(machine, threads=arrangement.threads)
     with compute_settings(machine):
         warm_up(machine.device, timed.recipe.optimizer)
-        examples = _examples(shape, batch, len(cells), STEPS, machine)
+        examples = _examples(shape, cell.head, batch, len(cells), STEPS, machine)
         try:
             # Each pass has networks of its own, as in training: passes share
             # nothing but the examples.
@@ -82,13 +83,14 @@ def _timed(cell: Cell, batch: int) -> Cell:
 
 
 def _examples(
-    shape: tuple[int, ...], batch: int, cells: int, steps: int, machine: Machine
+    shape: tuple[int, ...], head: str, batch: int, cells: int, steps: int, machine: Machine
 ) -> Examples:
-    """Noise of one class, as much as an epoch of so many steps takes."""
+    """Noise of one class or number, as much as an epoch of so many steps takes."""
     generator = torch.Generator().manual_seed(0)
     dtype = getattr(torch, machine.storage)
     x = torch.randn(steps * batch, *shape, generator=generator, dtype=dtype).to(machine.device)
-    y = torch.zeros(steps * batch, dtype=torch.int64).to(machine.device)
+    kind = torch.int64 if HEADS.choose(head).entry.task == "classes" else dtype
+    y = torch.zeros(steps * batch, dtype=kind).to(machine.device)
     # The very same tensors, so that cells share them as those of a plan do.
     return Examples.of([x] * cells, [y] * cells)
 

@@ -21,7 +21,7 @@ else:
 
 SCORES = (
     *("accuracy", "precision", "recall", "f1", "macro_precision", "macro_recall", "macro_f1"),
-    *("loss", "silent", "train_accuracy", "train_loss"),
+    *("rmse", "mae", "r2", "loss", "silent", "train_accuracy", "train_r2", "train_loss"),
 )
 TIMES = ("seconds", "epochs_until", "seconds_until")
 NO_SETTING = {"perturbed", "confusion", "failed", "key", "quick"}

@@ -1,4 +1,4 @@
-"""Metrics: a cell's predictions in, one number per cell out.
+"""Metrics of classes: a cell's predictions in, one number per cell out.
 
 A figure that is not defined is NaN here and null or – in every table: the recall of a class without
 examples, the precision of a class that is never predicted.
@@ -21,10 +21,14 @@ else:
 
 @dataclass(frozen=True)
 class Metric(Entry["Tensor"]):
-    """One score: which way is better ("higher" or "lower"), and its unit."""
+    """One score: of what, which way is better ("higher" or "lower"), and its unit.
+
+    task  "classes", "regression", or "any" of both
+    """
 
     better: str
     unit: str = "fraction"
+    task: str = "classes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,13 @@ class Prediction:
 
     log_probabilities: Tensor
     y: Tensor
+
+    @property
+    def losses(self) -> Tensor:
+        """(cells, examples): negative log-likelihood of the true class, in float64."""
+        # float64: a mean in float32 over many examples loses digits that comparisons look at.
+        log_p = self.log_probabilities.double()
+        return -log_p.gather(-1, self.y.unsqueeze(-1)).squeeze(-1)
 
     @cached_property
     def confusion(self) -> Tensor:
@@ -82,8 +93,8 @@ class Prediction:
 METRICS: Catalog[Metric] = Catalog(
     "metric",
     Metric,
-    beside="compare --metric also takes train_accuracy, train_loss, dead, inactive, rare, dormant, "
-    "saturated, seconds, parameters, and with --until epochs_until and seconds_until.",
+    beside="compare --metric also takes train_accuracy, train_r2, train_loss, dead, inactive, "
+    "rare, dormant, saturated, seconds, parameters; with --until epochs_until and seconds_until.",
 )
 
 
@@ -129,13 +140,13 @@ def macro_f1(prediction: Prediction) -> Tensor:
     return prediction.f1s.mean(dim=1)
 
 
-@METRICS.add(better="lower", unit="nats")
+@METRICS.add(better="lower", unit="nats", task="any")
 def loss(prediction: Prediction) -> Tensor:
-    """Log loss: mean negative log-likelihood of the true class under the head"""
-    # float64: a mean in float32 over many examples loses digits that comparisons look at.
-    log_p = prediction.log_probabilities.double()
-    of_true_class = log_p.gather(-1, prediction.y.unsqueeze(-1)).squeeze(-1)
-    return -of_true_class.mean(dim=1)
+    """Mean of the head's loss: negative log-likelihood of the true class; squared error and so on
+
+    Of numbers it is that of standardised ones, and has no unit.
+    """
+    return prediction.losses.mean(dim=1)
 
 
 @METRICS.add(better="lower")

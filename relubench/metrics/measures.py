@@ -16,12 +16,16 @@ from relubench.results import COUNTS, RunResult, total
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of a run: which way is better ("higher" or "lower"), its unit, its margin."""
+    """One figure of a run: which way is better ("higher" or "lower"), its unit, its margin.
+
+    task  of which datasets it is: of "classes", of "regression", or of "any"
+    """
 
     name: str
     better: str
     unit: str
     margin: Margin
+    task: str = "any"
 
     @property
     def sign(self) -> int:
@@ -36,7 +40,8 @@ class Measure:
     @property
     def noun(self) -> str:
         """The unit of a difference as people read it."""
-        return "points" if self.unit == "fraction" else self.unit
+        # A target's own unit is not known: its errors are spoken of by their name.
+        return "points" if self.unit == "fraction" else self.unit or self.name
 
     @property
     def worst(self) -> float | None:
@@ -63,21 +68,31 @@ class Measure:
         return result.scores.get(self.name)
 
 
+# Of a sequence of tasks: mean accuracy while each is learned, when it is, of the first at the end,
+# and by how much the first of these changes from task to task.
+SEQUENCE = ("online_accuracy", "task_accuracy", "first_task_accuracy", "online_slope")
 UNTIL = {"epochs_until": "epochs", "seconds_until": "s"}  # units of what a run took to a target
 # What counts as alike where a user names no margin: a point of a fraction, a tenth of a mean.
 POINT = Margin(0.01)
 TENTH = Margin(0.1, relative=True)
+# Of numbers: 2 % of an error, about 4 % of a mean squared one; R² has no unit to be a share of.
+FIFTIETH = Margin(0.02, relative=True)
+OWN_MARGINS = {"rmse": FIFTIETH, "mae": FIFTIETH, "r2": Margin(0.02)}
+DEFAULT = {"classes": "accuracy", "regression": "rmse"}  # what is compared where nobody says
 
 
 def _of_metric(metric: Metric) -> Measure:
     margin = POINT if metric.unit == "fraction" else TENTH
-    return Measure(metric.name, metric.better, metric.unit, margin)
+    margin = OWN_MARGINS.get(metric.name, margin)
+    return Measure(metric.name, metric.better, metric.unit, margin, metric.task)
 
 
 _ALL = [
     *map(_of_metric, METRICS.values()),
-    Measure("train_accuracy", "higher", "fraction", POINT),
+    Measure("train_accuracy", "higher", "fraction", POINT, "classes"),
+    Measure("train_r2", "higher", "", Margin(0.02), "regression"),
     Measure("train_loss", "lower", "nats", TENTH),
+    *(Measure(name, "higher", "fraction", POINT) for name in SEQUENCE),
     *(Measure(name, "lower", "fraction", POINT) for name in COUNTS),
     Measure("seconds", "lower", "s", TENTH),
     Measure("parameters", "lower", "parameters", TENTH),

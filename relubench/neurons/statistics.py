@@ -165,6 +165,53 @@ class Counter:
         return counts
 
 
+class RankedCounter(Counter):
+    """A counter that also keeps what the effective rank of a layer's outputs follows from.
+
+    gram  (cells, units, units): sums of products of outputs; None: not kept
+    """
+
+    def __init__(
+        self, layer: str, cells: int, units: int, device: torch.device, ranked: bool = True
+    ) -> None:
+        super().__init__(layer, cells, units, device)
+        self.gram: Tensor | None = None
+        if ranked and units <= WIDEST:
+            self.gram = torch.zeros(cells, units, units, dtype=exact(device), device=device)
+
+    def see(self, value: Tensor, derivative: Tensor) -> None:
+        """Count one batch of outputs and derivatives, (cells, examples, units, …)."""
+        super().see(value, derivative)
+        if self.gram is not None:
+            rows = value.movedim(2, -1).flatten(1, -2).to(self.gram.dtype)
+            self.gram += rows.mT @ rows
+
+    def add(self, other: Counter) -> None:
+        """Count what another has seen of this layer, too."""
+        super().add(other)
+        if self.gram is not None and isinstance(other, RankedCounter) and other.gram is not None:
+            self.gram += other.gram
+
+    def effective_ranks(self) -> list[float | None]:
+        """exp of the entropy of the singular values of each cell's outputs, each over the sum."""
+        if self.gram is None:
+            return [None] * len(self.active)
+        return [effective_rank(gram) for gram in self.gram]
+
+
+def effective_rank(gram: Tensor) -> float | None:
+    """Of outputs with this matrix of products, (units, units); None where all of them are 0."""
+    if not gram.isfinite().all():
+        return None
+    squares = torch.linalg.eigvalsh(gram.double().cpu())
+    # What rounding leaves of 0 has a root that is no rounding any more.
+    rounding = len(squares) * torch.finfo(squares.dtype).eps * squares.max()
+    singular = torch.where(squares > rounding, squares, 0).clamp(min=0).sqrt()
+    if not singular.sum():
+        return None
+    return float(torch.special.entr(singular / singular.sum()).sum().exp())
+
+
 EXTREMES, NEAR_ZERO, GRAM, GRADIENTS = "extremes", "near zero", "gram", "gradients"
 SMALL = 0.05  # an output up to here is near zero, as fastai's ActivationStats has it
 WIDEST = 4096  # units up to which a matrix of their products is kept

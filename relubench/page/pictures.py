@@ -18,6 +18,7 @@ PICTURES: dict[str, Callable[[Study], list[Drawing]]] = {
     for each in (
         comparing.forest,
         single.curves,
+        single.tasks,
         comparing.pareto,
         comparing.rates,
         single.dead,
@@ -28,6 +29,7 @@ PICTURES: dict[str, Callable[[Study], list[Drawing]]] = {
         single.confusion,
         single.activations,
         single.cost,
+        comparing.suggestion,
     )
 }
 MOST = 12  # drawings in one file

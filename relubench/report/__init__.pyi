@@ -27,6 +27,7 @@ from .lives import survival_rows as survival_rows
 from .naming import setup_row as setup_row
 from .naming import tasks as tasks
 from .notes import QUICK_NOTE as QUICK_NOTE
+from .notes import respected as respected
 from .ranking import Ranking as Ranking
 from .ranking import ranked as ranked
 from .reading import results_of as results_of
@@ -39,3 +40,9 @@ from .run_table import folds as folds
 from .run_table import means as means
 from .run_table import run_row as run_row
 from .run_table import runs as runs
+from .suggest_rows import Ended as Ended
+from .suggest_rows import suggest_rows as suggest_rows
+from .suggest_rows import suggestion_decided as suggestion_decided
+from .suggestion import suggestion as suggestion
+from .task_table import over_tasks as over_tasks
+from .task_table import task_rows as task_rows

@@ -31,6 +31,13 @@ CHANCE = {
     "folds": "",
 }
 ANSWERS = 6  # set-ups, of which each has a sentence above the table
+GROUPS_APART = " that part no group"
+HOLDOUTS = {
+    None: "hold-out",
+    "classes": "stratified hold-out",
+    "groups": "hold-out that parts no group",
+    "classes and groups": "hold-out that parts no group, stratified as far as that goes",
+}
 NOUNS = {"paired seeds": "paired seed", "drawn hold-outs": "random split", "folds": "split"}
 
 
@@ -248,7 +255,8 @@ def _margin(rows: Sequence[CompareRow], measure: Measure) -> str:
 def _test(rows: Sequence[CompareRow]) -> str:
     """How p was found, and of what it speaks."""
     first = rows[0]
-    return f"p: {first.test}, over {_repeats(rows)}. {SPEAKS[first.design]}"
+    apart = GROUPS_APART if "groups" in (first.respected or "") else ""
+    return f"p: {first.test}, over {_repeats(rows)}{apart}. {SPEAKS[first.design]}"
 
 
 def _repeats(rows: Sequence[CompareRow]) -> str:
@@ -305,7 +313,11 @@ def _methods_section(rows: Sequence[CompareRow], options: ComparisonOptions) -> 
             " Posterior probabilities are those of the Bayesian correlated t test (Corani & "
             f"Benavoli 2015) with a region of practical equivalence of ±{first.rope_limit:.3g}."
         )
-    drawn = ", each with its own stratified hold-out" if first.design == "drawn hold-outs" else ""
+    drawn = ""
+    if first.design == "drawn hold-outs":
+        drawn = f", each with its own {HOLDOUTS[first.respected]}"
+    elif first.design == "folds" and "groups" in (first.respected or ""):
+        drawn = GROUPS_APART
     pair = "All pairs of activations" if options.every_pair else "Activations"
     beside = "" if options.every_pair else f" with {first.reference}"
     return (

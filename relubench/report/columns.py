@@ -26,9 +26,9 @@ def percent_of(key: str, decimals: int = 1) -> Callable[[Row], str]:
     return lambda row: percent(row.get(key), decimals)
 
 
-def figure_of(key: str) -> Callable[[Row], str]:
-    """How a row's number reads with two significant digits."""
-    return lambda row: significant(row.get(key))
+def figure_of(key: str, digits: int = 2) -> Callable[[Row], str]:
+    """How a row's number reads with so many significant digits."""
+    return lambda row: significant(row.get(key), digits)
 
 
 def head(name: str) -> str:
@@ -37,7 +37,8 @@ def head(name: str) -> str:
     unit = MEASURES[name].unit if name in MEASURES else "fraction"
     # "until s" and not "seconds until s".
     name = name.removeprefix("seconds_") if unit == "s" else name
-    return f"{name.replace('_', ' ')} {UNITS.get(unit, unit)} {arrow}".rstrip()
+    parts = (name.replace("_", " "), UNITS.get(unit, unit), arrow)
+    return " ".join(filter(None, parts))
 
 
 def percent_column(name: str, decimals: int = 1, rank: int = 0) -> Column[Row]:

@@ -117,11 +117,16 @@ def _procedure(setup: _SetUp, correction: Correction, options: ComparisonOptions
         comparisons=correction.comparisons,
         family=options.family,
         design=setup.recorded.name,
+        respected=options.respected.get(_dataset(setup)) or None,
         ratio=setup.recorded.design.ratio,
         test=Test(test_name(setup.recorded.design, repetitions), correction),
         alpha=options.alpha,
         look=options.look,
     )
+
+
+def _dataset(setup: _SetUp) -> str:
+    return next(iter(setup.runs.values()))[0].cell.dataset
 
 
 def _claim(judged: tuple[Comparison, Verdict] | None, own: Scores, folds: int | None) -> Claim:

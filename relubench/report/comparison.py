@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from relubench.grouping import grouped
-from relubench.metrics.measures import Measure
+from relubench.metrics.measures import SEQUENCE, Measure
 from relubench.plan import Plan
 from relubench.report import beginnings, claims, convergence
 from relubench.report.columns import (
+    figure_of,
+    head,
     percent_column,
     perturbations,
     perturbed_accuracy,
@@ -37,6 +39,7 @@ from relubench.report.naming import (
 )
 from relubench.report.notes import definitions, failures, perturbation_notes, quick
 from relubench.report.ranking import over_datasets, rankings
+from relubench.report.task_table import over_tasks
 from relubench.results import RunResult
 from relubench.rows import SETUP, AgainstRow, CompareRow, PairRow, SetupRow
 from relubench.table import AnyTable, Column, Table
@@ -61,7 +64,8 @@ def comparisons(
     """`compare`'s table; then every pair where that was asked, and the ranks over datasets."""
     rows = over_datasets(compare_rows(results, plan, options), options)
     pairs = [_pairs(rows, varying(rows, *SETUP), options)] if options.every_pair else []
-    return [_table(rows, results, plan, options), *pairs, *rankings(rows, options)]
+    table = _table(rows, results, plan, options)
+    return [table, *over_tasks(results), *pairs, *rankings(rows, options)]
 
 
 def _table(
@@ -141,7 +145,11 @@ def _columns(
         decimals = _decimals(rows, measure)
     spreads = meaningful_decimals(row.accuracy_sd for row in rows)
     short = any(row.until for row in rows)  # its own columns take the room of these
-    others = ["accuracy"] if short else ["accuracy", "dead", *silent]
+    classified = any(row.accuracy is not None for row in rows) or measure.task == "classes"
+    scores = ["accuracy"] if classified else []
+    if rows and all(row.tasks for row in rows):
+        scores = [*SEQUENCE[:3]]
+    others = scores if short else [*scores, "dead", *silent]
     chance = Column("P(better)", _chance, key="probability", rank=7)
     rope = Column("P(below, in, above rope)", _posterior, key="rope", rank=1)
     seconds: Column[CompareRow] = Column(
@@ -166,11 +174,21 @@ def _columns(
             Column(f"{name} %", perturbed_accuracy(name, spreads), rank=2)
             for name in perturbations(rows)
         ),
+        *(_number_column(name) for name in ("r2",) if _has(rows, name, measure)),
         *(percent_column(name, rank=2) for name in others if name != measure.name),
         *(sizes(rows) if measure.name != "parameters" else []),
         *([] if short or measure.name == "seconds" else [seconds]),
         *([verdict] if compared else []),
     ]
+
+
+def _has(rows: Sequence[CompareRow], name: str, measure: Measure) -> bool:
+    """Whether a score besides what is compared is that of some row."""
+    return name != measure.name and any(row.get(name) is not None for row in rows)
+
+
+def _number_column(name: str) -> Column[CompareRow]:
+    return Column(head(name), figure_of(name, 3), key=name, rank=2)
 
 
 def _mean_column(rows: Sequence[CompareRow], measure: Measure) -> Column[CompareRow]:

@@ -112,8 +112,9 @@ def meanings(rows: Sequence[CompareRow]) -> list[str]:
         sentences.append(f"until: passes over the training set until {_meaning(target)}.")
     if any(row.chosen_lr for row in rows):
         sentences.append(
-            "best lr: of the rates above, each run's own: the highest accuracy on a tenth of its "
-            "training set, averaged over the epochs of runs that learned from the rest."
+            "best lr: of the rates above, each run's own: the highest accuracy (of numbers: the "
+            "least loss) on a tenth of its training set, averaged over the epochs of runs that "
+            "learned from the rest."
         )
     return sentences
 
@@ -192,7 +193,7 @@ def _fall(runs: Sequence[RunResult]) -> float | None:
     accuracy = mean_of([epoch.accuracy for epoch in last])
     loss = mean_of([epoch.loss for epoch in last])
     loss_before = mean_of([epoch.loss for epoch in before])
-    if accuracy is None or loss is None or not loss_before or accuracy >= LEARNED:
+    if loss is None or not loss_before or (accuracy is not None and accuracy >= LEARNED):
         return None
     # Of means over runs: the last epochs of a single run rise and fall with its batches.
     fall = 1 - loss / loss_before
@@ -201,7 +202,7 @@ def _fall(runs: Sequence[RunResult]) -> float | None:
 
 def _has_an_end(run: RunResult) -> bool:
     """Whether the last epochs of a run say where its training was going."""
-    return len(run.curve) > 1 and not run.failed and not run.cell.split.carried
+    return len(run.curve) > 1 and not run.failed and run.cell.parts == 1
 
 
 def _tenth(run: RunResult) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
@@ -29,6 +29,7 @@ class ComparisonOptions:
     every_pair  all pairs, not only those with the reference
     family      what Holm corrects over: the comparisons of each set-up, or of all together
     published   datasets with a published test set, whose split no seed draws
+    respected   by dataset what its splits respect: classes, groups, both, or nothing
     alpha       the error rate over the comparisons of a family, at this look
     look        the look at which a growing comparison stopped; `stopped` says why
     """
@@ -39,6 +40,7 @@ class ComparisonOptions:
     every_pair: bool = False
     family: Literal["setup", "all"] = "setup"
     published: frozenset[str] = frozenset()
+    respected: Mapping[str, str] = field(default_factory=dict)
     alpha: float = ALPHA
     look: int | None = None
     stopped: str = ""

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from relubench import stats
-from relubench.report.columns import spread_column, text_of
-from relubench.report.figures import UNDEFINED, meaningful_decimals, significant
+from relubench.plan import Plan
+from relubench.report.columns import head, spread_column, text_of
+from relubench.report.figures import UNDEFINED, meaningful_decimals, plus_minus, significant
+from relubench.report.life_table import lives
 from relubench.report.naming import by_activation, name_column, run_name, varying
 from relubench.report.run_table import curve, run_row
 from relubench.results import COUNTS, RunResult
@@ -50,11 +52,15 @@ def ledger(finished: Sequence[tuple[str, RunResult]]) -> Table[LedgerRow]:
     for setup, runs in by_activation(results).items():
         accuracies = [run.scores.get("accuracy") for run in runs if not run.failed]
         mean, sd = stats.mean_sd([figure for figure in accuracies if figure is not None])
+        explained = [run.scores.get("r2") for run in runs if not run.failed]
+        r2, r2_sd = stats.mean_sd([figure for figure in explained if figure is not None])
         rows.append(
             LedgerRow(
                 **vars(setup),
                 accuracy=mean,
                 accuracy_sd=sd,
+                r2=r2,
+                r2_sd=r2_sd,
                 runs=len(runs),
                 failed=sum(run.failed is not None for run in runs),
                 finished=max(when[id(run)] for run in runs),
@@ -65,10 +71,16 @@ def ledger(finished: Sequence[tuple[str, RunResult]]) -> Table[LedgerRow]:
     columns: list[Column[LedgerRow]] = [
         *map(name_column, names),
         spread_column("accuracy", decimals),
+        *([_r2_column(rows)] if any(row.r2 is not None for row in rows) else []),
         *(Column(name, text_of(name)) for name in ("runs", "failed", "finished")),
     ]
     notes = ["accuracy: mean ± sd over the runs that did not fail"] if rows else []
     return Table(rows, columns, counted(len(results), "finished run"), notes)
+
+
+def _r2_column(rows: Sequence[LedgerRow]) -> Column[LedgerRow]:
+    decimals = meaningful_decimals((row.r2_sd for row in rows), 1)
+    return Column(head("r2"), lambda row: plus_minus(row.r2, row.r2_sd, decimals, 1), key="r2")
 
 
 def one_run(finished: Sequence[tuple[str, str, RunResult]]) -> list[AnyTable]:
@@ -77,7 +89,7 @@ def one_run(finished: Sequence[tuple[str, str, RunResult]]) -> list[AnyTable]:
     finished  context, time and result of each
     """
     rows = [_ledger_run_row(result, when, context) for context, when, result in finished]
-    others = ("curve", "layers", "context", "confusion", "perturbed", "finished")
+    others = ("curve", "layers", "context", "confusion", "perturbed", "finished", "history")
     # What has a table of its own, or is none of a run's facts, is left out.
     facts = [key for key in rows[0].keys if key not in others]
     columns: list[Column[LedgerRunRow]] = [
@@ -89,6 +101,8 @@ def one_run(finished: Sequence[tuple[str, str, RunResult]]) -> list[AnyTable]:
     for _, _, result in finished:
         if result.layers:
             tables.append(_layers(result))
+        if result.history:
+            tables.append(lives([result], Plan(cells=())))
         tables.append(curve(result))
     return tables
 

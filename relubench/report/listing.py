@@ -23,7 +23,7 @@ MOMENTS = (
 
 HIDDEN = (
     *("name", "function", "sha256", "code", "learns", "shared", "flat", "module"),
-    *("mixes", "widths", "lesson"),
+    *("mixes", "widths", "lesson", "slope"),
 )
 
 
@@ -100,7 +100,7 @@ class BenchmarkRow(Row):
 def catalog(entries: Catalog[Entry], described: str) -> Table[CatalogRow]:
     """What a user may name, of one kind; `described` is the word for an entry's docstring."""
     rows = sorted((_row(entry, described) for entry in entries.values()), key=_family)
-    plain = ("init", "activation", "source", "examples", "better", "unit", "suffix")
+    plain = ("task", "init", "activation", "source", "examples", "better", "unit", "suffix")
     shown = [key for key in plain if any(map(value_of(key), rows))]
     columns: list[Column[CatalogRow]] = [
         Column("name", lambda row: row.name, left=True),

@@ -8,6 +8,7 @@ from relubench.activations import ACTIVATIONS
 from relubench.grouping import grouped
 from relubench.models.initialisation import scheme
 from relubench.plan import Cell
+from relubench.report.cell_keys import facts
 from relubench.report.figures import UNDEFINED
 from relubench.results import RunResult
 from relubench.rows import SETUP, CompareRow, LayerRow, RunRow, SetupRow
@@ -21,26 +22,9 @@ def setup_row(cell: Cell) -> SetupRow:
     """What names a set-up; it has no rate where each run chooses its own."""
     # None where the activation is a user's own, whose file need not be there any more.
     listed = ACTIVATIONS.get(cell.activation.partition(":")[0])
-    # `lr` of a searched recipe is only the first of its rates.
-    recipe = vars(cell.recipe) | {"lr": None if cell.recipe.rates else cell.recipe.lr}
-    recipe["epochs"] = None if cell.recipe.steps else cell.recipe.epochs
-    return SetupRow(
-        dataset=cell.dataset,
-        model=cell.model,
-        activation=cell.activation,
-        head=cell.head,
-        init=scheme(cell.init, listed),
-        chosen_init=cell.init,
-        match_parameters=cell.match_parameters,
-        **recipe,
-        **vars(cell.preparation),
-        perturb=cell.perturb,
-        until=cell.until,
-        fresh_weights=cell.fresh,
-        unit_axis=cell.unit_axis,
-        validation=cell.validation,
-        one_holdout=cell.split.one_holdout,
-    )
+    found = facts(cell)
+    named = {key: found[key] for key in SETUP}
+    return SetupRow(activation=cell.activation, init=scheme(cell.init, listed), **named)
 
 
 def by_setup(results: Sequence[RunResult]) -> list[list[RunResult]]:
@@ -128,6 +112,7 @@ def _setup_parts(row: SetupRow) -> dict[str, str]:
         "validation": _validation(row.validation),
         "one_holdout": "one hold-out" if row.one_holdout else "",
         "revive": f"revive {row.revive}" if row.revive else "",
+        "task": f"{counted(row.tasks, 'task')}, {row.task}" if row.tasks else "",
     }
 
 
@@ -204,7 +189,17 @@ def name_column(name: str) -> Column[Row]:
         return Column(name, lambda row: _text(row, name), left=True)
     if name == "schedule":
         return Column(name, lambda row: row.get(name) or "constant", left=True, key=name)
-    number = name in ("seed", "fold", "repeat", "pca", "limit", "epochs", "steps", "batch_size")
+    number = name in (
+        "seed",
+        "fold",
+        "repeat",
+        "pca",
+        "limit",
+        "epochs",
+        "steps",
+        "batch_size",
+        "tasks",
+    )
 
     def text(row: Row) -> str:
         value = row.get(name)

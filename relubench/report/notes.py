@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from relubench.plan import Plan
 from relubench.report.figures import UNDEFINED
@@ -28,7 +28,8 @@ def failures(results: Sequence[RunResult]) -> list[str]:
 
 def undefined(rows: Sequence[RunRow]) -> list[str]:
     """Why a finished run may have no precision."""
-    if any(row.precision is None and not row.failed for row in rows):
+    classified = [row for row in rows if row.accuracy is not None]
+    if any(row.precision is None and not row.failed for row in classified):
         return [f"precision {UNDEFINED}: a class is never predicted, so its precision is undefined"]
     return []
 
@@ -45,6 +46,23 @@ def definitions(names: Iterable[str]) -> list[str]:
 def perturbation_notes(names: Sequence[str]) -> list[str]:
     """What the columns of perturbations say."""
     return [f"{', '.join(names)}: accuracy on the test set so perturbed, in %."] if names else []
+
+
+SPLITS = {
+    "classes": "stratified by class",
+    "groups": "no group is in two parts",
+    "classes and groups": "no group is in two parts, and classes are stratified as far as it goes",
+}
+
+
+def respected(by_dataset: Mapping[str, str], always: bool = False) -> list[str]:
+    """What splits respect, by dataset; not `always`: only where there are groups."""
+    told = {name: kept for name, kept in by_dataset.items() if always or "groups" in kept}
+    lines = []
+    for name, kept in told.items():
+        of = f" of {name}" if len(by_dataset) > 1 else ""
+        lines.append(f"folds and hold-outs{of}: {SPLITS.get(kept, 'drawn from all examples')}.")
+    return lines
 
 
 def quick(plan: Plan) -> list[str]:

@@ -21,12 +21,16 @@ Spread = tuple[float | None, float | None]
 
 
 def table(
-    results: Sequence[RunResult], plan: Plan, entries: Sequence[Published]
+    results: Sequence[RunResult],
+    plan: Plan,
+    entries: Sequence[Published],
+    respected: Sequence[str] = (),
 ) -> Table[ProtocolRow]:
     """Two rows per set-up and activation: accuracy over folds and on the test set.
 
     Both as they should be measured, every fold with fresh weights, and with the weights carried
     from fold to fold, as one network that in the end has learned from all of them.
+    respected  what the splits respect, a line each
     """
     rows: list[ProtocolRow] = []
     for setup, runs in by_activation(results).items():
@@ -51,6 +55,7 @@ def table(
         "and one network that learns from one fold after the other, so that it is scored on "
         "examples that it has learned; on the test set after the last fold. ± sd over folds, "
         "over seeds.",
+        *respected,
         *failures(results),
         *quick(plan),
     ]

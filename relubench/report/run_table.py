@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 from relubench import stats
 from relubench.grouping import grouped, joined
 from relubench.metrics import METRICS
-from relubench.metrics.measures import UNTIL
+from relubench.metrics.measures import SEQUENCE, UNTIL
 from relubench.plan import Plan
 from relubench.report import convergence
+from relubench.report.cell_keys import CELL_KEYS, facts
 from relubench.report.columns import (
     figure_of,
     head,
@@ -51,27 +52,29 @@ from relubench.rows import (
 )
 from relubench.table import Column, Curve, Panel, Picture, Table
 
-RANKS = {"precision": 7, "recall": 7, "f1": 6, "macro_f1": 5, "silent": 2, "dead": 1}
+RANKS = {"mae": 5, "precision": 7, "recall": 7, "f1": 6, "macro_f1": 5, "silent": 2, "dead": 1}
 ALWAYS = 10  # classes of a confusion matrix that are never left out
 LOSSES = {"loss": "train loss by epoch", "held_out_loss": "held-out loss by epoch"}
 SPARKS = 20  # columns of a drawn curve
-SCORES = (*METRICS, "train_accuracy", "train_loss")
+SCORES = (*METRICS, "train_accuracy", "train_r2", "train_loss", *SEQUENCE)
+NUMBERS = ("rmse", "mae", "r2")  # scores of regression
+SHARES = ("accuracy", "precision", "recall", "f1", "macro_f1")  # scores of classes, in %
+
+# What decides a run beside its set-up: seed and split.
+REPEATED = CELL_KEYS.difference(SetupRow.declared_keys())
 
 
 def run_row(result: RunResult, quick: bool = False, classes: Sequence[str] | None = None) -> RunRow:
     """One trained cell for machines; None where a figure is not defined."""
     cell = result.cell
-    names = vars(setup_row(cell)) | {"lr": result.lr}
+    found = facts(cell)
+    names = vars(setup_row(cell)) | {key: found[key] for key in REPEATED}
     scores = {name: result.scores.get(name) for name in SCORES}
     confusion = None
     if result.confusion is not None:
         confusion = [list(counts) for counts in result.confusion]
     return RunRow(
-        **(names | scores),
-        seed=cell.seed,
-        folds=cell.split.folds,
-        fold=cell.split.fold,
-        repeat=cell.split.repeat,
+        **(names | scores | {"lr": result.lr}),
         n_train=result.n_train,
         n_test=result.n_test,
         parameters=result.parameters,
@@ -85,9 +88,10 @@ def run_row(result: RunResult, quick: bool = False, classes: Sequence[str] | Non
         quick=quick,
         failed=result.failed,
         confusion=confusion,
-        classes=None if classes is None else list(classes),
+        classes=list(classes) if classes else None,
         curve=[dict(vars(epoch)) for epoch in result.curve],
         history=history_rows(result) or None,
+        by_task=[dict(vars(task)) for task in result.tasks] if cell.tasks else None,
     )
 
 
@@ -113,14 +117,19 @@ def runs(
     names = varying(rows, "activation", *SETUP, "seed", "repeat", "fold") or ["activation"]
     names += ["lr"] if "lr" not in names and any(row.rates for row in rows) else []
     silent = ["silent"] if any(row.silent is not None for row in rows) else []
-    percentages = ["accuracy", "precision", "recall", "f1", "macro_f1", *silent, "dead"]
+    measured, classified = _kinds(results)
+    percentages = [*(SHARES if classified else ()), *silent, "dead"]
+    if rows and all(row.tasks for row in rows):
+        percentages = [*SEQUENCE[:3], "dead"]
     until = UNTIL if any(row.until for row in rows) else ()
     columns: list[Column[RunRow]] = [
         *map(name_column, names),
+        *(_number(name, rows) for name in (NUMBERS if measured else ())),
         *(_percentage(name, decimals) for name in percentages),
         *(Column(name, perturbed_accuracy(name, decimals), rank=2) for name in perturbations(rows)),
         Column("loss", lambda row: significant(row.loss, 3), rank=3),
-        Column("train", percent_of("train_accuracy", decimals), key="train_accuracy", rank=4),
+        *([_train_r2()] if measured else []),
+        *([_train_accuracy(decimals)] if classified else []),
         *(Column(head(name), figure_of(name), key=name, rank=2) for name in until),
         *sizes(rows),
         Column("s", lambda row: significant(row.seconds), key="seconds", rank=8),
@@ -134,8 +143,8 @@ def runs(
         *quick(plan),
     ]
     asides = [
-        "In %: accuracy, f1 and so on of the test set (weighted by support unless macro), dead, "
-        "and train, the accuracy on the training set. loss: nats; s: seconds of training.",
+        *([CLASS_UNITS] if classified else []),
+        *([NUMBER_UNITS] if measured else []),
         *definitions(silent),
         *perturbation_notes(perturbations(rows)),
     ]
@@ -143,6 +152,34 @@ def runs(
         Column("train loss by epoch", lambda row: _falling_loss(row), left=True)
     ]
     return Table(rows, columns, title(rows, names), notes, asides=asides, bars=bars)
+
+
+CLASS_UNITS = (
+    "In %: accuracy, f1 and so on of the test set (weighted by support unless macro), dead, "
+    "and train, the accuracy on the training set. loss: nats; s: seconds of training."
+)
+NUMBER_UNITS = (
+    "rmse, mae: of the test set, in the target's unit; r2: of the test set, train r2 of the "
+    "training set; loss: the head's, of numbers standardised as the training set's are."
+)
+
+
+def _kinds(results: Sequence[RunResult]) -> tuple[bool, bool]:
+    """Whether some finished run learned numbers, and whether some, or none at all, classes."""
+    measured = [result.scores.get("rmse") is not None for result in results if not result.failed]
+    return any(measured), not all(measured) or not measured
+
+
+def _number(name: str, rows: Sequence[RunRow]) -> Column[RunRow]:
+    return Column(name, figure_of(name, 4), key=name, rank=RANKS.get(name, 0))
+
+
+def _train_r2() -> Column[RunRow]:
+    return Column("train r2", figure_of("train_r2", 4), key="train_r2", rank=4)
+
+
+def _train_accuracy(decimals: int) -> Column[RunRow]:
+    return Column("train", percent_of("train_accuracy", decimals), key="train_accuracy", rank=4)
 
 
 def _percentage(name: str, decimals: int) -> Column[RunRow]:
@@ -178,7 +215,10 @@ def folds(
     """
     perturbations = dict.fromkeys(joined(result.cell.perturbations for result in results))
     perturbed = [f"accuracy {name}" for name in perturbations]
-    scores = ("accuracy", "precision", "recall", "f1", "macro_f1", *perturbed)
+    measured, classified = _kinds(results)
+    scores = (*(NUMBERS if measured else ()), *(SHARES if classified else ()), *perturbed)
+    if all(result.cell.tasks for result in results):
+        scores = SEQUENCE
     rows = []
     for setup, runs in by_activation(results).items():
         rows.append(_fold_row(setup, list(grouped(runs, each).values()), scores))
@@ -212,10 +252,11 @@ def _mean_score(runs: Sequence[RunResult], name: str) -> float | None:
 
 
 def _fold_column(name: str, rows: Sequence[FoldRow]) -> Column[FoldRow]:
-    decimals = meaningful_decimals(row.spreads[name] for row in rows)
+    scale = 1 if name in NUMBERS else 100
+    decimals = meaningful_decimals((row.spreads[name] for row in rows), scale)
 
     def show(row: FoldRow) -> str:
-        return plus_minus(row.means[name], row.spreads[name], decimals)
+        return plus_minus(row.means[name], row.spreads[name], decimals, scale)
 
     return Column(head(name), show, key=name, rank=RANKS.get(name, 0))
 
@@ -246,14 +287,14 @@ def curve(result: RunResult) -> Table[EpochRow]:
     columns: list[Column[EpochRow]] = [
         Column("epoch", lambda row: str(row.epoch)),
         Column("train loss", lambda row: significant(row.loss, 3)),
-        Column("train accuracy %", lambda row: percent(row.accuracy, 2)),
     ]
+    if not any(row.loss is not None and row.accuracy is None for row in rows):
+        columns.append(Column("train accuracy %", lambda row: percent(row.accuracy, 2)))
+    part = "test" if result.cell.validation == "test" else "validation"
+    if any(row.held_out_loss is not None for row in rows):
+        columns.append(Column(f"{part} loss", lambda row: significant(row.held_out_loss, 3)))
     if any(row.held_out is not None for row in rows):
-        part = "test" if result.cell.validation == "test" else "validation"
-        columns += [
-            Column(f"{part} loss", lambda row: significant(row.held_out_loss, 3)),
-            Column(f"{part} accuracy %", lambda row: percent(row.held_out, 2)),
-        ]
+        columns.append(Column(f"{part} accuracy %", lambda row: percent(row.held_out, 2)))
     return Table(rows, columns, f"learning curve, {run_name(result)}")
 
 

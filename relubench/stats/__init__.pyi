@@ -1,6 +1,10 @@
+from .best import BesideBest as BesideBest
+from .best import beside_best as beside_best
 from .corrections import Look as Look
 from .corrections import holm as holm
 from .corrections import looks as looks
+from .corrections import spent as spent
+from .correlations import correlation as correlation
 from .intervals import Chance as Chance
 from .intervals import Interval as Interval
 from .intervals import Paired as Paired

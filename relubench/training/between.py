@@ -31,12 +31,18 @@ class Between:
         track: int | None,
     ) -> None:
         self.track = track
+        self.cells, self.networks = cells, networks
         self.tracker = Tracker(len(cells))
         self.choice = interventions.chosen(cells[0].recipe.revive)
         self.recycler = Recycler(cells, networks, self.choice) if self.choice else None
         self.probe = None
         if track or (self.choice and self.choice.entry.of_units):
             self.probe = Probe(cells, networks, training)
+
+    def look_at(self, training: Sequence[Tensor]) -> None:
+        """Count on other inputs from here on: those of the next task."""
+        if self.probe:
+            self.probe = Probe(self.cells, self.networks, training)
 
     def after(
         self,

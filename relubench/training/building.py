@@ -32,16 +32,16 @@ def skeleton(cell: Cell, shape: tuple[int, ...], dataset: Dataset) -> nn.Module:
     cell's stream. Raises BadValue or UserCodeError where the network cannot be built.
     """
     activation = ACTIVATIONS.choose(cell.activation)
-    classes = len(dataset.classes)
+    outputs = dataset.outputs
     axis = {} if cell.unit_axis is None else {"unit_axis": cell.unit_axis}
     try:
         model = MODELS.choose(cell.model)
         if cell.match_parameters:
-            model = matching.narrowed(cell.model, cell.activation, tuple(shape), classes)
+            model = matching.narrowed(cell.model, cell.activation, tuple(shape), outputs)
         # Code that is not relubench's may load weights, or draw them as it likes: it needs memory.
         device = torch.device("cpu") if model.entry.code else undrawn.weightless()
         with layers.drawing_from(seeds.stream(cell, "network")), device:
-            network = model(shape, classes, activation, **axis)
+            network = model(shape, outputs, activation, **axis)
     except (RuntimeError, TypeError, MemoryError) as error:
         if MODELS.choose(cell.model).entry.code:
             raise UserCodeError(f"{cell.model} cannot be built: {brief(error)}") from error

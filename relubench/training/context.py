@@ -34,5 +34,5 @@ def code(cell: Cell, machine: Machine) -> str:
         facts = datasets.facts(cell.dataset, machine.data_dir)
         pca = cell.preparation.pca
         shape = (pca,) if pca else facts.shape
-        digests.append(model.entry.loaded(shape, len(facts.classes), model.parameters))
+        digests.append(model.entry.loaded(shape, facts.outputs, model.parameters))
     return " ".join(filter(None, digests))

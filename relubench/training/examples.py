@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relubench import datasets, seeds
 from relubench.datasets import folds, preprocessing
 from relubench.plan import Cell, Machine, Preparation
+from relubench.training import tasks
 from relubench.training.splits import held_out, split
 
-Pair = tuple[Tensor, Tensor]  # inputs and classes
+Pair = tuple[Tensor, Tensor]  # inputs and targets
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The mean and the standard deviation of the training set's numbers; of classes 0 and 1."""
+
+    mean: float = 0.0
+    deviation: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Tensors:
-    """One split on the device: inputs (examples, …) and classes (examples,)."""
+    """One split on the device: inputs (examples, …), and classes or numbers (examples,).
+
+    Numbers are less the mean of the training set's, divided by their standard deviation.
+    """
 
     x_train: Tensor
     y_train: Tensor
@@ -28,6 +41,8 @@ class Tensors:
     y_test: Tensor
     x_held: Tensor  # what every epoch is scored on; empty: nothing
     y_held: Tensor
+    scale: Scale = Scale()
+    classes: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,28 +61,36 @@ class Examples:
 
     @classmethod
     def of(cls, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> Examples:
-        """Join the cells' inputs and classes; cells with the very same tensors share them.
+        """Join the cells' inputs and targets; cells with the very same tensors share them.
 
-        "The very same" is by identity, `id(x)`: to compare numbers would take longer than a short
+        "The very same" is by identity, `id`: to compare numbers would take longer than a short
         training. That cells with equal rows have the same tensors hangs on two things elsewhere:
         `tensors` below keeps the last two row sets (lru_cache), and the plan has the seeds inside
         the folds, so that at most two row sets are met in turn. With another order, or a smaller
         cache, the figures stay and the memory multiplies by the cells of a stack.
         """
-        parts: dict[int, Pair] = {}
-        first: dict[int, int] = {}
+        # Of both: in a sequence of tasks cells may have the same inputs with other classes.
+        same = [(id(x), id(y)) for x, y in zip(xs, ys, strict=True)]
+        parts: dict[tuple[int, int], Pair] = {}
+        first: dict[tuple[int, int], int] = {}
         end = 0
-        for x, y in zip(xs, ys, strict=True):
-            if id(x) not in parts:
-                parts[id(x)] = x, y
-                first[id(x)] = end
+        for key, x, y in zip(same, xs, ys, strict=True):
+            if key not in parts:
+                parts[key] = x, y
+                first[key] = end
                 end += len(x)
         return cls(
             x=_joined([x for x, _ in parts.values()]),
             y=_joined([y for _, y in parts.values()]),
-            first=[first[id(x)] for x in xs],
+            first=[first[key] for key in same],
             sizes=[len(x) for x in xs],
         )
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """Each cell's, (examples, …)."""
+        spans = zip(self.first, self.sizes, strict=True)
+        return [self.x[first : first + size] for first, size in spans]
 
     def rows(self, orders: Sequence[Tensor]) -> Tensor:
         """(cells, most examples): the rows of `x` for each cell's order; a short one is padded."""
@@ -77,7 +100,7 @@ class Examples:
         return padded + first
 
     def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and classes at `rows` (cells, batch), each (cells, batch, …)."""
+        """Inputs and targets at `rows` (cells, batch), each (cells, batch, …)."""
         flat = rows.contiguous().view(-1)  # index_select is faster than an index of two dimensions
         x, y = self.x.index_select(0, flat), self.y.index_select(0, flat)
         return x.unflatten(0, rows.shape), y.view(rows.shape)
@@ -94,19 +117,27 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Examples to learn from for the recipe's epochs, and examples to score after each."""
+    """Examples to learn from for the recipe's epochs.
+
+    held_out  examples to score after each epoch
+    test      examples to score at its end, where it is a task
+    """
 
     examples: Examples
     held_out: Examples | None = None
+    test: Examples | None = None
 
 
 def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
     """Yield what the networks of some cells learn from, one part after the other.
 
     Usually one, the training set; where weights are carried from fold to fold, it is cut in folds
-    after all preparation, as it was published.
+    after all preparation, as it was published. In a sequence of tasks each is a part.
     """
-    split = next(iter(data)).split
+    first, split = next(iter(data)), next(iter(data)).split
+    if first.tasks:
+        yield from (_task(data, number) for number in range(first.tasks))
+        return
     if not split.carried:
         # What every epoch is scored on: a trial's validation part, or what --validation holds back.
         held_out = None
@@ -122,9 +153,37 @@ def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
         yield Part(_of([learned for learned, _ in cuts]), _of([held for _, held in cuts]))
 
 
+def _task(data: Mapping[Cell, Tensors], number: int) -> Part:
+    """One task of the cells' sequences, from 0."""
+    made = [of_task(cell, tensors, number) for cell, tensors in data.items()]
+    training = _of([(task.x_train, task.y_train) for task in made])
+    return Part(training, test=_of([(task.x_test, task.y_test) for task in made]))
+
+
+def of_task(cell: Cell, data: Tensors, number: int) -> Tensors:
+    """A cell's split as a task of its sequence has it."""
+    material = tasks.Material(data.x_train, data.y_train, data.x_test, data.y_test, data.classes)
+    made = tasks.made(cell, number, material)
+    return replace(
+        data,
+        x_train=made.x_train,
+        y_train=made.y_train,
+        x_test=made.x_test,
+        y_test=made.y_test,
+    )
+
+
+def task_sizes(cell: Cell, data: Tensors) -> list[tuple[int, int]]:
+    """Examples of the training and test sets of a cell's tasks, where each takes some of them."""
+    if not cell.task or not tasks.TASKS.choose(cell.task).entry.cuts:
+        return []
+    made = [of_task(cell, data, number) for number in range(cell.parts)]
+    return [(len(task.y_train), len(task.y_test)) for task in made]
+
+
 def _cut(cell: Cell, data: Tensors, fold: int) -> tuple[Pair, Pair]:
     """Inputs and classes of a fold of the training set: what is learned, what is held out."""
-    y = data.y_train.cpu().numpy()
+    y = data.y_train.cpu().numpy()  # classes: of numbers nothing is carried
     rows = folds.stratified(y, cell.split.folds or 0, fold, seeds.folds(cell))
     learned, held_out = (torch.as_tensor(part, device=data.y_train.device) for part in rows)
     return (
@@ -174,11 +233,22 @@ def _tensors(
     def inputs(x: preprocessing.Inputs) -> Tensor:
         return torch.as_tensor(x, dtype=dtype, device=machine.device)
 
-    def classes(part: folds.Rows) -> Tensor:
-        return torch.as_tensor(dataset.y[part], device=machine.device)
+    scale = Scale() if dataset.task == "classes" else _scale(dataset.y[train])
+
+    def targets(part: folds.Rows) -> Tensor:
+        if dataset.task == "classes":
+            return torch.as_tensor(dataset.y[part], device=machine.device)
+        return inputs((dataset.y[part] - scale.mean) / scale.deviation)
 
     return Tensors(
-        *(inputs(x_train), classes(train)),
-        *(inputs(x_test), classes(test)),
-        *(inputs(x_held), classes(held)),
+        *(inputs(x_train), targets(train)),
+        *(inputs(x_test), targets(test)),
+        *(inputs(x_held), targets(held)),
+        scale=scale,
+        classes=len(dataset.classes),
     )
+
+
+def _scale(numbers: NDArray[np.float64]) -> Scale:
+    mean, deviation = preprocessing.moments(numbers[:, np.newaxis])
+    return Scale(mean.item(), deviation.item())

@@ -1,7 +1,10 @@
-"""Heads: output layers, from a network's outputs to log-probabilities.
+"""Heads: output layers, from a network's outputs to what it says, and the loss of that.
 
-A head turns outputs (…, classes) into log-probabilities of the same shape. Its loss is their
-negative log-likelihood, its decision the largest of them.
+Of classes a head turns outputs (…, classes) into log-probabilities of the same shape. Its loss is
+their negative log-likelihood, its decision the largest of them.
+
+Of numbers a network has one output, the number that it says, in standard deviations of the training
+targets from their mean. A head turns errors, what is said less what is true, into losses.
 
 On a CPU the classes go first: over few numbers side by side torch's kernels take twenty times as
 long.
@@ -15,6 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from relubench.catalog import Catalog, Choice, Deferred, Entry
+from relubench.datasets.dataset import Task
 
 if TYPE_CHECKING:
     import torch
@@ -30,12 +34,12 @@ class Lesson:
     """What a step learns from outputs.
 
     losses     (cells, batch)
-    hits       (cells, batch) bool: the decision is the true class
-    gradients  (cells, batch, classes): of each example's loss
+    hits       (cells, batch) bool: the decision is the true class; None: there are no classes
+    gradients  (cells, batch, outputs): of each example's loss
     """
 
     losses: Tensor
-    hits: Tensor
+    hits: Tensor | None
     gradients: Tensor
 
 
@@ -83,11 +87,15 @@ def _smoothed(losses: Tensor, log_p: Tensor, smoothing: float) -> Tensor:
 
 
 def lesson_of(head: Choice[Head], outputs: Tensor, y: Tensor, smoothing: float = 0.0) -> Lesson:
-    """The lesson of outputs (cells, batch, classes) and classes (cells, batch).
+    """The lesson of outputs (cells, batch, outputs) and classes or numbers (cells, batch).
 
     smoothing  the share of each label that goes to all classes alike (arXiv:1512.00567)
     """
     # By formula, or through autograd on the head alone: the network's own graph waits untouched.
+    if head.entry.slope:
+        errors = said(head, outputs.detach()) - y
+        slopes = head.entry.slope(errors, **head.parameters)
+        return Lesson(head(errors), None, slopes.unsqueeze(-1))
     if head.entry.lesson:
         return head.entry.lesson(outputs, y, smoothing)
     outputs = outputs.detach().requires_grad_()
@@ -99,6 +107,13 @@ def lesson_of(head: Choice[Head], outputs: Tensor, y: Tensor, smoothing: float =
     return Lesson(losses.detach(), log_p.detach().argmax(dim=-1) == y, gradients)
 
 
+def said(head: Choice[Head], outputs: Tensor) -> Tensor:
+    """What a network says: log-probabilities (…, classes), or numbers (…)."""
+    if head.entry.task == "regression":
+        return outputs.squeeze(-1)
+    return head(outputs)
+
+
 def _classes_first(outputs: Tensor) -> Tensor:
     return outputs.movedim(-1, 0).contiguous()
 
@@ -107,16 +122,20 @@ def _classes_first(outputs: Tensor) -> Tensor:
 class Head(Entry["Tensor"]):
     """One output meaning.
 
+    task    what it says: classes, or numbers (regression)
     paper   where it was published
     silent  whether it can give every class a 0
     bias    what the output layer's biases begin at
     lesson  its lesson by formula, where autograd would take longer
+    slope   of numbers: the derivative of its loss by the error, with the head's parameters
     """
 
+    task: Task = "classes"
     paper: str = ""
     silent: bool = False
     bias: float = 0.0
     lesson: Callable[[Tensor, Tensor, float], Lesson] | None = None
+    slope: Callable[..., Tensor] | None = None
 
 
 HEADS: Catalog[Head] = Catalog("head", Head)
@@ -145,3 +164,24 @@ def relu(outputs: Tensor) -> Tensor:
         total == 0, 1, total
     )  # a NaN stays one: that cell has diverged
     return probabilities.clip(FLOOR, 1 - FLOOR).log()
+
+
+def _squared_slope(errors: Tensor) -> Tensor:
+    return 2 * errors
+
+
+def _huber_slope(errors: Tensor, *, delta: float) -> Tensor:
+    return errors.clamp(-delta, delta)
+
+
+@HEADS.add(task="regression", slope=_squared_slope)
+def mse(errors: Tensor) -> Tensor:
+    """e²: squared error of a number, e in standard deviations of the training targets"""
+    return errors.square()
+
+
+@HEADS.add(task="regression", slope=_huber_slope, paper="Huber 1964, Ann. Math. Statist. 35 (1)")
+def huber(errors: Tensor, *, delta: float = 1.0) -> Tensor:
+    """e²/2 up to |e| = delta, delta · (|e| - delta/2) beyond: outliers pull no more than delta"""
+    bounded = errors.abs().clamp(max=delta)
+    return bounded * (errors.abs() - bounded / 2)

@@ -44,7 +44,8 @@ from relubench.metrics import METRICS
 from relubench.models import MODELS, layers
 from relubench.neurons.statistics import exact
 from relubench.plan import Cell, Recipe
-from relubench.results import Epoch
+from relubench.results import Epoch, TaskResult
+from relubench.training import task_scores
 from relubench.training.augmentations import Augment
 from relubench.training.between import Between
 from relubench.training.checkpoints import Checkpoint
@@ -75,7 +76,18 @@ def train(
     checkpoint: Checkpoint | None = None,
     between: Between | None = None,
 ) -> list[tuple[Epoch, ...]]:
-    """Learn the networks' weights; returns each cell's learning curve.
+    """Learn the networks' weights; returns each cell's learning curve."""
+    return [tuple(curve) for curve in learned(cells, networks, parts, checkpoint, between).curves]
+
+
+def learned(
+    cells: Sequence[Cell],
+    networks: Networks,
+    parts: Iterable[Part],
+    checkpoint: Checkpoint | None = None,
+    between: Between | None = None,
+) -> Learner:
+    """Learn the networks' weights; returns what has learned them, with curves and tasks.
 
     Cells with more steps per epoch come before those with fewer. Every part is learned from for as
     many epochs as the recipe has. A cell whose loss is no longer finite has its curve end there;
@@ -89,10 +101,12 @@ def train(
     events.resumed(cells, learner.epochs, learner.total_epochs)
     # The optimizer's padded copies were made before the checkpoint's weights came.
     learner.step_groups.refresh_copies()
+    learner.look_at(first)
     if not learner.epochs:
         learner.tend()
     for number, part in enumerate(chain([first], parts), 1):
         step = learner.step_on(part.examples)
+        learner.look_at(part)
         end = number * learner.epochs_of_part
         while learner.epochs < end and not learner.all_diverged:
             learner.learn(part, step)
@@ -102,7 +116,9 @@ def train(
             sound = checkpoint.due and learner.state.sound
             if sound and checkpoint.save(learner.state.save()):
                 events.kept(cells, learner.epochs, learner.total_epochs)
-    return [tuple(curve) for curve in learner.curves]
+        learner.end_task(number, part)
+    learner.look_back(first)
+    return learner
 
 
 class Learner:
@@ -113,6 +129,8 @@ class Learner:
     foreign       whether code that is not relubench's takes part, whose steps may differ
     between       what is done between epochs
     losses, hits  (cells,): sums over the examples of an epoch
+    tasks         of each cell's sequence, those that it has learned
+    first_tasks   accuracy of each on its first task, at the end of the last
     """
 
     def __init__(
@@ -124,12 +142,9 @@ class Learner:
     ) -> None:
         self.recipe = cells[0].recipe
         self.networks = networks
-        split = cells[0].split
-        # Weights that are carried learn from one fold after the other, for all epochs each.
-        n_parts = (split.folds or 1) if split.carried else 1
         per_epoch = [steps(size, self.recipe) for size in sizes]
         self.epochs_of_part = self.recipe.passes(per_epoch[0])
-        self.total_epochs = self.epochs_of_part * n_parts
+        self.total_epochs = self.epochs_of_part * cells[0].parts
         self.head = HEADS.choose(cells[0].head)
         self.foreign = uses_foreign_code(cells[0])
         self.device: torch.device = next(iter(networks.parameters.values())).device
@@ -148,6 +163,9 @@ class Learner:
         self.losses = torch.zeros(len(cells), dtype=exact(self.device), device=self.device)
         self.hits = torch.zeros_like(self.losses)
         self.curves: list[list[Epoch]] = [[] for _ in cells]
+        self.in_sequence = bool(cells[0].tasks)
+        self.tasks: list[list[TaskResult]] = [[] for _ in cells]
+        self.first_tasks: list[float | None] = [None for _ in cells]
 
     def _optimizer(self) -> torch.optim.Optimizer:
         decay = self.recipe.weight_decay
@@ -176,6 +194,7 @@ class Learner:
             ],
             curves=self.curves,
             epochs=self.total_epochs,
+            tasks=self.tasks if self.in_sequence else None,
             tracker=self.between.tracker if self.between else None,
         )
 
@@ -287,7 +306,8 @@ class Learner:
         # A cell's loss is the mean over its own examples of this batch; padding weighs nothing.
         share: float | Tensor = 1 / y.shape[1]
         for weight in weights:
-            losses, hits = losses * weight, hits * weight
+            losses = losses * weight
+            hits = None if hits is None else hits * weight
             share = (weight / weight.sum(dim=1, keepdim=True)).unsqueeze(-1)
         for parameter in networks.parameters.values():
             parameter.grad = None  # optimizer.zero_grad costs 30 µs more
@@ -300,17 +320,55 @@ class Learner:
         self.optimizer.step()
         self.step_groups.copy_back(cells)
         self.losses[:cells].add_(losses.sum(dim=1))
-        self.hits[:cells].add_(hits.sum(dim=1))
+        if hits is not None:
+            self.hits[:cells].add_(hits.sum(dim=1))
+
+    def look_at(self, part: Part) -> None:
+        """Let units be counted on the inputs of a task, where there are tasks."""
+        if self.between and self.in_sequence:
+            self.between.look_at(part.examples.inputs)
+
+    def end_task(self, number: int, part: Part) -> None:
+        """Add what each network has of the task of this number, from 1, unless it was added."""
+        finished = max(map(len, self.tasks))
+        if not self.in_sequence or number <= finished or self.all_diverged:
+            return
+        of_task = [curve[(number - 1) * self.epochs_of_part :] for curve in self.curves]
+        for tasks, task, curve in zip(
+            self.tasks,
+            task_scores.ended(self.networks, self.head, part, of_task),
+            self.curves,
+            strict=True,
+        ):
+            if not diverged(curve):
+                tasks.append(task)
+        self.networks.train(True)
+
+    def look_back(self, first: Part) -> None:
+        """See what is left of the first task."""
+        if self.in_sequence and not self.all_diverged:
+            found = task_scores.accuracy(self.networks, self.head, first.examples)
+            self.first_tasks = [*found]
 
     def _scores(self, examples: Examples | None) -> Sequence[Sequence[float | None]]:
-        """Accuracy and loss on examples that each cell does not learn from; it goes on learning."""
+        """Accuracy and loss on examples that each cell does not learn from; it goes on learning.
+
+        Numbers have no accuracy.
+        """
         if examples is None:
             return [(None, None)] * len(self.curves)
         # No unit is counted here: that is done once, when training is over.
         prediction = predict(self.networks, self.head, examples, [])
         self.networks.train(True)
-        figures = [METRICS[name].function(prediction).tolist() for name in ("accuracy", "loss")]
-        return list(zip(*figures, strict=True))
+        losses = METRICS["loss"].function(prediction).tolist()
+        if not self.classifies:
+            return [(None, loss) for loss in losses]
+        return list(zip(METRICS["accuracy"].function(prediction).tolist(), losses, strict=True))
+
+    @property
+    def classifies(self) -> bool:
+        """Whether what is learned are classes."""
+        return self.head.entry.task == "classes"
 
     def _extend(self, sizes: Sequence[int], held_out: Sequence[Sequence[float | None]]) -> None:
         """Add an epoch to the curve of every cell that has not diverged."""
@@ -328,7 +386,8 @@ class Learner:
                 continue
             if math.isfinite(loss):
                 known = held_loss is not None and math.isfinite(held_loss)
-                epoch = Epoch(loss=loss / size, accuracy=hits / size, held_out=accuracy)
+                own = hits / size if self.classifies else None
+                epoch = Epoch(loss=loss / size, accuracy=own, held_out=accuracy)
                 curve.append(replace(epoch, held_out_loss=held_loss if known else None))
             else:
                 # Without figures: the mark by which `diverged` knows a curve that has ended.

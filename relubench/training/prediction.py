@@ -9,26 +9,27 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from relubench.metrics import Prediction
+from relubench.catalog import Choice
+from relubench.metrics import Estimate, Prediction
 from relubench.models.layers import drawing_after
 from relubench.neurons.statistics import Counter
 from relubench.training.examples import Examples
+from relubench.training.heads import Head, said
 from relubench.training.networks import Networks
 from relubench.training.parallel import divided, in_parallel
 
 EVALUATION_BATCH = 2048  # examples that a forward pass holds at once when nothing is learned
 COUNTED = 2**20  # values of a layer that counters look at together: what a CPU's cache holds
 
-Head = Callable[[Tensor], Tensor]
 Batch = Sequence[Tensor]  # for every cell its examples
 
 
 def predict(
     networks: Networks,
-    head: Head,
+    head: Choice[Head],
     examples: Examples,
     counters: Sequence[Counter],
-) -> Prediction:
+) -> Prediction | Estimate:
     """Predict all examples in evaluation mode; counters see every batch.
 
     What a user's own code draws all the same is the same in every call.
@@ -42,11 +43,11 @@ def predict(
 
 def _predict(
     networks: Networks,
-    head: Head,
+    head: Choice[Head],
     examples: Examples,
     counters: Sequence[Counter],
     drew: Callable[[], bool],
-) -> Prediction:
+) -> Prediction | Estimate:
     n = examples.sizes[0]  # every cell has as many: no padding would be scored
     # Views: cells that share their examples are not given copies of them.
     x = [examples.x[first : first + n] for first in examples.first]
@@ -78,7 +79,10 @@ def _predict(
     for tally in tallies[1:]:
         for counter, other in zip(counters, tally, strict=True):
             counter.add(other)
-    return Prediction(torch.cat(outputs, dim=1).cpu(), torch.stack(y).cpu())
+    together, true = torch.cat(outputs, dim=1).cpu(), torch.stack(y).cpu()
+    if head.entry.task == "regression":
+        return Estimate(together, true, head(together - true))
+    return Prediction(together, true)
 
 
 def _largest_layer(networks: Networks, x: Batch) -> int:
@@ -91,12 +95,12 @@ def _largest_layer(networks: Networks, x: Batch) -> int:
 
 def _look(
     networks: Networks,
-    head: Head,
+    head: Choice[Head],
     batches: Sequence[Batch],
     counters: Sequence[Counter],
 ) -> Tensor:
-    """Log-probabilities for these batches, (cells, examples, classes)."""
-    log_p = []
+    """What is said of these batches: (cells, examples, classes), of numbers (cells, examples)."""
+    spoken = []
     with torch.no_grad():
         for batch in batches:
             if counters:
@@ -105,8 +109,8 @@ def _look(
                     counter.see(value, derivative)
             else:
                 outputs = networks(joined(batch))
-            log_p.append(head(outputs))
-    return torch.cat(log_p, dim=1)
+            spoken.append(said(head, outputs))
+    return torch.cat(spoken, dim=1)
 
 
 def joined(parts: Batch) -> Tensor:

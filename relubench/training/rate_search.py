@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -46,10 +47,13 @@ def _best_rates(stack: Stack, fit: Fit) -> dict[Cell, float]:
 def validation_score(result: RunResult) -> float:
     """Accuracy on the validation part, averaged over epochs, so that learning sooner counts.
 
-    -1, below any accuracy, where the loss was not finite or nothing was learned.
+    Of numbers it is the loss, negated. -∞ where a loss was not finite or nothing was learned.
     """
     if result.failed or not result.curve:
-        return -1.0
+        return -math.inf
+    if all(epoch.accuracy is None for epoch in result.curve):
+        losses = [epoch.held_out_loss for epoch in result.curve]
+        return -fmean(math.inf if loss is None else loss for loss in losses)
     return fmean(epoch.held_out or 0.0 for epoch in result.curve)
 
 

@@ -36,7 +36,7 @@ def _validation(
     """The training rows that are learned from, and those that are held back."""
     groups = None if dataset.groups is None else dataset.groups[train]
     draws = seeds.held_out(cell)
-    learned, held = folds.holdout(dataset.y[train], draws, size, groups)
+    learned, held = folds.holdout(dataset.strata[train], draws, size, groups)
     return train[learned], train[held]
 
 
@@ -48,9 +48,9 @@ def split(cell: Cell, dataset: Dataset) -> tuple[folds.Rows, folds.Rows]:
     Folds partition the training set of a dataset with a published test set, which they leave
     alone; without folds that test set is the test part, and a drawn 30 % where there is none.
     A validation part is drawn from what would train, and what would test is in neither. Where a
-    dataset has groups, none is in two parts.
+    dataset has groups, none is in two parts. Proportions of classes are kept; numbers have none.
     """
-    y = dataset.y[: dataset.n_train]
+    y = dataset.strata[: dataset.n_train]
     groups = dataset.groups
     fold = cell.split.fold
     if cell.split.folds and fold is not None:

@@ -26,16 +26,16 @@ class StepGroups:
     groups      (first cell, end) of each group
     parameters  by name, for the optimizer
     names       the network's own name of each
-    whole       the network's parameters that the optimizer takes as matrices: as they lie
+    matrices    the network's parameters that the optimizer takes as matrices: as they lie
     padded      by the same name: the stack's tensor and its padded copy, where one is needed
     """
 
     def __init__(
-        self, networks: Networks, steps: Sequence[int], whole: Collection[str] = ()
+        self, networks: Networks, steps: Sequence[int], matrices: Collection[str] = ()
     ) -> None:
         """Group the networks; `steps` are those of an epoch for each cell, the most first."""
         self.networks = networks
-        self.whole = set(whole)
+        self.matrices = set(matrices)
         # Cells come with the most steps first: equal ones are neighbours, as groupby needs them.
         sizes = [len(list(cells)) for _, cells in groupby(steps)]
         ends = list(accumulate(sizes))
@@ -64,7 +64,7 @@ class StepGroups:
     def _add(self, key: str, part: Tensor) -> None:
         # torch's optimizers compute the numbers that are left over when a CPU's vectors are full
         # in another way, to other last bits: a cell's numbers would depend on its place.
-        number_by_number = self.names[key] not in self.whole
+        number_by_number = self.names[key] not in self.matrices
         if number_by_number and part.device.type == "cpu" and part.numel() % VECTOR:
             copy = PaddedCopy(part)
             self.padded[key] = part.detach(), copy
@@ -87,7 +87,7 @@ class StepGroups:
 
     def _turned(self, name: str, tensor: Tensor) -> bool:
         """Whether the optimizer has a tensor the other way round."""
-        return name not in self.whole and _is_transposed(tensor)
+        return name not in self.matrices and _is_transposed(tensor)
 
     def _key(self, name: str, first: int, end: int) -> str:
         # It begins with the network's name, by which weight decay knows learned slopes.
