@@ -24,10 +24,11 @@ RANKS = {"ever_revived": 2, "revived": 1}
 
 def histories(results: Sequence[RunResult], plan: Plan) -> list[AnyTable]:
     """A line per layer, then the survival of units per activation."""
-    return [_lives(results, plan), _survival(results)]
+    return [lives(results, plan), _survival(results)]
 
 
-def _lives(results: Sequence[RunResult], plan: Plan) -> Table[LifeRow]:
+def lives(results: Sequence[RunResult], plan: Plan) -> Table[LifeRow]:
+    """A line per layer of each activation and set-up, then of all hidden layers."""
     rows = life_rows(results)
     names = varying(rows, "activation", *SETUP) or ["activation"]
     highest = max((share for row in rows for share in row.dead_by_epoch), default=0.0)
