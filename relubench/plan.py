@@ -25,6 +25,7 @@ class Recipe:
     clip_norm  the largest norm of a network's gradient
     label_smoothing  the share of a label that goes to all classes alike, in training alone
     steps    how many to take, instead of epochs, which are 0 then
+    revive   what is done to hidden units between epochs: one of training.interventions
     """
 
     optimizer: str = "adam"
@@ -39,6 +40,7 @@ class Recipe:
     clip_norm: float | None = None
     label_smoothing: float = 0.0
     steps: int | None = None
+    revive: str | None = None
 
     @property
     def trains(self) -> bool:
@@ -116,6 +118,7 @@ class Cell:
     validation  what every epoch is scored on too: a fraction of the training set that is not
              learned from, as '0.1', or 'test'
     init     the scheme of initial weights for every activation; None: each its own
+    tasks, task  how many tasks one network learns in turn, and of what kind
     """
 
     dataset: str
@@ -133,6 +136,13 @@ class Cell:
     unit_axis: int | None = None
     init: str | None = None
     validation: str | None = None
+    tasks: int | None = None
+    task: str | None = None
+
+    @property
+    def parts(self) -> int:
+        """How many parts one network learns from in turn: tasks, folds, or one."""
+        return self.tasks or (self.split.folds if self.split.carried else None) or 1
 
     @property
     def perturbations(self) -> tuple[str, ...]:
@@ -143,7 +153,8 @@ class Cell:
     def untrained(self) -> Cell:
         """The same network as it begins, which has nothing to do with how it is trained."""
         # The whole recipe goes: set-ups that differ in it alone share one untrained network.
-        return replace(self, recipe=Recipe(epochs=0), perturb=None, until=None)
+        untrained = Recipe(epochs=0)
+        return replace(self, recipe=untrained, perturb=None, until=None, tasks=None, task=None)
 
     @property
     def timing_key(self) -> tuple[object, ...]:
@@ -183,17 +194,20 @@ def _any_fold(split: Split) -> Split:
     return replace(split, repeat=0, fold=None if split.fold is None else 0)
 
 
-# In no key where they are not set: ledgers from before these fields know the same cells.
+# In no key at their default: ledgers from before these fields know the same cells.
 LATER = (
     *("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init"),
-    *("one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps"),
+    *("one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps", "revive"),
+    *("tasks", "task"),
 )
-UNSET = (None, False, "")
+# Where examples stand in another axis than the first, this one may hold the units: a network that
+# takes it does not take None, and ledgers know its cells without it.
+FIRST_AXIS = ("unit_axis", 0)
 # Sorted and without blanks: the order in which fields are declared is in no key.
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 # Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
-UNTIMED = ("activation", "head", "init", "seed", "split")
-UNTIMED_RECIPE = ("lr", "weight_decay", "schedule", "warmup", "label_smoothing")
+UNTIMED = ("activation", "head", "init", "seed", "split", "tasks", "task")
+UNTIMED_RECIPE = ("lr", "weight_decay", "schedule", "warmup", "label_smoothing", "revive")
 
 
 def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object]:
@@ -203,11 +217,24 @@ def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object
     """
     facts = vars(record).copy()  # neither of these records keeps more than its fields, but …
     facts.pop("key", None)  # … the key, once it has been asked for
-    for name in LATER:
-        # `in` compares by ==: 0 counts as False.
-        if name in facts and facts[name] in UNSET:
+    for name, default in LATER_DEFAULTS[type(record)].items():
+        if is_unset(facts[name], default) or (name, facts[name]) == FIRST_AXIS:
             del facts[name]
     return facts
+
+
+def _later_defaults(kind: type[Cell | Recipe | Preparation | Split]) -> dict[str, object]:
+    return {part.name: part.default for part in fields(kind) if part.name in LATER}
+
+
+LATER_DEFAULTS = {kind: _later_defaults(kind) for kind in (Recipe, Preparation, Split, Cell)}
+
+
+def is_unset(value: object, default: object) -> bool:
+    """Whether an option is as if nobody had set it; 0 is a number, unless 0 is its default."""
+    if isinstance(value, bool) or isinstance(default, bool):
+        return value is default  # 0 == False
+    return value in (default, "")
 
 
 def _values(record: Cell | Recipe, but: Sequence[str]) -> list[object]:
@@ -221,11 +248,13 @@ class Stack:
 
     threads     CPU threads to train it on; None leaves it to the machine
     n_parallel  passes to train it in, side by side, each on that many threads
+    track       hidden units are counted after every so many epochs, too; it changes no number
     """
 
     cells: tuple[Cell, ...]
     threads: int | None = None
     n_parallel: int = 1
+    track: int | None = None
 
     @property
     def key(self) -> str:
@@ -264,12 +293,15 @@ class Plan:
     """The cells that one command trains, in the order in which they run.
 
     margins  within which two means of a metric are as good as each other, where it was said
+    track    hidden units are counted after every so many epochs; no cell's key has it, since it
+             decides nothing of a training
     """
 
     cells: tuple[Cell, ...]
     reference: str = "relu"
     quick: bool = False
     margins: Mapping[str, Margin] = field(default_factory=dict)
+    track: int | None = None
 
     def setups(self) -> list[list[Cell]]:
         """The cells that one pass could train together, in the plan's order."""
@@ -290,7 +322,9 @@ class Plan:
         return list(first.values())
 
 
-def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> list[Stack]:
+def stacks(
+    setups: Sequence[tuple[Sequence[Cell], int, int | None, int]], track: int | None = None
+) -> list[Stack]:
     """Cut set-ups into stacks: cells, how many a pass takes, its threads, passes in parallel.
 
     The set-ups take turns, so that a study that is interrupted is balanced over them.
@@ -299,7 +333,7 @@ def stacks(setups: Sequence[tuple[Sequence[Cell], int, int | None, int]]) -> lis
     for cells, width, threads, n_parallel in setups:
         size = width * n_parallel
         chunks = [tuple(cells[begin : begin + size]) for begin in range(0, len(cells), size)]
-        by_setup.append([Stack(chunk, threads, n_parallel) for chunk in chunks])
+        by_setup.append([Stack(chunk, threads, n_parallel, track) for chunk in chunks])
     # Round by round, the shorter ones padded with None.
     rounds = itertools.zip_longest(*by_setup)
     turns = itertools.chain.from_iterable(rounds)

@@ -67,6 +67,48 @@ class LayerCount:
     sd_activation: float | None = None  # ledgers may hold counts without it
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerHistory:
+    """Units of one layer over a training, counted on a fixed part of the training set.
+
+    There is an entry for each count: of every figure, and of the numbers of units.
+
+    examples  of the probe set
+    epochs    after which was counted; 0: as it began
+    died      units that are dead and were not at the count before; at the first, all dead ones
+    revived   units that were dead at the count before and are not
+    reset     how many units an intervention drew anew then
+    """
+
+    layer: str
+    units: int
+    examples: int
+    epochs: tuple[int, ...]
+    dead: tuple[int, ...]
+    inactive: tuple[int, ...]
+    rare: tuple[int, ...]
+    dormant: tuple[int, ...]
+    saturated: tuple[int, ...]
+    sparsity: tuple[float, ...]
+    mean_activation: tuple[float | None, ...]  # None: outputs are too large for it
+    died: tuple[tuple[int, ...], ...]
+    revived: tuple[tuple[int, ...], ...]
+    reset: tuple[int, ...]
+
+    def dead_units(self) -> frozenset[int]:
+        """The units that are dead at the last count."""
+        dead: set[int] = set()
+        for died, revived in zip(self.died, self.revived, strict=True):
+            dead.update(died)
+            dead.difference_update(revived)
+        return frozenset(dead)
+
+
+def is_counted(epoch: int, epochs: int, every: int) -> bool:
+    """Whether units are counted after this many of all epochs: none, every so many, and all."""
+    return epoch % every == 0 or epoch == epochs
+
+
 def total(layers: Sequence[LayerCount]) -> LayerCount:
     """All hidden units of a network together; sparsity, mean and sd weigh each unit alike."""
     units = sum(layer.units for layer in layers)
@@ -146,11 +188,36 @@ class Epoch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """One task of a sequence, when the network had learned it; a figure may be undefined.
+
+    online_accuracy  mean over its epochs, as the passes saw it
+    accuracy         on its training set
+    held_out         on its test set; None where it has none
+    dead, dormant    fractions of the hidden units, on its training set
+    effective_rank   of the outputs of the last hidden layer there
+    weight_norm      root of the sum of all squared weights
+    mean_weight      of all weights
+    """
+
+    online_accuracy: float | None
+    accuracy: float | None
+    held_out: float | None
+    dead: float | None
+    dormant: float | None
+    effective_rank: float | None
+    weight_norm: float | None
+    mean_weight: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """One trained cell. A diverged one has a reason in `failed` and no scores.
 
     seconds  of its training, without the search for its rate
+    tasks    of its sequence, where it has one
     chosen   the rate that it took, where its recipe names several
+    history  its hidden units over the epochs, layer by layer, where that was asked for
     """
 
     cell: Cell
@@ -165,6 +232,8 @@ class RunResult:
     layers: tuple[LayerCount, ...] = ()
     failed: str | None = None
     chosen: float | None = None
+    tasks: tuple[TaskResult, ...] = ()
+    history: tuple[LayerHistory, ...] = ()
 
     @property
     def lr(self) -> float:
@@ -197,6 +266,19 @@ class RunResult:
         # The curve runs through all folds: every `epochs` epochs one of them ends.
         last_of_fold = self.curve[epochs - 1 :: epochs]
         return tuple(epoch.held_out for epoch in last_of_fold)
+
+    def tracked(self, every: int | None) -> bool:
+        """Whether its units were counted after every so many epochs, or nobody asks for that."""
+        if every is None:
+            return True
+        if not self.history:
+            return False
+        counted = set(self.history[0].epochs)
+        # After the epoch in which a run diverged nobody counts.
+        sound = sum(epoch.loss is not None for epoch in self.curve)
+        epochs = len(self.curve)
+        asked = {epoch for epoch in range(sound + 1) if is_counted(epoch, epochs, every)}
+        return counted >= asked
 
     @property
     def finished(self) -> bool:

@@ -18,16 +18,18 @@ from relubench.wording import counted
 Number = float | None  # None: not defined
 SetupValue = str | int | float | bool | None
 Interval = tuple[Number, Number]  # None: without end
+SuggestWord = Literal["suggested", "may be best", "not best", "diverged", "undefined"]
+StopWord = Literal["decided", "last look", "budget"]
 
 # What tells set-ups apart, in which activations are compared.
 RECIPE = (
     *("optimizer", "lr", "rates", "schedule", "warmup", "epochs", "steps", "batch_size"),
-    *("weight_decay", "clip_norm", "label_smoothing", "augment"),
+    *("weight_decay", "clip_norm", "label_smoothing", "augment", "revive"),
 )
 SETUP = (
     *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
     *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
-    *("validation", "one_holdout"),
+    *("validation", "one_holdout", "task", "tasks"),
 )
 
 
@@ -68,6 +70,9 @@ class SetupRow(Row):
     clip_norm: Annotated[Number, "largest norm of a network's gradient"] = None
     label_smoothing: Annotated[float, "share of a label that goes to all classes alike"] = 0.0
     steps: Annotated[int | None, "steps of training, where epochs are not counted"] = None
+    revive: Annotated[str | None, "what lets hidden units begin anew between epochs"] = None
+    task: Annotated[str | None, "what one network learns in turn"] = None
+    tasks: Annotated[int | None, "how many tasks that are"] = None
 
     @property
     def setup(self) -> tuple[object, ...]:
@@ -136,10 +141,46 @@ class _RunScores(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SequenceScores(Row):
+    """How a network learned its tasks; of several runs, means."""
+
+    online_accuracy: Annotated[Number, "mean over tasks of the accuracy as the passes saw it"] = (
+        None
+    )
+    task_accuracy: Annotated[
+        Number, "mean over tasks of the training accuracy at each one's end"
+    ] = None
+    first_task_accuracy: Annotated[Number, "accuracy on the first task at the end of the last"] = (
+        None
+    )
+    online_slope: Annotated[Number, "change of the accuracy as the passes saw it, per task"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class _RunTime(Row):
     seconds: Annotated[float, "seconds of training"]
     epochs_until: Annotated[int | None, "epochs until the target was reached"]
     seconds_until: Annotated[Number, "seconds until the target was reached"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryRow(Row):
+    """An entry of `history`: the units of one layer after one epoch, on the probe set."""
+
+    epoch: Annotated[int, "epochs that were learned before; 0: as it began"]
+    layer: Annotated[str, "the layer"]
+    units: Annotated[int, "its hidden units"]
+    examples: Annotated[int, "examples of the probe set"]
+    dead: Annotated[float, DEFINITIONS["dead"]]
+    inactive: Annotated[float, DEFINITIONS["inactive"]]
+    rare: Annotated[float, DEFINITIONS["rare"]]
+    dormant: Annotated[float, DEFINITIONS["dormant"]]
+    saturated: Annotated[float, DEFINITIONS["saturated"]]
+    sparsity: Annotated[float, DEFINITIONS["sparsity"]]
+    mean_activation: Annotated[Number, DEFINITIONS["mean_activation"]]
+    died: Annotated[list[int], "units that are dead and were not at the count before, by number"]
+    revived: Annotated[list[int], "units that were dead at the count before and are not"]
+    reset: Annotated[int, "units that --revive drew anew after it"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +191,16 @@ class _RunEnd(Row):
     confusion: Annotated[list[list[int]] | None, "counts: true classes down, predicted across"]
     classes: Annotated[list[str] | None, "names of the classes, in the confusion matrix's order"]
     curve: Annotated[list[dict[str, Number]], "loss and accuracy by epoch, as the pass saw them"]
+    history: Annotated[
+        list[HistoryRow] | None, "hidden units by epoch and layer, where they were tracked"
+    ] = None
+    by_task: Annotated[list[dict[str, Number]] | None, "scores, units and weights by task"] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRow(_RunEnd, Surroundings, _RunTime, HiddenUnits, _RunScores, _RunNames):
+class RunRow(
+    _RunEnd, Surroundings, _RunTime, HiddenUnits, SequenceScores, _RunScores, _RunNames
+):  # fmt: skip
     """train, cv, ledger export: one trained cell."""
 
 
@@ -380,7 +427,7 @@ class OverDatasets(Row):
 @dataclass(frozen=True, kw_only=True)
 class CompareRow(
     OverDatasets, _Standing, Procedure, Claim, _Reference, TimeToTarget, _Compared,
-    Surroundings, _MeanCost, HiddenUnits, _MeanScores, _Repetitions,
+    Surroundings, _MeanCost, HiddenUnits, SequenceScores, _MeanScores, _Repetitions,
 ):  # fmt: skip
     """compare: one activation in one set-up, beside the reference."""
 
@@ -481,6 +528,95 @@ class GatedCompareRow(CompareRow):
     gates: Annotated[list[GateRow], "the words of all metrics"]
 
 
+# --- suggest --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestNames(Row):
+    dataset: Annotated[str, "the data"]
+    activation: Annotated[str, "the activation"]
+    networks: Annotated[list[str], "the networks that a mean is taken over"]
+    seeds: Annotated[list[int], "seeds of the runs"]
+    runs: Annotated[int, "its runs, in all networks"]
+    diverged: Annotated[int, "those that diverged or were lost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestMeans(Row):
+    metric: Annotated[str, "what is compared"]
+    mean: Annotated[Number, "its mean over networks and seeds"]
+    mean_sd: Annotated[Number, "its standard deviation over seeds, the networks averaged first"]
+    by_network: Annotated[Mapping[str, Number], "its mean in each network"]
+    largest_class: Annotated[Number, "accuracy of always naming the largest class"]
+    p_learned: Annotated[
+        Number, "one-sided, of no more accuracy than that, corrected over activations"
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestClaim(Row):
+    verdict: Annotated[SuggestWord, "suggested, may be best, not best, diverged or undefined"]
+    p_best: Annotated[Number, "of being the best, corrected over the others"] = None
+    gives_away: Annotated[
+        Number, "it is worse than the best by at most so much, whichever is chosen; null: no limit"
+    ] = None
+    p_margin: Annotated[Number, "of being worse than the best by the margin or more, corrected"] = (
+        None
+    )
+    margin: Annotated[Number, "within which two means are alike"] = None
+    reference: Annotated[str, "the activation that others are compared with"]
+    difference: Annotated[Number, "mean paired difference to the reference"] = None
+    difference_low: Annotated[
+        Number, "lower end of its interval, which holds together with those of the others"
+    ] = None
+    difference_high: Annotated[Number, "upper end of that interval"] = None
+    p: Annotated[Number, "two-sided, of no difference, corrected over activations"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestCost(Row):
+    seconds: Annotated[Number, "mean over networks of the median seconds of a run"]
+    seconds_ratio: Annotated[Number, "the same divided by the reference's"]
+    dead: Annotated[Number, DEFINITIONS["dead"]]
+    chosen_lr: Annotated[Mapping[str, list[float]], "learning rates that runs chose, by network"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestEnd(Row):
+    n_train: Annotated[int, "training examples of a run"]
+    n_test: Annotated[int, "test examples of a run"]
+    design: Annotated[str, "what is repeated: paired seeds or drawn hold-outs"]
+    ratio: Annotated[Number, "n_test / n_train where repetitions share examples"]
+    alpha: Annotated[float, "error rate at this look"]
+    alpha_in_all: Annotated[float, "error rate over all looks"]
+    look: Annotated[int, "look at which the study stopped"]
+    looks: Annotated[list[int], "seeds at each declared look"]
+    stopped: Annotated[StopWord, "why it stopped: decided, last look or budget"]
+    quick: Annotated[bool, "whether this is a smoke run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestRow(
+    _SuggestEnd, Surroundings, _SuggestCost, _SuggestClaim, _SuggestMeans, _SuggestNames
+):
+    """suggest: one activation over all networks, beside the best of all."""
+
+    @property
+    def best(self) -> bool:
+        """Whether it may be the best."""
+        return self.p_best is not None and self.p_best >= self.alpha
+
+    @property
+    def near(self) -> bool:
+        """Whether it is shown to be worse than the best by less than the margin."""
+        return self.p_margin is not None and self.p_margin < self.alpha
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is shown to do better than to name the largest class always."""
+        return self.p_learned is None or self.p_learned < self.alpha
+
+
 # --- deadcount ------------------------------------------------------------------------------------
 
 
@@ -521,6 +657,39 @@ class DeadByRateRow(SetupRow):
     dead: Annotated[Mapping[float, Number], "mean fraction by learning rate"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class LifeRow(SetupRow):
+    """deadcount --history: what became of a layer's units, a mean over the runs that finished."""
+
+    layer: Annotated[str, "the layer; total: all hidden layers"]
+    units: Annotated[int, "its hidden units"]
+    n: Annotated[int, "runs that finished and were tracked"]
+    born_dead: Annotated[float, "fraction that is dead before any training"]
+    died: Annotated[float, "fraction that was alive then and dead at some later count"]
+    revived: Annotated[float, "fraction that was dead at some count and is alive at the last"]
+    ever_revived: Annotated[
+        Number, "of the units that were ever dead, the fraction that was alive at a later count"
+    ]
+    reset: Annotated[float, "times that --revive drew a unit anew"]
+    dead: Annotated[float, "fraction that is dead at the last count"]
+    counted_after: Annotated[list[int], "the epochs after which was counted"]
+    dead_by_epoch: Annotated[list[float], "fraction that is dead at each"]
+    examples: Annotated[int, "examples of the probe set"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurvivalRow(SetupRow):
+    """deadcount --history, second table: how many hidden units have never been dead so far."""
+
+    n: Annotated[int, "runs that were tracked; one that diverged counts until then"]
+    units: Annotated[int, "hidden units of a run"]
+    counted_after: Annotated[list[int], "the epochs after which was counted"]
+    survived: Annotated[list[Number], "fraction of units that was dead at no count up to each"]
+    survived_low: Annotated[list[Number], "lower end of its 95 % interval"]
+    survived_high: Annotated[list[Number], "upper end of its 95 % interval"]
+    interval: Annotated[str, "over runs, or over the units of a single run"]
+
+
 # --- page, pictures -------------------------------------------------------------------------------
 
 
@@ -537,6 +706,38 @@ class LearningRow(SetupRow):
     accuracy_sd: Annotated[Number, "its standard deviation over runs"]
     held_out: Annotated[Number, "mean accuracy on a validation set or fold"]
     held_out_sd: Annotated[Number, "its standard deviation over runs"]
+    held_out_loss: Annotated[Number, "mean loss there"]
+    held_out_loss_sd: Annotated[Number, "its standard deviation over runs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRow(SetupRow):
+    """What training keeps in memory with one activation in one set-up."""
+
+    kept_bytes: Annotated[
+        float, "bytes of an example that the backward pass needs, without the weights"
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRow(SetupRow):
+    """One task of a sequence: means over the runs of one activation in one set-up."""
+
+    number: Annotated[int, "the task, from 1"]
+    n: Annotated[int, "runs that finished"]
+    online_accuracy: Annotated[Number, "mean over its epochs, as the passes saw it"]
+    online_accuracy_sd: Annotated[Number, "its standard deviation over runs"]
+    accuracy: Annotated[Number, "on its training set, at its end"]
+    accuracy_sd: Annotated[Number, "its standard deviation over runs"]
+    held_out: Annotated[Number, "accuracy on its test set, at its end"]
+    dead: Annotated[Number, DEFINITIONS["dead"]]
+    dead_sd: Annotated[Number, "its standard deviation over runs"]
+    dormant: Annotated[Number, DEFINITIONS["dormant"]]
+    effective_rank: Annotated[
+        Number, "exp of the entropy of the last hidden layer's singular values"
+    ]
+    weight_norm: Annotated[Number, "root of the sum of all squared weights"]
+    mean_weight: Annotated[Number, "mean of all weights"]
 
 
 @dataclass(frozen=True, kw_only=True)

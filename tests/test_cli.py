@@ -80,7 +80,7 @@ def test_train_has_a_row_per_cell(capsys: pytest.CaptureFixture[str]) -> None:
             "validation",
             *("schedule", "warmup", "clip_norm", "steps"),
             *("augment", "perturb", "rates", "until", "epochs_until", "seconds_until"),
-            *("precision", "macro_precision", "chosen_init", "unit_axis"),
+            *("precision", "macro_precision", "chosen_init", "unit_axis", "history", "revive"),
             *("rmse", "mae", "r2", "train_r2"),
         }
         assert len(row["curve"]) == 1
@@ -677,8 +677,8 @@ def test_ascii_output_is_not_an_error() -> None:
     assert "relu" in out
 
 
-HELP = ["", "train", "cv", "compare", "deadcount", "report", "cost", "list", "show", "ledger"]
-HELP += ["help"]
+HELP = ["", "train", "cv", "compare", "suggest", "deadcount", "report", "cost", "list", "show"]
+HELP += ["help", "ledger"]
 HELP += ["ledger show", "ledger export", "ledger check", "ledger rm", "ledger merge"]
 
 
@@ -697,7 +697,9 @@ def test_help_at_80_columns(
     golden(f"help/{name}.txt", "\n".join(lines).strip("\n") + "\n")
 
 
-@pytest.mark.parametrize("command", ["train", "cv", "compare", "deadcount", "cost", "list", "show"])
+@pytest.mark.parametrize(
+    "command", ["train", "cv", "compare", "suggest", "deadcount", "cost", "list", "show"]
+)
 def test_help_ends_with_two_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     last = capsys.readouterr().out.split("Examples:")[1]

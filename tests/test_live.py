@@ -77,7 +77,7 @@ def test_the_terminal_shows_plan_running_and_to_come(
 def test_rows_in_colour_are_in_the_table_too(
     outlook: Outlook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live.screen, "colour", lambda: True)
+    monkeypatch.setattr(screen, "colour", lambda: True)
     shown = live.Live()
     tracked = shown.track(trained(), outlook)
     for _ in STACKS[:2]:

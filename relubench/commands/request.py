@@ -24,9 +24,11 @@ from relubench.results import RunResult, lost_run
 from relubench.table import AnyTable
 from relubench.training.augmentations import AUGMENTATIONS
 from relubench.training.heads import HEADS
+from relubench.training.interventions import INTERVENTIONS
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.perturbations import PERTURBATIONS
 from relubench.training.schedules import SCHEDULES
+from relubench.training.tasks import TASKS
 
 if TYPE_CHECKING:
     from relubench.page import Study
@@ -42,9 +44,11 @@ CATALOGS: dict[str, Catalog[Any]] = {
         INITS,
         OPTIMIZERS,
         SCHEDULES,
+        TASKS,
         METRICS,
         AUGMENTATIONS,
         PERTURBATIONS,
+        INTERVENTIONS,
         DEFINITIONS,
         EXECUTORS,
         FORMATS,

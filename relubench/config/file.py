@@ -101,7 +101,7 @@ SEEDING = {"seed", "seeds"}
 
 EXECUTION = {"executor", "jobs", "scheduler", "scheduler_file"}
 SPLITTING = {"folds", "one_holdout"}
-LENGTH = {"epochs", "steps"}
+LENGTH = {"epochs", "steps", "task_epochs"}
 
 
 def resolve(
@@ -165,8 +165,9 @@ def _problems(
         problems.append(f"{label('')}unknown key {key!r}: {hint}")
     if table.get("seed") is not None and table.get("seeds") is not None:
         problems.append(f"{label('seed')}: give one seed or a number of seeds, not both")
-    if table.get("epochs") is not None and table.get("steps") is not None:
-        problems.append(f"{label('steps')}: give epochs or steps, not both")
+    lengths = sorted(key for key in LENGTH if table.get(key) is not None)
+    if len(lengths) > 1:
+        problems.append(f"{label(lengths[1])}: give {' or '.join(lengths)}, not both")
     try:
         declared = {key: value for key, value in table.items() if key in keys}
         Settings.model_validate(declared, context=catalogs, strict=strict)

@@ -15,7 +15,7 @@ from relubench.metrics import measures
 from relubench.metrics.measures import Measure
 from relubench.plan import Cell, Plan, Preparation, Recipe, Split
 
-QUICK_EPOCHS, QUICK_STEPS = 2, 100
+QUICK_EPOCHS, QUICK_STEPS, QUICK_TASKS = 2, 100, 3
 Models = Catalog[Any]  # their entries are of a package on this floor, which is not imported here
 
 
@@ -23,6 +23,7 @@ Models = Catalog[Any]  # their entries are of a package on this floor, which is 
 QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 
 
+COMPARING = ("compare", "suggest")  # commands that take the reference in, too
 FOLDS = 10  # of cv, where nothing says how many
 
 
@@ -35,6 +36,7 @@ def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     _check_growth(settings)
     _check_task(settings)
     _check_seeds(settings)
+    _check_tasks(settings)
     # 1. How many seeds and folds; a benchmark's own quick form is not made smaller still.
     settings = _counted(settings, command, quick and not settings.quick)
     # 2. By model: without -a each brings the activation that it was published with.
@@ -47,7 +49,11 @@ def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
         repetitions = itertools.product(splits, _seeds(settings), names[setup.model])
         cells += [_repeated(setup, *repetition) for repetition in repetitions]
     return Plan(
-        cells=tuple(cells), reference=settings.reference, quick=quick, margins=dict(settings.margin)
+        cells=tuple(cells),
+        reference=settings.reference,
+        quick=quick,
+        margins=dict(settings.margin),
+        track=settings.track_neurons,
     )
 
 
@@ -104,6 +110,8 @@ def _repeated(setup: _SetUp, split: Split, seed: int, activation: str) -> Cell:
         unit_axis=settings.unit_axis,
         init=setup.init,
         validation=settings.validation,
+        tasks=settings.tasks,
+        task=settings.task,
     )
 
 
@@ -118,6 +126,8 @@ def _counted(settings: Settings, command: str, shrunk: bool) -> Settings:
         # Of a run without folds a smoke run has none either.
         counts["folds"] = folds and counts["folds"]
         counts["epochs"] = tuple(dict.fromkeys(min(n, QUICK_EPOCHS) for n in settings.epochs))
+        counts["task_epochs"] = settings.task_epochs and min(settings.task_epochs, QUICK_EPOCHS)
+        counts["tasks"] = settings.tasks and min(settings.tasks, QUICK_TASKS)
         counts["steps"] = settings.steps and min(settings.steps, QUICK_STEPS)
     return settings.model_copy(update=counts)
 
@@ -125,6 +135,7 @@ def _counted(settings: Settings, command: str, shrunk: bool) -> Settings:
 def _recipes(settings: Settings) -> list[Recipe]:
     """The product of all that a recipe may be given several of."""
     searched = _rates(settings)
+    epochs_given = (settings.task_epochs,) if settings.task_epochs else settings.epochs
     return [
         Recipe(
             optimizer=optimizer,
@@ -139,15 +150,17 @@ def _recipes(settings: Settings) -> list[Recipe]:
             clip_norm=settings.clip_norm,
             label_smoothing=settings.label_smoothing,
             steps=settings.steps,
+            revive=None if revive == "none" else revive,
         )
-        for optimizer, lr, epochs, size, decay, schedule in itertools.product(
+        for optimizer, lr, epochs, size, decay, schedule, revive in itertools.product(
             settings.optimizer,
             # Rates that runs choose from are one recipe, named by the first of them.
             settings.lr[:1] if searched else settings.lr,
-            (0,) if settings.steps else settings.epochs,
+            (0,) if settings.steps else epochs_given,
             settings.batch_size,
             settings.weight_decay,
             settings.schedule,
+            settings.revive,
         )
     ]
 
@@ -162,7 +175,8 @@ def protocols(settings: Settings, command: str, quick: bool, models: Models) -> 
     through = (replace(cell, split=replace(cell.split, fold=None)) for cell in cells)
     whole = (replace(cell, split=Split()) for cell in cells)
     # dict.fromkeys: every fold of a repeat asks for the same carried run and the same whole one.
-    return Plan(cells=tuple(dict.fromkeys((*cells, *through, *whole))), quick=quick)
+    every = tuple(dict.fromkeys((*cells, *through, *whole)))
+    return Plan(cells=every, quick=quick, track=settings.track_neurons)
 
 
 def _rates(settings: Settings) -> str | None:
@@ -199,20 +213,21 @@ def _check_growth(settings: Settings) -> None:
 def _check_task(settings: Settings) -> None:
     """Refuse what says nothing of these datasets' targets."""
     measure = settings.measure
-    for task in settings.tasks:
+    for task in settings.targets:
         if measure.task not in ("any", task):
             _refuse_measure(settings, measure, task)
     for name in settings.margin:
         of = measures.MEASURES[name].task
-        if of not in ("any", *settings.tasks):
+        if of not in ("any", *settings.targets):
             raise BadValue(f"--margin {name}: of no data here: it is a score of {of}")
-    if "regression" not in settings.tasks:
+    if "regression" not in settings.targets:
         return
     numbers = next(name for name in settings.dataset if task_of(name) == "regression")
     for flag, given in (
         ("--protocol published", settings.protocol == "published"),
         (f"--until {settings.until}", (settings.until or "").startswith("train_error")),
         ("--perturb", bool(settings.perturb)),
+        ("--tasks", bool(settings.tasks)),
         ("--label-smoothing", bool(settings.label_smoothing)),
     ):
         if given:
@@ -246,10 +261,30 @@ def _check_seeds(settings: Settings) -> None:
         raise BadValue("--one-holdout draws no folds: give it, or --folds")
 
 
+def _check_tasks(settings: Settings) -> None:
+    """Refuse half of a sequence of tasks, and what it has no room for."""
+    if bool(settings.task) != bool(settings.tasks):
+        raise BadValue("--tasks N is how many, and --task NAME which: give both, or neither")
+    if settings.task_epochs and not settings.tasks:
+        raise BadValue("--task-epochs is for --tasks N: without them, give --epochs")
+    if not settings.tasks:
+        return
+    without = {
+        "--folds": settings.folds,
+        "--validation": settings.validation,
+        "--best-lr": settings.best_lr,
+        "--until": settings.until,
+        "--perturb": settings.perturb,
+        "--protocol published": settings.protocol == "published",
+    }
+    if given := [flag for flag, value in without.items() if value]:
+        raise BadValue(f"--tasks: a sequence of tasks has no {', '.join(given)}")
+
+
 def _activations(settings: Settings, command: str, models: Models, model: str) -> tuple[str, ...]:
     """What is chosen, else the model's own; where they are compared, the reference too."""
     chosen = settings.activation or (models.choose(model).entry.activation,)
-    if command == "compare" and settings.reference not in chosen:
+    if command in COMPARING and settings.reference not in chosen:
         return (settings.reference, *chosen)
     return chosen
 

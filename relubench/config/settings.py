@@ -59,6 +59,7 @@ class Settings(_Fields):
     @field_validator(
         *("dataset", "model", "activation", "head", "init", "optimizer", "augment", "perturb"),
         "schedule",
+        "revive",
         mode="after",
     )
     @classmethod
@@ -76,7 +77,7 @@ class Settings(_Fields):
             raise BadValue("; ".join(problems))
         return tuple(dict.fromkeys(spelled))
 
-    @field_validator("reference", "executor", mode="after")
+    @field_validator("reference", "executor", "task", mode="after")
     @classmethod
     def _known_one(cls, name: str, info: ValidationInfo) -> str:
         return str(_catalog(info).choose(name))
@@ -97,11 +98,13 @@ class Settings(_Fields):
     @property
     def measure(self) -> Measure:
         """What is compared."""
-        usual = "epochs_until" if self.until else measures.DEFAULT[self.tasks[0]]
-        return measures.MEASURES[self.metric or usual]
+        usual = measures.DEFAULT[self.targets[0]]
+        if self.tasks:
+            usual = "online_accuracy"
+        return measures.MEASURES[self.metric or ("epochs_until" if self.until else usual)]
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
+    def targets(self) -> tuple[Task, ...]:
         """What the datasets' targets are, each once."""
         return tuple(dict.fromkeys(map(task_of, self.dataset)))
 

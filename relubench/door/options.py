@@ -85,6 +85,8 @@ class TrainOptions(RunOptions, total=False):
     limit: int | None
     validation: str | None
     augment: Names | None
+    revive: Names | None
+    track_neurons: int | None
     until: str | None
     device: str | None
     threads: int | None

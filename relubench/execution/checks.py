@@ -19,7 +19,7 @@ from relubench.models.chain import image
 from relubench.models.swapping import Swapped
 from relubench.noise import Noise
 from relubench.plan import Cell, Machine
-from relubench.training import perturbations, schedules
+from relubench.training import perturbations, recycling, schedules, tasks
 from relubench.training.augmentations import Augment
 from relubench.training.building import skeleton, with_weights
 from relubench.training.optimizers import OPTIMIZERS, TAKING_MATRICES
@@ -71,6 +71,7 @@ def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     dataset, shape = data.dataset, data.shape
     _check_choices(cell)
     _check_views(cell, shape)
+    tasks.check(cell, len(dataset.classes))
     foreign = MODELS.choose(cell.model).entry.code
     if cell.unit_axis is not None and not foreign:
         raise BadValue(
@@ -79,6 +80,7 @@ def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     trial = Trial(cell, shape, dataset, machine)
     _check_last_batch(trial, data.sizes)
     _check_matrices(trial)
+    recycling.check(cell, trial.skeleton)
     activation = ACTIVATIONS.choose(cell.activation).entry
     # A user's code may draw from torch's global generator: it is put back as it was.
     with layers.drawing_after(0, torch.device(machine.device)):

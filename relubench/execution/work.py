@@ -75,7 +75,8 @@ class Work:
         """The results that the ledger has of a stack; none of them with `rerun`."""
         if self.ledger is None or self.rerun:
             return {}
-        return self.ledger.find(stack.cells, self.context(stack))
+        found = self.ledger.find(stack.cells, self.context(stack))
+        return {cell: run for cell, run in found.items() if run.tracked(self.plan.track)}
 
     def run(
         self, console: Console, save: Path | None = None, table: Tabled | None = None
@@ -138,7 +139,7 @@ class Work:
         checkpoints = self.checkpoints(console)
         begun = checkpoints.keys if checkpoints else set()
         setups = [(cells, how.stack, how.threads, how.n_parallel) for cells, how in self.tuned]
-        for stack in plan.stacks(setups):
+        for stack in plan.stacks(setups, self.plan.track):
             finished = self.finished(stack)
             # A process that was killed between its last write and this had no time to do it.
             if checkpoints and stack.key in begun and len(finished) == len(stack.cells):

@@ -8,6 +8,8 @@ evaluation mode, in memory that does not grow with the number of examples.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -24,6 +26,9 @@ def exact(device: torch.device) -> torch.dtype:
 def _finite_or_none(figure: float) -> float | None:
     """A figure, or None where outputs are too large for it."""
     return figure if math.isfinite(figure) else None
+
+
+SUMS = ("active", "flat", "total", "magnitude", "squares")  # of a counter, each (cells, units)
 
 
 class Counter:
@@ -71,13 +76,60 @@ class Counter:
         self.magnitude += torch.abs(value, out=self.room).sum(over)
         self.squares += torch.square(value, out=self.room).sum(over)  # the norm takes far longer
 
+    def see_rectified(self, value: Tensor) -> None:
+        """The same where outputs are relu's: not negative, their derivative 1 where not 0."""
+        over = (1, *range(3, value.ndim))
+        positions = value[0].numel() // self.units
+        self.examples += value.shape[1]
+        self.positions += positions
+        value = value.to(torch.promote_types(value.dtype, torch.float32))
+        if self.room.shape != value.shape:
+            self.room = torch.empty_like(value)
+        active = torch.ne(value, 0, out=self.room).sum(over)
+        self.active += active
+        # Derivative 0 or 1: flat wherever it is not active.
+        self.flat += positions - active
+        self.moved |= active > 0
+        total = value.sum(over)
+        self.total += total
+        # Outputs are not negative: their sum is that of their magnitudes.
+        self.magnitude += total
+        self.squares += torch.mul(value, value, out=self.room).sum(over)
+
     def add(self, other: Counter) -> None:
         """Count what another has seen of this layer, too."""
         self.examples += other.examples
         self.positions += other.positions
         self.moved |= other.moved
-        for name in ("active", "flat", "total", "magnitude", "squares"):
+        for name in SUMS:
             getattr(self, name).add_(getattr(other, name))
+
+    def clear(self) -> None:
+        """Begin anew, in the same memory."""
+        self.examples = self.positions = 0
+        for name in ("moved", *SUMS):
+            getattr(self, name).zero_()
+
+    def copied(self) -> Counter:
+        """The figures so far, which stay as they are."""
+        return self.joined([self])
+
+    @classmethod
+    def joined(cls, counters: Sequence[Counter]) -> Counter:
+        """Counters of one layer, of as many examples each, as one with the cells of all."""
+        joined = copy(counters[0])
+        for name in ("moved", *SUMS):
+            setattr(joined, name, torch.cat([getattr(counter, name) for counter in counters]))
+        return joined
+
+    @property
+    def dead(self) -> Tensor:
+        """(cells, units) bool: no example moved them."""
+        return ~self.moved
+
+    def dormant(self, tau: float = DORMANT) -> Tensor:
+        """(cells, units) bool: their mean |output| is at most `tau` of their layer's mean."""
+        return self.magnitude <= tau * self.magnitude.mean(dim=1, keepdim=True)
 
     def counts(self) -> list[LayerCount]:
         """The figures so far, one entry per cell."""
@@ -85,12 +137,11 @@ class Counter:
         mean = (self.total / self.positions).mean(dim=1)
         # Of all units' outputs together, not the mean of their variances.
         variance = (self.squares / self.positions).mean(dim=1) - mean**2
-        dormant = self.magnitude <= DORMANT * self.magnitude.mean(dim=1, keepdim=True)
         figures = {
-            "dead": (~self.moved).sum(dim=1),
+            "dead": self.dead.sum(dim=1),
             "inactive": (active == 0).sum(dim=1),
             "rare": (active < RARE).sum(dim=1),
-            "dormant": dormant.sum(dim=1),
+            "dormant": self.dormant().sum(dim=1),
             "saturated": (self.flat >= SATURATED * self.positions).sum(dim=1),
             "sparsity": 1 - active.mean(dim=1),
             "mean_activation": mean,
@@ -112,6 +163,53 @@ class Counter:
                 )
             )
         return counts
+
+
+class RankedCounter(Counter):
+    """A counter that also keeps what the effective rank of a layer's outputs follows from.
+
+    gram  (cells, units, units): sums of products of outputs; None: not kept
+    """
+
+    def __init__(
+        self, layer: str, cells: int, units: int, device: torch.device, ranked: bool = True
+    ) -> None:
+        super().__init__(layer, cells, units, device)
+        self.gram: Tensor | None = None
+        if ranked and units <= WIDEST:
+            self.gram = torch.zeros(cells, units, units, dtype=exact(device), device=device)
+
+    def see(self, value: Tensor, derivative: Tensor) -> None:
+        """Count one batch of outputs and derivatives, (cells, examples, units, …)."""
+        super().see(value, derivative)
+        if self.gram is not None:
+            rows = value.movedim(2, -1).flatten(1, -2).to(self.gram.dtype)
+            self.gram += rows.mT @ rows
+
+    def add(self, other: Counter) -> None:
+        """Count what another has seen of this layer, too."""
+        super().add(other)
+        if self.gram is not None and isinstance(other, RankedCounter) and other.gram is not None:
+            self.gram += other.gram
+
+    def effective_ranks(self) -> list[float | None]:
+        """exp of the entropy of the singular values of each cell's outputs, each over the sum."""
+        if self.gram is None:
+            return [None] * len(self.active)
+        return [effective_rank(gram) for gram in self.gram]
+
+
+def effective_rank(gram: Tensor) -> float | None:
+    """Of outputs with this matrix of products, (units, units); None where all of them are 0."""
+    if not gram.isfinite().all():
+        return None
+    squares = torch.linalg.eigvalsh(gram.double().cpu())
+    # What rounding leaves of 0 has a root that is no rounding any more.
+    rounding = len(squares) * torch.finfo(squares.dtype).eps * squares.max()
+    singular = torch.where(squares > rounding, squares, 0).clamp(min=0).sqrt()
+    if not singular.sum():
+        return None
+    return float(torch.special.entr(singular / singular.sum()).sum().exp())
 
 
 EXTREMES, NEAR_ZERO, GRAM, GRADIENTS = "extremes", "near zero", "gram", "gradients"
@@ -153,30 +251,11 @@ class Seen(Counter):
         before = self.examples
         value = value.unsqueeze(0)
         if derivative is None:
-            self._see_rectified(value)
+            self.see_rectified(value)
         else:
             self.see(value, derivative.unsqueeze(0))
         self.examples = before + examples
         self._see_more(value, derivative)
-
-    def _see_rectified(self, value: Tensor) -> None:
-        """The same as `see` where outputs are relu's: not negative, derivative 1 where not 0."""
-        over = (1, *range(3, value.ndim))
-        positions = value[0].numel() // self.units
-        value = value.to(torch.promote_types(value.dtype, torch.float32))
-        if self.room.shape != value.shape:
-            self.room = torch.empty_like(value)
-        active = torch.ne(value, 0, out=self.room).sum(over)
-        self.positions += positions
-        self.active += active
-        # Derivative 0 or 1: flat wherever it is not active.
-        self.flat += positions - active
-        self.moved |= active > 0
-        total = value.sum(over)
-        self.total += total
-        # Outputs are not negative: their sum is that of their magnitudes.
-        self.magnitude += total
-        self.squares += torch.mul(value, value, out=self.room).sum(over)
 
     def _see_more(self, value: Tensor, derivative: Tensor | None) -> None:
         if not self.needs - {""}:

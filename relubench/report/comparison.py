@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from relubench.grouping import grouped
-from relubench.metrics.measures import Measure
+from relubench.metrics.measures import SEQUENCE, Measure
 from relubench.plan import Plan
 from relubench.report import beginnings, claims, convergence
 from relubench.report.columns import (
@@ -39,6 +39,7 @@ from relubench.report.naming import (
 )
 from relubench.report.notes import definitions, failures, perturbation_notes, quick
 from relubench.report.ranking import over_datasets, rankings
+from relubench.report.task_table import over_tasks
 from relubench.results import RunResult
 from relubench.rows import SETUP, AgainstRow, CompareRow, PairRow, SetupRow
 from relubench.table import AnyTable, Column, Table
@@ -63,7 +64,8 @@ def comparisons(
     """`compare`'s table; then every pair where that was asked, and the ranks over datasets."""
     rows = over_datasets(compare_rows(results, plan, options), options)
     pairs = [_pairs(rows, varying(rows, *SETUP), options)] if options.every_pair else []
-    return [_table(rows, results, plan, options), *pairs, *rankings(rows, options)]
+    table = _table(rows, results, plan, options)
+    return [table, *over_tasks(results), *pairs, *rankings(rows, options)]
 
 
 def _table(
@@ -145,6 +147,8 @@ def _columns(
     short = any(row.until for row in rows)  # its own columns take the room of these
     classified = any(row.accuracy is not None for row in rows) or measure.task == "classes"
     scores = ["accuracy"] if classified else []
+    if rows and all(row.tasks for row in rows):
+        scores = [*SEQUENCE[:3]]
     others = scores if short else [*scores, "dead", *silent]
     chance = Column("P(better)", _chance, key="probability", rank=7)
     rope = Column("P(below, in, above rope)", _posterior, key="rope", rank=1)

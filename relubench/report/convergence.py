@@ -202,7 +202,7 @@ def _fall(runs: Sequence[RunResult]) -> float | None:
 
 def _has_an_end(run: RunResult) -> bool:
     """Whether the last epochs of a run say where its training was going."""
-    return len(run.curve) > 1 and not run.failed and not run.cell.split.carried
+    return len(run.curve) > 1 and not run.failed and run.cell.parts == 1
 
 
 def _tenth(run: RunResult) -> int:

@@ -90,7 +90,9 @@ def _metric(row: PublishedRow) -> str:
 
 
 def about(entry: Published, row: SetupRow) -> bool:
-    """Whether a published figure is about a row with these names."""
+    """Whether a published figure is about a row with these names; nobody revived units there."""
+    if row.revive:
+        return False
     names = {name: getattr(entry, name) for name in NAMES}
     return all(name is None or name == row.get(key) for key, name in names.items())
 

@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 from relubench import stats
 from relubench.grouping import grouped, joined
 from relubench.metrics import METRICS
-from relubench.metrics.measures import UNTIL
+from relubench.metrics.measures import SEQUENCE, UNTIL
 from relubench.plan import Plan
 from relubench.report import convergence
+from relubench.report.cell_keys import CELL_KEYS, facts
 from relubench.report.columns import (
     figure_of,
     head,
@@ -28,6 +29,7 @@ from relubench.report.figures import (
     significant,
     sparkline,
 )
+from relubench.report.lives import history_rows
 from relubench.report.naming import (
     by_activation,
     name_column,
@@ -54,25 +56,25 @@ RANKS = {"mae": 5, "precision": 7, "recall": 7, "f1": 6, "macro_f1": 5, "silent"
 ALWAYS = 10  # classes of a confusion matrix that are never left out
 LOSSES = {"loss": "train loss by epoch", "held_out_loss": "held-out loss by epoch"}
 SPARKS = 20  # columns of a drawn curve
-SCORES = (*METRICS, "train_accuracy", "train_r2", "train_loss")
+SCORES = (*METRICS, "train_accuracy", "train_r2", "train_loss", *SEQUENCE)
 NUMBERS = ("rmse", "mae", "r2")  # scores of regression
 SHARES = ("accuracy", "precision", "recall", "f1", "macro_f1")  # scores of classes, in %
+
+# What decides a run beside its set-up: seed and split.
+REPEATED = CELL_KEYS.difference(SetupRow.declared_keys())
 
 
 def run_row(result: RunResult, quick: bool = False, classes: Sequence[str] | None = None) -> RunRow:
     """One trained cell for machines; None where a figure is not defined."""
     cell = result.cell
-    names = vars(setup_row(cell)) | {"lr": result.lr}
+    found = facts(cell)
+    names = vars(setup_row(cell)) | {key: found[key] for key in REPEATED}
     scores = {name: result.scores.get(name) for name in SCORES}
     confusion = None
     if result.confusion is not None:
         confusion = [list(counts) for counts in result.confusion]
     return RunRow(
-        **(names | scores),
-        seed=cell.seed,
-        folds=cell.split.folds,
-        fold=cell.split.fold,
-        repeat=cell.split.repeat,
+        **(names | scores | {"lr": result.lr}),
         n_train=result.n_train,
         n_test=result.n_test,
         parameters=result.parameters,
@@ -88,6 +90,8 @@ def run_row(result: RunResult, quick: bool = False, classes: Sequence[str] | Non
         confusion=confusion,
         classes=list(classes) if classes else None,
         curve=[dict(vars(epoch)) for epoch in result.curve],
+        history=history_rows(result) or None,
+        by_task=[dict(vars(task)) for task in result.tasks] if cell.tasks else None,
     )
 
 
@@ -115,6 +119,8 @@ def runs(
     silent = ["silent"] if any(row.silent is not None for row in rows) else []
     measured, classified = _kinds(results)
     percentages = [*(SHARES if classified else ()), *silent, "dead"]
+    if rows and all(row.tasks for row in rows):
+        percentages = [*SEQUENCE[:3], "dead"]
     until = UNTIL if any(row.until for row in rows) else ()
     columns: list[Column[RunRow]] = [
         *map(name_column, names),
@@ -211,6 +217,8 @@ def folds(
     perturbed = [f"accuracy {name}" for name in perturbations]
     measured, classified = _kinds(results)
     scores = (*(NUMBERS if measured else ()), *(SHARES if classified else ()), *perturbed)
+    if all(result.cell.tasks for result in results):
+        scores = SEQUENCE
     rows = []
     for setup, runs in by_activation(results).items():
         rows.append(_fold_row(setup, list(grouped(runs, each).values()), scores))

@@ -62,6 +62,7 @@ class CheckpointStore:
 
         context  what else decides its numbers: under another one this state is not found
         """
+        context = _with_track(context, stack)
         # The name has the pass and the context: under another device, code or version it is not
         # found.
         path = self.path(stack) / f"{passed.key}-{_digest(context)}.pt"
@@ -77,12 +78,14 @@ class CheckpointStore:
             shutil.rmtree(self.path(stack), ignore_errors=True)
             return
         own = self.path(stack)
+        contexts = {context, _with_track(context, stack)}  # a trial of a rate is not tracked
         # Folders of trials first: a folder goes only when nothing is in it.
         for folder in [*own.glob("*/"), own]:
             files.sweep(folder)
             with suppress(OSError):  # not empty: of another context, or set aside
-                for path in folder.glob(f"*-{_digest(context)}.pt"):
-                    path.unlink()
+                for digest in sorted(map(_digest, contexts)):
+                    for path in folder.glob(f"*-{digest}.pt"):
+                        path.unlink()
                 folder.rmdir()
 
     @property
@@ -112,6 +115,11 @@ class CheckpointStore:
             while folder != self.folder:
                 folder.rmdir()
                 folder = folder.parent
+
+
+def _with_track(context: str, stack: Stack) -> str:
+    """A tracked training has a state of its own: the same numbers, and histories of its units."""
+    return f"{context} tracked {stack.track}" if stack.track else context
 
 
 def _digest(context: str) -> str:

@@ -21,14 +21,15 @@ from relubench.models import layers
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
 from relubench.results import Environment, RunResult, lost_run
-from relubench.training import perturbations, rate_search
+from relubench.training import perturbations, rate_search, task_scores
+from relubench.training.between import Between
 from relubench.training.building import build
 from relubench.training.checkpoints import Checkpoint, CheckpointStore
 from relubench.training.compute import compute_settings
 from relubench.training.context import context
-from relubench.training.examples import Examples, Tensors, parts, tensors
+from relubench.training.examples import Examples, Tensors, of_task, parts, task_sizes, tensors
 from relubench.training.heads import HEADS
-from relubench.training.learning import diverged, steps, train, uses_foreign_code
+from relubench.training.learning import diverged, learned, steps, uses_foreign_code
 from relubench.training.networks import CannotStack, Networks
 from relubench.training.optimizers import OPTIMIZERS
 from relubench.training.parallel import divided, in_parallel
@@ -113,7 +114,7 @@ def fitted(
         if checkpoints:
             decides = str(context(cells[0], machine))
             checkpoint = checkpoints.checkpoint(stack, Stack(tuple(cells)), decides)
-        return _fit(cells, data, machine, weights, checkpoint)
+        return _fit(cells, data, machine, weights, checkpoint, stack.track)
 
     trained = in_parallel(
         lambda part: fit_splitting_on_failure(part, one_pass),
@@ -131,15 +132,17 @@ def fitted(
 def _passes(stack: Stack, data: Data) -> list[Sequence[Cell]]:
     """The cells of each pass: the most steps first, validation parts of one size together.
 
-    Where steps are counted, all cells of a pass have as many in an epoch: they end together.
+    Where steps are counted, all cells of a pass have as many in an epoch: they end together. In a
+    sequence of tasks they have as many examples of each, since all are scored at its end.
     """
 
     def n_steps(cell: Cell) -> int:
         return steps(len(data[cell].y_train), cell.recipe)
 
-    def together(cell: Cell) -> tuple[int, int]:
+    def together(cell: Cell) -> tuple[object, ...]:
         scored = data[cell].y_test if cell.split.validation else data[cell].y_held
-        return len(scored), n_steps(cell) if cell.recipe.steps else 0
+        n_counted = n_steps(cell) if cell.recipe.steps else 0
+        return len(scored), n_counted, *task_sizes(cell, data[cell])
 
     # A short cell leaves the pass at its end, so that the first cells of a stack are what goes on.
     ordered = sorted(stack.cells, key=n_steps, reverse=True)
@@ -181,12 +184,15 @@ def _fit(
     machine: Machine,
     weights: io.BytesIO | None,
     checkpoint: Checkpoint,
+    track: int | None,
 ) -> list[RunResult]:
     """Train the cells in one pass; raises CannotStack where they have none."""
     bf16 = machine.dtype == "bf16"
     networks = _built(cells, data, machine)
+    between = Between(cells, networks, [data[cell].x_train for cell in cells], track)
+    own = {cell: data[cell] for cell in cells}
     # Train. Cells of one pass cannot be timed apart: each is given the same share of its seconds.
-    curves = train(cells, networks, parts({cell: data[cell] for cell in cells}), checkpoint)
+    learner = learned(cells, networks, parts(own), checkpoint, between)
     seconds = checkpoint.seconds / len(cells)
     # The single networks again, for the weights that are saved and for scores and counts.
     networks.write_back()
@@ -200,7 +206,10 @@ def _fit(
     # One architecture in a pass: the first network speaks for all.
     n_parameters = layers.parameter_count(networks.modules[0])
     results: dict[Cell, RunResult] = {}
-    for cell, curve in zip(cells, curves, strict=True):
+    histories = between.histories()
+    for number, cell in enumerate(cells):
+        curve, tasks = learner.curves[number], learner.tasks[number]
+        first = learner.first_tasks[number]
         results[cell] = RunResult(
             cell=cell,
             environment=here,
@@ -208,8 +217,11 @@ def _fit(
             n_test=len(data[cell].y_test),
             parameters=n_parameters,
             seconds=seconds,
-            curve=curve,
+            curve=tuple(curve),
+            scores=task_scores.of_sequence(tasks, first) if tasks else {},
             failed=diverged(curve),
+            tasks=tuple(tasks),
+            history=histories[number],
         )
     # Without those that diverged, whose counts would be of no use, and never padded: scores are of
     # examples, each counted once.
@@ -219,10 +231,15 @@ def _fit(
         evaluated = evaluate(
             same,
             Networks([modules[cell] for cell in together], bf16, own_seed(together[0])),
-            [data[cell] for cell in together],
+            [_last(cell, data[cell]) for cell in together],
         )
         results.update({result.cell: result for result in evaluated})
     return [results[cell] for cell in cells]
+
+
+def _last(cell: Cell, data: Tensors) -> Tensors:
+    """What a cell is scored and counted on: of a sequence its last task."""
+    return of_task(cell, data, cell.tasks - 1) if cell.tasks else data
 
 
 def _built(cells: Sequence[Cell], data: Data, machine: Machine) -> Networks:
@@ -274,19 +291,24 @@ def evaluate(
     networks: Networks,
     data: Sequence[Tensors],
 ) -> list[RunResult]:
-    """Add scores, confusion matrices and neuron counts; every cell has as many examples."""
+    """Add scores, confusion matrices and neuron counts; every cell has as many examples.
+
+    A task may have no test set, and so no scores on one.
+    """
     # Predict. Units are counted on the training set alone, in the pass that scores it.
     head = HEADS.choose(results[0].cell.head)
     counters = _counters(networks, len(results), data[0].x_train.device)
     tested = Examples.of([part.x_test for part in data], [part.y_test for part in data])
     trained = Examples.of([part.x_train for part in data], [part.y_train for part in data])
-    test = predict(networks, head, tested, [])
+    test = predict(networks, head, tested, []) if len(tested.x) else None
     training = predict(networks, head, trained, counters)
     if isinstance(test, Estimate) and isinstance(training, Estimate):
         test, training = _in_units(test, data), _in_units(training, data)
     # Score: for every figure a list with an entry per cell.
     own = {name for name, metric in METRICS.items() if metric.task in ("any", head.entry.task)}
-    figures = {name: METRICS[name].function(test).tolist() for name in METRICS if name in own}
+    figures = {name: [math.nan] * len(results) for name in METRICS if name in own}
+    if test:
+        figures = {name: METRICS[name].function(test).tolist() for name in figures}
     for name in TRAINED:
         if name in own:
             figures[f"train_{name}"] = METRICS[name].function(training).tolist()
@@ -300,14 +322,14 @@ def evaluate(
     for number, result in enumerate(results):
         scores = {name: defined(figure[number]) for name, figure in figures.items()}
         # The curve has the loss before each step: the very last step may have spoilt the weights.
-        if scores["loss"] is None or scores["train_loss"] is None:
+        if scores["train_loss"] is None or (test and scores["loss"] is None):
             failed = "diverged: the loss is not finite after training"
             evaluated.append(dataclasses.replace(result, failed=failed))
             continue
         evaluated.append(
             dataclasses.replace(
                 result,
-                scores=scores,
+                scores=result.scores | scores,
                 confusion=_confusion(test, number),
                 layers=tuple(counts[number] for counts in by_layer),
             )
@@ -322,9 +344,11 @@ def _in_units(estimate: Estimate, data: Sequence[Tensors]) -> Estimate:
     return estimate.in_units(means, deviations)
 
 
-def _confusion(said: Prediction | Estimate, number: int) -> tuple[tuple[int, ...], ...] | None:
-    """The confusion matrix of one cell; None for numbers."""
-    if isinstance(said, Estimate):
+def _confusion(
+    said: Prediction | Estimate | None, number: int
+) -> tuple[tuple[int, ...], ...] | None:
+    """The confusion matrix of one cell; None for numbers, and where nothing was said."""
+    if said is None or isinstance(said, Estimate):
         return None
     return tuple(_integers(row) for row in said.confusion[number].tolist())
 

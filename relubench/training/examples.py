@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from relubench import datasets, seeds
 from relubench.datasets import folds, preprocessing
 from relubench.plan import Cell, Machine, Preparation
+from relubench.training import tasks
 from relubench.training.splits import held_out, split
 
 Pair = tuple[Tensor, Tensor]  # inputs and targets
@@ -41,6 +42,7 @@ class Tensors:
     x_held: Tensor  # what every epoch is scored on; empty: nothing
     y_held: Tensor
     scale: Scale = Scale()
+    classes: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,26 +63,34 @@ class Examples:
     def of(cls, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> Examples:
         """Join the cells' inputs and targets; cells with the very same tensors share them.
 
-        "The very same" is by identity, `id(x)`: to compare numbers would take longer than a short
+        "The very same" is by identity, `id`: to compare numbers would take longer than a short
         training. That cells with equal rows have the same tensors hangs on two things elsewhere:
         `tensors` below keeps the last two row sets (lru_cache), and the plan has the seeds inside
         the folds, so that at most two row sets are met in turn. With another order, or a smaller
         cache, the figures stay and the memory multiplies by the cells of a stack.
         """
-        parts: dict[int, Pair] = {}
-        first: dict[int, int] = {}
+        # Of both: in a sequence of tasks cells may have the same inputs with other classes.
+        same = [(id(x), id(y)) for x, y in zip(xs, ys, strict=True)]
+        parts: dict[tuple[int, int], Pair] = {}
+        first: dict[tuple[int, int], int] = {}
         end = 0
-        for x, y in zip(xs, ys, strict=True):
-            if id(x) not in parts:
-                parts[id(x)] = x, y
-                first[id(x)] = end
+        for key, x, y in zip(same, xs, ys, strict=True):
+            if key not in parts:
+                parts[key] = x, y
+                first[key] = end
                 end += len(x)
         return cls(
             x=_joined([x for x, _ in parts.values()]),
             y=_joined([y for _, y in parts.values()]),
-            first=[first[id(x)] for x in xs],
+            first=[first[key] for key in same],
             sizes=[len(x) for x in xs],
         )
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """Each cell's, (examples, …)."""
+        spans = zip(self.first, self.sizes, strict=True)
+        return [self.x[first : first + size] for first, size in spans]
 
     def rows(self, orders: Sequence[Tensor]) -> Tensor:
         """(cells, most examples): the rows of `x` for each cell's order; a short one is padded."""
@@ -107,19 +117,27 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Examples to learn from for the recipe's epochs, and examples to score after each."""
+    """Examples to learn from for the recipe's epochs.
+
+    held_out  examples to score after each epoch
+    test      examples to score at its end, where it is a task
+    """
 
     examples: Examples
     held_out: Examples | None = None
+    test: Examples | None = None
 
 
 def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
     """Yield what the networks of some cells learn from, one part after the other.
 
     Usually one, the training set; where weights are carried from fold to fold, it is cut in folds
-    after all preparation, as it was published.
+    after all preparation, as it was published. In a sequence of tasks each is a part.
     """
-    split = next(iter(data)).split
+    first, split = next(iter(data)), next(iter(data)).split
+    if first.tasks:
+        yield from (_task(data, number) for number in range(first.tasks))
+        return
     if not split.carried:
         # What every epoch is scored on: a trial's validation part, or what --validation holds back.
         held_out = None
@@ -133,6 +151,34 @@ def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
     for fold in range(split.folds or 0):
         cuts = [_cut(cell, tensors, fold) for cell, tensors in data.items()]
         yield Part(_of([learned for learned, _ in cuts]), _of([held for _, held in cuts]))
+
+
+def _task(data: Mapping[Cell, Tensors], number: int) -> Part:
+    """One task of the cells' sequences, from 0."""
+    made = [of_task(cell, tensors, number) for cell, tensors in data.items()]
+    training = _of([(task.x_train, task.y_train) for task in made])
+    return Part(training, test=_of([(task.x_test, task.y_test) for task in made]))
+
+
+def of_task(cell: Cell, data: Tensors, number: int) -> Tensors:
+    """A cell's split as a task of its sequence has it."""
+    material = tasks.Material(data.x_train, data.y_train, data.x_test, data.y_test, data.classes)
+    made = tasks.made(cell, number, material)
+    return replace(
+        data,
+        x_train=made.x_train,
+        y_train=made.y_train,
+        x_test=made.x_test,
+        y_test=made.y_test,
+    )
+
+
+def task_sizes(cell: Cell, data: Tensors) -> list[tuple[int, int]]:
+    """Examples of the training and test sets of a cell's tasks, where each takes some of them."""
+    if not cell.task or not tasks.TASKS.choose(cell.task).entry.cuts:
+        return []
+    made = [of_task(cell, data, number) for number in range(cell.parts)]
+    return [(len(task.y_train), len(task.y_test)) for task in made]
 
 
 def _cut(cell: Cell, data: Tensors, fold: int) -> tuple[Pair, Pair]:
@@ -199,6 +245,7 @@ def _tensors(
         *(inputs(x_test), targets(test)),
         *(inputs(x_held), targets(held)),
         scale=scale,
+        classes=len(dataset.classes),
     )
 
 

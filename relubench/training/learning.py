@@ -44,8 +44,10 @@ from relubench.metrics import METRICS
 from relubench.models import MODELS, layers
 from relubench.neurons.statistics import exact
 from relubench.plan import Cell, Recipe
-from relubench.results import Epoch
+from relubench.results import Epoch, TaskResult
+from relubench.training import task_scores
 from relubench.training.augmentations import Augment
+from relubench.training.between import Between
 from relubench.training.checkpoints import Checkpoint
 from relubench.training.clipping import clip
 from relubench.training.cuda_graph import GraphedStep
@@ -72,8 +74,20 @@ def train(
     networks: Networks,
     parts: Iterable[Part],
     checkpoint: Checkpoint | None = None,
+    between: Between | None = None,
 ) -> list[tuple[Epoch, ...]]:
-    """Learn the networks' weights; returns each cell's learning curve.
+    """Learn the networks' weights; returns each cell's learning curve."""
+    return [tuple(curve) for curve in learned(cells, networks, parts, checkpoint, between).curves]
+
+
+def learned(
+    cells: Sequence[Cell],
+    networks: Networks,
+    parts: Iterable[Part],
+    checkpoint: Checkpoint | None = None,
+    between: Between | None = None,
+) -> Learner:
+    """Learn the networks' weights; returns what has learned them, with curves and tasks.
 
     Cells with more steps per epoch come before those with fewer. Every part is learned from for as
     many epochs as the recipe has. A cell whose loss is no longer finite has its curve end there;
@@ -81,23 +95,30 @@ def train(
     """
     parts = iter(parts)
     first = next(parts)
-    learner = Learner(cells, networks, first.examples.sizes)
+    learner = Learner(cells, networks, first.examples.sizes, between)
     checkpoint = checkpoint or Checkpoint(None)
     checkpoint.resume(learner.state)
     events.resumed(cells, learner.epochs, learner.total_epochs)
     # The optimizer's padded copies were made before the checkpoint's weights came.
     learner.step_groups.refresh_copies()
+    learner.look_at(first)
+    if not learner.epochs:
+        learner.tend()
     for number, part in enumerate(chain([first], parts), 1):
         step = learner.step_on(part.examples)
+        learner.look_at(part)
         end = number * learner.epochs_of_part
         while learner.epochs < end and not learner.all_diverged:
             learner.learn(part, step)
+            learner.tend()
             events.epoch_ended(cells, learner.curves, learner.total_epochs)
             # Weights that are no longer finite would diverge again: the state before is worth more.
             sound = checkpoint.due and learner.state.sound
             if sound and checkpoint.save(learner.state.save()):
                 events.kept(cells, learner.epochs, learner.total_epochs)
-    return [tuple(curve) for curve in learner.curves]
+        learner.end_task(number, part)
+    learner.look_back(first)
+    return learner
 
 
 class Learner:
@@ -106,18 +127,24 @@ class Learner:
     sizes         how many examples each cell begins to learn from
     epochs_of_part, total_epochs  of one part, and of the whole training, over all its parts
     foreign       whether code that is not relubench's takes part, whose steps may differ
+    between       what is done between epochs
     losses, hits  (cells,): sums over the examples of an epoch
+    tasks         of each cell's sequence, those that it has learned
+    first_tasks   accuracy of each on its first task, at the end of the last
     """
 
-    def __init__(self, cells: Sequence[Cell], networks: Networks, sizes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        networks: Networks,
+        sizes: Sequence[int],
+        between: Between | None = None,
+    ) -> None:
         self.recipe = cells[0].recipe
         self.networks = networks
-        split = cells[0].split
-        # Weights that are carried learn from one fold after the other, for all epochs each.
-        n_parts = (split.folds or 1) if split.carried else 1
         per_epoch = [steps(size, self.recipe) for size in sizes]
         self.epochs_of_part = self.recipe.passes(per_epoch[0])
-        self.total_epochs = self.epochs_of_part * n_parts
+        self.total_epochs = self.epochs_of_part * cells[0].parts
         self.head = HEADS.choose(cells[0].head)
         self.foreign = uses_foreign_code(cells[0])
         self.device: torch.device = next(iter(networks.parameters.values())).device
@@ -129,12 +156,16 @@ class Learner:
         self.order_streams = [seeds.stream(cell, "batches") for cell in cells]
         self.global_streams = [seeds.stream(cell, "global noise") for cell in cells]
         self.augment = Augment(cells)
+        self.between = between
         self.noise = NoiseKeys(cells, networks.noisy)
         networks.train(True)
         # On the device and summed there: to read a loss after every step would wait for it.
         self.losses = torch.zeros(len(cells), dtype=exact(self.device), device=self.device)
         self.hits = torch.zeros_like(self.losses)
         self.curves: list[list[Epoch]] = [[] for _ in cells]
+        self.in_sequence = bool(cells[0].tasks)
+        self.tasks: list[list[TaskResult]] = [[] for _ in cells]
+        self.first_tasks: list[float | None] = [None for _ in cells]
 
     def _optimizer(self) -> torch.optim.Optimizer:
         decay = self.recipe.weight_decay
@@ -163,6 +194,8 @@ class Learner:
             ],
             curves=self.curves,
             epochs=self.total_epochs,
+            tasks=self.tasks if self.in_sequence else None,
+            tracker=self.between.tracker if self.between else None,
         )
 
     @property
@@ -174,6 +207,14 @@ class Learner:
     def all_diverged(self) -> bool:
         """Whether every cell has diverged."""
         return all(diverged(curve) for curve in self.curves)
+
+    def tend(self) -> None:
+        """Between two epochs: count hidden units, let some begin anew, where that is asked for."""
+        if self.between:
+            going = [not diverged(curve) for curve in self.curves]
+            self.between.after(
+                self.epochs, self.total_epochs, going, self.step_groups, self.optimizer
+            )
 
     def step_on(self, examples: Examples, warmup_steps: int | None = None) -> Step:
         """The step for batches of these examples, replayed where that is possible.
@@ -281,6 +322,33 @@ class Learner:
         self.losses[:cells].add_(losses.sum(dim=1))
         if hits is not None:
             self.hits[:cells].add_(hits.sum(dim=1))
+
+    def look_at(self, part: Part) -> None:
+        """Let units be counted on the inputs of a task, where there are tasks."""
+        if self.between and self.in_sequence:
+            self.between.look_at(part.examples.inputs)
+
+    def end_task(self, number: int, part: Part) -> None:
+        """Add what each network has of the task of this number, from 1, unless it was added."""
+        finished = max(map(len, self.tasks))
+        if not self.in_sequence or number <= finished or self.all_diverged:
+            return
+        of_task = [curve[(number - 1) * self.epochs_of_part :] for curve in self.curves]
+        for tasks, task, curve in zip(
+            self.tasks,
+            task_scores.ended(self.networks, self.head, part, of_task),
+            self.curves,
+            strict=True,
+        ):
+            if not diverged(curve):
+                tasks.append(task)
+        self.networks.train(True)
+
+    def look_back(self, first: Part) -> None:
+        """See what is left of the first task."""
+        if self.in_sequence and not self.all_diverged:
+            found = task_scores.accuracy(self.networks, self.head, first.examples)
+            self.first_tasks = [*found]
 
     def _scores(self, examples: Examples | None) -> Sequence[Sequence[float | None]]:
         """Accuracy and loss on examples that each cell does not learn from; it goes on learning.

@@ -7,7 +7,7 @@ Every tensor that goes in or comes out has the cells in its first dimension.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
@@ -231,11 +231,14 @@ class Networks:
 
     # --- as a whole
 
-    def observe(self, x: Tensor) -> Observed:
-        """The outputs, and for every Act its values and derivatives, (cells, batch, units, …)."""
+    def observe(self, x: Tensor, values_alone: Collection[Act] = ()) -> Observed:
+        """The outputs, and for every Act its values and derivatives, (cells, batch, units, …).
+
+        values_alone  of these the values stand for the derivatives too, which nobody needs
+        """
         # torch.func.vjp goes under vmap; alone, autograd's has rules for more ops.
         pullback: Pullback = _functional_vjp if self.stacked else autograd_vjp
-        look = partial(_observe, self.modules[0], pullback=pullback)
+        look = partial(_observe, self.modules[0], pullback=pullback, values_alone=values_alone)
         outputs, seen = self._map(look, *self._cast(x))
         return outputs.float() if self.bf16 else outputs, seen
 
@@ -392,6 +395,17 @@ class Networks:
         networks.buffers = {name: buffer[:count] for name, buffer in self.buffers.items()}
         return networks
 
+    def some(self, numbers: Sequence[int]) -> Networks:
+        """Some networks of a stack, with copies of their tensors: to look at, not to train."""
+        networks = copy(self)
+        networks.modules = [self.modules[number] for number in numbers]
+        chosen = list(numbers)
+        networks.parameters = {
+            name: tensor.detach()[chosen] for name, tensor in self.parameters.items()
+        }
+        networks.buffers = {name: buffer[chosen] for name, buffer in self.buffers.items()}
+        return networks
+
     def write_back(self) -> None:
         """Write what a stack has learned to the single networks."""
         if not self.stacked:
@@ -476,12 +490,21 @@ def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 # --- values and derivatives -----------------------------------------------------------------------
 
 
-def _observe(network: nn.Module, call: Call, x: Tensor, pullback: Pullback) -> Observed:
+def _observe(
+    network: nn.Module,
+    call: Call,
+    x: Tensor,
+    pullback: Pullback,
+    values_alone: Collection[Act] = (),
+) -> Observed:
     """A network's outputs, and values and derivatives of each activation that is counted."""
     seen: dict[Act, tuple[Tensor, Tensor]] = {}
 
     def look(act: Act, x: Tensor) -> Tensor:
-        seen[act] = with_derivatives(act, x, pullback)
+        if act in values_alone:
+            seen[act] = (act.activate(x),) * 2
+        else:
+            seen[act] = with_derivatives(act, x, pullback)
         return seen[act][0]
 
     # A context variable, not hooks on the modules: threads that share the network look each for

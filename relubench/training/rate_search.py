@@ -35,7 +35,7 @@ def _best_rates(stack: Stack, fit: Fit) -> dict[Cell, float]:
     best: dict[Cell, float] = {}
     highest: dict[Cell, float] = {}
     for rate in sorted(stack.cells[0].recipe.candidates):  # ascending: the first of equals stays
-        trials = fit(_with_cells(stack, [_trial(cell, rate) for cell in stack.cells]))
+        trials = fit(_untracked(_with_cells(stack, [_trial(cell, rate) for cell in stack.cells])))
         for cell, trial in zip(stack.cells, trials, strict=True):
             score = validation_score(trial)
             if cell not in best or score > highest[cell]:
@@ -59,6 +59,10 @@ def validation_score(result: RunResult) -> float:
 
 def _with_cells(stack: Stack, cells: Sequence[Cell]) -> Stack:
     return replace(stack, cells=tuple(cells))
+
+
+def _untracked(stack: Stack) -> Stack:
+    return replace(stack, track=None)
 
 
 def _at(cell: Cell, rate: float) -> Cell:

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relubench.results import Epoch
+from relubench.results import Epoch, LayerHistory, TaskResult
+from relubench.training import tracking
 from relubench.training.networks import Networks
+from relubench.training.tracking import Tracker
 
 LARGEST_REST = 2**28  # bytes that a state may have besides its tensors
 KEYS = {"tensors", "optimizer", "streams", "curves"}
@@ -31,6 +33,8 @@ class State:
 
     curves  of each cell; a diverged one has ended
     epochs  that the training has in all
+    tasks   of each cell's sequence, those that it has learned; None: it has no sequence
+    tracker  of the histories of hidden units; None: there are none
     """
 
     networks: Networks
@@ -38,11 +42,16 @@ class State:
     streams: Sequence[torch.Generator]
     curves: list[list[Epoch]]
     epochs: int
+    tasks: list[list[TaskResult]] | None = None
+    tracker: Tracker | None = None
 
     def save(self) -> dict[str, object]:
         """The state as torch.load(weights_only=True) reads it back."""
         tensors = self.networks.tensors
-        return {
+        more: dict[str, object] = {"histories": self.tracker.save()} if self.tracker else {}
+        if self.tasks is not None:
+            more["tasks"] = [list(map(vars, tasks)) for tasks in self.tasks]
+        return more | {
             "tensors": {name: tensor.detach() for name, tensor in tensors.items()},
             "optimizer": self.optimizer.state_dict(),
             "streams": [stream.get_state() for stream in self.streams],
@@ -74,6 +83,8 @@ class State:
         """Take over what was saved; raises Damaged, with nothing changed, where it does not fit."""
         # All checks come first: a state that is taken over in part would be worse than none.
         curves = self._checked_curves(saved)
+        learned = self._checked_tasks(saved)
+        histories = self._checked_histories(saved)
         with torch.no_grad():
             for name, tensor in self.networks.tensors.items():
                 tensor.copy_(saved["tensors"][name])
@@ -85,6 +96,30 @@ class State:
             stream.set_state(saved_state)
         for curve, epochs in zip(self.curves, curves, strict=True):
             curve[:] = epochs
+        for tasks, of_cell in zip(self.tasks or (), learned, strict=True):
+            tasks[:] = of_cell
+        if self.tracker:
+            self.tracker.restore(histories)
+
+    def _checked_tasks(self, saved: Mapping[str, Saved]) -> list[list[TaskResult]]:
+        """The tasks that each cell has learned."""
+        if self.tasks is None:
+            return []
+        learned = saved.get("tasks")
+        if not isinstance(learned, list) or len(learned) != len(self.tasks):
+            raise Damaged("it has not the tasks of each run")
+        try:
+            return [[TaskResult(**task) for task in tasks] for tasks in learned]
+        except TypeError as error:
+            raise Damaged("a task of it is none") from error
+
+    def _checked_histories(self, saved: Mapping[str, Saved]) -> list[tuple[LayerHistory, ...]]:
+        if self.tracker is None:
+            return []
+        try:
+            return tracking.histories(saved.get("histories"), len(self.curves))
+        except ValueError as error:
+            raise Damaged(f"of the histories of its units {error}") from error
 
     def _checked_curves(self, saved: Mapping[str, Saved]) -> list[list[Epoch]]:
         """The learning curves of a state that is one of this training."""

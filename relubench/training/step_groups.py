@@ -7,6 +7,7 @@ from itertools import accumulate, groupby, pairwise
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from relubench.training.networks import Networks
 
@@ -25,16 +26,16 @@ class StepGroups:
     groups      (first cell, end) of each group
     parameters  by name, for the optimizer
     names       the network's own name of each
-    whole       the network's parameters that the optimizer takes as matrices: as they lie
+    matrices    the network's parameters that the optimizer takes as matrices: as they lie
     padded      by the same name: the stack's tensor and its padded copy, where one is needed
     """
 
     def __init__(
-        self, networks: Networks, steps: Sequence[int], whole: Collection[str] = ()
+        self, networks: Networks, steps: Sequence[int], matrices: Collection[str] = ()
     ) -> None:
         """Group the networks; `steps` are those of an epoch for each cell, the most first."""
         self.networks = networks
-        self.whole = set(whole)
+        self.matrices = set(matrices)
         # Cells come with the most steps first: equal ones are neighbours, as groupby needs them.
         sizes = [len(list(cells)) for _, cells in groupby(steps)]
         ends = list(accumulate(sizes))
@@ -63,7 +64,7 @@ class StepGroups:
     def _add(self, key: str, part: Tensor) -> None:
         # torch's optimizers compute the numbers that are left over when a CPU's vectors are full
         # in another way, to other last bits: a cell's numbers would depend on its place.
-        number_by_number = self.names[key] not in self.whole
+        number_by_number = self.names[key] not in self.matrices
         if number_by_number and part.device.type == "cpu" and part.numel() % VECTOR:
             copy = PaddedCopy(part)
             self.padded[key] = part.detach(), copy
@@ -86,7 +87,7 @@ class StepGroups:
 
     def _turned(self, name: str, tensor: Tensor) -> bool:
         """Whether the optimizer has a tensor the other way round."""
-        return name not in self.whole and _is_transposed(tensor)
+        return name not in self.matrices and _is_transposed(tensor)
 
     def _key(self, name: str, first: int, end: int) -> str:
         # It begins with the network's name, by which weight decay knows learned slopes.
@@ -121,6 +122,25 @@ class StepGroups:
             if end <= cells:
                 for name in self.leading[cells].parameters:
                     yield self._key(name, first, end)
+
+    def moments(self, name: str, optimizer: Optimizer) -> Iterator[tuple[slice, Tensor]]:
+        """What an optimizer keeps of each number of a parameter: views, as the stack's rows lie.
+
+        With each come the cells that it is of. One network alone is a stack of one.
+        """
+        tensor = self.networks.parameters.get(name)
+        if tensor is None:  # a buffer
+            return
+        for first, end in self.groups:
+            part, key = self._part(name, tensor, first, end), self._key(name, first, end)
+            for kept in optimizer.state.get(self.parameters[key], {}).values():
+                if not isinstance(kept, Tensor) or kept.shape != self.parameters[key].shape:
+                    continue  # a count of steps
+                if key in self.padded:
+                    kept = kept[: part.numel()].view(part.shape)
+                if self._turned(name, tensor):
+                    kept = kept.mT
+                yield slice(first, end), kept if self.networks.stacked else kept.unsqueeze(0)
 
     def refresh_copies(self) -> None:
         """Copy the stack's tensors to the padded copies, as after a checkpoint was loaded."""
