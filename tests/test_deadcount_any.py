@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 import relubench
 from relubench.cli import main
+from relubench.models.calls import Call, Value
 from relubench.neurons import bounds, pruning, weights
 from relubench.neurons.batches import batch_of
 from relubench.neurons.counting import Asked, count
@@ -421,6 +422,31 @@ def test_channels_are_cut_through_norms_and_pools_and_ties_are_named() -> None:
     with torch.no_grad():
         torch.testing.assert_close(cut.network.eval()(x), network.eval()(x), rtol=1e-3, atol=1e-2)
     assert cut.rows[-1].new_parameters < cut.rows[-1].parameters
+
+
+@pytest.mark.parametrize("deep", [1, 5000])
+def test_what_leads_to_a_value_is_found_on_paths_that_branch_and_are_long(deep: int) -> None:
+    """Each step has two ways: 2 ** 5000 paths."""
+
+    def call(*inputs: Value) -> Call:
+        made = Call(0, torch.add, ((), {}), list(inputs), "")
+        made.outputs.append(Value(torch.zeros(1), call=made))
+        for value in inputs:
+            value.users.append(made)
+        return made
+
+    first = value = Value(torch.zeros(1))
+    for _ in range(deep):
+        ways = [call(value).outputs[0], call(value).outputs[0]]
+        value = call(*ways).outputs[0]
+    begin = first.users[0]
+    assert pruning._leads_to(begin, value)
+    call(value)  # behind it, what becomes of it does not matter
+    assert pruning._leads_to(begin, value)
+    call(first.users[1].outputs[0])  # on the other way of the first step: on none from here
+    assert pruning._leads_to(begin, value)
+    call(begin.outputs[0])
+    assert not pruning._leads_to(begin, value)
 
 
 def test_a_network_with_nothing_to_cut_is_told(
