@@ -47,19 +47,24 @@ def lives(results: Sequence[RunResult], plan: Plan) -> Table[LifeRow]:
         *(percent_column(name, rank=RANKS.get(name, 0)) for name in SHARES),
         *([reset] if any(row.revive for row in rows) else []),
     ]
-    examples = rows[0].examples if rows else 0
-    notes = [
-        *failures(results),
-        f"dead: {DEFINITIONS['dead']} of a probe set ({examples} examples of the training set); "
-        f"the lines go from 0 to {percent(highest)} %",
-        "died: alive as it began, dead at some later count; revived: dead at some count, alive at "
-        "the last; ever revived: of the units that were ever dead",
-        *(["reset: times that a unit began anew (--revive)"] if reset in columns else []),
-        *quick(plan),
-    ]
+    notes = [*failures(results), *_meanings(rows, highest), *quick(plan)]
     runs = f"n {max((row.n for row in rows), default=0)}"
     title = setup_title(rows, names, runs)
     return Table(rows, columns, title, notes, group=lambda row: (row.setup, row.activation))
+
+
+def _meanings(rows: Sequence[LifeRow], highest: float) -> list[str]:
+    """What the columns say."""
+    if not rows:
+        return []
+    probe = f"a probe set ({rows[0].examples} examples of the training set)"
+    return [
+        f"dead: {DEFINITIONS['dead']} of {probe}",
+        *([f"dead by epoch: lines from 0 to {percent(highest)} %"] if highest else []),
+        "died: alive as it began, dead at some later count; revived: dead at some count, alive at "
+        "the last; ever revived: of the units that were ever dead",
+        *(["reset: times that a unit began anew"] if any(row.revive for row in rows) else []),
+    ]
 
 
 def _survival(results: Sequence[RunResult]) -> Table[SurvivalRow]:
