@@ -92,7 +92,7 @@ _ALL = [
     Measure("train_accuracy", "higher", "fraction", POINT, "classes"),
     Measure("train_r2", "higher", "", Margin(0.02), "regression"),
     Measure("train_loss", "lower", "nats", TENTH),
-    *(Measure(name, "higher", "fraction", POINT) for name in SEQUENCE),
+    *(Measure(name, "higher", "fraction", POINT, "classes") for name in SEQUENCE),
     *(Measure(name, "lower", "fraction", POINT) for name in COUNTS),
     Measure("seconds", "lower", "s", TENTH),
     Measure("parameters", "lower", "parameters", TENTH),
