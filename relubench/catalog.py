@@ -149,6 +149,7 @@ class Catalog(dict[str, E]):
         self.kind, self.entry, self.beside = kind, entry, beside
         self.own: Callable[[str, UserCode], E] | None = None
         self.libraries: Mapping[str, Callable[[str], E]] = {}
+        self.aliases: dict[str, str] = {}
         self.reads = True
 
     def provide(
@@ -174,10 +175,11 @@ class Catalog(dict[str, E]):
     def __missing__(self, name: str) -> E:
         raise UnknownName(self.kind, name, known=self)
 
-    def add(self, spelt: str = "", **facts: Any) -> Callable[[F], F]:
+    def add(self, spelt: str = "", also: str = "", **facts: Any) -> Callable[[F], F]:
         """Decorator: list a function under its own name; its docstring is its description.
 
         spelt  the name, where Python has no such name for a function
+        also   another name that it was published under
         """
 
         def register(function: F) -> F:
@@ -187,6 +189,8 @@ class Catalog(dict[str, E]):
             if not function.__doc__:
                 raise ValueError(f"{self.kind} {name!r} has no docstring")
             self[name] = self.entry(name, function, **facts)
+            if also:
+                self.aliases[also] = name
             return function
 
         return register
@@ -243,6 +247,8 @@ class Catalog(dict[str, E]):
         """As it is listed: LeakyReLU and fashion-mnist can mean one name only."""
         if name in self:
             return name
+        if name.lower() in self.aliases:
+            return self.aliases[name.lower()]
         # Only if it can be but one: otherwise the error lists what is near.
         alike = [listed for listed in self if _letters(listed) == _letters(name)]
         return alike[0] if len(alike) == 1 else name

@@ -54,6 +54,12 @@ class NotComparable(RelubenchError):
     exit_code = 4
 
 
+class Incomplete(RelubenchError):
+    """A study that ended before it could say anything; what had finished is kept."""
+
+    exit_code = 4
+
+
 class Stopped(RelubenchError):
     """The user interrupted the run."""
 

@@ -194,13 +194,15 @@ def _any_fold(split: Split) -> Split:
     return replace(split, repeat=0, fold=None if split.fold is None else 0)
 
 
-# In no key where they are not set: ledgers from before these fields know the same cells.
+# In no key at their default: ledgers from before these fields know the same cells.
 LATER = (
     *("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init"),
     *("one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps", "revive"),
     *("tasks", "task"),
 )
-UNSET = (None, False, "")
+# Where examples stand in another axis than the first, this one may hold the units: a network that
+# takes it does not take None, and ledgers know its cells without it.
+FIRST_AXIS = ("unit_axis", 0)
 # Sorted and without blanks: the order in which fields are declared is in no key.
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 # Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
@@ -215,11 +217,24 @@ def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object
     """
     facts = vars(record).copy()  # neither of these records keeps more than its fields, but …
     facts.pop("key", None)  # … the key, once it has been asked for
-    for name in LATER:
-        # `in` compares by ==: 0 counts as False.
-        if name in facts and facts[name] in UNSET:
+    for name, default in LATER_DEFAULTS[type(record)].items():
+        if is_unset(facts[name], default) or (name, facts[name]) == FIRST_AXIS:
             del facts[name]
     return facts
+
+
+def _later_defaults(kind: type[Cell | Recipe | Preparation | Split]) -> dict[str, object]:
+    return {part.name: part.default for part in fields(kind) if part.name in LATER}
+
+
+LATER_DEFAULTS = {kind: _later_defaults(kind) for kind in (Recipe, Preparation, Split, Cell)}
+
+
+def is_unset(value: object, default: object) -> bool:
+    """Whether an option is as if nobody had set it; 0 is a number, unless 0 is its default."""
+    if isinstance(value, bool) or isinstance(default, bool):
+        return value is default  # 0 == False
+    return value in (default, "")
 
 
 def _values(record: Cell | Recipe, but: Sequence[str]) -> list[object]:

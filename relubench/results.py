@@ -104,9 +104,9 @@ class LayerHistory:
         return frozenset(dead)
 
 
-def counted_after(epochs: int, every: int) -> tuple[int, ...]:
-    """The epochs after which units are counted: none, every so many, and all."""
-    return tuple(sorted({*range(0, epochs + 1, every), epochs}))
+def is_counted(epoch: int, epochs: int, every: int) -> bool:
+    """Whether units are counted after this many of all epochs: none, every so many, and all."""
+    return epoch % every == 0 or epoch == epochs
 
 
 def total(layers: Sequence[LayerCount]) -> LayerCount:
@@ -274,19 +274,11 @@ class RunResult:
         if not self.history:
             return False
         counted = set(self.history[0].epochs)
-        asked = counted_after(self.total_epochs, every)
-        return counted.issuperset(epoch for epoch in asked if epoch <= len(self.sound_epochs))
-
-    @property
-    def total_epochs(self) -> int:
-        """Epochs of its whole training; where weights are carried, over all folds."""
-        split = self.cell.split
-        return self.cell.recipe.epochs * ((split.folds or 1) if split.carried else 1)
-
-    @property
-    def sound_epochs(self) -> tuple[Epoch, ...]:
-        """Its epochs but for that in which it diverged."""
-        return tuple(epoch for epoch in self.curve if epoch.loss is not None)
+        # After the epoch in which a run diverged nobody counts.
+        sound = sum(epoch.loss is not None for epoch in self.curve)
+        epochs = len(self.curve)
+        asked = {epoch for epoch in range(sound + 1) if is_counted(epoch, epochs, every)}
+        return counted >= asked
 
     @property
     def finished(self) -> bool:

@@ -18,6 +18,8 @@ from relubench.wording import counted
 Number = float | None  # None: not defined
 SetupValue = str | int | float | bool | None
 Interval = tuple[Number, Number]  # None: without end
+SuggestWord = Literal["suggested", "may be best", "not best", "diverged", "undefined"]
+StopWord = Literal["decided", "last look", "budget"]
 
 # What tells set-ups apart, in which activations are compared.
 RECIPE = (
@@ -526,6 +528,95 @@ class GatedCompareRow(CompareRow):
     gates: Annotated[list[GateRow], "the words of all metrics"]
 
 
+# --- suggest --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestNames(Row):
+    dataset: Annotated[str, "the data"]
+    activation: Annotated[str, "the activation"]
+    networks: Annotated[list[str], "the networks that a mean is taken over"]
+    seeds: Annotated[list[int], "seeds of the runs"]
+    runs: Annotated[int, "its runs, in all networks"]
+    diverged: Annotated[int, "those that diverged or were lost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestMeans(Row):
+    metric: Annotated[str, "what is compared"]
+    mean: Annotated[Number, "its mean over networks and seeds"]
+    mean_sd: Annotated[Number, "its standard deviation over seeds, the networks averaged first"]
+    by_network: Annotated[Mapping[str, Number], "its mean in each network"]
+    largest_class: Annotated[Number, "accuracy of always naming the largest class"]
+    p_learned: Annotated[
+        Number, "one-sided, of no more accuracy than that, corrected over activations"
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestClaim(Row):
+    verdict: Annotated[SuggestWord, "suggested, may be best, not best, diverged or undefined"]
+    p_best: Annotated[Number, "of being the best, corrected over the others"] = None
+    gives_away: Annotated[
+        Number, "it is worse than the best by at most so much, whichever is chosen; null: no limit"
+    ] = None
+    p_margin: Annotated[Number, "of being worse than the best by the margin or more, corrected"] = (
+        None
+    )
+    margin: Annotated[Number, "within which two means are alike"] = None
+    reference: Annotated[str, "the activation that others are compared with"]
+    difference: Annotated[Number, "mean paired difference to the reference"] = None
+    difference_low: Annotated[
+        Number, "lower end of its interval, which holds together with those of the others"
+    ] = None
+    difference_high: Annotated[Number, "upper end of that interval"] = None
+    p: Annotated[Number, "two-sided, of no difference, corrected over activations"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestCost(Row):
+    seconds: Annotated[Number, "mean over networks of the median seconds of a run"]
+    seconds_ratio: Annotated[Number, "the same divided by the reference's"]
+    dead: Annotated[Number, DEFINITIONS["dead"]]
+    chosen_lr: Annotated[Mapping[str, list[float]], "learning rates that runs chose, by network"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SuggestEnd(Row):
+    n_train: Annotated[int, "training examples of a run"]
+    n_test: Annotated[int, "test examples of a run"]
+    design: Annotated[str, "what is repeated: paired seeds or drawn hold-outs"]
+    ratio: Annotated[Number, "n_test / n_train where repetitions share examples"]
+    alpha: Annotated[float, "error rate at this look"]
+    alpha_in_all: Annotated[float, "error rate over all looks"]
+    look: Annotated[int, "look at which the study stopped"]
+    looks: Annotated[list[int], "seeds at each declared look"]
+    stopped: Annotated[StopWord, "why it stopped: decided, last look or budget"]
+    quick: Annotated[bool, "whether this is a smoke run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestRow(
+    _SuggestEnd, Surroundings, _SuggestCost, _SuggestClaim, _SuggestMeans, _SuggestNames
+):
+    """suggest: one activation over all networks, beside the best of all."""
+
+    @property
+    def best(self) -> bool:
+        """Whether it may be the best."""
+        return self.p_best is not None and self.p_best >= self.alpha
+
+    @property
+    def near(self) -> bool:
+        """Whether it is shown to be worse than the best by less than the margin."""
+        return self.p_margin is not None and self.p_margin < self.alpha
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is shown to do better than to name the largest class always."""
+        return self.p_learned is None or self.p_learned < self.alpha
+
+
 # --- deadcount ------------------------------------------------------------------------------------
 
 
@@ -566,6 +657,39 @@ class DeadByRateRow(SetupRow):
     dead: Annotated[Mapping[float, Number], "mean fraction by learning rate"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class LifeRow(SetupRow):
+    """deadcount --history: what became of a layer's units, a mean over the runs that finished."""
+
+    layer: Annotated[str, "the layer; total: all hidden layers"]
+    units: Annotated[int, "its hidden units"]
+    n: Annotated[int, "runs that finished and were tracked"]
+    born_dead: Annotated[float, "fraction that is dead before any training"]
+    died: Annotated[float, "fraction that was alive then and dead at some later count"]
+    revived: Annotated[float, "fraction that was dead at some count and is alive at the last"]
+    ever_revived: Annotated[
+        Number, "of the units that were ever dead, the fraction that was alive at a later count"
+    ]
+    reset: Annotated[float, "times that --revive drew a unit anew"]
+    dead: Annotated[float, "fraction that is dead at the last count"]
+    counted_after: Annotated[list[int], "the epochs after which was counted"]
+    dead_by_epoch: Annotated[list[float], "fraction that is dead at each"]
+    examples: Annotated[int, "examples of the probe set"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurvivalRow(SetupRow):
+    """deadcount --history, second table: how many hidden units have never been dead so far."""
+
+    n: Annotated[int, "runs that were tracked; one that diverged counts until then"]
+    units: Annotated[int, "hidden units of a run"]
+    counted_after: Annotated[list[int], "the epochs after which was counted"]
+    survived: Annotated[list[Number], "fraction of units that was dead at no count up to each"]
+    survived_low: Annotated[list[Number], "lower end of its 95 % interval"]
+    survived_high: Annotated[list[Number], "upper end of its 95 % interval"]
+    interval: Annotated[str, "over runs, or over the units of a single run"]
+
+
 # --- page, pictures -------------------------------------------------------------------------------
 
 
@@ -582,6 +706,17 @@ class LearningRow(SetupRow):
     accuracy_sd: Annotated[Number, "its standard deviation over runs"]
     held_out: Annotated[Number, "mean accuracy on a validation set or fold"]
     held_out_sd: Annotated[Number, "its standard deviation over runs"]
+    held_out_loss: Annotated[Number, "mean loss there"]
+    held_out_loss_sd: Annotated[Number, "its standard deviation over runs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRow(SetupRow):
+    """What training keeps in memory with one activation in one set-up."""
+
+    kept_bytes: Annotated[
+        float, "bytes of an example that the backward pass needs, without the weights"
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

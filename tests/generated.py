@@ -47,9 +47,13 @@ PARTS: dict[str, type[Row]] = {  # keys that several kinds of rows have
 }
 ROWS: dict[str, tuple[type[Row], str]] = {  # what prints the rows, and a small run of it
     "train and cv": (rows.RunRow, f"train {SMALL}"),
+    "history, of train, cv and ledger export": (rows.HistoryRow, ""),
     "compare": (rows.CompareRow, f"compare {SMALL}"),
+    "suggest": (rows.SuggestRow, f"suggest {SMALL} -a relu,gelu --budget 1h"),
     "compare with a baseline: gates": (rows.GateRow, ""),
     "deadcount": (rows.LayerRow, f"deadcount {SMALL}"),
+    "deadcount --history": (rows.LifeRow, f"deadcount {SMALL} --history"),
+    "deadcount --history: survival": (rows.SurvivalRow, ""),
     "deadcount of any network": (rows.CallRow, ""),
     "deadcount --ablate": (rows.AblationRow, ""),
     "deadcount --prune": (rows.PruningRow, ""),
@@ -74,6 +78,7 @@ IN_PYTHON = {
     "bool": "bool",
     "Names": "Names",
     "Seconds": "float",
+    "Duration": "float | str",
     "StackWidth": 'int | Literal["auto"]',
     "Margins": "Names | Mapping[str, str]",
 }
@@ -172,7 +177,7 @@ def output_flags() -> list[Any]:
 def own_flags(command: str) -> list[Any]:
     """Those of a command that stand in no table of flags that commands share."""
     elsewhere = {option.name for option in output_flags()}
-    if command in TRAINING:
+    if command in (*TRAINING, "suggest"):
         elsewhere |= shared()
     return [option for name, option in options(command).items() if name not in elsewhere]
 

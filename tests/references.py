@@ -73,9 +73,37 @@ def _pelu(x: Number, a: float, b: float) -> Number:
     return a / b * x if x >= 0 else a * mp.expm1(x / b)
 
 
+def _spline(x: Number, number: int, order: int = 3) -> Number:
+    """Cox and de Boor's recursion over knots 6/5 apart, of which [-3, 3] has six."""
+    first = mpf(-3) + mpf(6) / 5 * (number - 3)
+    step = mpf(6) / 5
+    if order == 0:
+        return mpf(first <= x < first + step)
+    rising = (x - first) / (order * step) * _spline(x, number, order - 1)
+    end = first + (order + 1) * step
+    return rising + (end - x) / (order * step) * _spline(x, number + 1, order - 1)
+
+
+def _b_spline(x: Number, w: float, **c: float) -> Number:
+    return w * x * logistic(x) + sum(c[f"c{k}"] * _spline(x, k) for k in range(8))
+
+
+def _smooth_leaky(x: Number, alpha: Number, p: float, c: float) -> Number:
+    return alpha * x + (1 - mpf(alpha)) * x * logistic(mpf(c) * x / p)
+
+
 SELU_SCALE, SELU_ALPHA = mpf("1.0507009873554804934"), mpf("1.6732632423543772848")
 
 ACTIVATIONS: dict[str, Formula] = {
+    "golu": lambda x: x * mp.exp(-mp.exp(-x)),
+    "gelu_squared": lambda x: (x * mp.ncdf(x)) ** 2,
+    "smooth_leaky": _smooth_leaky,
+    "rand_smooth_leaky": lambda x, lower, upper, p, c: _smooth_leaky(
+        x, (mpf(lower) + upper) / 2, p, c
+    ),
+    "b_spline": _b_spline,
+    "clipped_squared_relu": lambda x, bound: clip(x, 0, bound) ** 2,
+    "jump_relu": lambda x, theta, bandwidth: x if x > theta else 0,
     "relu": lambda x: max(x, 0),
     "leaky_relu": lambda x, negative_slope: x if x > 0 else negative_slope * x,
     "very_leaky_relu": lambda x: x if x > 0 else x * 2 / 11,
@@ -183,6 +211,10 @@ NOISY: dict[str, Callable[..., torch.Tensor]] = {
     "srrelu": lambda u, x, lower, upper: (
         1 / (1 + abs(x)) ** 2 + (x if x > 0 else x * (upper - (upper - lower) * u))
     ),
+    "rand_smooth_leaky": lambda u, x, lower, upper, p, c: (
+        float(_smooth_leaky(x, 0, p, c))
+        + x * (1 - float(logistic(c / p * x))) * (lower + (upper - lower) * (u if x > 0 else 1 - u))
+    ),
     "noisy_relu": lambda u, x: (x + torch.special.ndtri(u) * float(logistic(x)) ** 0.5).clamp(
         min=0
     ),
@@ -238,6 +270,18 @@ MEANINGS: list[tuple[str, float, float]] = [
     ("apl:a2=-0.25:b2=3", -1.0, -1.0),
     ("star_relu:s=2:b=-1", 3.0, 17.0),
     ("nlrelu:beta=3", 1.0, float(mp.log(4))),
+    ("clipped_squared_relu:bound=2", 5.0, 4.0),
+    ("jump_relu:theta=2", 1.5, 0.0),
+    ("jump_relu:bandwidth=2", 1.5, 1.5),
+    ("smooth_leaky:alpha=0.5", -50.0, -25.0),
+    ("smooth_leaky:c=0", 2.0, 1.1),
+    ("smooth_leaky:alpha=0:p=5", 1.0, float(logistic(1))),
+    ("rand_smooth_leaky:lower=0.25:upper=0.75", -50.0, -25.0),
+    ("rand_smooth_leaky:lower=0:upper=0:p=5", 1.0, float(logistic(1))),
+    ("rand_smooth_leaky:lower=0:upper=1:c=0", 2.0, 1.5),
+    ("b_spline:w=2", 1.0, float(2 * logistic(1))),
+    ("b_spline:w=0:c0=1:c1=1:c2=1:c3=1:c4=1:c5=1:c6=1:c7=1", 1.7, 1.0),
+    ("b_spline:w=0:c0=6", -3.0, 1.0),
     ("elu:alpha=2", -50.0, -2.0),
     ("celu:alpha=2", -100.0, -2.0),
     ("pelu:a=2:b=4", 2.0, 1.0),

@@ -315,7 +315,7 @@ def test_every_unit_learns_its_own_unless_the_layer_shares(activation: Activatio
         assert theirs.grad is not None
         assert_close(mine.grad.sum(), theirs.grad.sum())
     with torch.no_grad():
-        next(own.parameters()).add_(torch.tensor([0.0, 0.5, 0.0]))
+        next(own.parameters()).add_(torch.tensor([0.0, 1.5, 0.0]))
     changed = (own(x) != shared(x)).flatten(2).any(2)
     assert changed.any(0).tolist() == [False, True, False]
 
@@ -367,3 +367,21 @@ def test_softplus_is_exact_beyond_the_threshold_of_torch(x: float, name: str) ->
     assert float(value.detach()) == pytest.approx(expected, rel=1e-15, abs=1e-16)
     assert point.grad is not None
     assert float(point.grad) == pytest.approx(1 / (1 + math.exp(min(700, -beta * x))), rel=1e-15)
+
+
+def test_telu_is_tanhexp_and_is_spelt_so() -> None:
+    assert str(ACTIVATIONS.choose("telu")) == str(ACTIVATIONS.choose("TeLU")) == "tanhexp"
+
+
+@pytest.mark.parametrize("theta", [0.1, 0.5, -0.3])
+def test_jump_relu_learns_its_threshold_from_what_is_near(theta: float) -> None:
+    """Rajamanoharan et al. 2024: -theta / bandwidth times a rectangle of that width."""
+    x = torch.linspace(-1, 1, 4001, dtype=torch.float64)
+    learned = torch.tensor(theta, dtype=torch.float64, requires_grad=True)
+    value = ACTIVATIONS["jump_relu"].function(x, learned, bandwidth=0.2)
+    assert torch.equal(value.detach(), torch.where(x > theta, x, 0))
+    upstream = torch.cos(x)
+    (found,) = torch.autograd.grad((value * upstream).sum(), learned)
+    near = (x - theta).abs() < 0.1
+    expected = (-theta / 0.2 * upstream[near]).sum()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-9)

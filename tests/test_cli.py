@@ -678,8 +678,8 @@ def test_ascii_output_is_not_an_error() -> None:
     assert "relu" in out
 
 
-HELP = ["", "train", "cv", "compare", "deadcount", "report", "cost", "list", "show", "ledger"]
-HELP += ["help"]
+HELP = ["", "train", "cv", "compare", "suggest", "deadcount", "report", "cost", "list", "show"]
+HELP += ["help", "ledger"]
 HELP += ["ledger show", "ledger export", "ledger check", "ledger rm", "ledger merge"]
 
 
@@ -698,7 +698,9 @@ def test_help_at_80_columns(
     golden(f"help/{name}.txt", "\n".join(lines).strip("\n") + "\n")
 
 
-@pytest.mark.parametrize("command", ["train", "cv", "compare", "deadcount", "cost", "list", "show"])
+@pytest.mark.parametrize(
+    "command", ["train", "cv", "compare", "suggest", "deadcount", "cost", "list", "show"]
+)
 def test_help_ends_with_two_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     last = capsys.readouterr().out.split("Examples:")[1]

@@ -17,9 +17,7 @@ from relubench.cli import main
 from relubench.models import layers
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
-from relubench.training import engine, learning, recycling
-from relubench.training.between import Between
-from relubench.training.building import build
+from relubench.training import between, building, engine, learning, recycling
 from relubench.training.checkpoints import CheckpointStore
 from relubench.training.interventions import INTERVENTIONS
 from relubench.training.recycling import Recycler
@@ -208,7 +206,7 @@ def test_to_reset_dead_units_changes_no_output(
         assert torch.allclose(outputs(self), before, atol=1e-5)
         return reset
 
-    look = Between.after
+    look = between.Between.after
 
     def after(self: Any, epoch: int, *given: Any) -> None:
         if epoch:
@@ -218,7 +216,7 @@ def test_to_reset_dead_units_changes_no_output(
         look(self, epoch, *given)
 
     monkeypatch.setattr(Recycler, "recycle", checked)
-    monkeypatch.setattr(Between, "after", after)
+    monkeypatch.setattr(between.Between, "after", after)
     engine.fit(Stack((cell,)), machine)
     units = sum(act.units for act in acts_of(cell, machine))
     assert all(count >= units // 2 - 2 for count in seen)
@@ -229,7 +227,7 @@ SHAPES = {"digits": (64,), "digits:images=true": (1, 8, 8)}
 
 
 def acts_of(cell: Cell, machine: Machine) -> list[layers.Act]:
-    network = build(cell, SHAPES[cell.dataset], machine)
+    network = building.build(cell, SHAPES[cell.dataset], machine)
     return [act for _, act in layers.activations(network)]
 
 

@@ -30,8 +30,9 @@ from relubench.page.sections import sections
 from relubench.page.study import Study
 from relubench.plan import Cell, Plan, Preparation, Recipe, Split
 from relubench.report import ComparisonOptions
+from relubench.report.naming import setup_row
 from relubench.results import Epoch, RunResult
-from relubench.rows import CostRow
+from relubench.rows import CostRow, MemoryRow
 
 HOSTILE = "<script>alert(1)</script>"
 DATASETS = ("iris", "wine", "digits")
@@ -220,6 +221,40 @@ def test_learning_curves_are_drawn_from_their_rows() -> None:
         own = [row for row in rows if row.activation == line.get_label()]
         assert xs(line) == [row.epoch for row in own]
         assert ys(line) == pytest.approx([100 * (r.accuracy or 0) for r in own])
+
+
+def test_held_out_examples_have_curves_where_every_run_has_them() -> None:
+    """Each activation's own line, and its training beside it."""
+    held = Epoch(loss=0.5, accuracy=0.8, held_out=0.7, held_out_loss=0.6)
+    found = []
+    for run in [*runs("relu", 0.0), *runs("gelu", 0.02)]:
+        better = replace(held, held_out=0.75, held_out_loss=0.55 + run.cell.seed / 100)
+        found.append(replace(run, curve=(held, better)))
+    of = study(found)
+    titles = [drawing.title for drawing in page.PICTURES["curves"](of)]
+    assert sum(title.startswith("held-out") for title in titles) == 2
+    axes = drawn(of, "curves", 3)
+    lines = {line.get_label(): line for line in axes.lines if line.get_linewidth() > 1}
+    assert ys(lines["gelu"]) == pytest.approx([70.0, 75.0])
+    thin = [line for line in axes.lines if line.get_linewidth() < 1]
+    assert [ys(line) for line in thin] == [pytest.approx([80.0, 80.0])] * 2
+    rows = report.learning_rows(found)
+    assert rows[1].held_out_loss == pytest.approx(0.595)
+    few = [*found[:-1], replace(found[-1], curve=(Epoch(loss=1.0, accuracy=0.5),) * 2)]
+    assert not [d for d in page.PICTURES["curves"](study(few)) if d.title.startswith("held-out")]
+
+
+def test_memory_is_a_cost_where_it_is_known() -> None:
+    of = study()
+    assert not [d for d in page.PICTURES["pareto"](of) if "KiB" in d.title]
+    known = [
+        MemoryRow(**vars(setup_row(run.cell)), kept_bytes=1024.0 * ord(run.cell.activation[0]))
+        for run in of.results
+        if run.cell.seed == 0
+    ]
+    drawings = [d for d in page.PICTURES["pareto"](study(memory=known)) if "KiB" in d.title]
+    assert len(drawings) == 6
+    assert f"at {ord('r')} KiB" in drawings[0].alt
 
 
 def test_what_a_test_separates_is_joined_to_the_reference() -> None:

@@ -27,6 +27,14 @@ from relubench.training.networks import Networks
 
 Pieces = np.ndarray  # (pieces, …)
 
+
+def polynorm(z: np.ndarray, eps: float = 1e-6) -> np.ndarray:
+    """The mean of three powers, each divided by its root mean square over the units."""
+    scaled = [u / np.sqrt(np.mean(u**2, axis=1, keepdims=True) + eps) for u in (z, z**2, z**3)]
+    mean: np.ndarray = sum(scaled) / 3
+    return mean
+
+
 REFERENCES: dict[str, Callable[[Pieces], np.ndarray]] = {
     "maxout": lambda z: np.maximum.reduce(list(z)),
     "probout": lambda z: (special.softmax(z, axis=0) * z).sum(axis=0),
@@ -36,11 +44,14 @@ REFERENCES: dict[str, Callable[[Pieces], np.ndarray]] = {
     "geglu": lambda z: z[0] * z[1] * special.ndtr(z[1]),
     "swiglu": lambda z: z[0] * z[1] * special.expit(z[1]),
     "dual_relu": lambda z: np.maximum(z[0], 0) - np.maximum(z[1], 0),
+    "deep_fourier": lambda z: np.concatenate([np.sin(z[0]), np.cos(z[0])], axis=1),
+    "polynorm": lambda z: polynorm(z[0]),
     "crelu": lambda z: np.concatenate([np.maximum(z[0], 0), np.maximum(-z[0], 0)], axis=1),
 }
 MEANINGS = [  # name with parameters, pre-activations of one unit, output
     ("maxout:pieces=3", [-1.0, -3.0, -2.0], -1.0),
     ("probout:sharpness=0:pieces=3", [1.0, 2.0, 6.0], 3.0),
+    ("polynorm:a1=2:a2=3:a3=4:b=5:eps=0", [-2.0], 2.0),  # of one unit: -2 + 3 - 4 + 5
     ("lp_unit:rho=-40:pieces=4", [1.0, -2.0, 3.0, -4.0], 2.5),  # p = 1: the mean of magnitudes
 ]
 several = pytest.mark.parametrize(
@@ -166,6 +177,8 @@ def dead(name: str, z: torch.Tensor) -> list[bool]:
     below = (z <= 0).all(dim=0)  # (pieces, units)
     if name == "crelu":
         return [*below[0].tolist(), *(z >= 0).all(dim=0)[0].tolist()]
+    if name == "deep_fourier":
+        return [False] * (2 * z.shape[-1])
     if name == "dual_relu":
         return below.all(dim=0).tolist()
     return [bool(flag) and name == "reglu" for flag in below[-1]]

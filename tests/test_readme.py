@@ -59,6 +59,9 @@ def test_its_commands_run(
     quick = [] if arguments[0] in ("show", "list", "ledger", "report") else ["--quick"]
     written = [] if "-o" in arguments else ["-o", str(tmp_path / "out.txt")]
     monkeypatch.chdir(tmp_path)
+    if "csv:table.csv" in command:
+        lines = [f"{n % 7},{n % 5},{'yes' if n % 7 > 3 else 'no'}" for n in range(100)]
+        Path("table.csv").write_text("\n".join(["a,b,label", *lines]), encoding="utf-8")
     if arguments[0] in ("ledger", "report"):
         assert main(["train", "-d", "digits", "-m", "ffnn:hidden=4", "--quick", "--quiet"]) == 0
     assert main([*arguments, *quick, *written]) == 0

@@ -6,15 +6,17 @@ import io
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from fabricated import FIXED, FactsRow, facts_rows, plan, result, runs
 
-from relubench import report
+from relubench import report, stats
 from relubench.cli import output, terminal
 from relubench.formats import UNFOLDED, render
 from relubench.formats.fitting import cut
 from relubench.plan import Split
+from relubench.report import Ended
 from relubench.report.columns import text_of
 from relubench.table import AnyTable, Column, Table
 
@@ -44,7 +46,19 @@ def tables() -> dict[str, list[AnyTable]]:
         "deadcount": report.deadcount(sweep, plan(sweep)),
         "layers": report.deadcount(sweep, plan(sweep), layers=True),
         "confusion": [Table(matrix, columns)],
+        "suggest": [suggestion()],
     }
+
+
+def suggestion() -> AnyTable:
+    """Of three networks, one of which has a long name."""
+    found = []
+    for model in ("ffnn:hidden=8", "ffnn:hidden=128x64x32:dropout=0.1", "mlp"):
+        for activation, shift in (("relu", 0.0), ("gelu", 0.02), ("leaky_relu", -0.01)):
+            for run in runs(activation, shift):
+                found.append(replace(run, cell=replace(run.cell, model=model)))
+    ended = Ended(stats.spent([5, 10, 20]), 2, "decided")
+    return report.suggestion(found, plan(found), FIXED, ended)
 
 
 @pytest.mark.parametrize("name", tables())
@@ -53,6 +67,25 @@ def test_a_table_reads_as_it_should_at_every_width(
 ) -> None:
     shown = [f"{width} columns\n\n{render(tables()[name], 'text', width)}" for width in WIDTHS]
     golden(f"width-{name}.txt", "\n".join([*shown, f"a pipe\n\n{render(tables()[name], 'text')}"]))
+
+
+@pytest.mark.parametrize("name", tables())
+def test_a_table_reads_as_it_should_where_an_encoding_has_ascii_alone(
+    name: str, golden: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under LANG=C: at 80 columns, then in a pipe."""
+    made = []
+    for width in (80, UNFOLDED):
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(output, "width_and_colour", lambda width=width: (width, False))
+        output._print(tables()[name], "text")
+        stdout.seek(0)
+        made.append(stdout.read())
+    text = "\n".join(made)
+    assert "?" not in text
+    assert "\x1b" not in text
+    golden(f"ascii-{name}.txt", text)
 
 
 @pytest.mark.parametrize("name", tables())

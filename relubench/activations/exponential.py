@@ -22,7 +22,10 @@ PELU_FLOOR = 0.1  # the paper keeps a and b at or above it
 
 @exponential(paper="arXiv:1511.07289 (Clevert et al.)", year=2015)
 def elu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
-    """x if x > 0 else alpha · (eˣ - 1)"""
+    """x if x > 0 else alpha · (eˣ - 1)
+
+    A public comparison gives it, celu and softplus the number of channels for alpha and beta.
+    """
     return F.elu(x, alpha)
 
 
@@ -76,7 +79,8 @@ def mpelu(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 def pdelu(x: Tensor, a: Tensor, *, t: float = 0.9) -> Tensor:
     """x if x > 0 else a · (max(0, 1 + (1 - t) · x) to the power 1 / (1 - t) - 1), a learned
 
-    At its default it is flat below -10, where a published implementation is flat below 0.
+    At its default it is flat below -10. A published implementation changes its input in place, and
+    so is relu.
     """
     # The base is at most 1, whatever x is: the power cannot overflow in the
     # branch that is not taken.

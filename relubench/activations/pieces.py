@@ -1,7 +1,8 @@
-"""Activations over several pre-activations, and one that gives two outputs for each.
+"""Activations over several pre-activations, and those that give two outputs for each.
 
-`x` is (pieces, examples, units, …) and the output (examples, units, …); only crelu takes
-(examples, units, …). A gated one's first piece is the value, its second the gate, as in torch.
+`x` is (pieces, examples, units, …) and the output (examples, units, …); only one with two
+outputs, and polynorm, takes (examples, units, …). A gated one's first piece is
+the value, its second the gate, as in torch.
 """
 
 from __future__ import annotations
@@ -98,8 +99,42 @@ def dual_relu(x: Tensor) -> Tensor:
     outputs=2,
 )
 def crelu(x: Tensor) -> Tensor:
-    """max(0, x), and beside all of these max(0, -x): two outputs per pre-activation"""
+    """max(0, x), and beside all of these max(0, -x): two outputs per pre-activation
+
+    A public version joins them along the examples by default, so that batches are twice as long.
+    """
     return torch.cat((torch.relu(x), torch.relu(-x)), dim=1)
+
+
+@ACTIVATIONS.add(
+    family="pieces", paper="arXiv:2410.20634 (Lewandowski et al.)", year=2024, outputs=2
+)
+def deep_fourier(x: Tensor) -> Tensor:
+    """sin(x), and beside all of these cos(x): two outputs per pre-activation"""
+    return torch.cat((torch.sin(x), torch.cos(x)), dim=1)
+
+
+@ACTIVATIONS.add(
+    family="pieces",
+    paper="arXiv:2411.03884 (Zhuo et al.)",
+    year=2024,
+    learns={"a1": 1 / 3, "a2": 1 / 3, "a3": 1 / 3, "b": 0.0},
+    shared=True,
+    mixes=True,
+)
+def polynorm(
+    x: Tensor, a1: Tensor, a2: Tensor, a3: Tensor, b: Tensor, *, eps: float = 1e-6
+) -> Tensor:
+    """a1 · n(x) + a2 · n(x²) + a3 · n(x³) + b, all learned, n(u) = u / √(mean u² + eps)
+
+    The mean is over the layer's units, of each example and position: an output depends on all of
+    them. One public version begins a1 to a3 at 0.3, 0.4 and 0.3, and b at 0.1.
+    """
+    value = b
+    for power, coefficient in ((x, a1), (x.square(), a2), (x.pow(3), a3)):
+        squared = power.square().mean(dim=1, keepdim=True)
+        value = value + coefficient * power * torch.rsqrt(squared + eps)
+    return value
 
 
 @ACTIVATIONS.add(family="gated", paper="arXiv:1612.08083 (Dauphin et al.)", year=2016, pieces=2)

@@ -32,7 +32,11 @@ def relu(x: Tensor) -> Tensor:
 
 @rectifier(paper="Maas et al., ICML", year=2013, kinks={0.0: 0.01})
 def leaky_relu(x: Tensor, *, negative_slope: float = 0.01) -> Tensor:
-    """x if x > 0 else negative_slope · x"""
+    """x if x > 0 else negative_slope · x
+
+    A public comparison gives it the number of channels as slope, or True, which is 1 and the
+    identity.
+    """
     return F.leaky_relu(x, negative_slope)
 
 
@@ -40,7 +44,7 @@ def leaky_relu(x: Tensor, *, negative_slope: float = 0.01) -> Tensor:
 def very_leaky_relu(x: Tensor) -> Tensor:
     """x if x > 0 else x / 5.5
 
-    Elsewhere the name stands for a slope of 1/3.
+    Elsewhere the name stands for a slope of 1/3, and in one public version for one of 3.
     """
     return F.leaky_relu(x, 1 / 5.5)
 
@@ -137,7 +141,8 @@ def hard_tanh(x: Tensor) -> Tensor:
 def noisy_relu(x: Tensor, noise: Noise | None) -> Tensor:
     """max(0, x + n), n ~ N(0, sigmoid(x)) per element; n = 0 in evaluation
 
-    sigmoid(x) is the variance; implementations disagree. n is a constant in the backward pass.
+    sigmoid(x) is the variance; public implementations have it as the mean of sigmoid(x), as the
+    deviation of x over the batch, as 1, 0.1 or x. n is a constant in the backward pass.
     """
     if noise is None:
         return torch.relu(x)
@@ -215,8 +220,9 @@ def flexible_relu(x: Tensor, b: Tensor) -> Tensor:
 def srelu(x: Tensor, tl: Tensor, al: Tensor, tr: Tensor, ar: Tensor) -> Tensor:
     """tr + ar · (x - tr) if x ≥ tr; tl + al · (x - tl) if x ≤ tl; else x; all four learned
 
-    The S-shaped ReLU. al and tr begin at the means of what keras-contrib draws, U(0, 1) and
-    U(0, 5).
+    The S-shaped ReLU; the name stands elsewhere for max(-1, x), here shifted_relu, and in one
+    public version for max(0, x - 1). al and tr begin at the means of what keras-contrib draws,
+    U(0, 1) and U(0, 5).
     """
     # From below to above: where the ends cross, the upper piece wins.
     below = torch.where(x <= tl, tl + al * (x - tl), x)
@@ -243,6 +249,37 @@ def apl(x: Tensor, a1: Tensor, b1: Tensor, a2: Tensor, b2: Tensor) -> Tensor:
 def squared_relu(x: Tensor) -> Tensor:
     """max(0, x)²"""
     return torch.relu(x).square()
+
+
+@rectifier(
+    paper="arXiv:2605.17659 (Shvetsov et al.), formula and bound not confirmed",
+    year=2026,
+    kinks={3.0: 0.0},
+    flat=((-inf, 0.0), (3.0, inf)),
+)
+def clipped_squared_relu(x: Tensor, *, bound: float = 3.0) -> Tensor:
+    """min(bound, max(0, x))²"""
+    return F.hardtanh(x, 0.0, _positive("bound", bound)).square()
+
+
+@rectifier(
+    paper="arXiv:2407.14435 (Rajamanoharan et al.), bandwidth ours",
+    year=2024,
+    learns={"theta": 0.1},
+    kinks={0.1: 0.0},
+    flat=((-inf, 0.1),),
+)
+def jump_relu(x: Tensor, theta: Tensor, *, bandwidth: float = 0.1) -> Tensor:
+    """x if x > theta else 0, theta learned
+
+    The value does not change smoothly with theta: its derivative is taken to be -theta / bandwidth
+    where |x - theta| < bandwidth / 2, else 0. The paper, for batches of thousands, has a bandwidth
+    of 0.001 and begins at 0.001. Where theta is 0 it stays so.
+    """
+    edge = theta.detach()
+    near = ((x - edge).abs() < _positive("bandwidth", bandwidth) / 2).to(x.dtype)
+    moved = -edge / bandwidth * near * (theta - edge)  # 0, with the derivative of theta
+    return torch.where(x <= edge, 0, x) + moved
 
 
 @rectifier(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from torch.nn import functional as F
+
+    from relubench.noise import Noise
 else:
     torch, F = Deferred("torch"), Deferred("torch.nn.functional")
 
@@ -22,6 +24,7 @@ smooth = partial(ACTIVATIONS.add, family="smooth")
 HENDRYCKS = "arXiv:1606.08415 (Hendrycks & Gimpel)"
 SWISH = "arXiv:1710.05941 (Ramachandran et al.)"
 ELFWING = "arXiv:1702.03118 (Elfwing et al.)"
+LILLO = "arXiv:2509.22562 (Lillo & Cheney), formula read in notes on it"
 EXACT = 40.0  # torch takes x itself for softplus beyond 20, which is off by 2e-9; here by no bit
 SATURATED = 10.0  # exp(10): beyond it tanh and exp(-·) are at their limits in every float type
 
@@ -42,6 +45,47 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def quick_gelu(x: Tensor) -> Tensor:
     """x · sigmoid(1.702 · x)"""
     return x * torch.sigmoid(1.702 * x)
+
+
+@smooth(paper="arXiv:2605.17659 (Shvetsov et al.), formula not confirmed", year=2026)
+def gelu_squared(x: Tensor) -> Tensor:
+    """(x · Φ(x))²: above 0 nearly squared_relu, below 0 a small bump"""
+    return F.gelu(x).square()
+
+
+@smooth(paper="arXiv:2502.03654 (Das et al.)", year=2025)
+def golu(x: Tensor) -> Tensor:
+    """x · exp(-exp(-x)), gated by Gompertz's function: steeper above 0 than below"""
+    # exp(-exp(10)) is 0 in every float type: nothing is cut off, and no exponential overflows.
+    return x * torch.exp(-torch.exp(-x.clamp(min=-SATURATED)))
+
+
+@smooth(paper=LILLO, year=2026)
+def smooth_leaky(x: Tensor, *, alpha: float = 0.1, p: float = 3.0, c: float = 5.0) -> Tensor:
+    """alpha · x + (1 - alpha) · x · sigmoid(c · x / p)"""
+    return _leaky(x, alpha, p, c)
+
+
+@smooth(paper=LILLO, year=2026, noisy=True)
+def rand_smooth_leaky(
+    x: Tensor,
+    noise: Noise | None,
+    *,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    p: float = 3.0,
+    c: float = 5.0,
+) -> Tensor:
+    """smooth_leaky, alpha ~ U(lower, upper) per element; (lower + upper) / 2 in evaluation"""
+    if lower > upper:
+        raise BadValue(f"lower={lower:g} is above upper={upper:g}")
+    if noise is None:
+        return _leaky(x, (lower + upper) / 2, p, c)
+    return _leaky(x, lower + (upper - lower) * noise.uniform(x), p, c)
+
+
+def _leaky(x: Tensor, alpha: float | Tensor, p: float, c: float) -> Tensor:
+    return alpha * x + (1 - alpha) * x * torch.sigmoid(c / p * x)
 
 
 @smooth(paper=ELFWING, year=2017)
@@ -136,11 +180,11 @@ def smelu(x: Tensor, *, beta: float = 1.0) -> Tensor:
     return torch.where(x.abs() <= beta, parabola, torch.relu(x))
 
 
-@smooth(paper="arXiv:2003.09855 (Liu & Di), number not confirmed", year=2020)
+@smooth(paper="arXiv:2003.09855 (Liu & Di), number not confirmed", year=2020, also="telu")
 def tanhexp(x: Tensor) -> Tensor:
     """x · tanh(eˣ)
 
-    Published again as TeLU.
+    Published again in 2024 as TeLU: `telu` means this.
     """
     return x * torch.tanh(torch.exp(x.clamp(max=SATURATED)))
 
@@ -301,3 +345,34 @@ def growing_cosine(x: Tensor) -> Tensor:
 def bent_identity(x: Tensor) -> Tensor:
     """(√(x² + 1) - 1) / 2 + x"""
     return (torch.sqrt(x.square() + 1) - 1) / 2 + x
+
+
+SPLINES = 8  # cubic B-splines that are not 0 somewhere inside the grid
+REACH, INTERVALS = 3.0, 5  # of the grid, on either side of 0, and how many it has
+
+
+@smooth(
+    paper="arXiv:2404.19756 (Liu et al.), there on edges",
+    year=2024,
+    learns={"w": 1.0, **{f"c{number}": 0.0 for number in range(SPLINES)}},
+)
+def b_spline(x: Tensor, w: Tensor, *c: Tensor) -> Tensor:
+    """w · silu(x) + c0 · B₀(x) + … + c7 · B₇(x), cubic B-splines on [-3, 3], all nine learned
+
+    KAN has such a function on every edge and a grid of 5 intervals on [-1, 1]; here every unit has
+    one, on a grid as wide as pre-activations are. The coefficients begin at 0, and so as silu.
+    Beyond the grid the splines fall to 0.
+    """
+    step = 2 * REACH / INTERVALS
+    value = w * F.silu(x)
+    for number, coefficient in enumerate(c):
+        centre = -REACH + (number - 1) * step
+        value = value + coefficient * _cubic((x - centre) / step)
+    return value
+
+
+def _cubic(u: Tensor) -> Tensor:
+    """The cubic B-spline of whole knots around 0: not 0 for |u| < 2, its maximum 2/3."""
+    distance = u.abs()
+    outer, inner = torch.relu(2 - distance), torch.relu(1 - distance)
+    return (outer.pow(3) - 4 * inner.pow(3)) / 6

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -20,16 +20,11 @@ from relubench.metrics.measures import DEFAULT, MEASURES
 from relubench.plan import Cell
 from relubench.report import run_row, setup_row
 from relubench.results import Context, RunResult, status
-from relubench.rows import RunRow, SetupValue
+from relubench.rows import RunRow, SetupRow, SetupValue
 from relubench.training.heads import HEADS
 from relubench.wording import counted
 
 FORMAT = 2
-# Left out of a row's name where they are not set.
-SINCE = (
-    *("validation", "one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps"),
-    *("task", "tasks"),
-)
 # What names a row: dataset, model, activation, head, recipe, preparation.
 Setup = dict[str, SetupValue]
 
@@ -105,11 +100,15 @@ RECORD: TypeAdapter[Record] = TypeAdapter(Record)
 
 def setup(cell: Cell) -> Setup:
     """What names the row of a cell."""
-    named = dict(vars(setup_row(cell)))
-    for key in SINCE:  # baselines from before know the same set-ups
-        if not named[key]:
-            del named[key]
-    return named
+    row = setup_row(cell)
+    # What rows did not have at first has a default: baselines from before know the same set-ups.
+    first = {part.name for part in fields(row) if part.default is MISSING}
+    named: Setup = vars(row)
+    return {
+        key: value
+        for key, value in named.items()
+        if key in first or value != getattr(SetupRow, key)
+    }
 
 
 def planned(setups: Iterable[tuple[Setup, Context]], machine: str | None) -> Record:

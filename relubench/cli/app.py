@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -169,6 +170,20 @@ def compare(
 
 @app.command(
     epilog=examples(
+        "suggest -d csv:table.csv:target=label",
+        "suggest -d csv:table.csv:target=label --budget 10min -o report.html",
+    )
+)
+@takes(RunFlags, OutputFlags, PictureFlags, command="suggest")
+def suggest(benchmark: Benchmark = None, **flags: FlagValue) -> int:
+    """Say which activation to use on a table: a study of its own, within a time."""
+    # The processor's time so far is about what Python and imports took: the budget is for all.
+    began = time.monotonic() - time.process_time()
+    return run(partial(commands.suggest, began=began), "suggest", benchmark, flags)
+
+
+@app.command(
+    epilog=examples(
         "deadcount -d digits -a relu,leaky_relu",
         "deadcount -d wdbc --lr 0.1,0.3 --format csv",
         "deadcount -m ./net.py:Net --weights best.pt -d mnist --split both --fail-above 20%",
@@ -181,6 +196,10 @@ def deadcount(
     layers: Annotated[
         bool, flag(SHOWN, "Also print a row for each layer.", "", "--layers")
     ] = False,
+    history: Annotated[
+        bool,
+        flag(SHOWN, "Print what became of units, epoch by epoch, and survival.", "", "--history"),
+    ] = False,
     **flags: FlagValue,
 ) -> int:
     """Count dead neurons: of runs, before training and after (--layers), or of any network."""
@@ -188,8 +207,10 @@ def deadcount(
     asked = {key: flags.pop(key) for key in get_type_hints(CountFlags)}
     # Two commands under one name: of runs that are trained, or of any network as it is.
     if not any(asked.values()) and not commands.is_untrained(names_in(flags["model"] or ())):
-        counted = partial(commands.deadcount, layers=layers)
+        counted = partial(commands.deadcount, layers=layers, history=history)
         return run(counted, "deadcount", benchmark, flags)
+    if history:
+        raise BadValue("--history is of what is trained here: leave the flags of any network out")
     outputs = [("-o", path) for path in flags["output"] or ()]
     written = {"--junit": asked.pop("junit"), "--prune": asked["prune"]}
     distinct([("--baseline", asked["baseline"]), *outputs, *written.items()])

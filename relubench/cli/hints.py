@@ -11,7 +11,7 @@ from relubench.errors import suggestion
 NO_OPTION = re.compile(r"No such option:? '?(--?[^\s']+)")
 NO_COMMAND = re.compile(r"No such command '(.*?)'")
 COMMANDS = (
-    *("train", "cv", "compare", "deadcount", "report", "list", "cost", "show", "ledger"),
+    *("train", "cv", "compare", "suggest", "deadcount", "report", "list", "cost", "show", "ledger"),
     *("doctor", "help"),
 )
 LEDGER_COMMANDS = ("show", "export", "check", "rm", "merge")

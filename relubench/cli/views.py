@@ -18,7 +18,7 @@ else:
     page, plots = Deferred("relubench.page"), Deferred("relubench.formats.plots")
 
 PAGE = ".html"  # of the commands that have a page; of others it is a table
-PAGED = ("train", "cv", "compare", "deadcount", "report")
+PAGED = ("train", "cv", "compare", "suggest", "deadcount", "report")
 
 
 def suffixes(command: str) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from .request import Outcome as Outcome
 from .request import Request as Request
 from .request import is_untrained as is_untrained
 from .request import usual_ledger as usual_ledger
+from .suggesting import suggest as suggest
 from .training import cv as cv
 from .training import deadcount as deadcount
 from .training import dry_run as dry_run

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 REPEATING = {"seed", "seeds", "seed_base"}  # how often something is trained, not what
 GROWING = {"until_decided", "max_seeds"}  # begin with few seeds
+NAMELESS = ("compare", "suggest")  # commands that have a benchmark where none is named
 HURRIED = 2.0  # seconds that measuring for a quick run may take
 
 
@@ -35,11 +36,15 @@ def read(request: Request, console: Console) -> Settings:
     """The settings: the benchmark's table with the flags on top; says whose table it is."""
     benchmarks = config.Benchmarks("", {})
     # Other commands without a benchmark read no file.
-    if request.benchmark is not None or request.config or request.command == "compare":
+    if request.benchmark is not None or request.config or request.command in NAMELESS:
         benchmarks = config.read(request.config, CATALOGS)
     name = request.benchmark
     if name is None and request.command == "compare":
         name = _nameless(benchmarks.tables, request.flags)
+    if name is None and request.command == "suggest":
+        name = "suggest"
+        if name not in benchmarks.tables:  # a file of one's own need not have it
+            benchmarks = config.read(config.shipped(), CATALOGS)
     if name is not None and benchmarks.note:
         console.once(benchmarks.note)
     return config.resolve(benchmarks, name, request.flags, CATALOGS, request.quick)
@@ -66,10 +71,12 @@ def assemble(
     console: Console,
     plan: Plan | None = None,
     retrain: bool = False,
+    measuring: float = math.inf,
 ) -> execution.work.Work:
     """The work that these settings ask for; `plan` takes the place of theirs.
 
-    retrain  everything is to be trained, whatever the ledger has
+    retrain    everything is to be trained, whatever the ledger has
+    measuring  seconds that measuring speed may take at most
     Where the ledger has all of it, nothing is checked or measured, and torch is not imported.
     """
     work = _untuned(settings, request, console, plan)
@@ -87,7 +94,7 @@ def assemble(
     tell_of_starts(work.plan, console)
     if request.ledger and not work.ledger:  # a new one, now that nothing has been refused
         work = replace(work, ledger=_begun(request.ledger, console))
-    most = HURRIED if request.quick else math.inf
+    most = min(HURRIED if request.quick else math.inf, measuring)
     console.phase("measuring speed")
     tuned = tune(work.plan, machine, settings, console, most)
     return _spread(replace(work, machine=machine, tuned=tuned), settings, console)

@@ -79,10 +79,10 @@ def at_once(work: Work, options: ComparisonOptions, console: Console) -> list[Ru
     """Train the whole plan; what its design can show at best is said before."""
     for line in report.outlook(work.plan, options):
         console.note(line)
-    return work.run(console, table=partial(_so_far, work.plan, options))
+    return work.run(console, table=partial(so_far, work.plan, options))
 
 
-def _so_far(
+def so_far(
     plan: Plan, options: ComparisonOptions, results: Sequence[RunResult]
 ) -> Table[CompareRow]:
     """The comparison of the runs that have finished: those of set-ups that have the reference."""

@@ -13,8 +13,8 @@ from relubench.table import Column, Row, Table
 # In the order in which a newcomer reads them; a page that is not named here follows.
 READING_ORDER = (
     *("getting-started", "commands", "python", "activations", "models", "data", "dead-neurons"),
-    *("statistics", "ci", "page", "ledger-and-clusters", "rows", "studies", "performance"),
-    *("design", "own-code", "glossary", "stability"),
+    *("choosing", "statistics", "ci", "page", "ledger-and-clusters", "rows", "studies"),
+    *("performance", "design", "own-code", "glossary", "stability"),
 )
 
 

@@ -112,7 +112,11 @@ def _kind_of(name: str) -> str:
     first = name.partition(":")[0]
     # In the order of `list`: catalogues, then benchmarks, then what looks like code.
     for kind, entries in CATALOGS.items():
-        if first in entries or first.partition(".")[0] in entries.libraries:
+        if (
+            first in entries
+            or first.lower() in entries.aliases
+            or first.partition(".")[0] in entries.libraries
+        ):
             return kind
     benchmarks = config.read(None, CATALOGS).tables
     if name in benchmarks:

@@ -14,9 +14,12 @@ from relubench.commands.ledgers import Chosen, tell_of_unread
 from relubench.commands.request import CATALOGS, Outcome
 from relubench.errors import BadValue, RelubenchError
 from relubench.execution.progress import Console
+from relubench.grouping import grouped
 from relubench.models import MODELS
 from relubench.plan import Cell, Plan
+from relubench.report.naming import setup_row
 from relubench.results import RunResult
+from relubench.rows import MemoryRow
 from relubench.table import AnyTable
 from relubench.wording import counted
 
@@ -225,6 +228,7 @@ def _study(
         title=_title(results),
         classes={name: data.classes for name, data in known.items()},
         profiles=_profiles(results),
+        memory=_memory(results, known),
         notes=[*notes, *mixed],
     )
 
@@ -260,6 +264,19 @@ def _profiles(results: Sequence[RunResult]) -> list[ActivationProfileRow]:
             continue
     x = profiling.profiles.window(choices)
     return [profiling.profiles.profile(choice, x) for choice in choices]
+
+
+def _memory(results: Sequence[RunResult], known: Mapping[str, datasets.Facts]) -> list[MemoryRow]:
+    """What training keeps in memory, where that can be measured."""
+    rows: list[MemoryRow] = []
+    by_dataset = grouped(results, lambda result: result.cell.dataset)
+    for name, runs in by_dataset.items():
+        first = {setup_row(run.cell): run.cell for run in runs}
+        kept = profiling.memory.kept_bytes(first.values(), known[name]) if name in known else {}
+        for row, cell in first.items():
+            if cell in kept:
+                rows.append(MemoryRow(**vars(row), kept_bytes=kept[cell]))
+    return rows
 
 
 def _title(results: Sequence[RunResult]) -> str:

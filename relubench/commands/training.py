@@ -130,8 +130,15 @@ def leak(
     )
 
 
-def deadcount(request: Request, console: Console, layers: bool = False) -> Outcome:
-    """Count dead units over the whole training set, before training and after it."""
+def deadcount(
+    request: Request, console: Console, layers: bool = False, history: bool = False
+) -> Outcome:
+    """Count dead units over the whole training set, before training and after it.
+
+    history  what became of them over the epochs instead, counted on a probe set
+    """
+    if history:
+        return histories(request, console)
     work = prepare(request, console)
     request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
     results = work.with_untrained().run(console)
@@ -139,6 +146,18 @@ def deadcount(request: Request, console: Console, layers: bool = False) -> Outco
     trained = results[: len(work.plan.cells)]
     tables = report.deadcount(trained, work.plan, results, layers)
     return Outcome(tables, exit_code(results), study=partial(_told, trained, work, tables[1:]))
+
+
+def histories(request: Request, console: Console) -> Outcome:
+    """What became of hidden units over the epochs: counted after each, unless it is said."""
+    settings = read(request, console)
+    if settings.track_neurons is None:
+        settings = settings.model_copy(update={"track_neurons": 1})
+    work = assemble(settings, request, console)
+    request.check(work.plan, lambda results: report.histories(results, work.plan)[0])
+    results = work.run(console)
+    tables = report.histories(results, work.plan)
+    return Outcome(tables, exit_code(results), study=partial(_told, results, work))
 
 
 def dry_run(request: Request, console: Console) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from relubench.grouping import joined
 from relubench.metrics import measures
 from relubench.plan import Margin
 
+UNITS = {None: 1, "s": 1, "min": 60, "h": 3600}  # in seconds
 MANY = 100_000  # seeds, folds or repeats: a slip of the finger, not a study
 
 
@@ -105,6 +107,15 @@ def _held_back(value: object) -> str:
     return repr(size)
 
 
+def _duration(value: object) -> float:
+    """'2min', '90s', '1h' or a number of seconds, in seconds."""
+    number = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(s|min|h)?\s*", str(value))
+    seconds = float(number[1]) * UNITS[number[2]] if number else 0.0
+    if not 0 < seconds < math.inf:
+        raise BadValue(f"got {value}, must be a time such as 90s, 2min or 1h")
+    return seconds
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(min_length=1)]
 
 
@@ -141,6 +152,7 @@ Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[Count, BeforeValidator(_how_many)]
 SeveralSeeds = Annotated[int, Field(ge=2, le=MANY)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Duration = Annotated[float, BeforeValidator(_duration)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
 StackWidth = Annotated[str, BeforeValidator(_width)]
 Address = Annotated[str, AfterValidator(_address)]

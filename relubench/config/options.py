@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Components,
         Count,
         Decays,
+        Duration,
         Epochs,
         Family,
         Folds,
@@ -45,8 +46,10 @@ if TYPE_CHECKING:
     )
 
 T = TypeVar("T")
-TRAINING = ("train", "cv", "compare", "deadcount")
+TRAINING = ("train", "cv", "compare", "suggest", "deadcount")
+FREE = ("train", "cv", "compare", "deadcount")  # of which nothing is planned beforehand
 JUDGED = ("compare", "report")
+ASKED = ("compare", "suggest", "report")
 MODEL, RECIPE, MACHINE = "What to train", "How to train it", "Where it runs"
 COMPARISON = "How runs are compared"
 
@@ -143,9 +146,11 @@ class Options:
     strict_swap: bool = option(
         False, MODEL, "Refuse a network in which a non-linearity, such as a gate, would stay."
     )
-    seed: Seed | None = option(None, MODEL, "Run this one seed.")
-    seeds: Seeds | None = option(None, MODEL, "Run seeds 0 to N-1 (default 1, compare 10).")
-    seed_base: Seed = option(0, MODEL, "First of the --seeds (default 0).", "S")
+    seed: Seed | None = option(None, MODEL, "Run this one seed.", commands=FREE)
+    seeds: Seeds | None = option(
+        None, MODEL, "Run seeds 0 to N-1 (default 1, compare 10).", commands=FREE
+    )
+    seed_base: Seed = option(0, MODEL, "First of the --seeds (default 0).", "S", commands=FREE)
     one_holdout: bool = option(
         False, MODEL, "Draw the hold-out once, for all seeds (default: each seed draws its own)."
     )
@@ -161,9 +166,10 @@ class Options:
         MODEL,
         "Also score on perturbed inputs: gaussian:SD, dropout:P, shift:SD.",
         "NAME,…",
+        commands=FREE,
     )
     reference: str = option(
-        "relu", MODEL, "Activation to compare with (default relu).", "NAME", commands=JUDGED
+        "relu", MODEL, "Activation to compare with (default relu).", "NAME", commands=ASKED
     )
     folds: Folds | None = option(
         None,
@@ -190,7 +196,10 @@ class Options:
     )
     lr: Rates = option((Recipe.lr,), RECIPE, "Learning rates.", "RATE,…", "--learning-rate")
     best_lr: bool = option(
-        False, RECIPE, "Let each run choose the best of these --lr on a validation set."
+        False,
+        RECIPE,
+        "Let each run choose the best of these --lr on a validation set.",
+        commands=FREE,
     )
     epochs: Epochs = option(
         (Recipe.epochs,), RECIPE, "Passes over the training set (0: do not train).", "N,…"
@@ -227,7 +236,11 @@ class Options:
     pca: Components | None = option(None, RECIPE, "Keep N principal components.")
     limit: Components | None = option(None, RECIPE, "Train on a stratified subset of N examples.")
     validation: Validation | None = option(
-        None, RECIPE, "Score every epoch on 10% held back from training, or on test.", "SIZE|test"
+        None,
+        RECIPE,
+        "Score every epoch on 10% held back from training, or on test.",
+        "SIZE|test",
+        commands=FREE,
     )
     augment: Names = option((), RECIPE, "Augment training images: flip, crop.", "NAME,…")
     revive: Names = option(
@@ -244,20 +257,21 @@ class Options:
         COMPARISON,
         "Report epochs and seconds to train_error=0.25, each run at its best --lr.",
         "TARGET",
+        commands=FREE,
     )
     metric: str | None = option(
         None,
         COMPARISON,
         "What is compared: accuracy (default; of numbers rmse), dead, seconds, …",
         "METRIC",
-        commands=JUDGED,
+        commands=ASKED,
     )
     margin: Margins = option(
         {},
         COMPARISON,
         "Differences up to this are equivalent (default accuracy=1%).",
         "SIZE,…",
-        commands=JUDGED,
+        commands=ASKED,
     )
     rope: str | None = option(
         None,
@@ -289,20 +303,33 @@ class Options:
     max_seeds: SeveralSeeds | None = option(
         None, COMPARISON, "Where --until-decided stops.", commands=("compare",)
     )
+    budget: Duration = option(
+        120.0,
+        COMPARISON,
+        "End within this time, whatever is decided (default 2min).",
+        "TIME",
+        commands=("suggest",),
+    )
     device: str = option(
         "auto", MACHINE, "auto (default), cpu, cuda, cuda:1, mps or xpu.", "DEVICE"
     )
     threads: Threads | None = option(None, MACHINE, "CPU threads (default: what measures fastest).")
     jobs: Threads | None = option(
-        None, MACHINE, "Worker processes; 1: none (default: as pays).", "N", "-j"
+        None, MACHINE, "Worker processes; 1: none (default: as pays).", "N", "-j", commands=FREE
     )
     executor: str | None = option(
-        None, MACHINE, "serial, pool or dask (default: as --jobs and --scheduler imply).", "NAME"
+        None,
+        MACHINE,
+        "serial, pool or dask (default: as --jobs and --scheduler imply).",
+        "NAME",
+        commands=FREE,
     )
     scheduler: Address | None = option(
-        None, MACHINE, "Scheduler of a dask cluster: tcp://HOST:PORT.", "URL"
+        None, MACHINE, "Scheduler of a dask cluster: tcp://HOST:PORT.", "URL", commands=FREE
     )
-    scheduler_file: str | None = option(None, MACHINE, "File that the scheduler wrote.", "FILE")
+    scheduler_file: str | None = option(
+        None, MACHINE, "File that the scheduler wrote.", "FILE", commands=FREE
+    )
     stack: StackWidth = option("auto", MACHINE, "Runs trained in one vectorised pass.", "N|auto")
     precision: Precision = option(
         "float32", MACHINE, "float32 (default), float64, tf32 or bf16.", "TYPE"

@@ -23,6 +23,7 @@ Models = Catalog[Any]  # their entries are of a package on this floor, which is 
 QUICK = {"seeds": 2, "folds": 2, "repeats": 1, "limit": 500}
 
 
+COMPARING = ("compare", "suggest")  # commands that take the reference in, too
 FOLDS = 10  # of cv, where nothing says how many
 
 
@@ -230,7 +231,7 @@ def _check_task(settings: Settings) -> None:
         ("--label-smoothing", bool(settings.label_smoothing)),
     ):
         if given:
-            raise BadValue(f"{flag} is about accuracy, and {numbers} has numbers, not classes")
+            raise BadValue(f"{flag} is of classes alone, and {numbers} has numbers")
 
 
 def _refuse_measure(settings: Settings, measure: Measure, task: str) -> None:
@@ -283,7 +284,7 @@ def _check_tasks(settings: Settings) -> None:
 def _activations(settings: Settings, command: str, models: Models, model: str) -> tuple[str, ...]:
     """What is chosen, else the model's own; where they are compared, the reference too."""
     chosen = settings.activation or (models.choose(model).entry.activation,)
-    if command == "compare" and settings.reference not in chosen:
+    if command in COMPARING and settings.reference not in chosen:
         return (settings.reference, *chosen)
     return chosen
 

@@ -183,7 +183,7 @@ def _columns(label: str, cells: Read, names: list[str], options: TableOptions) -
     """The dataset of the columns that are chosen."""
     if not options.target:
         raise BadValue(f"{label}: say which column is the target: target=NAME of {_some(names)}")
-    # 1. Which columns are the class, the group and the inputs.
+    # 1. Which columns are the target, the group and the inputs.
     target = _place(label, options.target, names)
     group = _place(label, options.group, names) if options.group else None
     if target == group:

@@ -184,6 +184,22 @@ def _width_by_rule(cell: Cell, facts: Facts, widths: Sequence[int], machine: Mac
     return max(width for width in widths if width <= most)
 
 
+def step_seconds(cells: Sequence[Cell], machine: Machine, tuned: Tuning, most: float) -> float:
+    """Seconds per step and cell of these cells, trained as tuned; nothing of it is kept.
+
+    most  seconds that a measurement may take; where it would take more, those of a single cell
+    """
+    width = min(tuned.stack, math.ceil(len(cells) / tuned.n_parallel))
+    watch = Stopwatch(cells, machine, tuned.threads, most)
+    known = watch.cached(width, tuned.threads, tuned.n_parallel)
+    if known is not None:
+        return known
+    if watch.cost(width * tuned.n_parallel) > most:
+        return watch.step
+    found = watch.measured(Arrangement(width, tuned.threads, tuned.n_parallel))
+    return found if math.isfinite(found) else watch.step
+
+
 def steps(cell: Cell, facts: Facts) -> int:
     """About how many steps the cell's training takes."""
     folds = cell.split.folds
@@ -230,16 +246,17 @@ class Stopwatch:
             return cached
         cells = width * n_parallel
         # The first question times a step: its seconds count from the next question on.
-        if not self.most or self.spent + self._cost(cells) > min(self.most, self._allowed):
+        if not self.most or self.spent + self.cost(cells) > min(self.most, self._allowed):
             return None
         start = time.perf_counter()
-        seconds = self._measured(Arrangement(width, threads, n_parallel))
+        seconds = self.measured(Arrangement(width, threads, n_parallel))
         self.spent += time.perf_counter() - start
         if math.isfinite(seconds):  # what does not stack is soon found out again
             CACHE.keep(self._key(width, threads, n_parallel), seconds)
         return seconds
 
-    def _measured(self, arrangement: Arrangement) -> float:
+    def measured(self, arrangement: Arrangement) -> float:
+        """The same, measured now; infinite where such cells do not stack."""
         try:
             return step_timing.measure(self.cell, self.shape, self.batch, arrangement, self.machine)
         except (MemoryError, RuntimeError) as error:
@@ -248,19 +265,19 @@ class Stopwatch:
                 raise
             return math.inf  # a single cell may still have room
 
-    def _cost(self, cells: int) -> float:
+    def cost(self, cells: int) -> float:
         """Seconds that measuring so many cells takes, at most about."""
-        return max(LEAST, cells * STEPS_TIMED * self._step)
+        return max(LEAST, cells * STEPS_TIMED * self.step)
 
     def threads_by_rule(self, counts: Sequence[int]) -> int:
         """One thread where the most are no great help in a short step; else the most."""
         most = max(counts)
-        if 1 not in counts or self._step > SHORT:
+        if 1 not in counts or self.step > SHORT:
             return most
-        return 1 if self._timed_step(1) <= HELP * self._step else most
+        return 1 if self._timed_step(1) <= HELP * self.step else most
 
     @cached_property
-    def _step(self) -> float:
+    def step(self) -> float:
         """Seconds of a step of a single cell on the most threads."""
         return self._timed_step(self.n_threads)
 
@@ -275,7 +292,7 @@ class Stopwatch:
     @property
     def _allowed(self) -> float:
         # As if each cell trained alone.
-        return SHARE * self._step * steps(self.cell, self.facts) * self.n_cells
+        return SHARE * self.step * steps(self.cell, self.facts) * self.n_cells
 
     def kept_threads(self, counts: Sequence[int]) -> int | None:
         """What a rule has chosen of these before."""

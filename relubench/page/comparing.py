@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
@@ -16,7 +17,7 @@ from relubench.report.columns import head
 from relubench.report.figures import meaningful_decimals, signed
 from relubench.report.naming import repeated
 from relubench.report.ranking import Ranking
-from relubench.rows import SETUP, CompareRow
+from relubench.rows import SETUP, CompareRow, SuggestRow
 from relubench.wording import counted
 
 ROW = 22  # px of a row of labels
@@ -97,20 +98,80 @@ def _draw_forest(axes: Axes, rows: Sequence[CompareRow], measure: Measure) -> No
         margin = measure.scale * min(margins)
         axes.axvspan(-margin, margin, color=RULE, alpha=0.6, linewidth=0, zorder=0)
     for number, row in enumerate(rows):
-        colour = WORDS.get(row.verdict, MUTED)
-        low, center, high = (None if f is None else measure.scale * f for f in _ends(row))
-        if center is not None:
-            if low is not None and high is not None:
-                axes.plot([low, high], [number, number], color=colour, linewidth=2)
-            fill = colour if row.verdict in WORDS else "none"
-            (point,) = axes.plot(
-                [center], [number], "o", color=colour, markerfacecolor=fill, markersize=7
-            )
-            tip(point, say(row))
-        axes.annotate(
-            _word(row), (1, number), xycoords=("axes fraction", "data"), xytext=(8, 0),
-            textcoords="offset points", va="center", color=colour,
-        )  # fmt: skip
+        ends = [None if f is None else measure.scale * f for f in _ends(row)]
+        colour, filled = WORDS.get(row.verdict, MUTED), row.verdict in WORDS
+        _draw_interval(axes, number, ends, colour, filled, say(row), _word(row))
+    rows_down(axes, [row.activation for row in rows])
+    axes.set_xlabel(f"difference, {measure.noun}")
+
+
+def _draw_interval(
+    axes: Axes,
+    number: int,
+    ends: Sequence[float | None],
+    colour: str,
+    filled: bool,
+    said: str,
+    word: str,
+) -> None:
+    """One row of a forest: low, center and high, and a word to the right of it."""
+    low, center, high = ends
+    if center is not None:
+        if low is not None and high is not None:
+            axes.plot([low, high], [number, number], color=colour, linewidth=2)
+        fill = colour if filled else "none"
+        (point,) = axes.plot(
+            [center], [number], "o", color=colour, markerfacecolor=fill, markersize=7
+        )
+        tip(point, said)
+    axes.annotate(
+        word, (1, number), xycoords=("axes fraction", "data"), xytext=(8, 0),
+        textcoords="offset points", va="center", color=colour,
+    )  # fmt: skip
+
+
+def suggestion(study: Study) -> list[Drawing]:
+    """What is suggested: differences to the reference over all networks, their intervals."""
+    rows = study.suggestion.rows if study.suggestion else ()
+    others = [row for row in rows if row.difference is not None]
+    if not others:
+        return []
+    measure, reference = MEASURES[others[0].metric], others[0].reference
+    names, words = [row.activation for row in others], [row.verdict for row in others]
+    what = f"{measure.name.replace('_', ' ')} beside {reference}, mean of "
+    what += counted(len(others[0].networks), "network")
+    said = "; ".join(f"{row.activation} {row.verdict}" for row in others)
+    return [
+        Drawing(
+            f"{what} · {counted(len(others[0].seeds), 'paired seed')}",
+            f"Differences to {reference}: {said}",
+            lambda axes: _draw_suggestion(axes, others, measure),
+            height=BOTTOM + 12 + ROW * len(others),
+            left=label_width(names),
+            right=label_width(words),
+        )
+    ]
+
+
+SUGGESTED = {"suggested": COLOURS[0], "not best": COLOURS[1]}  # by verdict
+
+
+def _draw_suggestion(axes: Axes, rows: Sequence[SuggestRow], measure: Measure) -> None:
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    margin = measure.scale * (rows[0].margin or 0.0)
+    axes.axvspan(-margin, margin, color=RULE, alpha=0.6, linewidth=0, zorder=0)
+    for number, row in enumerate(rows):
+        colour = SUGGESTED.get(row.verdict, MUTED)
+        ends = (row.difference_low, row.difference, row.difference_high)
+        _draw_interval(
+            axes,
+            number,
+            [None if f is None else measure.scale * f for f in ends],
+            colour,
+            row.verdict in SUGGESTED,
+            f"{row.activation}: {row.verdict}",
+            row.verdict,
+        )
     rows_down(axes, [row.activation for row in rows])
     axes.set_xlabel(f"difference, {measure.noun}")
 
@@ -125,55 +186,84 @@ def rows_down(axes: Axes, labels: Sequence[str]) -> None:
 
 # --- what it costs --------------------------------------------------------------------------------
 
-COSTS = (("seconds", "seconds of training"), ("dead", "dead units %"), ("parameters", "parameters"))
+
+@dataclass(frozen=True)
+class Cost:
+    """What an activation may cost: how an axis and a sentence say it.
+
+    of  a row's figure in the unit of the label; None: not known
+    """
+
+    name: str
+    label: str
+    of: Callable[[Study, CompareRow], float | None]
+    unit: str = ""
+
+
+def _figure(name: str) -> Callable[[Study, CompareRow], float | None]:
+    def of(study: Study, row: CompareRow) -> float | None:
+        figure = row.get(name)
+        return None if figure is None else MEASURES[name].scale * figure
+
+    return of
+
+
+def _kibibytes(study: Study, row: CompareRow) -> float | None:
+    kept = study.kept_bytes.get((row.setup, row.activation))
+    return None if kept is None else kept / 1024
+
+
+COSTS = (
+    Cost("seconds", "seconds of training", _figure("seconds")),
+    Cost("dead", "dead units %", _figure("dead"), " %"),
+    Cost("memory", "KiB that training keeps per example", _kibibytes, " KiB"),
+    Cost("parameters", "parameters", _figure("parameters")),
+)
 
 
 def pareto(study: Study) -> list[Drawing]:
-    """What is compared beside what it costs: seconds, dead units, parameters."""
+    """What is compared beside what it costs: seconds, dead units, memory, parameters."""
     drawings = []
     for rows in by_setup(study):
-        for cost, label in COSTS:
-            known = [r for r in rows if r.mean is not None and r.get(cost) is not None]
-            distinct = {row.get(cost) for row in known}
-            if cost != study.measure.name and len(known) > 1 and len(distinct) > 1:
-                drawings.append(_pareto(study, known, cost, label))
+        for cost in COSTS:
+            paid = {row.activation: cost.of(study, row) for row in rows if row.mean is not None}
+            known = {name: figure for name, figure in paid.items() if figure is not None}
+            if cost.name != study.measure.name and len(set(known.values())) > 1:
+                shown = [row for row in rows if row.activation in known]
+                drawings.append(_pareto(study, shown, cost, known))
     return drawings
 
 
-def _pareto(study: Study, rows: Sequence[CompareRow], cost: str, label: str) -> Drawing:
-    seen = looks(study.activations)
+def _pareto(
+    study: Study, rows: Sequence[CompareRow], cost: Cost, paid: Mapping[str, float]
+) -> Drawing:
+    seen, measure = looks(study.activations), study.measure
     names = [row.activation for row in rows]
-    what = f"{study.measure.name.replace('_', ' ')} and {label.removesuffix(' %')}"
-    said = "; ".join(_costing(study.measure, cost)(row) for row in rows)
+    what = f"{measure.name.replace('_', ' ')} and {cost.label.removesuffix(' %')}"
+
+    def say(row: CompareRow) -> str:
+        at = f"{paid[row.activation]:.4g}{cost.unit}"
+        return f"{row.activation} {measure.scale * (row.mean or 0):.4g} at {at}"
+
     return Drawing(
         titled(study, what, rows),
-        f"{what}: {said}",
-        lambda axes: _draw_pareto(axes, rows, cost, label, study.measure, seen),
+        f"{what}: {'; '.join(map(say, rows))}",
+        lambda axes: _draw_pareto(axes, rows, paid, cost.label, measure, seen, say),
         height=230 + legend_height(names, seen),
         bottom=BOTTOM + legend_height(names, seen),
     )
 
 
-def _costing(measure: Measure, cost: str) -> Callable[[CompareRow], str]:
-    scale = MEASURES[cost].scale
-
-    def say(row: CompareRow) -> str:
-        paid = f"{scale * row.get(cost):.4g}{' %' if scale == 100 else ''}"
-        return f"{row.activation} {measure.scale * (row.mean or 0):.4g} at {paid}"
-
-    return say
-
-
 def _draw_pareto(
     axes: Axes,
     rows: Sequence[CompareRow],
-    cost: str,
+    paid: Mapping[str, float],
     label: str,
     measure: Measure,
     seen: dict[str, Look],
+    say: Callable[[CompareRow], str],
 ) -> None:
-    say, scale = _costing(measure, cost), MEASURES[cost].scale
-    at = {row.activation: (scale * row.get(cost), measure.scale * (row.mean or 0)) for row in rows}
+    at = {row.activation: (paid[row.activation], measure.scale * (row.mean or 0)) for row in rows}
     for row in rows:
         look, (x, y) = seen[row.activation], at[row.activation]
         separated = row.verdict in SEPARATED

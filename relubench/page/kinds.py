@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 KINDS = (
-    *("forest", "curves", "tasks", "pareto", "rates", "dead", "ranks", "wins", "confusion"),
-    *("activations", "cost"),
+    *("forest", "curves", "tasks", "pareto", "rates", "dead", "lives", "survival"),
+    *("ranks", "wins", "confusion"),
+    *("activations", "cost", "suggestion"),
 )
 FITTING = {  # the kind that fits a command, where none is asked for
     "compare": "forest",
     "report": "forest",
+    "suggest": "suggestion",
     "cv": "curves",
     "train": "curves",
     "deadcount": "dead",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from relubench.errors import BadValue
-from relubench.page import comparing, drawing, single
+from relubench.page import comparing, drawing, single, units
 from relubench.page.drawing import Drawing
 from relubench.page.study import Study
 
@@ -22,11 +22,14 @@ PICTURES: dict[str, Callable[[Study], list[Drawing]]] = {
         comparing.pareto,
         comparing.rates,
         single.dead,
+        units.lives,
+        units.survival,
         comparing.ranks,
         comparing.wins,
         single.confusion,
         single.activations,
         single.cost,
+        comparing.suggestion,
     )
 }
 MOST = 12  # drawings in one file

@@ -67,8 +67,8 @@ PICTURED = (
     _Picture(
         "curves",
         "Learning curves",
-        "Means over runs that finished, as the training passes saw them; bands are ± one standard "
-        "deviation. Seconds are those of this machine.",
+        "Means over runs that finished, as the training passes saw them, or on examples that were "
+        "held out; bands are ± one standard deviation. Seconds are those of this machine.",
     ),
     _Picture(
         "tasks",
@@ -81,7 +81,9 @@ PICTURED = (
         "pareto",
         "What it costs",
         "Bars are ± one standard deviation. A point is filled, and joined to the reference, only "
-        "where the test separates the two.",
+        "where the test separates the two. Memory is what the backward pass needs of one example, "
+        "without the weights, in float32; of other people's networks it is not known.",
+        most=8,
     ),
     _Picture(
         "rates",
@@ -94,6 +96,19 @@ PICTURED = (
         "Dead units",
         "Means over runs; a unit is dead where its derivative is exactly 0 on every example of "
         "the training set.",
+    ),
+    _Picture(
+        "lives",
+        "Dead units by epoch",
+        "A row is a layer, a column an epoch after which units were counted on the probe set: the "
+        "mean dead share over runs that finished. Layers in which no unit died are left out.",
+    ),
+    _Picture(
+        "survival",
+        "Survival of units",
+        "The share of hidden units that was dead at no count so far (Kaplan and Meier). Bands are "
+        "95 % intervals over runs (jackknife, t), since the units of one run are not independent; "
+        "of a single run they are over its units, and too narrow.",
     ),
     _Picture(
         "ranks",
@@ -120,6 +135,7 @@ PICTURED = (
 def sections(study: Study) -> list[Section]:
     """All that has data, in the order of the page."""
     every = [
+        _suggestion(study),
         _verdicts(study),
         _result(study),
         *(_pictured(study, picture) for picture in PICTURED),
@@ -131,6 +147,22 @@ def sections(study: Study) -> list[Section]:
     return [section for section in every if not section.empty]
 
 
+def _suggestion(study: Study) -> Section:
+    """Which activation to use: what `suggest` prints, and its differences."""
+    table = study.suggestion
+    if table is None:
+        return Section("suggestion", "Which activation to use")
+    return Section(
+        "suggestion",
+        "Which activation to use",
+        table.answers,
+        table.notes,
+        table.asides,
+        [replace(table, notes=())],
+        PICTURES["suggestion"](study),
+    )
+
+
 def _verdicts(study: Study) -> Section:
     """What the figures allow to say: what `compare` prints around its table."""
     answers: list[str] = []
@@ -138,13 +170,17 @@ def _verdicts(study: Study) -> Section:
     sentences = list(study.notes)
     for comparison in study.compared:
         table, methods = comparison.tables[0], comparison.methods
-        answers += table.answers
-        sentences += table.notes
+        if study.suggestion is None:  # which says it in one answer, over all networks
+            answers += table.answers
+            sentences += table.notes
+        else:
+            sentences += [*table.answers, *table.notes]
         # The methods have a section of their own.
         asides += [aside for aside in table.asides if aside not in methods]
+    title = "What these runs allow to say"
     return Section(
         "verdicts",
-        "What these runs allow to say",
+        title if study.suggestion is None else "In each network by itself",
         list(dict.fromkeys(answers)),
         list(dict.fromkeys(sentences)),
         list(dict.fromkeys(asides)),

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from relubench.formats import plots
 from relubench.formats.pictures import MOST
 from relubench.formats.plots import COLOURS, DASHES, INK, MUTED, PAPER
-from relubench.grouping import grouped
+from relubench.grouping import grouped, joined
 from relubench.page.comparing import ROW, SPAN, rows_down
 from relubench.page.drawing import (
     BOTTOM,
@@ -52,17 +52,23 @@ CLASS_LETTERS = 9
 
 @dataclass(frozen=True)
 class View:
-    """What of a learning curve is drawn: a figure by epochs, by seconds or by tasks."""
+    """What of a learning curve is drawn: a figure by epochs, by seconds or by tasks.
+
+    beside  the same figure in training, which is drawn thin beside one on held-out examples
+    """
 
     figure: str
     by: str
     label: str
     scale: int = 1
+    beside: str | None = None
 
 
 VIEWS = (
     View("loss", "epoch", "training loss"),
     View("accuracy", "epoch", "training accuracy %", 100),
+    View("held_out_loss", "epoch", "held-out loss (thin: training)", beside="loss"),
+    View("held_out", "epoch", "held-out accuracy % (thin: training)", 100, "accuracy"),
     View("accuracy", "seconds", "training accuracy %", 100),
 )
 
@@ -79,7 +85,7 @@ def tasks(study: Study) -> list[Drawing]:
     drawings = []
     for rows in grouped(study.in_sequence, lambda row: row.setup).values():
         for view in BY_TASK:
-            if not any(row.get(view.figure) is None for row in rows):
+            if _defined(rows, view):
                 drawings.append(_curves(study, rows, view))
     return drawings
 
@@ -88,17 +94,14 @@ def curves(study: Study) -> list[Drawing]:
     """Learning curves by epoch and by second, with ± one standard deviation over runs."""
     drawings = []
     for rows in grouped(study.learning, lambda row: row.setup).values():
-        if len({row.epoch for row in rows}) > 1 and not any(row.loss is None for row in rows):
-            views = [
-                view for view in VIEWS if any(row.get(view.figure) is not None for row in rows)
-            ]
-            drawings += [_curves(study, rows, view) for view in views]
+        if len({row.epoch for row in rows}) > 1:
+            drawings += [_curves(study, rows, view) for view in VIEWS if _defined(rows, view)]
     return drawings
 
 
-def _has(rows: Sequence[LearningRow | TaskRow], view: View) -> bool:
-    """Whether there is such a figure: numbers have no accuracy."""
-    return any(row.get(view.figure) is not None for row in rows)
+def _defined(rows: Sequence[LearningRow | TaskRow], view: View) -> bool:
+    """Whether every row has it: numbers have no accuracy, and some runs hold nothing out."""
+    return not any(row.get(view.figure) is None for row in rows)
 
 
 def _curves(study: Study, rows: Sequence[LearningRow | TaskRow], view: View) -> Drawing:
@@ -106,8 +109,8 @@ def _curves(study: Study, rows: Sequence[LearningRow | TaskRow], view: View) -> 
     by_activation = grouped(rows, lambda row: row.activation)
     runs = sorted({row.n for row in rows})
     count = "n\u00a0" + " to ".join(dict.fromkeys(str(n) for n in (runs[0], runs[-1])))
-    across = ACROSS.get(view.by, view.by).split(" ")[0].removesuffix("s")
-    what = f"{view.label.split(',')[0].removesuffix(' %')} by {across}"
+    named = view.label.partition(" (")[0].split(",")[0].removesuffix(" %")
+    what = f"{named} by {ACROSS.get(view.by, view.by).split(' ')[0].removesuffix('s')}"
     last = "; ".join(_end(name, same, view) for name, same in by_activation.items())
     height = legend_height(list(by_activation), seen)
     return Drawing(
@@ -130,9 +133,10 @@ def _draw_curves(
     view: View,
     seen: dict[str, Look],
 ) -> None:
-    learned = chain.from_iterable(by_activation.values())
-    drawn = [view.scale * row.get(view.figure) for row in learned]
-    logarithmic = view.figure == "loss" and min(drawn) > 0 and max(drawn) > SPAN * min(drawn)
+    shown = [view.figure] if view.beside is None else [view.figure, view.beside]
+    every = joined(by_activation.values())
+    drawn = [view.scale * row.get(name) for name in shown for row in every]
+    logarithmic = view.figure.endswith("loss") and min(drawn) > 0 and max(drawn) > SPAN * min(drawn)
     floor = min(drawn) / 1.5 if logarithmic else None  # a spread may reach below 0
     for name, rows in reversed([*by_activation.items()]):  # the reference on top
         look = seen[name]
@@ -146,6 +150,9 @@ def _draw_curves(
             axes.fill_between(x, low, y + spread, color=look.colour, alpha=0.12, linewidth=0)
         (line,) = axes.plot(x, y, label=name if look.named else None, **look.line)
         tip(line, f"{_end(name, rows, view)} at the end, n {rows[0].n}")
+        if view.beside:
+            in_training = [view.scale * row.get(view.beside) for row in kept]
+            axes.plot(x, in_training, **{**look.line, "linewidth": 0.7, "alpha": 0.7})
     if logarithmic:
         axes.set_yscale("log")
         axes.set_ylim(floor, 1.5 * max(drawn))

@@ -22,8 +22,12 @@ from relubench.rows import (
     CostRow,
     LayerMeanRow,
     LearningRow,
+    LifeRow,
+    MemoryRow,
     RunRow,
     SetupRow,
+    SuggestRow,
+    SurvivalRow,
     TaskRow,
 )
 from relubench.table import AnyTable, Table
@@ -39,6 +43,8 @@ class Study:
     profiles  curves of the activations
     costs     of activations by themselves
     notes     what is to be said of the whole
+    memory    what training keeps, by set-up and activation
+    suggestion  which activation to use, where that was asked
     """
 
     results: Sequence[RunResult] = ()
@@ -50,6 +56,8 @@ class Study:
     profiles: Sequence[ActivationProfileRow] = ()
     costs: Sequence[CostRow] = ()
     notes: Sequence[str] = ()
+    memory: Sequence[MemoryRow] = ()
+    suggestion: Table[SuggestRow] | None = None
 
     @property
     def measure(self) -> Measure:
@@ -94,6 +102,11 @@ class Study:
         return list(dict.fromkeys([*references, *(row.activation for row in self.rows)]))
 
     @cached_property
+    def kept_bytes(self) -> Mapping[tuple[object, ...], float]:
+        """Bytes that training keeps of an example, by set-up and activation."""
+        return {(row.setup, row.activation): row.kept_bytes for row in self.memory}
+
+    @cached_property
     def learning(self) -> list[LearningRow]:
         """Learning curves."""
         return report.learning_rows(self.results)
@@ -107,6 +120,16 @@ class Study:
     def layers(self) -> list[LayerMeanRow]:
         """Hidden units by layer."""
         return report.layer_means(self.results)
+
+    @cached_property
+    def lives(self) -> list[LifeRow]:
+        """What became of hidden units over the epochs, by layer."""
+        return report.life_rows(self.results)
+
+    @cached_property
+    def survival(self) -> list[SurvivalRow]:
+        """How many hidden units have never been dead."""
+        return report.survival_rows(self.results)
 
     @cached_property
     def classified(self) -> list[ClassifiedRow]:

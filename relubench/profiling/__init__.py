@@ -1,4 +1,4 @@
-"""One activation by itself: its curve, its moments, its cost."""
+"""One activation by itself: its curve, its moments, its cost; what a network keeps with it."""
 
 import lazy_loader
 

@@ -21,6 +21,9 @@ from .inventory import one_run as one_run
 from .inventory import unread as unread
 from .layer_table import deadcount as deadcount
 from .learning import learning_rows as learning_rows
+from .life_table import histories as histories
+from .lives import life_rows as life_rows
+from .lives import survival_rows as survival_rows
 from .naming import setup_row as setup_row
 from .naming import tasks as tasks
 from .notes import QUICK_NOTE as QUICK_NOTE
@@ -37,5 +40,9 @@ from .run_table import folds as folds
 from .run_table import means as means
 from .run_table import run_row as run_row
 from .run_table import runs as runs
+from .suggest_rows import Ended as Ended
+from .suggest_rows import suggest_rows as suggest_rows
+from .suggest_rows import suggestion_decided as suggestion_decided
+from .suggestion import suggestion as suggestion
 from .task_table import over_tasks as over_tasks
 from .task_table import task_rows as task_rows

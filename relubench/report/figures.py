@@ -93,15 +93,20 @@ def bar(fraction: float | None, width: int) -> str:
     return "█" * whole + EIGHTHS[eighths]
 
 
-def sparkline(values: Sequence[float | None], width: int) -> str:
-    """A line of values, the lowest to the highest, in so many columns at most."""
+def sparkline(
+    values: Sequence[float | None], width: int, ends: tuple[float, float] | None = None
+) -> str:
+    """A line of values in so many columns at most.
+
+    ends  what the lowest and the highest level stand for; None: the least and largest value
+    """
     seen = [value for value in values if value is not None and math.isfinite(value)]
     if not seen:
         return ""
     count = min(width, len(seen))
     # Evenly spaced, the first and the last among them.
     picked = [seen[round(at * (len(seen) - 1) / max(1, count - 1))] for at in range(count)]
-    low, high = min(picked), max(picked)
+    low, high = ends or (min(picked), max(picked))
     if high == low:
         return LEVELS[0] * count
     levels = [round((value - low) / (high - low) * (len(LEVELS) - 1)) for value in picked]

@@ -11,7 +11,7 @@ from relubench.report.naming import by_activation
 from relubench.results import RunResult
 from relubench.rows import LearningRow, SetupRow
 
-FIGURES = ("loss", "accuracy", "held_out")
+FIGURES = ("loss", "accuracy", "held_out", "held_out_loss")
 
 
 def learning_rows(results: Sequence[RunResult]) -> list[LearningRow]:

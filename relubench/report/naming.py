@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from relubench.activations import ACTIVATIONS
 from relubench.grouping import grouped
 from relubench.models.initialisation import scheme
 from relubench.plan import Cell
+from relubench.report.cell_keys import facts
 from relubench.report.figures import UNDEFINED
 from relubench.results import RunResult
 from relubench.rows import SETUP, CompareRow, LayerRow, RunRow, SetupRow
@@ -21,28 +22,9 @@ def setup_row(cell: Cell) -> SetupRow:
     """What names a set-up; it has no rate where each run chooses its own."""
     # None where the activation is a user's own, whose file need not be there any more.
     listed = ACTIVATIONS.get(cell.activation.partition(":")[0])
-    # `lr` of a searched recipe is only the first of its rates.
-    recipe = vars(cell.recipe) | {"lr": None if cell.recipe.rates else cell.recipe.lr}
-    recipe["epochs"] = None if cell.recipe.steps else cell.recipe.epochs
-    return SetupRow(
-        dataset=cell.dataset,
-        model=cell.model,
-        activation=cell.activation,
-        head=cell.head,
-        init=scheme(cell.init, listed),
-        chosen_init=cell.init,
-        match_parameters=cell.match_parameters,
-        **recipe,
-        **vars(cell.preparation),
-        perturb=cell.perturb,
-        until=cell.until,
-        fresh_weights=cell.fresh,
-        unit_axis=cell.unit_axis,
-        validation=cell.validation,
-        one_holdout=cell.split.one_holdout,
-        task=cell.task,
-        tasks=cell.tasks,
-    )
+    found = facts(cell)
+    named = {key: found[key] for key in SETUP}
+    return SetupRow(activation=cell.activation, init=scheme(cell.init, listed), **named)
 
 
 def by_setup(results: Sequence[RunResult]) -> list[list[RunResult]]:
@@ -81,8 +63,29 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
     row = rows[0]
     seeds = repeated(row) if isinstance(row, CompareRow) else f"seed {row.seed}"
     one_size = not varying(rows, "parameters")
-    # In the order of the line: what was trained, on what, how, how often, and where.
-    parts = {
+    parts = _setup_parts(row) | {
+        "seed": seeds,
+        "parameters": counted(row.parameters, "parameter") if one_size else "",
+        "device": f"{row.device}, {counted(row.threads, 'thread')}",
+        "dtype": "" if row.dtype == "float32" else row.dtype,
+    }
+    return _joined(parts, names)
+
+
+def setup_title(rows: Sequence[SetupRow], names: Sequence[str], *more: str) -> str:
+    """The same of rows that name a set-up alone; `more` is said after it."""
+    if not rows:
+        return ""
+    return _joined(_setup_parts(rows[0]) | dict(zip(more, more, strict=True)), names)
+
+
+def _joined(parts: Mapping[str, str], names: Sequence[str]) -> str:
+    return " · ".join(text for key, text in parts.items() if text and key not in names)
+
+
+def _setup_parts(row: SetupRow) -> dict[str, str]:
+    """What a title says of each key of a set-up; "" where that goes without saying."""
+    return {
         "dataset": row.dataset,
         "model": row.model,
         "activation": row.activation,
@@ -110,13 +113,7 @@ def title(rows: Sequence[RunRow | CompareRow | LayerRow], names: Sequence[str]) 
         "one_holdout": "one hold-out" if row.one_holdout else "",
         "revive": f"revive {row.revive}" if row.revive else "",
         "task": f"{counted(row.tasks, 'task')}, {row.task}" if row.tasks else "",
-        "seed": seeds,
-        "parameters": counted(row.parameters, "parameter") if one_size else "",
-        "device": f"{row.device}, {counted(row.threads, 'thread')}",
-        "dtype": "" if row.dtype == "float32" else row.dtype,
     }
-    # What is a column says more there than it could here.
-    return " · ".join(text for key, text in parts.items() if text and key not in names)
 
 
 def length(row: SetupRow) -> str:
@@ -162,7 +159,11 @@ def more_repetitions(row: CompareRow) -> str:
 
 def texts_of(keys: Sequence[str]) -> Callable[[Row], tuple[str, ...]]:
     """What stands under these keys, as text."""
-    return lambda row: tuple(str(row.get(key)) for key in keys)
+    return lambda row: tuple(_text(row, key) for key in keys)
+
+
+def _text(row: Row, key: str) -> str:
+    return row.get(key) or "none" if key == "revive" else str(row.get(key))
 
 
 def run_name(result: RunResult) -> str:
@@ -184,6 +185,8 @@ def name_column(name: str) -> Column[Row]:
         )
     if name == "chosen_init":
         return Column("init", lambda row: row.get(name) or UNDEFINED, left=True, key=name)
+    if name == "revive":
+        return Column(name, lambda row: _text(row, name), left=True)
     if name == "schedule":
         return Column(name, lambda row: row.get(name) or "constant", left=True, key=name)
     number = name in (

@@ -17,7 +17,7 @@ from relubench.table import Column, Table
 from relubench.wording import counted
 
 CONFIDENCE = 0.95
-SHARES = ("accuracy", "cv_accuracy", "train_accuracy", "dead")
+SHARES = ("accuracy", "cv_accuracy", "train_accuracy", "dead", "online_accuracy")
 UNITS = {"seconds": "s", "loss": "nats", "train_loss": "nats"}
 NAMES = ("dataset", "model", "activation", "head", "lr")
 RULE = (
@@ -90,13 +90,17 @@ def _metric(row: PublishedRow) -> str:
 
 
 def about(entry: Published, row: SetupRow) -> bool:
-    """Whether a published figure is about a row with these names."""
+    """Whether a published figure is about a row with these names; nobody revived units there."""
+    if row.revive:
+        return False
     names = {name: getattr(entry, name) for name in NAMES}
     return all(name is None or name == row.get(key) for key, name in names.items())
 
 
 def _row(entry: Published, row: CompareRow, why_not: str) -> PublishedRow:
     mean, sd, n = row.get(entry.metric), row.get(f"{entry.metric}_sd"), row.n
+    if sd is None and entry.metric == row.metric:
+        sd = row.mean_sd  # of what is compared
     difference = less(mean, entry.value)
     within = None
     if difference is not None and sd is not None:

@@ -10,16 +10,13 @@ from fractions import Fraction
 from typing import Any
 
 from relubench.errors import BadValue
-from relubench.plan import LATER, Cell, Preparation, Recipe, Split
 from relubench.report import lives
+from relubench.report.cell_keys import cell_of
 from relubench.report.run_table import SCORES
 from relubench.results import COUNTS, Environment, Epoch, LayerCount, RunResult, TaskResult
-from relubench.rows import RunRow
 
 Record = Mapping[str, Any]
 MOST_UNITS = 10**6  # up to which shares of units have one shortest fraction in float64
-LATER_KEYS = (*LATER, "history", "rmse", "mae", "r2", "train_r2")  # which older rows have not
-KEYS = [field.name for field in fields(RunRow) if field.name not in LATER_KEYS]
 
 
 def results_of(text: str) -> list[RunResult]:
@@ -49,15 +46,14 @@ def _why(record: Any, error: Exception) -> str:
     wanted = "rows of train, cv or ledger export (--format jsonl) are wanted"
     if not isinstance(record, Mapping):
         return f"it is no row: {wanted}"
-    missing = [key for key in KEYS if key not in record]
-    if missing:
-        return f"it has no {missing[0]!r}: {wanted}"
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}: {wanted}"
     return f"{error}: {wanted}"
 
 
 def _result(record: Record) -> RunResult:
     """The run of a row; its cell must have the key that the row says."""
-    cell = _cell(record)
+    cell = cell_of(record)
     if cell.key != record["key"]:
         raise ValueError(f"its key is {record['key']}, and what it describes has {cell.key}")
     scores = {name: record.get(name) for name in SCORES}
@@ -75,32 +71,9 @@ def _result(record: Record) -> RunResult:
         confusion=None if confusion is None else tuple(map(tuple, confusion)),
         layers=_layers(record),
         failed=failed,
-        chosen=record["lr"] if record["rates"] else None,
+        chosen=record["lr"] if cell.recipe.rates else None,
         tasks=tuple(TaskResult(**task) for task in record.get("by_task") or ()),
         history=lives.histories(record.get("history") or []),
-    )
-
-
-def _cell(record: Record) -> Cell:
-    # Rows from before have no keys for what a recipe may have had since.
-    recipe = {field.name: record.get(field.name, field.default) for field in fields(Recipe)}
-    recipe["epochs"] = recipe["epochs"] or 0
-    # Each run's own rate stands in `lr`; the cell's is the first of those that it chose from.
-    if record["rates"]:
-        recipe["lr"] = float(record["rates"].split(",")[0])
-    split = {key: record[key] for key in ("folds", "fold", "repeat")}
-    split["one_holdout"] = record.get("one_holdout", False)
-    same = ("dataset", "model", "activation", "head", "match_parameters", "seed", "perturb")
-    return Cell(
-        **{key: record[key] for key in (*same, "until", "unit_axis")},
-        recipe=Recipe(**recipe),
-        preparation=Preparation(**{f.name: record[f.name] for f in fields(Preparation)}),
-        split=Split(**split),
-        fresh=record["fresh_weights"],
-        init=record["chosen_init"],
-        validation=record.get("validation"),
-        task=record.get("task"),
-        tasks=record.get("tasks"),
     )
 
 

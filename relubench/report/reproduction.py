@@ -6,11 +6,15 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
+from relubench.config.options import Option, declared
 from relubench.grouping import grouped
-from relubench.plan import Recipe
+from relubench.report.cell_keys import CELL_KEYS, KEYS
 from relubench.report.columns import text_of
 from relubench.rows import EnvironmentRow, RunRow, Surroundings
 from relubench.table import Column, Table
+
+# Said always: a default may be another in a later version.
+SAID = ("dataset", "model", "activation", "optimizer", "epochs", "batch_size", "seed", "device")
 
 
 def command(row: RunRow) -> str:
@@ -22,67 +26,49 @@ def command(row: RunRow) -> str:
 
 
 def _words(row: RunRow) -> Iterator[str]:
-    folded = row.folds is not None
-    yield "cv" if folded else "train"
-    for flag, value in (("-d", row.dataset), ("-m", row.model), ("-a", row.activation)):
-        yield from (flag, value)
-    if row.head != "softmax":
-        yield from ("--head", row.head)
-    if row.chosen_init:
-        yield from ("--init", row.chosen_init)
-    yield from _switches(row)
-    yield from _recipe(row)
-    yield from _preparation(row)
-    if folded:
-        # Repeats are drawn one after the other: the last of so many is the one that is meant.
-        yield from ("--folds", str(row.folds), "--repeats", str(row.repeat + 1))
-        if row.fold is None:
-            yield from ("--protocol", "published")
-    yield from ("--seed", str(row.seed), "--device", row.device)
+    yield "cv" if row.folds is not None else "train"
+    keys = {KEYS.get(option.key, option.key): option for option in declared()}
+    for key, option in keys.items():
+        if key in _OWN:
+            yield from _OWN[key](row)
+        elif key in CELL_KEYS:
+            yield from _flag(option, row.get(key))
+    yield from _flag(keys["device"], row.device)
     if row.dtype != "float32":
         yield from ("--precision", row.dtype)
 
 
-def _switches(row: RunRow) -> Iterator[str]:
-    if row.match_parameters:
-        yield "--match-parameters"
-    if row.fresh_weights:
-        yield "--fresh"
-    if not row.standardise:
-        yield "--no-standardise"
+def _flag(option: Option, value: object) -> Iterator[str]:
+    """An option as it is typed, where something is to be said."""
+    if option.switch:
+        if value != option.default:
+            yield option.flag if value else f"--no-{option.flag[2:]}"
+    elif value is not None and (option.key in SAID or value not in _default(option)):
+        short = (name for name in option.names if not name.startswith("--"))
+        yield from (next(short, option.flag), value if isinstance(value, str) else repr(value))
 
 
-def _recipe(row: RunRow) -> Iterator[str]:
-    """The recipe: its numbers always, since a default may change, the rest where it is there."""
-    yield from ("--optimizer", row.optimizer, "--lr", row.rates or f"{row.lr!r}")
-    if row.steps:
-        yield from ("--steps", str(row.steps))
-    else:
-        yield from ("--epochs", str(row.epochs))
-    yield from ("--batch-size", str(row.batch_size))
+def _default(option: Option) -> tuple[object, ...]:
+    return option.default if isinstance(option.default, tuple) else (option.default,)
+
+
+def _rates(row: RunRow) -> Iterator[str]:
+    yield from ("--lr", row.rates or repr(row.lr))
     if row.rates:
         yield "--best-lr"
-    if row.weight_decay != Recipe.weight_decay:
-        yield from ("--weight-decay", repr(row.weight_decay))
-    for key in (
-        "schedule",
-        "warmup",
-        "clip_norm",
-        "label_smoothing",
-        "augment",
-        "until",
-        "perturb",
-        "task",
-        "tasks",
-    ):
-        if row.get(key):
-            yield from (f"--{key.replace('_', '-')}", str(row.get(key)))
 
 
-def _preparation(row: RunRow) -> Iterator[str]:
-    for key, value in (("pca", row.pca), ("limit", row.limit), ("unit-axis", row.unit_axis)):
-        if value is not None:
-            yield from (f"--{key}", str(value))
+def _folds(row: RunRow) -> Iterator[str]:
+    if row.folds is None:
+        return
+    # Repeats are drawn one after the other: the last of so many is the one that is meant.
+    yield from ("--folds", str(row.folds), "--repeats", str(row.repeat + 1))
+    if row.fold is None:
+        yield from ("--protocol", "published")
+
+
+# By the option that they begin with.
+_OWN = {"lr": _rates, "folds": _folds}
 
 
 def environments(rows: Sequence[RunRow]) -> Table[EnvironmentRow]:

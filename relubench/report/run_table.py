@@ -11,6 +11,7 @@ from relubench.metrics import METRICS
 from relubench.metrics.measures import SEQUENCE, UNTIL
 from relubench.plan import Plan
 from relubench.report import convergence
+from relubench.report.cell_keys import CELL_KEYS, facts
 from relubench.report.columns import (
     figure_of,
     head,
@@ -59,21 +60,21 @@ SCORES = (*METRICS, "train_accuracy", "train_r2", "train_loss", *SEQUENCE)
 NUMBERS = ("rmse", "mae", "r2")  # scores of regression
 SHARES = ("accuracy", "precision", "recall", "f1", "macro_f1")  # scores of classes, in %
 
+# What decides a run beside its set-up: seed and split.
+REPEATED = CELL_KEYS.difference(SetupRow.declared_keys())
+
 
 def run_row(result: RunResult, quick: bool = False, classes: Sequence[str] | None = None) -> RunRow:
     """One trained cell for machines; None where a figure is not defined."""
     cell = result.cell
-    names = vars(setup_row(cell)) | {"lr": result.lr}
+    found = facts(cell)
+    names = vars(setup_row(cell)) | {key: found[key] for key in REPEATED}
     scores = {name: result.scores.get(name) for name in SCORES}
     confusion = None
     if result.confusion is not None:
         confusion = [list(counts) for counts in result.confusion]
     return RunRow(
-        **(names | scores),
-        seed=cell.seed,
-        folds=cell.split.folds,
-        fold=cell.split.fold,
-        repeat=cell.split.repeat,
+        **(names | scores | {"lr": result.lr}),
         n_train=result.n_train,
         n_test=result.n_test,
         parameters=result.parameters,

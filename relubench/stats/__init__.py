@@ -1,7 +1,7 @@
 """Tests, intervals and corrections; pure numpy and scipy.
 
 paired seeds → signs, intervals · overlapping splits → splits · datasets, unpaired seeds → ranks
-several comparisons, several looks → corrections · a word, a gate → verdicts
+several comparisons, several looks → corrections · a word, a gate → verdicts · who is best → best
 two figures of the same runs → correlations
 """
 

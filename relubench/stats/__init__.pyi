@@ -1,6 +1,9 @@
+from .best import BesideBest as BesideBest
+from .best import beside_best as beside_best
 from .corrections import Look as Look
 from .corrections import holm as holm
 from .corrections import looks as looks
+from .corrections import spent as spent
 from .correlations import correlation as correlation
 from .intervals import Chance as Chance
 from .intervals import Interval as Interval
@@ -36,6 +39,10 @@ from .splits import corrected_t as corrected_t
 from .splits import corrected_t_above as corrected_t_above
 from .splits import correlated_t as correlated_t
 from .splits import smallest_difference as smallest_difference
+from .survival import Lives as Lives
+from .survival import Surviving as Surviving
+from .survival import kaplan_meier as kaplan_meier
+from .survival import surviving as surviving
 from .verdicts import Design as Design
 from .verdicts import Evidence as Evidence
 from .verdicts import Gated as Gated

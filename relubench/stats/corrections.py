@@ -34,14 +34,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def looks(first: int, last: int, alpha: float = 0.05) -> list[Look]:
     """The looks at which a run that grows from `first` to `last` seeds may stop, and their levels.
 
-    At most five, in equal ratios. Each look spends the part of alpha that its new seeds are of all
-    (linear spending, Lan & DeMets, Biometrika 70, 1983) as a level of its own. The levels add up to
-    alpha, so that by Bonferroni's inequality the error rate over all looks is at most alpha
-    whatever the test and however the looks depend on each other; the price is some power.
+    At most five, in equal ratios.
     """
     # As many looks as give steps of about GROWTH, both ends counted; np.unique
     # joins what rounds alike.
     count = min(MOST_LOOKS, 1 + math.ceil(math.log(last / first) / math.log(GROWTH)))
-    seeds = np.unique(np.geomspace(first, last, count).round().astype(int))
+    return spent([int(n) for n in np.unique(np.geomspace(first, last, count).round())], alpha)
+
+
+def spent(seeds: Sequence[int], alpha: float = 0.05) -> list[Look]:
+    """Looks after so many seeds, in ascending order, each with its level.
+
+    Each look spends the part of alpha that its new seeds are of all (linear spending, Lan & DeMets,
+    Biometrika 70, 1983) as a level of its own. The levels add up to alpha, so that by Bonferroni's
+    inequality the error rate over all looks is at most alpha whatever the test and however the
+    looks depend on each other; the price is some power.
+    """
     new = np.diff(seeds, prepend=0)
-    return [Look(int(n), alpha * int(k) / last) for n, k in zip(seeds, new, strict=True)]
+    return [Look(n, alpha * int(k) / seeds[-1]) for n, k in zip(seeds, new, strict=True)]

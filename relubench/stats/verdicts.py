@@ -127,8 +127,8 @@ def evidence(difference: Floats, design: Design, margin: float | None = None) ->
     if margin is not None:
         # Inside if above the lower end and below the upper one, each at alpha
         # (TOST needs no correction).
-        above_lower_end = design.above(_beyond(difference, margin))
-        below_upper_end = design.above(_beyond(-difference, margin))
+        above_lower_end = design.above(clearance(difference, margin))
+        below_upper_end = design.above(clearance(-difference, margin))
         p_inside = max(above_lower_end, below_upper_end)
     return Evidence(
         design=design,
@@ -252,7 +252,7 @@ def power(n: int, near: float, far: float, design: Design, level: float) -> floa
     return float(np.maximum(shown, 0.0).mean())
 
 
-def _beyond(difference: Floats, margin: float) -> Floats:
+def clearance(difference: Floats, margin: float) -> Floats:
     """How far each difference lies above -margin: 0 where only a float's last bits part them."""
     at = np.isclose(difference, -margin, rtol=NEAR, atol=0)
     return np.where(at, 0.0, difference + margin)
@@ -267,7 +267,7 @@ def non_inferior(difference: Floats, margin: float, design: Design) -> Gated:
     n = len(difference)
     if not n:
         return _nothing_measured(design.smallest_p(0, 1))
-    beyond = _beyond(difference, margin)
+    beyond = clearance(difference, margin)
     return Gated(
         n=n,
         difference=float(difference.mean()),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from relubench.plan import Cell
-from relubench.results import LayerHistory, counted_after
+from relubench.results import LayerHistory, is_counted
 from relubench.training import interventions
 from relubench.training.networks import Networks
 from relubench.training.recycling import Recycler
@@ -58,7 +58,7 @@ class Between:
         going   whether each cell has not diverged
         """
         recycler = self.recycler if self._due(epoch) and epoch < epochs else None
-        counted = self.track is not None and epoch in counted_after(epochs, self.track)
+        counted = self.track is not None and is_counted(epoch, epochs, self.track)
         by_units = recycler is not None and recycler.of_units
         reset = None
         if self.probe and (counted or by_units):

@@ -23,7 +23,7 @@ from relubench.execution.progress import Console
 from relubench.models import MODELS, layers
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Preparation, Recipe
-from relubench.training import building, examples, learning, prediction
+from relubench.training import between, building, examples, learning, prediction
 from relubench.training.heads import HEADS
 from relubench.training.networks import Networks
 from relubench.wording import counted
@@ -274,6 +274,47 @@ def dropping(rounds: int) -> Iterator[Figure]:
     )
 
 
+TRACKED = ((60000, 784, 1), (10000, 784, 1), (1257, 64, 1), (1257, 64, 10))
+
+
+def tracking(rounds: int) -> Iterator[Figure]:
+    """An epoch with a count of all hidden units on the probe set after it, on one thread."""
+    torch.set_num_threads(1)
+    for n, width, cells in TRACKED:
+        runs = {
+            name: _tracked_epoch(n, width, cells, track)
+            for name, track in (("relubench", 1), ("untracked", None))
+        }
+        seconds = measure(runs, rounds)
+        task = f"tracked epoch of {n} examples, 128x64x32, stack of {cells}, 1 thread"
+        # A probe is half an epoch's passes where there are so few examples.
+        yield as_slow(8, task, "untracked", seconds, 1.05 if n >= 10000 else 1.3)
+
+
+def _tracked_epoch(n: int, width: int, stack: int, track: int | None) -> Callable[[], object]:
+    draws = torch.Generator().manual_seed(0)
+    x, y = torch.randn(n, width, generator=draws), torch.randint(10, (n,), generator=draws)
+    recipe = Recipe(epochs=10**6, batch_size=64)
+    cell = Cell(dataset="digits", model="ffnn:hidden=128x64x32", activation="relu", recipe=recipe)
+    cells = [dataclasses.replace(cell, seed=seed) for seed in range(stack)]
+    machine = Machine(data_dir="")
+    networks = Networks([building.build(each, (width,), machine) for each in cells])
+    if stack > 1:
+        networks.probe(x[:2].expand(stack, 2, width))
+    data = examples.Examples.of([x] * stack, [y] * stack)
+    looks = between.Between(cells, networks, [x] * stack, track)
+    learner = learning.Learner(cells, networks, data.sizes, looks)
+    step = learner.step_on(data)
+
+    def epoch() -> None:
+        learner.learn(examples.Part(data), step)
+        learner.tend()
+
+    for _ in range(4):
+        epoch()  # recorded
+    return epoch
+
+
 ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
     0: whole,
     1: cv,
@@ -283,4 +324,5 @@ ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
     5: jobs,
     6: counting,
     7: dropping,
+    8: tracking,
 }
