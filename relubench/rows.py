@@ -154,6 +154,8 @@ class SequenceScores(Row):
         None
     )
     online_slope: Annotated[Number, "change of the accuracy as the passes saw it, per task"] = None
+    online_loss: Annotated[Number, "mean over tasks of the loss as the passes saw it"] = None
+    loss_slope: Annotated[Number, "change of the loss as the passes saw it, per task"] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -727,6 +729,8 @@ class TaskRow(SetupRow):
     n: Annotated[int, "runs that finished"]
     online_accuracy: Annotated[Number, "mean over its epochs, as the passes saw it"]
     online_accuracy_sd: Annotated[Number, "its standard deviation over runs"]
+    online_loss: Annotated[Number, "mean loss over its epochs, as the passes saw it"]
+    online_loss_sd: Annotated[Number, "its standard deviation over runs"]
     accuracy: Annotated[Number, "on its training set, at its end"]
     accuracy_sd: Annotated[Number, "its standard deviation over runs"]
     held_out: Annotated[Number, "accuracy on its test set, at its end"]
