@@ -227,7 +227,6 @@ def _check_task(settings: Settings) -> None:
         ("--protocol published", settings.protocol == "published"),
         (f"--until {settings.until}", (settings.until or "").startswith("train_error")),
         ("--perturb", bool(settings.perturb)),
-        ("--tasks", bool(settings.tasks)),
         ("--label-smoothing", bool(settings.label_smoothing)),
     ):
         if given:

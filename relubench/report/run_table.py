@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from relubench import stats
 from relubench.grouping import grouped, joined
 from relubench.metrics import METRICS
-from relubench.metrics.measures import SEQUENCE, UNTIL
+from relubench.metrics.measures import SEQUENCE, SEQUENCE_LOSSES, UNTIL
 from relubench.plan import Plan
 from relubench.report import convergence
 from relubench.report.cell_keys import CELL_KEYS, facts
@@ -56,7 +56,7 @@ RANKS = {"mae": 5, "precision": 7, "recall": 7, "f1": 6, "macro_f1": 5, "silent"
 ALWAYS = 10  # classes of a confusion matrix that are never left out
 LOSSES = {"loss": "train loss by epoch", "held_out_loss": "held-out loss by epoch"}
 SPARKS = 20  # columns of a drawn curve
-SCORES = (*METRICS, "train_accuracy", "train_r2", "train_loss", *SEQUENCE)
+SCORES = (*METRICS, "train_accuracy", "train_r2", "train_loss", *SEQUENCE, *SEQUENCE_LOSSES)
 NUMBERS = ("rmse", "mae", "r2")  # scores of regression
 SHARES = ("accuracy", "precision", "recall", "f1", "macro_f1")  # scores of classes, in %
 
@@ -119,12 +119,14 @@ def runs(
     silent = ["silent"] if any(row.silent is not None for row in rows) else []
     measured, classified = _kinds(results)
     percentages = [*(SHARES if classified else ()), *silent, "dead"]
+    numbers: Sequence[str] = NUMBERS
     if rows and all(row.tasks for row in rows):
-        percentages = [*SEQUENCE[:3], "dead"]
+        percentages = [*(SEQUENCE[:3] if classified else ()), "dead"]
+        numbers = SEQUENCE_LOSSES
     until = UNTIL if any(row.until for row in rows) else ()
     columns: list[Column[RunRow]] = [
         *map(name_column, names),
-        *(_number(name, rows) for name in (NUMBERS if measured else ())),
+        *(_number(name, rows) for name in (numbers if measured else ())),
         *(_percentage(name, decimals) for name in percentages),
         *(Column(name, perturbed_accuracy(name, decimals), rank=2) for name in perturbations(rows)),
         Column("loss", lambda row: significant(row.loss, 3), rank=3),
@@ -166,12 +168,14 @@ NUMBER_UNITS = (
 
 def _kinds(results: Sequence[RunResult]) -> tuple[bool, bool]:
     """Whether some finished run learned numbers, and whether some, or none at all, classes."""
-    measured = [result.scores.get("rmse") is not None for result in results if not result.failed]
+    # Of the training set: a task of a sequence may have no test set.
+    scores = [result.scores for result in results if not result.failed]
+    measured = [own.get("train_r2", own.get("rmse")) is not None for own in scores]
     return any(measured), not all(measured) or not measured
 
 
 def _number(name: str, rows: Sequence[RunRow]) -> Column[RunRow]:
-    return Column(name, figure_of(name, 4), key=name, rank=RANKS.get(name, 0))
+    return Column(name.replace("_", " "), figure_of(name, 4), key=name, rank=RANKS.get(name, 0))
 
 
 def _train_r2() -> Column[RunRow]:
@@ -218,7 +222,7 @@ def folds(
     measured, classified = _kinds(results)
     scores = (*(NUMBERS if measured else ()), *(SHARES if classified else ()), *perturbed)
     if all(result.cell.tasks for result in results):
-        scores = SEQUENCE
+        scores = SEQUENCE if classified else SEQUENCE_LOSSES
     rows = []
     for setup, runs in by_activation(results).items():
         rows.append(_fold_row(setup, list(grouped(runs, each).values()), scores))
@@ -252,7 +256,7 @@ def _mean_score(runs: Sequence[RunResult], name: str) -> float | None:
 
 
 def _fold_column(name: str, rows: Sequence[FoldRow]) -> Column[FoldRow]:
-    scale = 1 if name in NUMBERS else 100
+    scale = 1 if name in (*NUMBERS, *SEQUENCE_LOSSES) else 100
     decimals = meaningful_decimals((row.spreads[name] for row in rows), scale)
 
     def show(row: FoldRow) -> str:
