@@ -549,9 +549,9 @@ class _SuggestMeans(Row):
     mean: Annotated[Number, "its mean over networks and seeds"]
     mean_sd: Annotated[Number, "its standard deviation over seeds, the networks averaged first"]
     by_network: Annotated[Mapping[str, Number], "its mean in each network"]
-    largest_class: Annotated[Number, "accuracy of always naming the largest class"]
+    largest_class: Annotated[Number, "accuracy of always naming the largest class; null of numbers"]
     p_learned: Annotated[
-        Number, "one-sided, of no more accuracy than that, corrected over activations"
+        Number, "one-sided, of doing no better than that (of numbers: than their mean), corrected"
     ]
 
 

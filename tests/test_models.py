@@ -26,6 +26,8 @@ STRUCTURAL = (
     layers.Act,
     layers.Dropout,
     layers.Residual,
+    layers.Widened,
+    layers.Preactivated,
 )
 # Every listed model, as small as it gets.
 TINY = {
@@ -38,6 +40,8 @@ TINY = {
     "nin": "nin:filters=3x4x5x3x4x5x3x4",
     "vgg": "vgg:depth=11:batch_norm=true:filters=2x3x4x3x4:dense=5x4",
     "resnet18": "resnet18:filters=3x4x5x6",
+    **{f"resnet{depth}": f"resnet{depth}:filters=3x4x5" for depth in (20, 32, 44, 56)},
+    "wide_resnet": "wide_resnet:depth=10:widen=2:filters=2x3x4:dropout=0.1",
 }
 IMAGE = (3, 32, 32)
 KINDS = ["relu", "prelu", "rrelu", "maxout", "glu", "crelu"]  # one of each
@@ -80,6 +84,12 @@ def count(model: str, shape: tuple[int, ...], outputs: int, activation: str = "r
         ("alexnet", IMAGE, 10, 2_472_266),
         ("mlp", (784,), 10, 50_240 + 37_440 + 650),
         ("resnet18", IMAGE, 10, 11_173_962),
+        ("resnet20", IMAGE, 10, 269_722),
+        ("resnet32", IMAGE, 10, 464_154),
+        ("resnet44", IMAGE, 10, 658_586),
+        ("resnet56", IMAGE, 10, 853_018),
+        ("wide_resnet:depth=28:widen=10", IMAGE, 10, 36_479_194),
+        ("wide_resnet:depth=40:widen=4", IMAGE, 10, 8_949_210),
     ],
 )
 def test_parameter_counts(model: str, shape: tuple[int, ...], outputs: int, expected: int) -> None:
@@ -150,6 +160,11 @@ LAYERS = {
     "vgg": [*(f"conv{n}" for n in range(1, 14)), "dense1", "dense2"],
     "mlp:depth=2": ["dense1", "dense2"],
     "resnet18": ["conv1", *(f"block{n}{part}" for n in range(1, 9) for part in (".conv1", ""))],
+    "resnet20": ["conv1", *(f"block{n}{part}" for n in range(1, 10) for part in (".conv1", ""))],
+    "wide_resnet:depth=10": [
+        *(f"block{n}.{part}" for n in range(1, 4) for part in ("first", "second")),
+        "last1",
+    ],
 }
 
 
@@ -199,6 +214,8 @@ def test_cnn_takes_components_as_a_square_image() -> None:
         ("vgg:depth=12", IMAGE, "depth must be 11, 13, 16 or 19, got 12"),
         ("nin:filters=3x3", IMAGE, "filters must be 8 widths, got 2"),
         ("resnet18", (30,), "no square image"),
+        ("wide_resnet:depth=12", IMAGE, "depth must be 10, 16, 22"),
+        ("wide_resnet:widen=0", IMAGE, "widen must be at least 1"),
     ],
 )
 def test_a_network_that_cannot_be_built_is_refused(
@@ -206,3 +223,19 @@ def test_a_network_that_cannot_be_built_is_refused(
 ) -> None:
     with pytest.raises(BadValue, match=says):
         build(model, shape, 2)
+
+
+@pytest.mark.parametrize(("depth", "layers_with_weights"), [(20, 20), (32, 32), (44, 44), (56, 56)])
+def test_a_resnet_has_as_many_layers_as_its_name_says(depth: int, layers_with_weights: int) -> None:
+    built = build(f"resnet{depth}:filters=2x2x2", IMAGE, 10)
+    found = [m for m in built.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert len(found) == layers_with_weights
+
+
+def test_a_shortcut_without_weights_is_he_s_option_a() -> None:
+    """Every other pixel, and as many channels of 0 on either side."""
+    x = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    found = layers.Widened(2, 4)(x)
+    assert torch.equal(found[:, 2:6], x[:, :, ::2, ::2])
+    assert (found[:, :2] == 0).all()
+    assert (found[:, 6:] == 0).all()

@@ -6,6 +6,7 @@ give an image smaller than 32x32 a border of zeros.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -234,7 +235,122 @@ def resnet18(
     return chain.network(outputs)
 
 
-def _residual(chain: Chain, units: int, stride: int) -> None:
+def _cifar_resnet(
+    name: str,
+    blocks: int,
+    shape: Sequence[int],
+    outputs: int,
+    activation: Choice[Activation],
+    filters: tuple[int, ...],
+) -> nn.Module:
+    """The network of 6 · blocks + 2 layers that He et al. have for CIFAR, its shortcuts without
+    weights.
+    """
+    check_widths(name, "filters", filters, 3)
+    chain = Chain(name, shape, activation)
+    chain.image(CIFAR)
+    chain.conv(filters[0], 3, padding=1, batch_norm=True, bias=False)
+    for number, units in enumerate(filters):
+        for block in range(blocks):
+            _residual(chain, units, 2 if number and not block else 1, plain=True)
+    chain.average()
+    return chain.network(outputs)
+
+
+def _of_depth(depth: int) -> None:
+    """List the network of so many layers: 6n + 2."""
+    blocks, name = (depth - 2) // 6, f"resnet{depth}"
+
+    def network(
+        shape: Sequence[int],
+        outputs: int,
+        activation: Choice[Activation],
+        *,
+        filters: tuple[int, ...] = (16, 32, 64),
+    ) -> nn.Module:
+        return _cifar_resnet(name, blocks, shape, outputs, activation, filters)
+
+    network.__doc__ = f"""{3 * blocks} residual blocks of two 3x3 convolutions, as for CIFAR
+
+    The first of section 4.2 of the paper: a 3x3 stem, three stages of {blocks} blocks, means of the
+    last. A shortcut has no weights: where the channels grow it takes every other pixel and adds
+    channels of 0 (option A).
+    """
+    add = MODELS.add(name, paper="arXiv:1512.03385 (He et al.)", year=2015, widths=("filters",))
+    add(network)
+
+
+for _depth in (20, 32, 44, 56):
+    _of_depth(_depth)
+
+
+@MODELS.add(paper="arXiv:1605.07146 (Zagoruyko & Komodakis)", year=2016, widths=("filters",))
+def wide_resnet(
+    shape: Sequence[int],
+    outputs: int,
+    activation: Choice[Activation],
+    *,
+    depth: int = 16,
+    widen: int = 4,
+    filters: tuple[int, ...] = (16, 32, 64),
+    dropout: float = 0.0,
+) -> nn.Module:
+    """Residual blocks whose activations come before their convolutions, `widen` times as wide
+
+    depth = 6n + 4; WRN-28-10 is depth=28:widen=10. A shortcut is a 1x1 convolution where the block
+    changes the size or the number of channels.
+    """
+    if depth < 10 or (depth - 4) % 6:
+        raise BadValue(f"wide_resnet: depth must be 10, 16, 22, 28 and so on, got {depth}")
+    if widen < 1:
+        raise BadValue(f"wide_resnet: widen must be at least 1, got {widen}")
+    check_widths("wide_resnet", "filters", filters, 3)
+    check_dropout("wide_resnet", dropout)
+    chain = Chain("wide_resnet", shape, activation)
+    chain.image(CIFAR)
+    taken, height, width = chain.shape
+    # What a block leaves is pre-activations: as many as the activation after it takes.
+    stem = filters[0] * layers.pieces(activation)
+    chain.add("conv", nn.Conv2d(taken, stem, 3, padding=1, bias=False), (stem, height, width))
+    for number, units in enumerate(filters):
+        for block in range((depth - 4) // 6):
+            _preactivated(chain, widen * units, 2 if number and not block else 1, dropout)
+    act = layers.Act(activation, chain.shape[0] // layers.pieces(activation))
+    last = nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(chain.shape[0]), activation=act))
+    chain.add("last", last, (act.units, *chain.shape[1:]))
+    chain.average()
+    return chain.network(outputs)
+
+
+def _preactivated(chain: Chain, units: int, stride: int, dropout: float) -> None:
+    """A block of two convolutions, each after batch normalisation and the activation."""
+    channels, height, width = chain.shape
+    pieces = layers.pieces(chain.activation)
+
+    def before(channels: int) -> tuple[nn.Module, int]:
+        act = layers.Act(chain.activation, channels // pieces)
+        parts = OrderedDict(norm=nn.BatchNorm2d(channels), activation=act)
+        return nn.Sequential(parts), act.units
+
+    first, opened = before(channels)
+    second, between = before(pieces * units)
+    shortcut = None
+    if stride != 1 or channels != pieces * units:
+        shortcut = nn.Conv2d(opened, pieces * units, 1, stride, bias=False)
+    block = layers.Preactivated(
+        first,
+        nn.Conv2d(opened, pieces * units, 3, stride, padding=1, bias=False),
+        second,
+        nn.Conv2d(between, pieces * units, 3, padding=1, bias=False),
+        shortcut,
+        layers.Dropout(dropout) if dropout else None,
+    )
+    size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
+    chain.add("block", block, (pieces * units, *size))
+
+
+def _residual(chain: Chain, units: int, stride: int, plain: bool = False) -> None:
+    """A block; `plain`: its shortcut has no weights, unless it would lose channels."""
     channels, height, width = chain.shape
     act = layers.Act(chain.activation, units)
     taken = act.pieces * units
@@ -254,6 +370,8 @@ def _residual(chain: Chain, units: int, stride: int) -> None:
     if stride != 1 or channels != taken:
         projection = convolution(channels, taken, 1, stride)
         shortcut = nn.Sequential(projection, nn.BatchNorm2d(taken))
+        if plain and channels <= taken:
+            shortcut = layers.Widened(stride, taken - channels)
     # As a 3x3 convolution with a border of 1 leaves it, and the shortcut's 1x1 without one.
     sides = [(side - 1) // stride + 1 for side in (height, width)]
     block = layers.Residual(first, second, shortcut, act)

@@ -210,6 +210,50 @@ class Residual(nn.Module):
         return value
 
 
+class Widened(nn.Module):
+    """A shortcut without weights: every `stride`-th pixel, and further channels of 0."""
+
+    def __init__(self, stride: int, added: int) -> None:
+        super().__init__()
+        self.stride, self.before = stride, added // 2
+        self.after = added - self.before
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(examples, channels, height, width) to (examples, channels + added, …)."""
+        kept = x[:, :, :: self.stride, :: self.stride]
+        return nn.functional.pad(kept, (0, 0, 0, 0, self.before, self.after))
+
+
+class Preactivated(nn.Module):
+    """Two convolutions, each after a normalised activation, added to what came in.
+
+    first, second  normalisation and activation
+    shortcut       of the first's outputs; None: what came in, as it is
+    """
+
+    def __init__(
+        self,
+        first: nn.Module,
+        conv1: nn.Module,
+        second: nn.Module,
+        conv2: nn.Module,
+        shortcut: nn.Module | None,
+        dropout: Dropout | None,
+    ) -> None:
+        super().__init__()
+        self.first, self.conv1, self.second, self.conv2 = first, conv1, second, conv2
+        self.shortcut, self.dropout = shortcut, dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(examples, channels, height, width) to (examples, pre-activations, …)."""
+        opened = self.first(x)
+        inner = self.second(self.conv1(opened))
+        if self.dropout is not None:
+            inner = self.dropout(inner)
+        value: Tensor = self.conv2(inner)
+        return value + (x if self.shortcut is None else self.shortcut(opened))
+
+
 def activations(network: nn.Module) -> Iterator[tuple[str, Act]]:
     """Every Act with the name of the layer it ends, in the order of the network."""
     for path, module in network.named_modules():
