@@ -56,7 +56,15 @@ RANKS = {"mae": 5, "precision": 7, "recall": 7, "f1": 6, "macro_f1": 5, "silent"
 ALWAYS = 10  # classes of a confusion matrix that are never left out
 LOSSES = {"loss": "train loss by epoch", "held_out_loss": "held-out loss by epoch"}
 SPARKS = 20  # columns of a drawn curve
-SCORES = (*METRICS, "train_accuracy", "train_r2", "train_loss", *SEQUENCE, *SEQUENCE_LOSSES)
+SCORES = (
+    *METRICS,
+    "train_accuracy",
+    "train_r2",
+    "train_loss",
+    *SEQUENCE,
+    *SEQUENCE_LOSSES,
+    "mean_weight",
+)
 NUMBERS = ("rmse", "mae", "r2")  # scores of regression
 SHARES = ("accuracy", "precision", "recall", "f1", "macro_f1")  # scores of classes, in %
 
