@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from relubench.activations import Activation
 from relubench.activations.moments import Hold, among, hold, standard_normal
 from relubench.catalog import Choice
+from relubench.models.attention import Attention, RootMeanSquareNorm
 from relubench.models.initialisation import INITS, OUTPUT, Layer, even, scheme
 from relubench.models.layers import Act, Ordered, activations, drawing_from
 from relubench.noise import Noise
@@ -135,18 +136,24 @@ def initialise(
     own: set[nn.Module] = set()
     for act in acts:
         own.update(act.learned.modules())
+    attending: set[nn.Module] = set()
+    for module in network.modules():
+        if isinstance(module, Attention):
+            attending.update(module.modules())
     pending: list[nn.Module] = []
     starts: list[Start] = []
     # Which activation follows which layer: layers wait until the next Act comes by.
     for module in network.order if isinstance(network, Ordered) else network.modules():
         if isinstance(module, Act):
             for layer in pending:
-                starts.append(_before(module, layer, init, not starts))
+                start = _before(module, layer, init, not starts)
+                # What attends is no piece of an activation, though one comes next.
+                starts.append(replace(start, pieces=1) if layer in attending else start)
             pending.clear()
         elif isinstance(module, WEIGHTED) and module not in own:
             pending.append(module)
     # What still waits is the output layer: no activation follows it.
-    last = "torch" if init == "torch" else OUTPUT
+    last = init if init in ("torch", "gpt2") else OUTPUT
     starts += [Start(layer, last, 1, Layer(*_fans(layer, 1))) for layer in pending]
     starts = list(_drawn(network, starts))
     # First pieces of all layers, then the rest: an activation with two pieces begins with the same
@@ -213,7 +220,7 @@ def _fans(module: nn.Module, pieces: int) -> tuple[int, int]:
 
 
 def reset_norms(network: nn.Module) -> None:
-    """Let batch normalisation begin at scale 1, shift 0 and no statistics."""
+    """Let normalisation begin at scale 1, shift 0 and no statistics."""
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.LayerNorm | RootMeanSquareNorm):
             module.reset_parameters()
