@@ -7,7 +7,7 @@ positions, as one of a convolution is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,9 +177,11 @@ class FeedForward(nn.Module):
     def __init__(self, form: Form, activation: Choice[Activation], width: int = 0) -> None:
         super().__init__()
         width = width or form.width
-        self.activation = Act(activation, form.hidden)
-        self.widen = nn.Linear(width, self.activation.pieces * form.hidden, form.bias)
-        self.narrow = nn.Linear(self.activation.units, width, form.bias)
+        act = Act(activation, form.hidden)
+        # In the order of calls: a layer's weights begin as suits the activation that comes next.
+        self.widen = nn.Linear(width, act.pieces * form.hidden, form.bias)
+        self.activation = act
+        self.narrow = nn.Linear(act.units, width, form.bias)
         self.dropout = Dropout(form.dropout) if form.dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -328,7 +330,11 @@ class Vision(Transformer):
 
 @torch.no_grad()
 def continued(
-    network: nn.Module, tokens: Tensor, count: int, context: int, stream: torch.Generator
+    network: Callable[[Tensor], Tensor],
+    tokens: Tensor,
+    count: int,
+    context: int,
+    stream: torch.Generator,
 ) -> Tensor:
     """Tokens (positions,) and `count` more, drawn as the network says of the last `context`."""
     for _ in range(count):
