@@ -25,7 +25,7 @@ from relubench.errors import BadValue, DataError
 from relubench.models import MODELS, layers, weights
 from relubench.models.attention import Form, Language, attend, continued, rotated
 from relubench.plan import Cell, Machine, Recipe, Stack
-from relubench.training import building, engine, examples
+from relubench.training import building, engine, examples, learning
 from relubench.training.networks import Networks
 
 TEXT = "".join(
@@ -325,6 +325,22 @@ def test_a_stack_of_three_is_three_alone(cell: Cell, activation: str, given: str
         (alone,) = engine.fit(Stack((each,)), EXACT)
         own = {name: value for name, value in alone.scores.items() if name != "tokens_per_second"}
         assert {name: stacked.scores[name] for name in own} == pytest.approx(own, rel=1e-8)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "swiglu", "polynorm"])
+@pytest.mark.parametrize("given", ["", ":dropout=0.2", ":norm=rms:position=rotary:tied=false"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_replayed_steps_are_the_steps(
+    cell: Cell, activation: str, given: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, recipe = TINY + given, Recipe(epochs=2, batch_size=4, lr=0.01, clip_norm=1.0)
+    long = dataclasses.replace(cell, activation=activation, model=model, recipe=recipe)
+    cells = tuple(dataclasses.replace(long, seed=seed) for seed in range(count))
+    curves = []
+    for warmup in (3, 1000):
+        monkeypatch.setattr(learning, "WARMUP_STEPS", warmup)
+        curves.append([result.curve for result in engine.fit(Stack(cells), MACHINE)])
+    assert curves[0] == curves[1]
 
 
 def test_counts_are_those_of_brute_force(cell: Cell) -> None:
