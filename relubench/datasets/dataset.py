@@ -53,6 +53,7 @@ class Dataset:
     files    what it was read from, where that may change: files, and folders that were searched
     drawn    of language: windows of an epoch, at random places of what the examples are made of
     letters  of language: characters of a token; NaN where that is not known
+    tokens   kinds of tokens that x is made of, after `encode`; 0: it is made of numbers
     """
 
     x: Array
@@ -66,6 +67,7 @@ class Dataset:
     files: tuple[Path, ...] = ()
     drawn: int = 0
     letters: float = float("nan")
+    tokens: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:

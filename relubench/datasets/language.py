@@ -146,6 +146,7 @@ def of_text(label: str, content: str, unit: str, context: int, windows: int) -> 
         notes=(_summary(stream, split, len(vocabulary), unit, context),),
         drawn=windows or len(y) - n_test,
         letters=math.nan if unit == "word" else 1 / letters,
+        tokens=len(vocabulary),
     )
 
 
@@ -178,3 +179,29 @@ def _summary(stream: NDArray[np.int64], split: int, kinds: int, unit: str, conte
         f"{len(stream)} {noun} of {kinds} kinds, the first {split} to learn from, in windows of "
         f"{context}"
     )
+
+
+# --- texts that have a class ----------------------------------------------------------------------
+
+PADDING, OTHER, FIRST = 0, 1, 2  # tokens of a short text's end, of rare words, of known ones
+
+
+def sequences(
+    train: Sequence[str], test: Sequence[str], words: int, context: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(texts, context) tokens of both, whole numbers; only words of the training texts are known.
+
+    A longer text is cut off, a shorter one padded.
+    """
+    split = [[WORD.findall(text.lower()) for text in part] for part in (train, test)]
+    counts = Counter(word for text in split[0] for word in text)
+    known = sorted(word for word, _ in counts.most_common(words))
+    numbers = {word: FIRST + number for number, word in enumerate(known)}
+    both = []
+    for part in split:
+        made = np.full((len(part), context), PADDING, dtype=np.float64)
+        for row, text in zip(made, part, strict=True):
+            taken = [numbers.get(word, OTHER) for word in text[:context]]
+            row[: len(taken)] = taken
+        both.append(made)
+    return both[0], both[1]

@@ -44,7 +44,7 @@ class Trial:
         self.cell = cell
         self.shape = shape
         self.machine = machine
-        self.tokens = len(dataset.classes) if dataset.task == "language" else 0
+        self.tokens = dataset.tokens
         self.skeleton = skeleton(cell, shape, dataset)
         self.brought = _brought(self.skeleton)  # now: `network` draws over them
 

@@ -69,13 +69,23 @@ TARGETS = {
 def _check_model(cell: Cell, dataset: Dataset) -> None:
     """Refuse a model of tokens for numbers, one of numbers for a text, and what a text has not."""
     takes = MODELS.choose(cell.model).entry.takes
-    wanted = "tokens" if dataset.task == "language" else "numbers"
+    wanted = "numbers"
+    if dataset.tokens:
+        wanted = "tokens" if dataset.task == "language" else "sentences"
     if takes != wanted:
         fitting = [name for name, model in MODELS.items() if model.takes == wanted]
         raise BadValue(
             f"--model {cell.model}: takes {takes}, and examples of {cell.dataset} are {wanted}: "
             f"known for these: {', '.join(fitting)}"
         )
+    known = MODELS.choose(cell.model).parameters.get("tokens", dataset.tokens)
+    if known < dataset.tokens:
+        raise BadValue(
+            f"--model {cell.model}: knows {known} tokens, and {cell.dataset} has {dataset.tokens}: "
+            f"say tokens={dataset.tokens}"
+        )
+    if dataset.tokens and cell.preparation.pca:
+        raise BadValue(f"--pca {cell.preparation.pca}: tokens have no components")
     if dataset.task != "language":
         return
     for flag, given in (

@@ -301,6 +301,53 @@ class Language(Transformer):
         return F.linear(x, self.tokens.weight)
 
 
+class Reader(Transformer):
+    """Classes of sentences: of the mean of what comes out, or of a place before the first token.
+
+    Token 0 is padding, which nothing looks at.
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        activation: Choice[Activation],
+        layers: int,
+        tokens: int,
+        context: int,
+        outputs: int,
+        first: bool,
+    ) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(tokens, form.width)
+        self.positions = nn.Embedding(context, form.width)
+        self.first = nn.Parameter(torch.empty(form.width)) if first else None
+        self.append([Block(form, activation) for _ in range(layers)])
+        self.norm = normalising(form)
+        self.output = nn.Linear(form.width, outputs)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(examples, positions) token numbers to (examples, classes)."""
+        seen = tokens != 0
+        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
+        if self.first is not None:
+            x = torch.cat((self.first.expand(len(x), 1, -1), x), dim=1)
+            seen = torch.cat((torch.ones_like(seen[:, :1]), seen), dim=1)
+        # A sentence without a word looks at all of its padding.
+        mask = (seen | ~seen.any(dim=1, keepdim=True))[:, None, None]
+        for block in self.blocks:
+            x = block(x, mask)
+        x = self.norm(x)
+        if self.first is not None:
+            pooled = x[:, 0]
+        else:
+            weights = seen.to(x.dtype)
+            pooled = (x * weights.unsqueeze(-1)).sum(dim=1) / weights.sum(
+                dim=1, keepdim=True
+            ).clamp(min=1)
+        scores: Tensor = self.output(pooled)
+        return scores
+
+
 class Vision(Transformer):
     """Patches of an image as a sequence, and classes from the mean of what comes out.
 

@@ -23,7 +23,7 @@ class Model(Entry["nn.Module"]):
     filled      what those of them stand for that are 0
     init        the scheme of its weights with every activation, where none is asked for; "": the
                 activation's own
-    takes       what its examples are: "numbers", or "tokens"
+    takes       what its examples are: "numbers", "tokens" that go on, or "sentences" of tokens
     activation  its own, used where none is chosen
     code        what its source is known by: the digest of a user's own, a library's version
     dense       whether it is made of dense layers alone

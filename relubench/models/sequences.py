@@ -19,6 +19,7 @@ else:
     nn, attention = Deferred("torch.nn"), Deferred("relubench.models.attention")
 
 NORMS = ("layer", "rms")
+POOLS = ("mean", "cls")
 POSITIONS = ("learned", "rotary")
 
 
@@ -97,6 +98,53 @@ def gpt(
         bias=bias,
     )
     return attention.Language(form, activation, layers, outputs, context, tied)
+
+
+@MODELS.add(
+    paper="arXiv:1810.04805 (Devlin et al.), each block normalised before",
+    year=2018,
+    widths=("hidden",),
+    filled=_hidden,
+    activation="gelu",
+    init="gpt2",
+    takes="sentences",
+    any_layout=False,
+)
+def encoder(
+    shape: Sequence[int],
+    outputs: int,
+    activation: Choice[Activation],
+    *,
+    layers: int = 2,
+    heads: int = 4,
+    width: int = 64,
+    tokens: int = 1002,
+    context: int = 64,
+    ratio: float = 4.0,
+    hidden: int = 0,
+    dropout: float = 0.0,
+    pool: str = "mean",
+) -> nn.Module:
+    """Blocks of attention in both directions and a feed-forward layer: classes of sentences
+
+    pool=mean: of the mean over the words; pool=cls: of a place before the first. `tokens` kinds are
+    known: of 1000 words, two more for padding and all other words.
+    """
+    _check("encoder", layers=layers, heads=heads, width=width, tokens=tokens, context=context)
+    check_dropout("encoder", dropout)
+    _check_word("encoder", "pool", pool, POOLS)
+    if shape[0] > context:
+        raise BadValue(
+            f"encoder: context={context} is less than the {shape[0]} words of an example: say "
+            f"context={shape[0]}"
+        )
+    form = attention.Form(
+        width=width,
+        heads=heads,
+        hidden=hidden or _hidden({"ratio": ratio, "width": width})["hidden"],
+        dropout=dropout,
+    )
+    return attention.Reader(form, activation, layers, tokens, context, outputs, pool == "cls")
 
 
 @MODELS.add(

@@ -273,6 +273,8 @@ def _tensors(
     if dataset.task == "language":
         return _texts(dataset, rows, machine)
     train, test, held = (np.frombuffer(part, dtype=np.int64) for part in rows)
+    if dataset.tokens:
+        preparation = replace(preparation, standardise=False)
     x_train, x_test = preprocessing.prepare(dataset.x, train, test, preparation, dataset.encode)
     # Empty, but with the shape and the type of the others.
     x_held = x_test[:0]
@@ -281,14 +283,16 @@ def _tensors(
     dtype = getattr(torch, machine.storage)
 
     def inputs(x: preprocessing.Inputs) -> Tensor:
-        return torch.as_tensor(x, dtype=dtype, device=machine.device)
+        kind = torch.int64 if dataset.tokens else dtype
+        return torch.as_tensor(x, dtype=kind, device=machine.device)
 
     scale = Scale() if dataset.task == "classes" else _scale(dataset.y[train])
 
     def targets(part: folds.Rows) -> Tensor:
         if dataset.task == "classes":
             return torch.as_tensor(dataset.y[part], device=machine.device)
-        return inputs((dataset.y[part] - scale.mean) / scale.deviation)
+        numbers = (dataset.y[part] - scale.mean) / scale.deviation
+        return torch.as_tensor(numbers, dtype=dtype, device=machine.device)
 
     return Tensors(
         *(inputs(x_train), targets(train)),
