@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 from relubench.grouping import grouped
 
@@ -163,6 +164,25 @@ class Cell:
         return (*own, *_values(self.recipe, but=UNTIMED_RECIPE))
 
     @property
+    def step_options(self) -> dict[str, Any]:
+        """What is set that a step's seconds depend on, beside model, data, batch and optimizer."""
+        own = _set_values(self, but=(*UNTIMED, *OF_NO_STEP))
+        return own | _set_values(self.recipe, but=(*UNTIMED_RECIPE, *OF_NO_STEP))
+
+    def timed(self, batch: int) -> Cell:
+        """The cell whose steps are timed for it: with relu, and without what takes no time."""
+        options = self.step_options
+        of_recipe = {name: options.pop(name) for name in vars(self.recipe) if name in options}
+        return Cell(
+            dataset=self.dataset,
+            model=self.model,
+            activation="relu",
+            head=self.head,
+            recipe=Recipe(optimizer=self.recipe.optimizer, epochs=1, batch_size=batch, **of_recipe),
+            **options,
+        )
+
+    @property
     def checked_as(self) -> Cell:
         """What a check before training finds the same: the cell without what it does not look at.
 
@@ -207,6 +227,12 @@ FIRST_AXIS = ("unit_axis", 0)
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 # Fields of a cell that no step's duration depends on, or that are not measured (activation, head).
 UNTIMED = ("activation", "head", "init", "seed", "split", "tasks", "task")
+# Those that a step of relu does not depend on (nothing of it is narrowed to match relu), and those
+# that a step is timed apart for anyway.
+OF_NO_STEP = (
+    *("recipe", "preparation", "match_parameters", "perturb", "until", "fresh", "validation"),
+    *("rates", "epochs", "steps", "dataset", "model", "optimizer", "batch_size"),
+)
 UNTIMED_RECIPE = ("lr", "weight_decay", "schedule", "warmup", "label_smoothing", "revive")
 
 
@@ -240,6 +266,13 @@ def is_unset(value: object, default: object) -> bool:
 def _values(record: Cell | Recipe, but: Sequence[str]) -> list[object]:
     """The values of the fields of a record, without some."""
     return [getattr(record, part.name) for part in fields(record) if part.name not in but]
+
+
+def _set_values(record: Cell | Recipe, but: Sequence[str]) -> dict[str, Any]:
+    """The fields of a record that are not at their default, without some."""
+    kept = (part for part in fields(record) if part.name not in but)
+    values = {part.name: (getattr(record, part.name), part.default) for part in kept}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 @dataclass(frozen=True)

@@ -191,8 +191,8 @@ class Epoch:
 class TaskResult:
     """One task of a sequence, when the network had learned it; a figure may be undefined.
 
-    online_accuracy  mean over its epochs, as the passes saw it
-    accuracy         on its training set
+    online_accuracy, online_loss  means over its epochs, as the passes saw them
+    accuracy         on its training set; None of numbers
     held_out         on its test set; None where it has none
     dead, dormant    fractions of the hidden units, on its training set
     effective_rank   of the outputs of the last hidden layer there
@@ -201,6 +201,7 @@ class TaskResult:
     """
 
     online_accuracy: float | None
+    online_loss: float | None
     accuracy: float | None
     held_out: float | None
     dead: float | None

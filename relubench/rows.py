@@ -158,6 +158,8 @@ class SequenceScores(Row):
         None
     )
     online_slope: Annotated[Number, "change of the accuracy as the passes saw it, per task"] = None
+    online_loss: Annotated[Number, "mean over tasks of the loss as the passes saw it"] = None
+    loss_slope: Annotated[Number, "change of the loss as the passes saw it, per task"] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -555,9 +557,9 @@ class _SuggestMeans(Row):
     mean: Annotated[Number, "its mean over networks and seeds"]
     mean_sd: Annotated[Number, "its standard deviation over seeds, the networks averaged first"]
     by_network: Annotated[Mapping[str, Number], "its mean in each network"]
-    largest_class: Annotated[Number, "accuracy of always naming the largest class"]
+    largest_class: Annotated[Number, "accuracy of always naming the largest class; null of numbers"]
     p_learned: Annotated[
-        Number, "one-sided, of no more accuracy than that, corrected over activations"
+        Number, "one-sided, of doing no better than that (of numbers: than their mean), corrected"
     ]
 
 
@@ -735,6 +737,8 @@ class TaskRow(SetupRow):
     n: Annotated[int, "runs that finished"]
     online_accuracy: Annotated[Number, "mean over its epochs, as the passes saw it"]
     online_accuracy_sd: Annotated[Number, "its standard deviation over runs"]
+    online_loss: Annotated[Number, "mean loss over its epochs, as the passes saw it"]
+    online_loss_sd: Annotated[Number, "its standard deviation over runs"]
     accuracy: Annotated[Number, "on its training set, at its end"]
     accuracy_sd: Annotated[Number, "its standard deviation over runs"]
     held_out: Annotated[Number, "accuracy on its test set, at its end"]

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 import relubench
 from relubench.cli import main
+from relubench.models.calls import Call, Value
 from relubench.neurons import bounds, pruning, weights
 from relubench.neurons.batches import batch_of
 from relubench.neurons.counting import Asked, count
@@ -208,7 +209,9 @@ def test_weights_of_another_network_are_listed_with_shapes(
         ((*OWN, "--fail-above", "x:1%"), "unknown layer 'x'"),
         ((*OWN, "--margin", "dead=1%"), "--margin needs --baseline"),
         ((*OWN, "-d", "digits"), "-d and --data both name data"),
-        ((*OWN, "--run", "abc"), "--weights FILE"),
+        ((*OWN, "--run", "abc"), "leave --no-ledger out"),
+        ((*OWN, "--run", "abc", "--from-ledger"), "give one of them"),
+        (("-d", "iris", "--from-ledger", "-a", "relu,elu"), "these flags name 2"),
         (("-m", "./net.py:Net,mlp", "--weights", "net.pt"), "takes one network"),
         (("-m", "timm:resnet_none", "-d", "digits"), "timm"),
         (("-m", "transformers:./nowhere", "-d", "digits"), "config.json"),
@@ -252,6 +255,31 @@ def test_a_run_that_is_saved_and_read_back_counts_as_it_counted(
     assert main(["deadcount", *recipe, "-f", "json", "-q"]) == 0
     before = json.loads(capsys.readouterr().out)
     assert [row["dead"] for row in before] == [row["dead"] for row in (*layers, total)]
+
+
+@pytest.mark.parametrize("model", ["ffnn:hidden=12x8", "./net.py:Net"])
+def test_weights_that_save_kept_are_found_again(
+    model: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = ("-d", "digits", "-m", model, "-a", "relu", "--lr", "0.3", "--epochs", "1")
+    assert main(["train", *recipe, "--save", "w.pt", "-f", "json", "-q"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)
+    for named in (("--run", run["key"]), (*recipe, "--from-ledger")):
+        assert main(["deadcount", *named, "-f", "json", "-q"]) == 0
+        *_, total = json.loads(capsys.readouterr().out)
+        assert total["dead"] == run["dead"] > 0
+        assert Path(total["weights"]).name == "w.pt"
+    code = main(["deadcount", *recipe[:-1], "2", "--from-ledger"])  # another run
+    assert code == 2
+    assert "were not kept" in capsys.readouterr().err
+    Path("w.pt").write_bytes(b"another")
+    assert main(["deadcount", "--run", run["key"]]) == 2
+    assert "has other weights by now" in capsys.readouterr().err
+    Path("w.pt").unlink()
+    assert main(["deadcount", "--run", run["key"]]) == 2
+    assert "No such file" in capsys.readouterr().err
+    assert main(["deadcount", "--run", run["key"], "--no-ledger"]) == 2
+    assert "leave --no-ledger out" in capsys.readouterr().err
 
 
 # --- gates ----------------------------------------------------------------------------------------
@@ -394,6 +422,31 @@ def test_channels_are_cut_through_norms_and_pools_and_ties_are_named() -> None:
     with torch.no_grad():
         torch.testing.assert_close(cut.network.eval()(x), network.eval()(x), rtol=1e-3, atol=1e-2)
     assert cut.rows[-1].new_parameters < cut.rows[-1].parameters
+
+
+@pytest.mark.parametrize("deep", [1, 5000])
+def test_what_leads_to_a_value_is_found_on_paths_that_branch_and_are_long(deep: int) -> None:
+    """Each step has two ways: 2 ** 5000 paths."""
+
+    def call(*inputs: Value) -> Call:
+        made = Call(0, torch.add, ((), {}), list(inputs), "")
+        made.outputs.append(Value(torch.zeros(1), call=made))
+        for value in inputs:
+            value.users.append(made)
+        return made
+
+    first = value = Value(torch.zeros(1))
+    for _ in range(deep):
+        ways = [call(value).outputs[0], call(value).outputs[0]]
+        value = call(*ways).outputs[0]
+    begin = first.users[0]
+    assert pruning._leads_to(begin, value)
+    call(value)  # behind it, what becomes of it does not matter
+    assert pruning._leads_to(begin, value)
+    call(first.users[1].outputs[0])  # on the other way of the first step: on none from here
+    assert pruning._leads_to(begin, value)
+    call(begin.outputs[0])
+    assert not pruning._leads_to(begin, value)
 
 
 def test_a_network_with_nothing_to_cut_is_told(

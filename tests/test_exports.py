@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import math
@@ -18,8 +19,8 @@ import pytest
 import relubench
 from relubench.cli import main
 from relubench.exports import EXPORTS
-from relubench.exports.export import metric_keys
-from relubench.rows import RunRow
+from relubench.exports.export import ExportedRun, metric_keys, setting_keys
+from relubench.rows import EpochRow, RunRow
 
 OPTIONS: dict[str, Any] = {"model": "ffnn:hidden=4", "epochs": 3, "threads": 1}
 
@@ -80,10 +81,30 @@ def test_tables_are_read_by_pandas(name: str, runs: relubench.Runs) -> None:
         assert set(of_run["method"]) == {row.activation}
         assert of_run["task"].str.startswith(f"{row.dataset} · {row.model}").all()
         assert set(of_run["seed"]) == {row.seed}
+    assert list(curves) == ["key", *EpochRow.declared_keys()]
     for row, table in zip(runs.rows, runs.curves, strict=True):
         of_run = curves[curves["key"] == row.key]
         losses = [epoch.loss if epoch.loss is not None else math.nan for epoch in table.rows]
         assert of_run["loss"].tolist() == pytest.approx(losses, rel=1e-12, nan_ok=True)
+
+
+def test_a_setting_is_one_value(runs: relubench.Runs) -> None:
+    """No curve, no confusion matrix, no names of classes; and every key of a row is some kind."""
+    no_setting = {"perturbed", "confusion", "classes", "curve", "history", "failed", "key", "quick"}
+    assert set(setting_keys()) == set(RunRow.declared_keys()) - set(metric_keys()) - no_setting
+    for row in runs.rows:
+        named = dataclasses.replace(row, classes=["a", "b"])
+        settings = ExportedRun(named, "", "", ()).settings
+        assert {type(value) for value in settings.values()} <= {bool, int, float, str}
+        assert settings.keys() >= {"dataset", "optimizer", "seed", "threads"}
+
+
+def test_losses_on_held_out_examples_are_in_the_curves(runs: relubench.Runs) -> None:
+    relubench.train(dataset="iris", activation="tanh", validation="20%", **OPTIONS)
+    assert main(["ledger", "export", "--to", "csv", "out", "--quiet", "-a", "tanh"]) == 0
+    curves = pd.read_csv("out/curves.csv")
+    assert len(curves) == OPTIONS["epochs"]
+    assert (curves["held_out_loss"] > 0).all()
 
 
 def test_tasks_differ_where_set_ups_do(runs: relubench.Runs) -> None:
@@ -141,6 +162,22 @@ def test_mlflow_reads_its_database(runs: relubench.Runs) -> None:
         assert (activation, status) == (row.activation, "FAILED" if row.failed else "FINISHED")
         defined = [[e.epoch, e.loss] for e in table.rows if e.loss is not None]
         assert sorted(history) == defined
+
+
+def test_a_long_training_is_exported_to_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of parameters it takes 6000 characters, and cuts or refuses what is longer."""
+    pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.chdir(tmp_path)
+    relubench.train(dataset="iris", activation="relu", **OPTIONS | {"epochs": 150})
+    assert len(json.dumps(relubench.load().rows[0].curve)) > 6000
+    command = [sys.executable, "-m", "relubench", "ledger", "export", "--to", "mlflow", "out"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "truncated" not in done.stderr
+    ((_, _, _, history),) = json.loads(python(MLFLOW).splitlines()[-1]).values()
+    assert len(history) == 150
 
 
 WANDB = """

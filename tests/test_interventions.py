@@ -19,6 +19,7 @@ from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
 from relubench.results import RunResult
 from relubench.training import between, building, engine, learning, recycling
 from relubench.training.checkpoints import CheckpointStore
+from relubench.training.cuda_graph import GraphedStep
 from relubench.training.interventions import INTERVENTIONS
 from relubench.training.recycling import Recycler
 from relubench.training.tracking import Looked
@@ -314,6 +315,22 @@ def test_what_cannot_begin_anew_is_refused_in_a_line(
     shown = capsys.readouterr()
     assert said in shown.err
     assert not shown.out
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("revive", [None, "redo:tau=0.3", "shrink_perturb:every=1"])
+def test_a_gpus_graph_goes_on_with_changed_weights(
+    revive: str | None, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = dataclasses.replace(machine, device="cuda")
+    stack = Stack(with_recipe(SEEDS, revive=revive, lr=0.01, epochs=4), track=1)
+    replayed = engine.fit(stack, cuda)
+    monkeypatch.setattr(GraphedStep, "_capture", lambda self: None)
+    for mine, theirs in zip(replayed, engine.fit(stack, cuda), strict=True):
+        losses = [[epoch.loss for epoch in run.curve] for run in (mine, theirs)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+        assert [layer.epochs for layer in mine.history] == [(0, 1, 2, 3, 4)] * 2
 
 
 def test_with_and_without_are_two_set_ups(capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,6 +194,17 @@ def test_history_rows_are_for_machines_too(capsys: pytest.CaptureFixture[str]) -
     assert len(rows[0]["dead_by_epoch"]) == 3
 
 
+def test_a_run_of_the_ledger_shows_its_lives(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGUMENTS, "--track-neurons", "1", "-f", "json"]) == 0
+    key = json.loads(capsys.readouterr().out)[0]["key"]
+    assert main(["ledger", "show", key]) == 0
+    shown = capsys.readouterr().out
+    assert "ever revived %" in shown
+    assert "'epoch'" not in shown  # a history is no fact in one line
+    assert main(["ledger", "export", "-f", "csv"]) == 0
+    assert "history" in capsys.readouterr().out.splitlines()[0]
+
+
 def test_history_of_another_network_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["deadcount", "--weights", "none", "--history", "-d", "iris"]) == 2
     assert "--history is of what is trained here" in capsys.readouterr().err

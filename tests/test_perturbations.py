@@ -126,6 +126,26 @@ def test_training_and_the_clean_scores_are_as_without(machine: Machine) -> None:
     assert first.cell.key != second.cell.key
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bf16"])
+def test_nothing_of_it_changes_no_accuracy_in_any_precision(dtype: str, machine: Machine) -> None:
+    """In a stack as alone: both scores come from the same pass, in the same type."""
+    cells = [
+        Cell(
+            dataset="digits",
+            model="ffnn:hidden=32x32",
+            activation="relu",
+            recipe=Recipe(epochs=1),
+            perturb="gaussian:0,dropout:0",
+            seed=seed,
+        )
+        for seed in range(6)
+    ]
+    for stack in (Stack(tuple(cells)), Stack(tuple(cells[:1]))):
+        for result in engine.fit(stack, dataclasses.replace(machine, dtype=dtype)):
+            assert result.scores["accuracy gaussian:0"] == result.scores["accuracy"]
+            assert result.scores["accuracy dropout:0"] == result.scores["accuracy"]
+
+
 def test_a_score_is_that_of_the_network_on_the_perturbed_inputs(machine: Machine) -> None:
     cell = dataclasses.replace(CELL, perturb="gaussian:0,dropout:1")
     cells = tuple(dataclasses.replace(cell, seed=seed) for seed in range(3))

@@ -59,6 +59,33 @@ def test_dead_units_over_rates_are_those_of_dying_relu(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_dead_units_with_redo_are_those_of_dying_relu(tmp_path: Path) -> None:
+    heads, lines = table("relu: dead, accuracy")
+    rows = run(["compare", "dying-relu", "-a", "relu"], tmp_path)
+    rates = [float(re.findall(NUMBER, head)[0]) for head in heads[1:]]
+    for name, *cells in lines:
+        for rate, cell in zip(rates, cells, strict=True):
+            row = one(rows, revive=None if name == "none" else name, lr=rate)
+            dead, _, accuracy, _ = re.findall(NUMBER, cell)
+            assert near(dead, row["dead"], 0.04), (name, rate, row["dead"])
+            assert near(accuracy, row["accuracy"], row["accuracy_sd"]), (name, rate, row)
+
+
+@pytest.mark.slow
+def test_histories_are_those_of_dying_relu(tmp_path: Path) -> None:
+    heads, lines = table("`relubench deadcount dying-relu --history`")
+    flags = ["-a", "relu", "--lr", "0.01,0.1", "--history"]
+    rows = run(["deadcount", "dying-relu", *flags], tmp_path)
+    for name, *cells in lines:
+        rate, revive = re.match(r"lr (\S+), (\w+)", name).groups()  # type: ignore[union-attr]
+        chosen = None if revive == "none" else revive
+        row = one(rows, revive=chosen, lr=float(rate), layer="total")
+        by_epoch = dict(zip(row["counted_after"], row["dead_by_epoch"], strict=True))
+        for epoch, printed in zip(map(int, heads[1:]), cells, strict=True):
+            assert near(printed, by_epoch[epoch], 0.04), (name, epoch, by_epoch[epoch])
+
+
+@pytest.mark.slow
 def test_verdicts_under_two_schemes_are_those_of_does_init_decide(tmp_path: Path) -> None:
     _, lines = table("`relubench compare does-init-decide`")
     rows = run(["compare", "does-init-decide"], tmp_path)

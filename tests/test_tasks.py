@@ -36,9 +36,12 @@ CELL = Cell(
     tasks=4,
     task="random_labels",
 )
+NUMBERS = "synthetic_regression:features=20:samples=300"
 
 
 def with_task(name: str, **changes: Any) -> Cell:
+    if TASKS.choose(name).entry.target == "regression":
+        changes = {"dataset": NUMBERS, "head": "mse"} | changes
     return dataclasses.replace(CELL, task=name, **changes)
 
 
@@ -125,10 +128,31 @@ def test_labels_drift_from_the_true_ones(machine: Machine) -> None:
     assert 0 < (third.y_train != second.y_train).sum() <= 12
 
 
+def test_slow_bits_flip_one_by_one(machine: Machine) -> None:
+    """And the targets are what one fixed network makes of the bits."""
+    _, first = made("slow_bits:slow=12", 0, machine)
+    _, second = made("slow_bits:slow=12", 1, machine)
+    assert set(first.x_train.unique().tolist()) == {0.0, 1.0}
+    assert (first.x_train[:, :12] == first.x_train[0, :12]).all()
+    assert int((first.x_train[0, :12] != second.x_train[0, :12]).sum()) == 1
+    assert not (first.x_train[:, 12:] == first.x_train[0, 12:]).all()
+    bits = torch.cat([first.x_train, second.x_train])
+    _, which = bits.unique(dim=0, return_inverse=True)
+    targets = torch.cat([first.y_train, second.y_train])
+    for kind in which.unique():
+        assert len(targets[which == kind].unique()) == 1
+
+
+@pytest.mark.parametrize(("task", "dataset"), [("slow_bits", "digits"), ("random_labels", NUMBERS)])
+def test_a_task_of_another_kind_of_data_is_refused(task: str, dataset: str) -> None:
+    with pytest.raises(BadValue, match="permuted_inputs"):
+        tasks.check(dataclasses.replace(CELL, task=task), 10 * (dataset == "digits"), (20,))
+
+
 @pytest.mark.parametrize("task", ["split_classes:per=6", "split_classes:per=0", "drift:share=1.5"])
 def test_what_cannot_be_is_refused(task: str) -> None:
     with pytest.raises(BadValue, match="must be from"):
-        tasks.check(with_task(task), 10)
+        tasks.check(with_task(task), 10, (64,))
 
 
 # --- how they are learned -------------------------------------------------------------------------

@@ -300,6 +300,24 @@ def test_a_tracked_run_answers_an_untracked_request_and_not_the_other_way_round(
     assert [fine[key] for key in numbers] == [plain[key] for key in numbers]
 
 
+def test_a_history_is_not_lost_where_the_same_run_is_trained_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tracked,), _ = rows(capsys, "--track-neurons", "1")
+    rows(capsys, "--rerun")
+    (again,), said = rows(capsys)
+    assert "taken from" in said
+    assert again["history"] == tracked["history"]
+    one, other = str(tmp_path / "one.db"), str(tmp_path / "other.db")
+    rows(capsys, "--ledger", one)
+    rows(capsys, "--ledger", other, "--track-neurons", "1")
+    assert main(["ledger", "merge", other, "--ledger", one]) == 0
+    capsys.readouterr()
+    (merged,), said = rows(capsys, "--ledger", one, "--track-neurons", "1")
+    assert "taken from" in said
+    assert merged["history"] == tracked["history"]
+
+
 def test_trials_of_rates_are_not_tracked(capsys: pytest.CaptureFixture[str]) -> None:
     (row,), _ = rows(capsys, "--lr", "0.01,0.1", "--best-lr", "--track-neurons", "1")
     assert len(row["history"]) == 5

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from every_field import FIELDS, PLAIN, changed
 
 from relubench.execution import tuning
 from relubench.execution.tuning import Tuning, tune
@@ -108,6 +109,44 @@ def test_another_architecture_is_measured_anew(
     count = len(measured)
     tune([dataclasses.replace(cell, model="ffnn:hidden=9") for cell in CELLS], machine, [1], None)
     assert len(measured) == 2 * count
+
+
+@pytest.mark.parametrize("name", ["unit_axis", "recipe.augment", "recipe.clip_norm"])
+def test_what_a_step_takes_longer_with_is_measured_anew(
+    name: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = pretend(monkeypatch, {})
+    tune([PLAIN] * 20, machine, [1], None)
+    count = len(measured)
+    tune([changed(name)] * 20, machine, [1], None)
+    assert len(measured) == 2 * count
+
+
+@pytest.mark.parametrize(
+    "name", ["head", "match_parameters", "init", "validation", "recipe.lr", "recipe.epochs"]
+)
+def test_what_takes_no_time_in_a_step_is_known(
+    name: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = pretend(monkeypatch, {})
+    tune([PLAIN] * 20, machine, [1], None)
+    measured.clear()
+    tune([changed(name)] * 20, machine, [1], None)
+    assert measured == []
+
+
+def test_what_has_one_key_is_timed_alike(machine: Machine) -> None:
+    """Any two cells: what one of them was timed with, the other would have been, too."""
+    timed: dict[str, object] = {}
+    for name in FIELDS:
+        watch = tuning.Stopwatch([changed(name)], machine, 1, 0.0)
+        key = watch._key()
+        what = (dataclasses.replace(watch.cell.timed(watch.batch), head="softmax"), watch.shape)
+        assert timed.setdefault(key, what) == what
+        assert watch.cell.timed(watch.batch).activation == "relu"
+    plain = json.loads(tuning.Stopwatch([PLAIN], machine, 1, 0.0)._key("threads"))
+    # As in caches from before: nothing is added where nothing is set.
+    assert plain[4:] == ["cpu", "float32", "ffnn:hidden=8", [4], 3, 64, "adam", "threads"]
 
 
 @pytest.mark.parametrize(

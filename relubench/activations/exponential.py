@@ -1,4 +1,4 @@
-"""Units like the identity above 0 that level off below."""
+"""Activations like the identity above 0 that level off below."""
 
 from __future__ import annotations
 

@@ -174,8 +174,12 @@ class CountFlags:
         ),
     ] = None
     run: Annotated[
-        str | None, flag(ANY, "The ledger's run that --weights are of, by its key.", "KEY")
+        str | None,
+        flag(ANY, "A run of the ledger by its key, with the weights that --save kept.", "KEY"),
     ] = None
+    from_ledger: Annotated[
+        bool, flag(ANY, "The same for the run that these flags name.", "", "--from-ledger")
+    ] = False
     data: Annotated[
         str | None, flag(ANY, "Batches of your own, in place of -d.", "FILE.py:NAME")
     ] = None

@@ -110,20 +110,27 @@ def until_decided(
     levels = ", ".join(f"{look.seeds} seeds at {look.alpha:.2g}" for look in looks)
     console.note(f"{counted(len(looks), 'look')}: {levels}")
     results: list[RunResult] = []
-    for number, look in enumerate(looks, start=1):
+    at_look, taken, decided = options, 0, False
+    while taken < len(looks) and not decided:
+        look = looks[taken]
+        taken += 1
+        at_look = replace(options, alpha=look.alpha, look=taken)
         plan = work.seeds(range(look.seeds)).plan
-        seen = 1 + max((result.cell.seed for result in results), default=-1)
-        at_look = replace(options, alpha=look.alpha, look=number)
         for line in report.outlook(plan, at_look):
-            console.note(f"look {number}: {line}")
-        # Seeds that are new since the last look: --no-ledger would train the others again.
-        results += work.seeds(range(seen, look.seeds)).run(console)
+            console.note(f"look {taken}: {line}")
+        results += _new_seeds(work, results, look.seeds).run(console)
         decided = report.decided(results, plan, at_look)
-        if decided:
-            break
+    seeds = looks[taken - 1].seeds
     why = "every comparison is decided" if decided else "the last look; not all is decided"
-    stopped = f"Stopped at look {number} of {len(looks)}, {look.seeds} seeds: {why}."
+    stopped = f"Stopped at look {taken} of {len(looks)}, {seeds} seeds: {why}."
     return results, replace(at_look, stopped=stopped)
+
+
+def _new_seeds(work: Work, results: Sequence[RunResult], seeds: int) -> Work:
+    """The seeds up to so many that are new since the last look."""
+    # --no-ledger would train the others again.
+    seen = 1 + max((result.cell.seed for result in results), default=-1)
+    return work.seeds(range(seen, seeds))
 
 
 def refused(reasons: Sequence[str]) -> Outcome:

@@ -158,6 +158,7 @@ class Counting:
 
     weights: str | None = None
     run: str | None = None
+    from_ledger: bool = False
     data: str | None = None
     split: str | None = None
     definitions: Sequence[str] = ()
@@ -306,19 +307,23 @@ def _subject(request: Request, counting: Counting, console: Console) -> _Subject
         raise BadValue(f"deadcount of weights takes one network, got {', '.join(names)}")
     # A network that nothing here trains is in no catalogue: settings are read without it.
     others = {key: value for key, value in request.flags.items() if key != "model"}
-    if names and not opening.is_other(names[0]):
+    if names and (counting.from_ledger or not opening.is_other(names[0])):
         others["model"] = names
     settings = read(replace(request, flags=others), console)
     if counting.run is not None:
         cell = _run(request, counting)
     else:
         cell = _one_cell(config.plan(settings, "deadcount", request.quick, MODELS).cells)
+    trained = counting.run is not None or counting.from_ledger
+    file = counting.weights
+    if trained and file is None:
+        file = str(execution.kept_weights.of_run(_ledger(request), cell))
     name = names[0] if names else cell.model
     if counting.data is not None:
         if "dataset" in others:
             raise BadValue("-d and --data both name data: give one of them")
         cell = replace(cell, dataset=f"{OWN_DATA}{counting.data}")
-    given = None if counting.weights in (None, "none") else counting.weights
+    given = None if file in (None, "none") else file
     machine = Machine(
         data_dir=str((request.data_dir or execution.machines.data_dir()).absolute()),
         device=execution.machines.device(settings.device, console),
@@ -329,7 +334,6 @@ def _subject(request: Request, counting: Counting, console: Console) -> _Subject
     data = counting.data or cell.dataset
     about = About(name, data, weights=weights.file if weights else "as it begins")
     limit = settings.limit if counting.data else None
-    trained = counting.run is not None
     return _Subject(cell, name, machine, weights, counting.asked(limit), about, trained)
 
 
@@ -349,15 +353,16 @@ def _one_cell(cells: Sequence[Cell]) -> Cell:
 
 
 def _run(request: Request, counting: Counting) -> Cell:
-    if counting.weights is None:
-        raise BadValue(
-            "--run names a run of the ledger, which keeps no weights: give those that "
-            "train --save FILE wrote, with --weights FILE"
-        )
-    if request.ledger is None:
-        raise BadValue("--run names a run of the ledger: leave --no-ledger out")
+    if counting.from_ledger:
+        raise BadValue("--run names a run by its key, --from-ledger by its flags: give one of them")
     assert counting.run is not None
-    return run_of(request.ledger, counting.run).cell
+    return run_of(_ledger(request), counting.run).cell
+
+
+def _ledger(request: Request) -> Path:
+    if request.ledger is None:
+        raise BadValue("--run and --from-ledger name a run of the ledger: leave --no-ledger out")
+    return request.ledger
 
 
 def load_own(network: nn.Module, weights: Weights) -> list[str]:

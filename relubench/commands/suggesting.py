@@ -15,6 +15,7 @@ from relubench.commands.request import Outcome, Request, exit_code
 from relubench.errors import BadValue, Incomplete
 from relubench.execution.budget import Clock, OutOfTime, forecast
 from relubench.execution.progress import Console, Tabled
+from relubench.metrics.measures import UNTIL
 from relubench.models import MODELS
 from relubench.plan import Plan
 from relubench.report import Ended
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 PARTS = (4, 2, 1)  # a look after a quarter of the seeds, after half of them, after all
 FEWEST = 500  # examples that a training set is cut to at the least
 MEASURING = 0.1  # of the budget that measuring speed may take
-SCORES = ("fraction", "nats")  # units of what can be compared: each run has its own
+SHARED = ("seconds", "parameters", *UNTIL)  # runs of one pass have one figure, or all of them
 
 
 def suggest(request: Request, console: Console, began: float) -> Outcome:
@@ -69,7 +70,7 @@ def declared(request: Request, console: Console) -> Settings:
     settings = read(request, console)
     if len(settings.dataset) > 1:
         raise BadValue("suggest speaks of one table: give one -d, or compare several datasets")
-    if settings.measure.unit not in SCORES:
+    if settings.measure.name in SHARED:
         raise BadValue(f"--metric {settings.measure.name}: suggest compares scores, as accuracy is")
     return settings.model_copy(update={"best_lr": len(settings.lr) > 1})
 

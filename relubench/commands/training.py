@@ -57,6 +57,8 @@ def train(
     except training.engine.Unsaved as unsaved:
         results, code = unsaved.results, 2
         problems.append(f"--save {called or save}: cannot be written: {unsaved.why}")
+    if save and request.ledger and not problems and results[0].finished:
+        execution.kept_weights.remember(request.ledger, results[0].cell, save, called or save)
     tables: list[AnyTable] = [
         report.runs(results, work.plan, _classes(work)),
         *report.means(results),

@@ -228,7 +228,7 @@ def _check_task(settings: Settings) -> None:
         ("--protocol published", settings.protocol == "published"),
         (f"--until {settings.until}", (settings.until or "").startswith("train_error")),
         ("--perturb", bool(settings.perturb)),
-        ("--tasks", bool(settings.tasks)),
+        ("--tasks", bool(settings.tasks) and what == "a text"),
         ("--label-smoothing", bool(settings.label_smoothing) and what == "numbers"),
     ):
         if given:

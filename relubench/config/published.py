@@ -24,6 +24,7 @@ Figure = Literal[
     "train_accuracy",
     "train_loss",
     "dead",
+    "online_accuracy",
     "seconds",
     "epochs_until_ratio",
     "seconds_until_ratio",

@@ -104,7 +104,7 @@ class Settings(_Fields):
         """What is compared."""
         usual = measures.DEFAULT[self.targets[0]]
         if self.tasks:
-            usual = "online_accuracy"
+            usual = "online_accuracy" if self.targets[0] == "classes" else "online_loss"
         return measures.MEASURES[self.metric or ("epochs_until" if self.until else usual)]
 
     @property

@@ -68,11 +68,14 @@ class TrainOptions(RunOptions, total=False):
     seeds: int | None
     seed_base: int | None
     one_holdout: bool | None
+    task: str | None
+    tasks: int | None
     perturb: Names | None
     optimizer: Names | None
     lr: Numbers | None
     best_lr: bool | None
     epochs: WholeNumbers | None
+    task_epochs: int | None
     steps: int | None
     batch_size: WholeNumbers | None
     weight_decay: Numbers | None

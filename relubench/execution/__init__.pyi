@@ -2,6 +2,7 @@ from . import checks as checks
 from . import cluster as cluster
 from . import data_checks as data_checks
 from . import executors as executors
+from . import kept_weights as kept_weights
 from . import ledger as ledger
 from . import machines as machines
 from . import progress as progress

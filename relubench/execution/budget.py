@@ -68,4 +68,5 @@ def forecast(work: Work) -> float:
             trainings = 1 + len(cells[0].recipe.candidates)
             steps = tuning.steps(cells[0], facts)
             seconds += (timed[key] * steps + PER_TRAINING * trainings) * len(missing)
-    return SLOWER * seconds
+    jobs: int = work.executor.parameters.get("jobs", 1)
+    return SLOWER * seconds / jobs

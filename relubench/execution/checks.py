@@ -75,7 +75,7 @@ def check_cell(cell: Cell, machine: Machine, strict: bool = False) -> list[str]:
     dataset, shape = data.dataset, data.shape
     _check_choices(cell)
     _check_views(cell, shape)
-    tasks.check(cell, len(dataset.classes))
+    tasks.check(cell, len(dataset.classes), shape)
     foreign = MODELS.choose(cell.model).entry.code
     if cell.unit_axis is not None and not foreign:
         raise BadValue(

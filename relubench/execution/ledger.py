@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -329,13 +330,24 @@ class Ledger:
         Raises Unwritten where that fails, on a full disk for example.
         """
         results = list(results)
-        records = [Record.of(result, context) for result in results if result.finished]
+        finished = [result for result in results if result.finished]
+        records = [Record.of(self._with_history(run, context), context) for run in finished]
         with self._writable():
             self._insert(records)
             self.base.executemany(
                 "DELETE FROM claims WHERE key = ? AND context = ?",
                 [(result.cell.key, str(context)) for result in results],
             )
+
+    def _with_history(self, result: RunResult, context: Context) -> RunResult:
+        """The run; where it was not tracked and the same one is here, with what that knows."""
+        if result.history:
+            return result
+        place = [result.cell.key, str(context)]
+        record = next(self._records("WHERE key = ? AND context = ?", place), None)
+        earlier = self._read(record) if record else None
+        same = earlier is not None and earlier.curve == result.curve
+        return replace(result, history=earlier.history) if earlier and same else result
 
     def _insert(self, records: Iterable[Record]) -> None:
         rows = [(*record.texts, record.checksum) for record in records]
@@ -406,6 +418,8 @@ class Ledger:
                     added.append(record.summed)
                 elif not _agree(own, result):
                     conflicts.append(f"{record.key} ({_named(result.cell)})")
+                elif result.history and not own.history:
+                    added.append(record.summed)  # the same run, and what became of its units
             if conflicts:
                 raise Conflict(
                     f"{other.path} and {self.path} differ in {len(conflicts)} cells, so nothing is "

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from relubench.models import MODELS
-from relubench.plan import Arrangement, Cell, Machine, Split
+from relubench.plan import Arrangement, Cell, Machine
 from relubench.training.building import build
 from relubench.training.compute import compute_settings
 from relubench.training.engine import warm_up
@@ -31,7 +31,7 @@ def step_seconds(cell: Cell, shape: tuple[int, ...], batch: int, machine: Machin
     timed = _timed(cell, batch)
     with compute_settings(machine):
         warm_up(machine.device, timed.recipe.optimizer)
-        examples = _examples(shape, cell, batch, 1, 1, machine)
+        examples = _examples(shape, timed, batch, 1, 1, machine)
         learner = Learner([timed], _networks([timed], shape, examples, machine), examples.sizes)
         # An epoch of one step each: the recording, at the eighth, never comes. A plain
         # step is estimate enough.
@@ -58,7 +58,7 @@ def measure(
     machine = replace(machine, threads=arrangement.threads)
     with compute_settings(machine):
         warm_up(machine.device, timed.recipe.optimizer)
-        examples = _examples(shape, cell, batch, len(cells), STEPS, machine)
+        examples = _examples(shape, timed, batch, len(cells), STEPS, machine)
         try:
             # Each pass has networks of its own, as in training: passes share
             # nothing but the examples.
@@ -78,9 +78,10 @@ def measure(
 
 
 def _timed(cell: Cell, batch: int) -> Cell:
-    """The cell whose steps are timed for it: always with relu."""
-    recipe = replace(cell.recipe, epochs=1, steps=None, batch_size=batch)
-    return replace(cell, activation="relu", split=Split(), recipe=recipe)
+    """The cell whose steps are timed for it: always with relu, and with its task's first head."""
+    task = HEADS.choose(cell.head).entry.task
+    head = next(name for name, entry in HEADS.items() if entry.task == task)
+    return replace(cell.timed(batch), head=head)
 
 
 def _examples(

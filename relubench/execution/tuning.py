@@ -232,7 +232,8 @@ class Stopwatch:
         pca = self.cell.preparation.pca
         self.shape = (pca,) if pca else self.facts.shape
         # Small data fill no batch: what is timed is what will be trained.
-        self.batch = min(self.cell.recipe.batch_size, self.facts.n_train)
+        most = min(self.facts.n_train, self.cell.preparation.limit or self.facts.n_train)
+        self.batch = min(self.cell.recipe.batch_size, most)
         self.spent = 0.0
 
     def cached(self, width: int, threads: int, n_parallel: int = 1) -> float | None:
@@ -305,6 +306,8 @@ class Stopwatch:
 
     def _key(self, *how: object) -> str:
         # All that is timed apart; the activation is not in it, since what is timed is always relu.
+        # Options last, and only where there are any: what was measured without them stays known.
+        options = self.cell.step_options
         return json.dumps(
             [
                 __version__,
@@ -319,7 +322,9 @@ class Stopwatch:
                 self.batch,
                 self.cell.recipe.optimizer,
                 *how,
-            ]
+                *([options] if options else ()),
+            ],
+            sort_keys=True,
         )
 
 

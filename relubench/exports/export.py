@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from relubench.catalog import Catalog, Deferred, Entry
 from relubench.errors import BadValue
@@ -25,7 +25,9 @@ SCORES = (
     *("tokens_per_second", "loss", "silent", "train_accuracy", "train_r2", "train_loss"),
 )
 TIMES = ("seconds", "epochs_until", "seconds_until")
-NO_SETTING = {"perturbed", "confusion", "failed", "key", "quick"}
+# Scalars that are no setting either: how a run ended, and what it is called.
+NO_SETTING = {"failed", "key", "quick"}
+SCALARS = (bool, int, float, str, type(None))
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,20 @@ class ExportedRun:
     @property
     def settings(self) -> dict[str, Any]:
         """What was chosen and where it ran; what is not set is left out."""
-        record = self.row.record()
-        left_out = NO_SETTING.union(metric_keys())
-        chosen = {key: value for key, value in record.items() if key not in left_out}
+        chosen = {key: self.row.get(key) for key in setting_keys()}
         return {key: value for key, value in chosen.items() if value is not None}
+
+
+@lru_cache
+def setting_keys() -> tuple[str, ...]:
+    """The keys of a row under which one value stands that was chosen: no figure, no list."""
+    left_out = NO_SETTING.union(metric_keys())
+    types = rows.RunRow.types()
+    return tuple(key for key in types if key not in left_out and _is_scalar(types[key]))
+
+
+def _is_scalar(declared: object) -> bool:
+    return set(get_args(declared) or (declared,)) <= set(SCALARS)
 
 
 @lru_cache

@@ -11,8 +11,10 @@ from relubench.exports.export import EXPORTS, ExportedRun
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from relubench import rows as declared
 else:
-    pd = Deferred("pandas")
+    pd, declared = Deferred("pandas"), Deferred("relubench.rows")
 
 Write = Callable[["pd.DataFrame", Path], None]
 LONG = ("method", "task", "seed", "repeat", "fold", "metric", "value", "seconds", "key")
@@ -72,4 +74,4 @@ def _curves(runs: Sequence[ExportedRun]) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for run in runs:
         rows += ({"key": run.row.key, **epoch} for epoch in run.curve)
-    return pd.DataFrame(rows, columns=["key", "epoch", "loss", "accuracy", "held_out"])
+    return pd.DataFrame(rows, columns=["key", *declared.EpochRow.declared_keys()])

@@ -12,7 +12,6 @@ from typing import Any
 from relubench.exports.export import EXPORTS, ExportedRun
 
 PROJECT = "relubench"
-PLAIN = bool | int | float | str  # what may be a hyper-parameter
 BATCH = 900  # figures: mlflow takes 1000 at a time
 
 
@@ -24,11 +23,8 @@ def tensorboard(runs: Sequence[ExportedRun], folder: Path) -> None:
     for run in runs:
         with module.SummaryWriter(str(folder / run.name)) as writer:
             scores = {f"test/{name}": value for name, value in run.metrics.items()}
-            plain = {
-                k: v for k, v in run.settings.items() if isinstance(v, bool | int | float | str)
-            }
             # By hand: add_hparams would write them to a folder of its own.
-            for part in summary.hparams(plain, scores):
+            for part in summary.hparams(run.settings, scores):
                 writer.file_writer.add_summary(part, walltime=run.time)
             for epoch in run.curve:
                 for name, value in _figures(epoch).items():

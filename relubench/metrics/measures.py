@@ -69,8 +69,9 @@ class Measure:
 
 
 # Of a sequence of tasks: mean accuracy while each is learned, when it is, of the first at the end,
-# and by how much the first of these changes from task to task.
+# and by how much the first of these changes from task to task; the mean loss, and its change.
 SEQUENCE = ("online_accuracy", "task_accuracy", "first_task_accuracy", "online_slope")
+SEQUENCE_LOSSES = ("online_loss", "loss_slope")
 UNTIL = {"epochs_until": "epochs", "seconds_until": "s"}  # units of what a run took to a target
 # What counts as alike where a user names no margin: a point of a fraction, a tenth of a mean.
 POINT = Margin(0.01)
@@ -96,7 +97,8 @@ _ALL = [
     Measure("train_accuracy", "higher", "fraction", POINT, "classes"),
     Measure("train_r2", "higher", "", Margin(0.02), "regression"),
     Measure("train_loss", "lower", "nats", TENTH),
-    *(Measure(name, "higher", "fraction", POINT) for name in SEQUENCE),
+    *(Measure(name, "higher", "fraction", POINT, "classes") for name in SEQUENCE),
+    *(Measure(name, "lower", "nats", TENTH) for name in SEQUENCE_LOSSES),
     *(Measure(name, "lower", "fraction", POINT) for name in COUNTS),
     Measure("seconds", "lower", "s", TENTH),
     Measure("parameters", "lower", "parameters", TENTH),

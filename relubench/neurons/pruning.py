@@ -200,10 +200,19 @@ def _own_parameters(module: nn.Module) -> set[int]:
 
 def _leads_to(call: Call, end: Value) -> bool:
     """Whether all that a call makes is used on the way to a value alone."""
-    for out in call.outputs:
-        used = out.users and all(_leads_to(user, end) for user in out.users)
-        if out is not end and not used:
-            return False
+    seen: set[Call] = set()
+    left = [call]
+    while left:
+        user = left.pop()
+        if user in seen:
+            continue
+        seen.add(user)
+        for out in user.outputs:
+            if out is end:
+                continue
+            if not out.users:
+                return False
+            left += out.users
     return True
 
 

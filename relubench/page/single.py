@@ -75,6 +75,7 @@ VIEWS = (
 
 BY_TASK = (
     View("online_accuracy", "number", "online accuracy %", 100),
+    View("online_loss", "number", "online loss"),
     View("dead", "number", "dead units %", 100),
 )
 ACROSS = {"seconds": "seconds of training", "number": "task"}

@@ -14,7 +14,7 @@ from relubench.plan import Cell
 FEW, MORE = 2, 3  # examples: what the second pass keeps besides is one example's
 
 
-def kept_bytes(cell: Cell, shape: tuple[int, ...], classes: int) -> float:
+def kept_bytes(cell: Cell, shape: tuple[int, ...], outputs: int) -> float:
     """Bytes per example of float32 that autograd keeps in training, without weights; 0: unknown.
 
     Every distinct storage counts once. That it is not known is no reason to stop: noise, for one,
@@ -23,11 +23,11 @@ def kept_bytes(cell: Cell, shape: tuple[int, ...], classes: int) -> float:
     try:
         model = MODELS.choose(cell.model)
         if cell.match_parameters:
-            model = matching.narrowed(cell.model, cell.activation, shape, classes)
+            model = matching.narrowed(cell.model, cell.activation, shape, outputs)
         axis = {} if cell.unit_axis is None else {"unit_axis": cell.unit_axis}
         activation = ACTIVATIONS.choose(cell.activation)
         with torch.device("meta"):
-            network = model(shape, classes, activation, **axis).train()
+            network = model(shape, outputs, activation, **axis).train()
             few, more = (_kept(network, torch.empty(n, *shape)) for n in (FEW, MORE))
     except (RuntimeError, NotImplementedError, TypeError, ValueError, RelubenchError):
         return 0.0

@@ -32,7 +32,7 @@ def kept_bytes(cells: Iterable[Cell], facts: Facts) -> dict[Cell, float]:
     found: dict[Cell, float] = {}
     for key, same in grouped(cells, lambda cell: _key(cell, facts)).items():
         if key not in known and not MODELS.choose(same[0].model).entry.code:
-            measured = keeping.kept_bytes(same[0], _shape(same[0], facts), len(facts.classes))
+            measured = keeping.kept_bytes(same[0], _shape(same[0], facts), facts.outputs)
             known = {**known, key: measured}
             CACHE.keep(key, measured)
         size = known.get(key)
@@ -48,4 +48,4 @@ def _shape(cell: Cell, facts: Facts) -> tuple[int, ...]:
 def _key(cell: Cell, facts: Facts) -> str:
     torch = libraries.torch_build().version
     network = (cell.model, cell.activation, cell.match_parameters, cell.unit_axis)
-    return json.dumps([__version__, torch, *network, _shape(cell, facts), len(facts.classes)])
+    return json.dumps([__version__, torch, *network, _shape(cell, facts), facts.outputs])

@@ -102,9 +102,9 @@ NOTES = (
     "forward: in evaluation, without a graph. forward+backward: in training, with the gradients of "
     "the input and of learned parameters. Medians over rounds [quartiles]; ratios are taken round "
     "by round.",
-    "× copy: forward beside Tensor.clone of as many elements, the least that a unit with an output "
-    "of its own can do. saved: bytes per element that autograd keeps for the backward pass, the "
-    "unit's input or output included, learned parameters not.",
+    "× copy: forward beside Tensor.clone of as many elements, the least that an activation with an "
+    "output of its own can do. saved: bytes per element that autograd keeps for the backward pass, "
+    "the activation's input or output included, learned parameters not.",
 )
 
 

@@ -148,7 +148,7 @@ def _columns(
     classified = any(row.accuracy is not None for row in rows) or measure.task == "classes"
     scores = ["accuracy"] if classified else []
     if rows and all(row.tasks for row in rows):
-        scores = [*SEQUENCE[:3]]
+        scores = [name for name in SEQUENCE[:3] if any(row.get(name) is not None for row in rows)]
     others = scores if short else [*scores, "dead", *silent]
     chance = Column("P(better)", _chance, key="probability", rank=7)
     rope = Column("P(below, in, above rope)", _posterior, key="rope", rank=1)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from relubench import stats
+from relubench.plan import Plan
 from relubench.report.columns import head, spread_column, text_of
 from relubench.report.figures import UNDEFINED, meaningful_decimals, plus_minus, significant
+from relubench.report.life_table import lives
 from relubench.report.naming import by_activation, name_column, run_name, varying
 from relubench.report.run_table import curve, run_row
 from relubench.results import COUNTS, RunResult
@@ -87,7 +89,7 @@ def one_run(finished: Sequence[tuple[str, str, RunResult]]) -> list[AnyTable]:
     finished  context, time and result of each
     """
     rows = [_ledger_run_row(result, when, context) for context, when, result in finished]
-    others = ("curve", "layers", "context", "confusion", "perturbed", "finished")
+    others = ("curve", "layers", "context", "confusion", "perturbed", "finished", "history")
     # What has a table of its own, or is none of a run's facts, is left out.
     facts = [key for key in rows[0].keys if key not in others]
     columns: list[Column[LedgerRunRow]] = [
@@ -99,6 +101,8 @@ def one_run(finished: Sequence[tuple[str, str, RunResult]]) -> list[AnyTable]:
     for _, _, result in finished:
         if result.layers:
             tables.append(_layers(result))
+        if result.history:
+            tables.append(lives([result], Plan(cells=())))
         tables.append(curve(result))
     return tables
 

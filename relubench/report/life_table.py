@@ -24,10 +24,11 @@ RANKS = {"ever_revived": 2, "revived": 1}
 
 def histories(results: Sequence[RunResult], plan: Plan) -> list[AnyTable]:
     """A line per layer, then the survival of units per activation."""
-    return [_lives(results, plan), _survival(results)]
+    return [lives(results, plan), _survival(results)]
 
 
-def _lives(results: Sequence[RunResult], plan: Plan) -> Table[LifeRow]:
+def lives(results: Sequence[RunResult], plan: Plan) -> Table[LifeRow]:
+    """A line per layer of each activation and set-up, then of all hidden layers."""
     rows = life_rows(results)
     names = varying(rows, "activation", *SETUP) or ["activation"]
     highest = max((share for row in rows for share in row.dead_by_epoch), default=0.0)
@@ -46,19 +47,24 @@ def _lives(results: Sequence[RunResult], plan: Plan) -> Table[LifeRow]:
         *(percent_column(name, rank=RANKS.get(name, 0)) for name in SHARES),
         *([reset] if any(row.revive for row in rows) else []),
     ]
-    examples = rows[0].examples if rows else 0
-    notes = [
-        *failures(results),
-        f"dead: {DEFINITIONS['dead']} of a probe set ({examples} examples of the training set); "
-        f"the lines go from 0 to {percent(highest)} %",
-        "died: alive as it began, dead at some later count; revived: dead at some count, alive at "
-        "the last; ever revived: of the units that were ever dead",
-        *(["reset: times that a unit began anew (--revive)"] if reset in columns else []),
-        *quick(plan),
-    ]
+    notes = [*failures(results), *_meanings(rows, highest), *quick(plan)]
     runs = f"n {max((row.n for row in rows), default=0)}"
     title = setup_title(rows, names, runs)
     return Table(rows, columns, title, notes, group=lambda row: (row.setup, row.activation))
+
+
+def _meanings(rows: Sequence[LifeRow], highest: float) -> list[str]:
+    """What the columns say."""
+    if not rows:
+        return []
+    probe = f"a probe set ({rows[0].examples} examples of the training set)"
+    return [
+        f"dead: {DEFINITIONS['dead']} of {probe}",
+        *([f"dead by epoch: lines from 0 to {percent(highest)} %"] if highest else []),
+        "died: alive as it began, dead at some later count; revived: dead at some count, alive at "
+        "the last; ever revived: of the units that were ever dead",
+        *(["reset: times that a unit began anew"] if any(row.revive for row in rows) else []),
+    ]
 
 
 def _survival(results: Sequence[RunResult]) -> Table[SurvivalRow]:

@@ -17,7 +17,7 @@ from relubench.table import Column, Table
 from relubench.wording import counted
 
 CONFIDENCE = 0.95
-SHARES = ("accuracy", "cv_accuracy", "train_accuracy", "dead")
+SHARES = ("accuracy", "cv_accuracy", "train_accuracy", "dead", "online_accuracy")
 UNITS = {"seconds": "s", "loss": "nats", "train_loss": "nats"}
 NAMES = ("dataset", "model", "activation", "head", "lr")
 RULE = (
@@ -99,6 +99,8 @@ def about(entry: Published, row: SetupRow) -> bool:
 
 def _row(entry: Published, row: CompareRow, why_not: str) -> PublishedRow:
     mean, sd, n = row.get(entry.metric), row.get(f"{entry.metric}_sd"), row.n
+    if sd is None and entry.metric == row.metric:
+        sd = row.mean_sd  # of what is compared
     difference = less(mean, entry.value)
     within = None
     if difference is not None and sd is not None:

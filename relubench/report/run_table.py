@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from relubench import stats
 from relubench.grouping import grouped, joined
 from relubench.metrics import METRICS
-from relubench.metrics.measures import SEQUENCE, UNTIL
+from relubench.metrics.measures import SEQUENCE, SEQUENCE_LOSSES, UNTIL
 from relubench.plan import Plan
 from relubench.report import convergence
 from relubench.report.cell_keys import CELL_KEYS, facts
@@ -56,7 +56,11 @@ RANKS = {"mae": 5, "precision": 7, "recall": 7, "f1": 6, "macro_f1": 5, "silent"
 ALWAYS = 10  # classes of a confusion matrix that are never left out
 LOSSES = {"loss": "train loss by epoch", "held_out_loss": "held-out loss by epoch"}
 SPARKS = 20  # columns of a drawn curve
-SCORES = (*METRICS, "tokens_per_second", "train_accuracy", "train_r2", "train_loss", *SEQUENCE)
+SCORES = (
+    *METRICS,
+    *("tokens_per_second", "train_accuracy", "train_r2", "train_loss"),
+    *(*SEQUENCE, *SEQUENCE_LOSSES),
+)
 NUMBERS = ("rmse", "mae", "r2")  # scores of regression
 TEXTS = ("perplexity", "bits_per_character")  # scores of a text that are no fractions
 SHARES = ("accuracy", "precision", "recall", "f1", "macro_f1")  # scores of classes, in %
@@ -121,12 +125,14 @@ def runs(
     kinds = _kinds(results)
     classified, measured = "classes" in kinds, "numbers" in kinds
     percentages = [*(SHARES if classified else ()), *silent, "dead"]
+    numbers: Sequence[str] = NUMBERS
     if rows and all(row.tasks for row in rows):
-        percentages = [*SEQUENCE[:3], "dead"]
+        percentages = [*(SEQUENCE[:3] if classified else ()), "dead"]
+        numbers = SEQUENCE_LOSSES
     until = UNTIL if any(row.until for row in rows) else ()
     columns: list[Column[RunRow]] = [
         *map(name_column, names),
-        *map(_number, (NUMBERS if measured else ())),
+        *map(_number, (numbers if measured else ())),
         *map(_number, (TEXTS if "text" in kinds else ())),
         *(_percentage(name, decimals) for name in percentages),
         *(Column(name, perturbed_accuracy(name, decimals), rank=2) for name in perturbations(rows)),
@@ -181,7 +187,8 @@ def _kinds(results: Sequence[RunResult]) -> set[str]:
 
 
 def _kind(scores: Mapping[str, float | None]) -> str:
-    if scores.get("rmse") is not None:
+    # Of the training set: a task of a sequence may have no test set.
+    if scores.get("train_r2", scores.get("rmse")) is not None:
         return "numbers"
     return "text" if scores.get("perplexity") is not None else "classes"
 
@@ -235,7 +242,7 @@ def folds(
     numbers = (*(NUMBERS if "numbers" in kinds else ()), *(TEXTS if "text" in kinds else ()))
     scores = (*numbers, *(SHARES if "classes" in kinds else ()), *perturbed)
     if all(result.cell.tasks for result in results):
-        scores = SEQUENCE
+        scores = SEQUENCE if "classes" in kinds else SEQUENCE_LOSSES
     rows = []
     for setup, runs in by_activation(results).items():
         rows.append(_fold_row(setup, list(grouped(runs, each).values()), scores))
@@ -269,7 +276,7 @@ def _mean_score(runs: Sequence[RunResult], name: str) -> float | None:
 
 
 def _fold_column(name: str, rows: Sequence[FoldRow]) -> Column[FoldRow]:
-    scale = 1 if name in (*NUMBERS, *TEXTS) else 100
+    scale = 1 if name in (*NUMBERS, *TEXTS, *SEQUENCE_LOSSES) else 100
     decimals = meaningful_decimals((row.spreads[name] for row in rows), scale)
 
     def show(row: FoldRow) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from relubench import stats
 from relubench.grouping import grouped, joined
-from relubench.metrics.measures import Measure
+from relubench.metrics.measures import MEASURES, Measure
 from relubench.plan import Plan
 from relubench.report.evidence import ALPHA, ComparisonOptions, recorded_design
 from relubench.report.figures import mean_of
@@ -196,16 +196,31 @@ def _claims(
 
 
 def _learned(candidates: Sequence[Candidate], measure: Measure, design: Design) -> dict[str, float]:
-    """p of no more accuracy than to name the largest class gives, times the activations."""
-    if measure.name != "accuracy":
-        return {}
+    """p of doing no better than always to say the same, times the activations."""
     found = {}
     for candidate in candidates:
-        largest = _largest_classes(candidate)
-        if candidate.figures is not None and largest is not None:
-            above = design.above(candidate.figures - largest)
-            found[candidate.name] = min(1.0, len(candidates) * above)
+        gains = _gains(candidate, measure)
+        if candidate.figures is not None and gains is not None:
+            found[candidate.name] = min(1.0, len(candidates) * design.above(gains))
     return found
+
+
+def _gains(candidate: Candidate, measure: Measure) -> Floats | None:
+    """(seeds,) by how much it does better than to name the largest class, or the mean target.
+
+    Above the share of the largest class in accuracy, above 0 in R²; None of other measures.
+    """
+    if measure.name == "accuracy":
+        largest = _largest_classes(candidate)
+        if largest is None or candidate.figures is None:
+            return None
+        return candidate.figures - largest
+    if measure.task != "regression":
+        return None
+    by_seed = grouped(candidate.runs, lambda run: run.cell.seed)
+    found = [_figure(by_seed[seed], MEASURES["r2"]) for seed in sorted(by_seed)]
+    known = [figure for figure in found if figure is not None]
+    return np.array(known) if len(known) == len(found) else None
 
 
 def _largest_classes(candidate: Candidate) -> Floats | None:

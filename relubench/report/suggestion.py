@@ -95,6 +95,12 @@ def answer(rows: Sequence[SuggestRow]) -> str:
 def _nothing_learned(rows: Sequence[SuggestRow], chosen: SuggestRow) -> str:
     best = rows[0]
     share, mean = percent(chosen.largest_class), percent(best.mean)
+    if chosen.largest_class is None:
+        return (
+            f"It does not matter which activation {chosen.dataset} gets: none is shown to do "
+            f"better than to give the mean target always. Keep {chosen.activation}, and look at "
+            "the targets."
+        )
     return (
         f"It does not matter which activation {chosen.dataset} gets: none is shown to do better "
         f"than to name the largest class always, which is right on {share} %; the best mean is "
@@ -140,7 +146,7 @@ def _gain(row: SuggestRow) -> str:
     measure = MEASURES[row.metric]
     decimals = _decimals([row], measure)
     size = abs(row.difference or 0.0) * measure.scale
-    text = f"{size:.{decimals}f} {measure.noun} better"
+    text = f"{_with_unit(f'{size:.{decimals}f}', measure)} better"
     if row.difference_low is None or row.difference_high is None:
         return text
     ends = sorted(measure.sign * end for end in (row.difference_low, row.difference_high))
@@ -151,7 +157,8 @@ def _gain(row: SuggestRow) -> str:
 def _margin(row: SuggestRow) -> str:
     measure = MEASURES[row.metric]
     size = f"{(row.margin or 0.0) * measure.scale:.3g}"
-    return f"{size} point" if size == "1" and measure.noun == "points" else f"{size} {measure.noun}"
+    one = size == "1" and measure.noun == "points"
+    return f"{size} point" if one else _with_unit(size, measure)
 
 
 def _limit(row: SuggestRow) -> str:
@@ -159,7 +166,12 @@ def _limit(row: SuggestRow) -> str:
     if row.gives_away is None:
         return ""
     measure = MEASURES[row.metric]
-    return f"{significant(row.gives_away * measure.scale)} {measure.noun}"
+    return _with_unit(significant(row.gives_away * measure.scale), measure)
+
+
+def _with_unit(size: str, measure: Measure) -> str:
+    """A difference with its unit, where it has one; errors of numbers have that of the targets."""
+    return f"{size} {measure.noun or measure.name}"
 
 
 def _number(rows: Sequence[SuggestRow]) -> str:

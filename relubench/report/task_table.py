@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from relubench import stats
+from relubench.metrics.measures import MEASURES
 from relubench.report.columns import figure_of, percent_column, spread_column
-from relubench.report.figures import mean_of, meaningful_decimals
+from relubench.report.figures import mean_of, meaningful_decimals, plus_minus
 from relubench.report.naming import by_activation, by_setup, name_column, varying
 from relubench.results import RunResult
 from relubench.rows import SETUP, SetupRow, TaskRow
-from relubench.table import Column, Table
+from relubench.table import Column, Row, Table
 from relubench.wording import counted
 
-SPREAD = ("online_accuracy", "accuracy", "dead")
+SPREAD = ("online_accuracy", "online_loss", "accuracy", "dead")
 PLAIN = ("held_out", "dormant", "effective_rank", "weight_norm", "mean_weight")
 FEWEST = 5  # runs that a correlation is said of
 
@@ -54,7 +55,7 @@ def over_tasks(results: Sequence[RunResult]) -> list[Table[TaskRow]]:
     columns: list[Column[TaskRow]] = [
         *map(name_column, names),
         Column("task", lambda row: str(row.number), key="number"),
-        *(spread_column(name, _decimals(rows, name)) for name in SPREAD),
+        *(_mean_column(name, rows) for name in SPREAD if _known(rows, name)),
         *([percent_column("held_out", rank=3)] if _known(rows, "held_out") else []),
         percent_column("dormant", rank=4),
         *(Column(name.replace("_", " "), figure_of(name), key=name, rank=5) for name in PLAIN[2:]),
@@ -63,8 +64,17 @@ def over_tasks(results: Sequence[RunResult]) -> list[Table[TaskRow]]:
     return [Table(rows, columns, title, notes(results), group=lambda row: row.setup)]
 
 
-def _decimals(rows: Sequence[TaskRow], name: str) -> int:
-    return meaningful_decimals(row.get(f"{name}_sd") for row in rows)
+def _mean_column(name: str, rows: Sequence[TaskRow]) -> Column[Row]:
+    measure = MEASURES[name] if name == "online_loss" else None
+    scale = measure.scale if measure else 100
+    decimals = meaningful_decimals((row.get(f"{name}_sd") for row in rows), scale)
+    if measure is None:
+        return spread_column(name, decimals)
+
+    def show(row: Row) -> str:
+        return plus_minus(row.get(name), row.get(f"{name}_sd"), decimals, scale)
+
+    return Column("online loss", show, key=name)
 
 
 def _known(rows: Sequence[TaskRow], name: str) -> bool:
@@ -72,7 +82,7 @@ def _known(rows: Sequence[TaskRow], name: str) -> bool:
 
 
 def notes(results: Sequence[RunResult]) -> list[str]:
-    """Whether runs with more dead units at the end learned less, in each set-up."""
+    """Whether runs with more dead units at the end learned less, in each set-up of classes."""
     sentences = []
     for runs in by_setup(results):
         pairs = []

@@ -212,8 +212,10 @@ def of_task(cell: Cell, data: Tensors, number: int) -> Tensors:
     """A cell's split as a task of its sequence has it."""
     material = tasks.Material(data.x_train, data.y_train, data.x_test, data.y_test, data.classes)
     made = tasks.made(cell, number, material)
+    own = tasks.TASKS.choose(cell.task or "").entry.target == "regression"
     return replace(
         data,
+        scale=Scale() if own else data.scale,  # of targets that are the task's own
         x_train=made.x_train,
         y_train=made.y_train,
         x_test=made.x_test,

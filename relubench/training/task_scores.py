@@ -11,6 +11,7 @@ from torch import Tensor
 
 from relubench.catalog import Choice
 from relubench.metrics import METRICS
+from relubench.metrics.regression import Estimate
 from relubench.models import layers
 from relubench.neurons.statistics import Counter, RankedCounter
 from relubench.results import Epoch, TaskResult, total
@@ -42,6 +43,7 @@ def ended(
         found.append(
             TaskResult(
                 online_accuracy=_mean([epoch.accuracy for epoch in curve]),
+                online_loss=_mean([epoch.loss for epoch in curve]),
                 accuracy=accuracies[number],
                 held_out=held_out[number],
                 dead=units.dead / units.units if units else None,
@@ -55,9 +57,11 @@ def ended(
 
 def accuracy(
     networks: Networks, head: Choice[Head], examples: Examples, counters: Sequence[Counter] = ()
-) -> list[float]:
-    """The accuracy of each network on its examples."""
+) -> Sequence[float | None]:
+    """The accuracy of each network on its examples; numbers have none."""
     prediction = predict(networks, head, examples, counters)
+    if isinstance(prediction, Estimate):
+        return [None] * len(examples.sizes)
     figures: list[float] = METRICS["accuracy"].function(prediction).tolist()
     return figures
 
@@ -105,11 +109,14 @@ def of_sequence(tasks: Sequence[TaskResult], first: float | None) -> dict[str, f
     first  accuracy on the first task at the end of the last
     """
     online = [task.online_accuracy for task in tasks]
+    losses = [task.online_loss for task in tasks]
     return {
         "online_accuracy": _mean(online),
         "task_accuracy": _mean([task.accuracy for task in tasks]),
         "first_task_accuracy": first,
         "online_slope": _slope(online),
+        "online_loss": _mean(losses),
+        "loss_slope": _slope(losses),
     }
 
 

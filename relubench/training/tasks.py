@@ -7,6 +7,7 @@ every activation meets the same tasks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -53,18 +54,20 @@ class Place:
     cell: Cell
     number: int
 
-    def stream(self, number: int | None = None) -> torch.Generator:
-        """What this task draws from, or another of the sequence."""
-        return seeds.stream(self.cell, f"task {self.number if number is None else number}")
+    def stream(self, number: int | None = None, what: str = "task") -> torch.Generator:
+        """What this task draws from, or another of the sequence; -1: what is drawn for all."""
+        return seeds.stream(self.cell, f"{what} {self.number if number is None else number}")
 
 
 @dataclass(frozen=True)
 class Task(Entry["Material"]):
     """A kind of task.
 
-    cuts  whether it takes a part of the examples, of which others may have another number
+    target  of which data it is: of "classes", of "regression", or of "any"
+    cuts    whether it takes a part of the examples, of which others may have another number
     """
 
+    target: str = "classes"
     cuts: bool = False
 
 
@@ -85,7 +88,7 @@ def shuffled_labels(material: Material, place: Place) -> Material:
     return material.labelled(material.y_train[order.to(material.y_train.device)])
 
 
-@TASKS.add()
+@TASKS.add(target="any")
 def permuted_inputs(material: Material, place: Place) -> Material:
     """All inputs are put in another order, the same for every example"""
     n = material.x_train[0].numel()
@@ -133,11 +136,58 @@ def drift(material: Material, place: Place, *, share: float = 0.1) -> Material:
     return material.labelled(y)
 
 
-def check(cell: Cell, classes: int) -> None:
-    """Refuse parameters that a task cannot have on this data."""
+@TASKS.add(target="regression")
+def slow_bits(
+    material: Material, place: Place, *, slow: int = 15, units: int = 100, beta: float = 0.7
+) -> Material:
+    """Random bits; the first `slow` stay as they are in a task, one of them flips before the next
+
+    Bits take the place of the data's inputs, and what a fixed random network of `units` threshold
+    units makes of them that of its targets (Dohare et al., Nature 632, 2024).
+    """
+    n, features = material.x_train.shape
+    fixed = place.stream(-1)
+    weights = _signs((units, features), fixed)
+    outer = _signs((units,), fixed) / units**0.5
+    bits = torch.randint(2, (n, features), generator=place.stream(what="bits")).double()
+    bits[:, :slow] = torch.randint(2, (slow,), generator=fixed).double()
+    for number in range(1, place.number + 1):
+        flipped = int(torch.randint(slow, (), generator=place.stream(number)))
+        bits[:, flipped] = 1 - bits[:, flipped]
+    thresholds = beta * features - (weights < 0).sum(dim=1)
+    y = (bits @ weights.T > thresholds).double() @ outer
+    return replace(
+        material,
+        x_train=bits.to(material.x_train),
+        y_train=y.to(material.y_train),
+        x_test=material.x_test[:0],
+        y_test=material.y_test[:0],
+    )
+
+
+def _signs(shape: Sequence[int], stream: torch.Generator) -> Tensor:
+    """-1 or 1, drawn evenly."""
+    return 2 * torch.randint(2, tuple(shape), generator=stream).double() - 1
+
+
+def check(cell: Cell, classes: int, shape: Sequence[int]) -> None:
+    """Refuse a task, or parameters, that this data cannot have; numbers have no classes."""
     if not cell.task:
         return
     task = TASKS.choose(cell.task)
+    has = "classes" if classes else "regression"
+    if task.entry.target not in ("any", has):
+        others = [name for name, entry in TASKS.items() if entry.target in ("any", has)]
+        what = "classes" if classes else "numbers, not classes"
+        raise BadValue(
+            f"--task {cell.task}: {cell.dataset} has {what}: {', '.join(others)} would do"
+        )
+    slow = task.parameters.get("slow")
+    if slow is not None and (len(shape) != 1 or not 1 <= slow <= shape[0]):
+        raise BadValue(
+            f"--task {cell.task}: slow must be from 1 to the inputs of {cell.dataset}, and those "
+            f"are {' x '.join(map(str, shape))}"
+        )
     per, share = task.parameters.get("per"), task.parameters.get("share")
     if per is not None and not 1 <= per <= classes // 2:
         raise BadValue(
