@@ -33,6 +33,8 @@ GATES = "a product of two pre-activations"
 NOT_HELD = {
     "squared_relu": SQUARES,
     "star_relu": SQUARES,
+    "gelu_squared": SQUARES,
+    "clipped_squared_relu": SQUARES,
     "xielu": SQUARES,
     "reglu": GATES,
     "geglu": GATES,

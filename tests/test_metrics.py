@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
 
-from relubench.metrics import METRICS, Estimate, Prediction
+from relubench.metrics import METRICS, Continuation, Estimate, Prediction
 
 rng = np.random.default_rng(0)
 Y = rng.integers(0, 4, 200)
@@ -28,7 +28,7 @@ for name in ("precision", "recall", "f1"):
         )
 
 
-CLASSES = [name for name, metric in METRICS.items() if metric.task != "regression"]
+CLASSES = [name for name, metric in METRICS.items() if metric.task in ("any", "classes")]
 NUMBERS = {
     "rmse": sklearn_metrics.root_mean_squared_error,
     "mae": sklearn_metrics.mean_absolute_error,
@@ -107,3 +107,14 @@ def test_scores_of_numbers_match_scikit_learn() -> None:
 def test_where_all_numbers_are_one_r2_is_undefined() -> None:
     constant = estimate(np.array([[1.0, 2.0]]), np.array([[3.0, 3.0]]))
     assert np.isnan(METRICS["r2"].function(constant).item())
+
+
+def test_scores_of_a_text_are_those_of_its_losses() -> None:
+    losses = torch.tensor([[1.0, 2.0, 3.0]])
+    said = Continuation(losses, torch.tensor([[0.5, 0.25, 0.0]]))
+    found = {name: METRICS[name].function(said.of(4.0)).item() for name in ("loss", "perplexity")}
+    assert found == pytest.approx({"loss": 2.0, "perplexity": np.exp(2.0)})
+    assert METRICS["token_accuracy"].function(said).item() == pytest.approx(0.25)
+    bits = METRICS["bits_per_character"].function
+    assert bits(said.of(4.0)).item() == pytest.approx(2 / np.log(2) / 4)
+    assert np.isnan(bits(said).item())  # of words nobody knows how long they are

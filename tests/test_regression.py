@@ -211,7 +211,7 @@ def test_strata_of_numbers_are_one() -> None:
         ("train -d diabetes --until train_error=0.1", "is of classes alone"),
         ("train -d diabetes --perturb gaussian:0.1", "is of classes alone"),
         ("train -d diabetes --label-smoothing 0.1", "is of classes alone"),
-        ("train -d diabetes --confusion", "--confusion counts classes"),
+        ("train -d diabetes --confusion", "--confusion counts classes, and diabetes has none"),
         ("cv -d linnerud --folds 21", "linnerud has only 20 examples"),
         ("train -d linnerud:target=age", "known: weight, waist, pulse"),
         ("train -d synthetic_regression:features=4", "features must be at least 5"),

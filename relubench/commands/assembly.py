@@ -285,7 +285,8 @@ def tell_of_starts(plan: Plan, console: Console) -> None:
     # One cell for each: a plan has thousands of cells, and a few activations.
     for cell in {(cell.activation, cell.init): cell for cell in plan.cells}.values():
         choice = ACTIVATIONS.choose(cell.activation)
-        if not INITS[scheme(cell.init, choice.entry)].takes_gain:
+        own = MODELS.choose(cell.model).entry.init
+        if not INITS[scheme(cell.init, choice.entry, own)].takes_gain:
             continue
         start = models.weights.holding(choice)
         if not start.defined:

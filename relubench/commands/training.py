@@ -77,8 +77,8 @@ def train(
 
 def _check_confusion(asked: bool, work: Work) -> None:
     for name in {cell.dataset for cell in work.plan.cells} if asked else ():
-        if datasets.task_of(name) == "regression":
-            raise BadValue(f"--confusion counts classes, and {name} has numbers, not classes")
+        if datasets.task_of(name) != "classes":
+            raise BadValue(f"--confusion counts classes, and {name} has none")
 
 
 def _told(results: Sequence[RunResult], work: Work, tables: Sequence[AnyTable] = ()) -> Study:

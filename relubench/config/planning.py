@@ -220,17 +220,19 @@ def _check_task(settings: Settings) -> None:
         of = measures.MEASURES[name].task
         if of not in ("any", *settings.targets):
             raise BadValue(f"--margin {name}: of no data here: it is a score of {of}")
-    if "regression" not in settings.targets:
+    other = next((name for name in settings.dataset if task_of(name) != "classes"), "")
+    if not other:
         return
-    numbers = next(name for name in settings.dataset if task_of(name) == "regression")
+    what = "numbers" if task_of(other) == "regression" else "a text"
     for flag, given in (
         ("--protocol published", settings.protocol == "published"),
         (f"--until {settings.until}", (settings.until or "").startswith("train_error")),
         ("--perturb", bool(settings.perturb)),
-        ("--label-smoothing", bool(settings.label_smoothing)),
+        ("--tasks", bool(settings.tasks) and what == "a text"),
+        ("--label-smoothing", bool(settings.label_smoothing) and what == "numbers"),
     ):
         if given:
-            raise BadValue(f"{flag} is of classes alone, and {numbers} has numbers")
+            raise BadValue(f"{flag} is of classes alone, and {other} has {what}")
 
 
 def _refuse_measure(settings: Settings, measure: Measure, task: str) -> None:
@@ -242,7 +244,7 @@ def _refuse_measure(settings: Settings, measure: Measure, task: str) -> None:
             "common: compare them apart, or say --metric dead, seconds, …"
         )
     known = [name for name, one in measures.MEASURES.items() if one.task == task]
-    what = "classes" if task == "classes" else "numbers, not classes"
+    what = {"classes": "classes", "regression": "numbers, not classes", "language": "a text"}[task]
     raise BadValue(f"--metric {measure.name}: {other} has {what}: its own are {', '.join(known)}")
 
 

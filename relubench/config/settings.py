@@ -24,7 +24,11 @@ from relubench.metrics import measures
 from relubench.metrics.measures import Measure
 from relubench.plan import Margin
 
-HEADS = {"classes": "softmax", "regression": "mse"}  # where nobody names one
+HEADS = {
+    "classes": "softmax",
+    "regression": "mse",
+    "language": "next_token",
+}  # where nobody names one
 SEEDS = {"compare": 10}  # how many, where neither a flag nor the table says; else seed 0 alone
 
 

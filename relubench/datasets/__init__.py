@@ -9,6 +9,7 @@ from pathlib import Path
 
 from relubench.datasets import (
     in_memory,
+    language,
     remembered,
     shipped,
     synthetic,
@@ -24,6 +25,7 @@ from relubench.errors import DataError
 __all__ = ["DATASETS", "Dataset", "Facts", "Source", "Task", "digest", "facts", "forget", "load"]
 __all__ += [
     "in_memory",
+    "language",
     "remembered",
     "shipped",
     "synthetic",

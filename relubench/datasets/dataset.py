@@ -23,7 +23,8 @@ else:
     np = Deferred("numpy")
 
 
-Task = Literal["classes", "regression"]  # what a dataset's targets are: classes, or numbers
+# What a dataset's targets are: classes, numbers, or the token after each of a text.
+Task = Literal["classes", "regression", "language"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Dataset:
     """Examples with their classes or numbers, the published test set (if there is one) last.
 
     x        (examples, features) for tables, (examples, channels, height, width) for images
-    y        (examples,) class numbers, int64; of regression the measured numbers, float64
+    y        (examples,) class numbers, int64; of regression the measured numbers, float64; of
+             language the tokens that follow those of x, (examples, context) both
     classes  the classes' names; none: regression
     n_test   how many examples at the end are the published test set
     encode   where `x` is not numbers yet, or has gaps: what a split makes of it
@@ -49,6 +51,9 @@ class Dataset:
     groups   (examples,) whose example it is, where a split must not part the examples of one
     notes    what a user should know of how it was read, a line each
     files    what it was read from, where that may change: files, and folders that were searched
+    drawn    of language: windows of an epoch, at random places of what the examples are made of
+    letters  of language: characters of a token; NaN where that is not known
+    tokens   kinds of tokens that x is made of, after `encode`; 0: it is made of numbers
     """
 
     x: Array
@@ -60,6 +65,9 @@ class Dataset:
     groups: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    drawn: int = 0
+    letters: float = float("nan")
+    tokens: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,6 +77,8 @@ class Dataset:
     @property
     def task(self) -> Task:
         """What the targets are."""
+        if self.y.ndim > 1:
+            return "language"
         return "classes" if self.classes else "regression"
 
     @property
@@ -78,8 +88,8 @@ class Dataset:
 
     @property
     def strata(self) -> NDArray[np.int64]:
-        """(examples,): the classes, whose proportions a split keeps; numbers are all of one."""
-        if self.task == "regression":
+        """(examples,): the classes, whose proportions a split keeps; all else is of one."""
+        if self.task != "classes":
             return np.zeros(len(self.y), dtype=np.int64)
         classes: NDArray[np.int64] = self.y
         return classes
@@ -95,6 +105,8 @@ class Dataset:
         # Not the notes nor the files' names: where data come from decides no number.
         parts = [digest(self.x), digest(self.y), *self.classes]
         parts += [str(self.n_test), str(self.width)]
+        if self.drawn:
+            parts.append(str(self.drawn))
         if self.groups is not None:
             parts.append(digest(self.groups))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

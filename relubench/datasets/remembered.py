@@ -31,6 +31,7 @@ class Facts:
 
     classes  none where the targets are numbers
     groups   how many groups no split may part; 0: there are none
+    language  whether the targets are the next tokens, and the classes a vocabulary
     """
 
     digest: str
@@ -39,6 +40,7 @@ class Facts:
     n_test: int
     classes: tuple[str, ...]
     groups: int = 0
+    language: bool = False
 
     @property
     def outputs(self) -> int:
@@ -48,7 +50,7 @@ class Facts:
     @property
     def respected(self) -> str:
         """What splits respect: shares of "classes", "groups" that stay whole, both, or ""."""
-        kept = ["classes"] if self.classes else []
+        kept = ["classes"] if self.classes and not self.language else []
         return " and ".join([*kept, "groups"] if self.groups else kept)
 
     @classmethod
@@ -56,7 +58,8 @@ class Facts:
         """Those of a dataset that is loaded."""
         counts = (dataset.n_train, dataset.n_test)
         groups = 0 if dataset.groups is None else len(set(dataset.groups.tolist()))
-        return cls(dataset.digest, dataset.shape, *counts, dataset.classes, groups)
+        language = dataset.task == "language"
+        return cls(dataset.digest, dataset.shape, *counts, dataset.classes, groups, language)
 
 
 def keep(name: str, folder: str, dataset: Dataset) -> None:
@@ -94,7 +97,7 @@ def _checked(found: Any) -> Facts:
         raise ValueError(found)
     shape, classes = tuple(found["shape"]), tuple(found["classes"])
     sizes = (found["n_train"], found["n_test"])
-    return Facts(found["digest"], shape, *sizes, classes, found["groups"])
+    return Facts(found["digest"], shape, *sizes, classes, found["groups"], bool(found["language"]))
 
 
 def _stamps(paths: Iterable[Path]) -> dict[str, tuple[int, int]] | None:

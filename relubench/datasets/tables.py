@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 
 from relubench.catalog import Deferred
-from relubench.datasets import csv_cells, csv_lines
+from relubench.datasets import csv_cells, csv_lines, language
 from relubench.datasets.dataset import (
     DATASETS,
     FLOAT32,
@@ -55,6 +55,9 @@ class TableOptions:
     group: str = ""
     task: str = "auto"
     max_categories: int = 100
+    text: str = ""
+    words: int = 1000
+    context: int = 64
 
 
 @DATASETS.add(task="classes", source=YOURS, examples="as many as the file has lines")
@@ -71,6 +74,9 @@ def csv(
     group: str = "",
     task: str = "auto",
     max_categories: int = 100,
+    text: str = "",
+    words: int = 1000,
+    context: int = 64,
 ) -> Dataset:
     """Comma-separated values with a header; `target` is the column of the class, or of a number
 
@@ -81,6 +87,8 @@ def csv(
     counts the lines is left out, unless index=keep. sep=semicolon, decimal=comma and skip=1 (lines)
     say how the file is written where it is taken wrongly. task=classes says that numbers are
     classes, task=regression that they are measured: then `target` is the number to predict.
+    `text` is a column of sentences, which is the only input then, as tokens for a model of
+    attention: the first `context` words, of which the `words` most frequent in training are known.
     """
     options = TableOptions(
         target=target,
@@ -89,6 +97,9 @@ def csv(
         group=group,
         task=task,
         max_categories=max_categories,
+        text=text,
+        words=words,
+        context=context,
     )
     if decimal not in DECIMALS:
         raise BadValue(f"csv:{file}: decimal={decimal}: known: auto, comma, point")
@@ -188,6 +199,8 @@ def _columns(label: str, cells: Read, names: list[str], options: TableOptions) -
     group = _place(label, options.group, names) if options.group else None
     if target == group:
         raise BadValue(f"{label}: target and group are one column, {names[target]!r}")
+    if options.text:
+        return _of_texts(label, cells, names, options)
     inputs = [number for number in range(len(names)) if number not in (target, group)]
     notes = list(cells.notes)
     for number in _indexes(label, cells, names, inputs, options.index):
@@ -207,6 +220,37 @@ def _columns(label: str, cells: Read, names: list[str], options: TableOptions) -
         groups = _groups(label, names[group], cells.frame[group])
         notes.append(f"examples of one {names[group]!r} stay together ({groups.max() + 1} of them)")
     return table(label, columns, values, options, groups, notes)
+
+
+def _of_texts(label: str, cells: Read, names: list[str], options: TableOptions) -> Dataset:
+    """The dataset of one column of sentences."""
+    target, column = (_place(label, name, names) for name in (options.target, options.text))
+    if target == column:
+        raise BadValue(f"{label}: target and text are one column, {names[target]!r}")
+    if options.words < 1 or options.context < 1:
+        raise BadValue(f"{label}: words and context must be at least 1")
+    sentences = _text(cells.frame[column])
+    if sentences is None:
+        raise DataError(f"{label}: column {names[column]!r} holds numbers, not sentences")
+    y, classes = targeted(label, _target(label, names[target], cells, target), options.task)
+    groups = None
+    if options.group:
+        place = _place(label, options.group, names)
+        groups = _groups(label, names[place], cells.frame[place])
+    note = (
+        f"{target_summary(y, classes)}; the first {options.context} words of {names[column]!r}, "
+        f"{options.words} of which are known"
+    )
+    return Dataset(
+        np.array(sentences, dtype=object),
+        y,
+        classes,
+        encode=partial(language.sequences, words=options.words, context=options.context),
+        width=options.context,
+        groups=groups,
+        notes=(note, *cells.notes),
+        tokens=options.words + language.FIRST,
+    )
 
 
 def _place(label: str, name: str, names: Sequence[str]) -> int:

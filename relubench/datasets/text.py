@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relubench.catalog import Deferred
+from relubench.datasets import language
 from relubench.datasets.dataset import DATASETS, Dataset
 from relubench.datasets.vision import network_timeout
 from relubench.errors import BadValue, DataError
@@ -32,11 +33,14 @@ else:
     source="scikit-learn, downloaded to --data-dir; not pinned",
     examples="11314 + 7532 test of 1000 features, 20 classes",
 )
-def newsgroups(folder: Path, *, features: int = 1000, whole: bool = False) -> Dataset:
+def newsgroups(
+    folder: Path, *, features: int = 1000, whole: bool = False, context: int = 0
+) -> Dataset:
     """20 Newsgroups by date: TF-IDF of the training set's most frequent words
 
     Headers, signatures and quotes are removed unless `whole`. Most inputs are 0, and stay so with
-    --no-standardise.
+    --no-standardise. With `context` it is tokens instead, for a model of attention: so many words
+    of each, of which `features` are known.
     """
     if features < 1:
         raise BadValue(f"20newsgroups: features must be at least 1, got {features}")
@@ -47,8 +51,11 @@ def newsgroups(folder: Path, *, features: int = 1000, whole: bool = False) -> Da
         np.concatenate([train.target, test.target]).astype(np.int64),
         tuple(train.target_names),
         n_test=len(test.data),
-        encode=partial(tf_idf, features=features),
-        width=features,
+        encode=partial(language.sequences, words=features, context=context)
+        if context
+        else partial(tf_idf, features=features),
+        width=context or features,
+        tokens=features + language.FIRST if context else 0,
     )
 
 

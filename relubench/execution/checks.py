@@ -44,6 +44,7 @@ class Trial:
         self.cell = cell
         self.shape = shape
         self.machine = machine
+        self.tokens = dataset.tokens
         self.skeleton = skeleton(cell, shape, dataset)
         self.brought = _brought(self.skeleton)  # now: `network` draws over them
 
@@ -55,6 +56,9 @@ class Trial:
     def examples(self, count: int) -> torch.Tensor:
         """Noise in the shape of examples, the same in every call."""
         stream = torch.Generator().manual_seed(0)
+        if self.tokens:
+            tokens = torch.randint(self.tokens, (count, *self.shape), generator=stream)
+            return tokens.to(self.machine.device)
         dtype = getattr(torch, self.machine.storage)
         x = torch.randn(count, *self.shape, generator=stream, dtype=dtype)
         return x.to(self.machine.device)

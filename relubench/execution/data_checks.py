@@ -10,6 +10,7 @@ import numpy as np
 from relubench import datasets
 from relubench.datasets import Dataset, folds
 from relubench.errors import BadValue
+from relubench.models import MODELS
 from relubench.plan import Cell
 from relubench.training.heads import HEADS
 from relubench.training.splits import VALIDATION, split
@@ -39,6 +40,7 @@ def check_data(cell: Cell, data_dir: str) -> CheckedData:
     """Load a cell's data; refuses (BadValue, DataError) what cannot be had, split or prepared."""
     dataset = datasets.load(cell.dataset, data_dir)
     _check_head(cell, dataset)
+    _check_model(cell, dataset)
     _check_folds(cell, dataset)
     rows = split(cell, dataset)
     sizes = _sizes(cell, dataset, rows)
@@ -51,10 +53,50 @@ def _check_head(cell: Cell, dataset: Dataset) -> None:
     if HEADS.choose(cell.head).entry.task == dataset.task:
         return
     fitting = [name for name, head in HEADS.items() if head.task == dataset.task]
-    targets = "classes" if dataset.task == "classes" else "numbers, not classes"
     raise BadValue(
-        f"--head {cell.head}: {cell.dataset} has {targets}: known for these: {', '.join(fitting)}"
+        f"--head {cell.head}: {cell.dataset} has {TARGETS[dataset.task]}: known for these: "
+        f"{', '.join(fitting)}"
     )
+
+
+TARGETS = {
+    "classes": "classes",
+    "regression": "numbers, not classes",
+    "language": "a text, not classes",
+}
+
+
+def _check_model(cell: Cell, dataset: Dataset) -> None:
+    """Refuse a model of tokens for numbers, one of numbers for a text, and what a text has not."""
+    takes = MODELS.choose(cell.model).entry.takes
+    wanted = "numbers"
+    if dataset.tokens:
+        wanted = "tokens" if dataset.task == "language" else "sentences"
+    if takes != wanted:
+        fitting = [name for name, model in MODELS.items() if model.takes == wanted]
+        raise BadValue(
+            f"--model {cell.model}: takes {takes}, and examples of {cell.dataset} are {wanted}: "
+            f"known for these: {', '.join(fitting)}"
+        )
+    known = MODELS.choose(cell.model).parameters.get("tokens", dataset.tokens)
+    if known < dataset.tokens:
+        raise BadValue(
+            f"--model {cell.model}: knows {known} tokens, and {cell.dataset} has {dataset.tokens}: "
+            f"say tokens={dataset.tokens}"
+        )
+    if dataset.tokens and cell.preparation.pca:
+        raise BadValue(f"--pca {cell.preparation.pca}: tokens have no components")
+    if dataset.task != "language":
+        return
+    for flag, given in (
+        ("--folds", cell.split.folds),
+        ("--limit", cell.preparation.limit),
+        ("--pca", cell.preparation.pca),
+        ("--best-lr", cell.recipe.rates),
+        (f"--validation {cell.validation}", cell.validation not in (None, "test")),
+    ):
+        if given:
+            raise BadValue(f"{flag}: {cell.dataset} is one text, whose end is held out")
 
 
 def _check_folds(cell: Cell, dataset: Dataset) -> None:

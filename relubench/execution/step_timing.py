@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 
+from relubench.models import MODELS
 from relubench.plan import Arrangement, Cell, Machine
 from relubench.training.building import build
 from relubench.training.compute import compute_settings
@@ -30,7 +31,7 @@ def step_seconds(cell: Cell, shape: tuple[int, ...], batch: int, machine: Machin
     timed = _timed(cell, batch)
     with compute_settings(machine):
         warm_up(machine.device, timed.recipe.optimizer)
-        examples = _examples(shape, timed.head, batch, 1, 1, machine)
+        examples = _examples(shape, timed, batch, 1, 1, machine)
         learner = Learner([timed], _networks([timed], shape, examples, machine), examples.sizes)
         # An epoch of one step each: the recording, at the eighth, never comes. A plain
         # step is estimate enough.
@@ -57,7 +58,7 @@ def measure(
     machine = replace(machine, threads=arrangement.threads)
     with compute_settings(machine):
         warm_up(machine.device, timed.recipe.optimizer)
-        examples = _examples(shape, timed.head, batch, len(cells), STEPS, machine)
+        examples = _examples(shape, timed, batch, len(cells), STEPS, machine)
         try:
             # Each pass has networks of its own, as in training: passes share
             # nothing but the examples.
@@ -84,13 +85,18 @@ def _timed(cell: Cell, batch: int) -> Cell:
 
 
 def _examples(
-    shape: tuple[int, ...], head: str, batch: int, cells: int, steps: int, machine: Machine
+    shape: tuple[int, ...], cell: Cell, batch: int, cells: int, steps: int, machine: Machine
 ) -> Examples:
     """Noise of one class or number, as much as an epoch of so many steps takes."""
     generator = torch.Generator().manual_seed(0)
     dtype = getattr(torch, machine.storage)
+    task = HEADS.choose(cell.head).entry.task
     x = torch.randn(steps * batch, *shape, generator=generator, dtype=dtype).to(machine.device)
-    kind = torch.int64 if HEADS.choose(head).entry.task == "classes" else dtype
+    if MODELS.choose(cell.model).entry.takes != "numbers":  # token 0, which takes as long as any
+        x = torch.zeros_like(x, dtype=torch.int64)
+    if task == "language":
+        return Examples.of([x] * cells, [x] * cells)
+    kind = torch.int64 if task == "classes" else dtype
     y = torch.zeros(steps * batch, dtype=kind).to(machine.device)
     # The very same tensors, so that cells share them as those of a plan do.
     return Examples.of([x] * cells, [y] * cells)

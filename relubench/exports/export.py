@@ -21,7 +21,8 @@ else:
 
 SCORES = (
     *("accuracy", "precision", "recall", "f1", "macro_precision", "macro_recall", "macro_f1"),
-    *("rmse", "mae", "r2", "loss", "silent", "train_accuracy", "train_r2", "train_loss"),
+    *("rmse", "mae", "r2", "perplexity", "bits_per_character", "token_accuracy"),
+    *("tokens_per_second", "loss", "silent", "train_accuracy", "train_r2", "train_loss"),
 )
 TIMES = ("seconds", "epochs_until", "seconds_until")
 # Scalars that are no setting either: how a run ended, and what it is called.

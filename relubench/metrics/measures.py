@@ -79,8 +79,12 @@ POINT = Margin(0.01)
 TENTH = Margin(0.1, relative=True)
 # Of numbers: 2 % of an error, about 4 % of a mean squared one; R² has no unit to be a share of.
 FIFTIETH = Margin(0.02, relative=True)
-OWN_MARGINS = {"rmse": FIFTIETH, "mae": FIFTIETH, "r2": Margin(0.02)}
-DEFAULT = {"classes": "accuracy", "regression": "rmse"}  # what is compared where nobody says
+OWN_MARGINS = {"rmse": FIFTIETH, "mae": FIFTIETH, "perplexity": FIFTIETH, "r2": Margin(0.02)}
+DEFAULT = {
+    "classes": "accuracy",
+    "regression": "rmse",
+    "language": "perplexity",
+}  # what is compared where nobody says
 
 
 def _of_metric(metric: Metric) -> Measure:

@@ -5,7 +5,7 @@ A model is a function (shape, outputs, activation) -> nn.Module. `shape` is that
 engine draws them (relubench.models.layers.initialise).
 """
 
-from relubench.models import convolutional, dense, sources
+from relubench.models import convolutional, dense, sequences, sources
 from relubench.models.model import MODELS, Model
 
-__all__ = ["MODELS", "Model", "convolutional", "dense", "sources"]
+__all__ = ["MODELS", "Model", "convolutional", "dense", "sequences", "sources"]

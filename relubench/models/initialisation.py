@@ -122,6 +122,15 @@ def siren(z: Tensor, layer: Layer) -> Tensor:
     return z * (math.sqrt((2 - layer.sees_data) / layer.fan_in) / abs(omega or 1.0))
 
 
+@INITS.add(paper="GPT-2 (Radford et al. 2019)")
+def gpt2(z: Tensor, layer: Layer) -> Tensor:
+    """normal, sd 0.02
+
+    Models of attention begin so, and also divide what adds to a block's input by √(2 · blocks).
+    """
+    return z * 0.02
+
+
 @INITS.add()
 def family(z: Tensor, layer: Layer) -> Tensor:
     """glorot before saturating activations, he before others; an activation's own paper comes first
@@ -147,11 +156,13 @@ def customary(activation: Activation | None) -> str:
     return CUSTOM.get(activation.family, "he")
 
 
-def scheme(init: str | None, activation: Activation | None) -> str:
+def scheme(init: str | None, activation: Activation | None, model: str = "") -> str:
     """The scheme of the weights before an activation (None: a user's own) where `init` was asked.
 
-    init  None: the activation's own
+    init   None: the model's, or else the activation's own
+    model  the scheme that the model has for every activation
     """
+    init = init or model or None
     if init == "family":
         return customary(activation)
     return init or (activation.init if activation else "gain")

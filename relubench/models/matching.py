@@ -69,6 +69,8 @@ def _widths(model: Choice[Model]) -> dict[str, tuple[int, ...]]:
     widths: dict[str, tuple[int, ...]] = {}
     for name in model.entry.widths:
         value = model.parameters[name]
+        if not value and model.entry.filled:
+            value = model.entry.filled(model.parameters)[name]
         widths[name] = value if isinstance(value, tuple) else (value,)
     return widths
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,10 @@ class Model(Entry["nn.Module"]):
     paper       where it was published
     year        when
     widths      its parameters that say how wide hidden layers are
+    filled      what those of them stand for that are 0
+    init        the scheme of its weights with every activation, where none is asked for; "": the
+                activation's own
+    takes       what its examples are: "numbers", "tokens" that go on, or "sentences" of tokens
     activation  its own, used where none is chosen
     code        what its source is known by: the digest of a user's own, a library's version
     dense       whether it is made of dense layers alone
@@ -33,6 +37,9 @@ class Model(Entry["nn.Module"]):
     code: str = ""
     dense: bool = False
     any_layout: bool = True
+    filled: Callable[[Parameters], dict[str, int]] | None = None
+    init: str = ""
+    takes: str = "numbers"
 
     def check(self) -> None:
         """Refuse a name that nothing stands for, where that cannot be read off the name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from relubench.activations import Activation
 from relubench.activations.moments import Hold, among, hold, standard_normal
 from relubench.catalog import Choice
+from relubench.models.attention import FeedForward, RootMeanSquareNorm, Transformer
 from relubench.models.initialisation import INITS, OUTPUT, Layer, even, scheme
 from relubench.models.layers import Act, Ordered, activations, drawing_from
 from relubench.noise import Noise
@@ -135,19 +136,7 @@ def initialise(
     own: set[nn.Module] = set()
     for act in acts:
         own.update(act.learned.modules())
-    pending: list[nn.Module] = []
-    starts: list[Start] = []
-    # Which activation follows which layer: layers wait until the next Act comes by.
-    for module in network.order if isinstance(network, Ordered) else network.modules():
-        if isinstance(module, Act):
-            for layer in pending:
-                starts.append(_before(module, layer, init, not starts))
-            pending.clear()
-        elif isinstance(module, WEIGHTED) and module not in own:
-            pending.append(module)
-    # What still waits is the output layer: no activation follows it.
-    last = "torch" if init == "torch" else OUTPUT
-    starts += [Start(layer, last, 1, Layer(*_fans(layer, 1))) for layer in pending]
+    starts, pending = _starts(network, init, own)
     starts = list(_drawn(network, starts))
     # First pieces of all layers, then the rest: an activation with two pieces begins with the same
     # numbers as one with one.
@@ -161,6 +150,34 @@ def initialise(
             start.draw_bias(first, stream, middle)
     for act in acts:
         act.reset_parameters(stream)
+
+
+def _starts(
+    network: nn.Module, init: str | None, own: Set[nn.Module]
+) -> tuple[list[Start], list[nn.Module]]:
+    """How every layer begins, and the layers after the last activation.
+
+    own  modules of activations, which are not drawn here
+    """
+    attending = isinstance(network, Transformer)
+    widening = {m.widen for m in network.modules() if isinstance(m, FeedForward)}
+    pending: list[nn.Module] = []
+    starts: list[Start] = []
+    # Which activation follows which layer: layers wait until the next Act comes by.
+    for module in network.order if isinstance(network, Ordered) else network.modules():
+        if isinstance(module, Act):
+            for layer in pending:
+                start = _before(module, layer, init, not starts)
+                # What attends is no piece of an activation, though one comes next.
+                single = attending and layer not in widening
+                starts.append(replace(start, pieces=1) if single else start)
+            pending.clear()
+        elif isinstance(module, WEIGHTED) and module not in own:
+            pending.append(module)
+    # What still waits is the output layer: no activation follows it.
+    last = init if init in ("torch", "gpt2") else OUTPUT
+    starts += [Start(layer, last, 1, Layer(*_fans(layer, 1))) for layer in pending]
+    return starts, pending
 
 
 def _drawn(network: nn.Module, starts: Iterable[Start]) -> Iterator[Start]:
@@ -213,7 +230,7 @@ def _fans(module: nn.Module, pieces: int) -> tuple[int, int]:
 
 
 def reset_norms(network: nn.Module) -> None:
-    """Let batch normalisation begin at scale 1, shift 0 and no statistics."""
+    """Let normalisation begin at scale 1, shift 0 and no statistics."""
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.LayerNorm | RootMeanSquareNorm):
             module.reset_parameters()

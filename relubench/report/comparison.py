@@ -174,7 +174,7 @@ def _columns(
             Column(f"{name} %", perturbed_accuracy(name, spreads), rank=2)
             for name in perturbations(rows)
         ),
-        *(_number_column(name) for name in ("r2",) if _has(rows, name, measure)),
+        *(_number_column(name) for name in ("r2", "loss") if _beside(rows, name, measure)),
         *(percent_column(name, rank=2) for name in others if name != measure.name),
         *(sizes(rows) if measure.name != "parameters" else []),
         *([] if short or measure.name == "seconds" else [seconds]),
@@ -182,8 +182,10 @@ def _columns(
     ]
 
 
-def _has(rows: Sequence[CompareRow], name: str, measure: Measure) -> bool:
-    """Whether a score besides what is compared is that of some row."""
+def _beside(rows: Sequence[CompareRow], name: str, measure: Measure) -> bool:
+    """Whether a score is to stand beside what is compared: of texts the loss too."""
+    if name == "loss" and not any(row.perplexity is not None for row in rows):
+        return False
     return name != measure.name and any(row.get(name) is not None for row in rows)
 
 

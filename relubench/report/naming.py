@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from relubench.activations import ACTIVATIONS
 from relubench.grouping import grouped
+from relubench.models import MODELS
 from relubench.models.initialisation import scheme
 from relubench.plan import Cell
 from relubench.report.cell_keys import facts
@@ -22,9 +23,11 @@ def setup_row(cell: Cell) -> SetupRow:
     """What names a set-up; it has no rate where each run chooses its own."""
     # None where the activation is a user's own, whose file need not be there any more.
     listed = ACTIVATIONS.get(cell.activation.partition(":")[0])
+    model = MODELS.get(cell.model.partition(":")[0])
+    own = model.init if model else ""
     found = facts(cell)
     named = {key: found[key] for key in SETUP}
-    return SetupRow(activation=cell.activation, init=scheme(cell.init, listed), **named)
+    return SetupRow(activation=cell.activation, init=scheme(cell.init, listed, own), **named)
 
 
 def by_setup(results: Sequence[RunResult]) -> list[list[RunResult]]:

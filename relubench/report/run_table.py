@@ -58,14 +58,11 @@ LOSSES = {"loss": "train loss by epoch", "held_out_loss": "held-out loss by epoc
 SPARKS = 20  # columns of a drawn curve
 SCORES = (
     *METRICS,
-    "train_accuracy",
-    "train_r2",
-    "train_loss",
-    *SEQUENCE,
-    *SEQUENCE_LOSSES,
-    "mean_weight",
+    *("tokens_per_second", "train_accuracy", "train_r2", "train_loss"),
+    *(*SEQUENCE, *SEQUENCE_LOSSES, "mean_weight"),
 )
 NUMBERS = ("rmse", "mae", "r2")  # scores of regression
+TEXTS = ("perplexity", "bits_per_character")  # scores of a text that are no fractions
 SHARES = ("accuracy", "precision", "recall", "f1", "macro_f1")  # scores of classes, in %
 
 # What decides a run beside its set-up: seed and split.
@@ -125,7 +122,8 @@ def runs(
     names = varying(rows, "activation", *SETUP, "seed", "repeat", "fold") or ["activation"]
     names += ["lr"] if "lr" not in names and any(row.rates for row in rows) else []
     silent = ["silent"] if any(row.silent is not None for row in rows) else []
-    measured, classified = _kinds(results)
+    kinds = _kinds(results)
+    classified, measured = "classes" in kinds, "numbers" in kinds
     percentages = [*(SHARES if classified else ()), *silent, "dead"]
     numbers: Sequence[str] = NUMBERS
     if rows and all(row.tasks for row in rows):
@@ -134,7 +132,8 @@ def runs(
     until = UNTIL if any(row.until for row in rows) else ()
     columns: list[Column[RunRow]] = [
         *map(name_column, names),
-        *(_number(name, rows) for name in (numbers if measured else ())),
+        *map(_number, (numbers if measured else ())),
+        *map(_number, (TEXTS if "text" in kinds else ())),
         *(_percentage(name, decimals) for name in percentages),
         *(Column(name, perturbed_accuracy(name, decimals), rank=2) for name in perturbations(rows)),
         Column("loss", lambda row: significant(row.loss, 3), rank=3),
@@ -155,6 +154,7 @@ def runs(
     asides = [
         *([CLASS_UNITS] if classified else []),
         *([NUMBER_UNITS] if measured else []),
+        *([TEXT_UNITS] if "text" in kinds else []),
         *definitions(silent),
         *perturbation_notes(perturbations(rows)),
     ]
@@ -174,15 +174,26 @@ NUMBER_UNITS = (
 )
 
 
-def _kinds(results: Sequence[RunResult]) -> tuple[bool, bool]:
-    """Whether some finished run learned numbers, and whether some, or none at all, classes."""
+TEXT_UNITS = (
+    "perplexity, bits per character, loss (nats per token): of the text's end, which is not "
+    "learned from; dead: over all tokens of the rest."
+)
+
+
+def _kinds(results: Sequence[RunResult]) -> set[str]:
+    """What finished runs learned: classes, numbers, text; classes where none has finished."""
+    kinds = {_kind(result.scores) for result in results if not result.failed}
+    return kinds or {"classes"}
+
+
+def _kind(scores: Mapping[str, float | None]) -> str:
     # Of the training set: a task of a sequence may have no test set.
-    scores = [result.scores for result in results if not result.failed]
-    measured = [own.get("train_r2", own.get("rmse")) is not None for own in scores]
-    return any(measured), not all(measured) or not measured
+    if scores.get("train_r2", scores.get("rmse")) is not None:
+        return "numbers"
+    return "text" if scores.get("perplexity") is not None else "classes"
 
 
-def _number(name: str, rows: Sequence[RunRow]) -> Column[RunRow]:
+def _number(name: str) -> Column[RunRow]:
     return Column(name.replace("_", " "), figure_of(name, 4), key=name, rank=RANKS.get(name, 0))
 
 
@@ -227,10 +238,11 @@ def folds(
     """
     perturbations = dict.fromkeys(joined(result.cell.perturbations for result in results))
     perturbed = [f"accuracy {name}" for name in perturbations]
-    measured, classified = _kinds(results)
-    scores = (*(NUMBERS if measured else ()), *(SHARES if classified else ()), *perturbed)
+    kinds = _kinds(results)
+    numbers = (*(NUMBERS if "numbers" in kinds else ()), *(TEXTS if "text" in kinds else ()))
+    scores = (*numbers, *(SHARES if "classes" in kinds else ()), *perturbed)
     if all(result.cell.tasks for result in results):
-        scores = SEQUENCE if classified else SEQUENCE_LOSSES
+        scores = SEQUENCE if "classes" in kinds else SEQUENCE_LOSSES
     rows = []
     for setup, runs in by_activation(results).items():
         rows.append(_fold_row(setup, list(grouped(runs, each).values()), scores))
@@ -264,7 +276,7 @@ def _mean_score(runs: Sequence[RunResult], name: str) -> float | None:
 
 
 def _fold_column(name: str, rows: Sequence[FoldRow]) -> Column[FoldRow]:
-    scale = 1 if name in (*NUMBERS, *SEQUENCE_LOSSES) else 100
+    scale = 1 if name in (*NUMBERS, *TEXTS, *SEQUENCE_LOSSES) else 100
     decimals = meaningful_decimals((row.spreads[name] for row in rows), scale)
 
     def show(row: FoldRow) -> str:

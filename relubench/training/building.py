@@ -10,6 +10,7 @@ from relubench.activations import ACTIVATIONS
 from relubench.datasets import Dataset
 from relubench.errors import BadValue
 from relubench.models import MODELS, layers, matching, undrawn, weights
+from relubench.models.attention import Transformer
 from relubench.plan import Cell, Machine
 from relubench.training.heads import HEADS
 from relubench.user_code import UserCodeError, brief
@@ -66,8 +67,11 @@ def with_weights(network: nn.Module, cell: Cell, machine: Machine) -> nn.Module:
         network,
         seeds.stream(cell, "weights"),
         output_bias=HEADS.choose(cell.head).entry.bias,
-        init=cell.init,
+        init=cell.init or model.init or None,
     )
+    if isinstance(network, Transformer):
+        # By a stream of its own: activations that need more weights get the same embeddings.
+        network.settle(seeds.stream(cell, "embeddings"), scaled=cell.init in (None, "gpt2"))
     # The type once more: initialising makes a user's own modules anew, in a type of their own.
     network = network.to(machine.device, dtype)
     if not model.code and machine.device == "cpu":

@@ -16,7 +16,7 @@ from torch import nn
 from relubench import __version__, seeds
 from relubench.errors import out_of_memory
 from relubench.grouping import grouped
-from relubench.metrics import METRICS, Estimate, Prediction
+from relubench.metrics import METRICS, Continuation, Estimate, Prediction
 from relubench.models import layers
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
@@ -305,6 +305,8 @@ def evaluate(
     if isinstance(test, Estimate) and isinstance(training, Estimate):
         test, training = _in_units(test, data), _in_units(training, data)
     # Score: for every figure a list with an entry per cell.
+    if isinstance(test, Continuation) and isinstance(training, Continuation):
+        test, training = (part.of(data[0].letters) for part in (test, training))
     own = {name for name, metric in METRICS.items() if metric.task in ("any", head.entry.task)}
     figures = {name: [math.nan] * len(results) for name in METRICS if name in own}
     if test:
@@ -312,6 +314,8 @@ def evaluate(
     for name in TRAINED:
         if name in own:
             figures[f"train_{name}"] = METRICS[name].function(training).tolist()
+    if data[0].drawn:
+        figures["tokens_per_second"] = [_pace(*pair) for pair in zip(results, data, strict=True)]
     for name in results[0].cell.perturbations:
         figures[f"accuracy {name}"] = _perturbed_accuracies(results, networks, data, name)
     # A softmax cannot give every class a 0: the figure is not defined, which is not the same as 0.
@@ -337,6 +341,16 @@ def evaluate(
     return evaluated
 
 
+def _pace(result: RunResult, data: Tensors) -> float:
+    """Tokens that a run learned from, each time that it did, by second."""
+    recipe = result.cell.recipe
+    per_epoch = steps(data.drawn, recipe)
+    windows = 0
+    for epoch in range(recipe.passes(per_epoch)):
+        windows += min(data.drawn, recipe.steps_in(epoch, per_epoch) * recipe.batch_size)
+    return data.x_train.shape[1] * windows / (result.seconds or math.nan)
+
+
 def _in_units(estimate: Estimate, data: Sequence[Tensors]) -> Estimate:
     """Numbers as they were measured, no longer standardised."""
     means = torch.tensor([part.scale.mean for part in data], dtype=torch.float64)
@@ -345,10 +359,10 @@ def _in_units(estimate: Estimate, data: Sequence[Tensors]) -> Estimate:
 
 
 def _confusion(
-    said: Prediction | Estimate | None, number: int
+    said: Prediction | Estimate | Continuation | None, number: int
 ) -> tuple[tuple[int, ...], ...] | None:
-    """The confusion matrix of one cell; None for numbers, and where nothing was said."""
-    if said is None or isinstance(said, Estimate):
+    """The confusion matrix of one cell; None for numbers, texts, and where nothing was said."""
+    if not isinstance(said, Prediction):
         return None
     return tuple(_integers(row) for row in said.confusion[number].tolist())
 

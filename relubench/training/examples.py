@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -42,6 +43,8 @@ class Tensors:
     x_held: Tensor  # what every epoch is scored on; empty: nothing
     y_held: Tensor
     scale: Scale = Scale()
+    drawn: int = 0  # windows of an epoch, at random places of the training text
+    letters: float = math.nan  # characters of a token
     classes: int = 0
 
 
@@ -92,6 +95,10 @@ class Examples:
         spans = zip(self.first, self.sizes, strict=True)
         return [self.x[first : first + size] for first, size in spans]
 
+    def order(self, size: int, stream: torch.Generator) -> Tensor:
+        """(size,): the order of an epoch's examples, drawn."""
+        return torch.randperm(size, generator=stream)
+
     def rows(self, orders: Sequence[Tensor]) -> Tensor:
         """(cells, most examples): the rows of `x` for each cell's order; a short one is padded."""
         first = torch.tensor(self.first).unsqueeze(1)
@@ -113,6 +120,45 @@ class Examples:
         sizes = torch.tensor(self.sizes, device=self.x.device).unsqueeze(1)
         columns = torch.arange(max(self.sizes), device=self.x.device)
         return (columns < sizes).to(self.x.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Windows(Examples):
+    """Windows of a text at any place; of several cells the same text.
+
+    x        (tokens,): the text
+    y        the same: what follows is a place further on
+    sizes    windows of an epoch
+    context  tokens of a window
+    """
+
+    context: int = 0
+
+    @classmethod
+    def of_text(cls, data: Sequence[Tensors]) -> Windows:
+        """The training text of cells, which lies in windows beside each other."""
+        x, y = data[0].x_train, data[0].y_train
+        text = torch.cat((x.flatten(), y.flatten()[-1:]))
+        count = len(data)
+        return cls(
+            x=text,
+            y=text,
+            first=[0] * count,
+            sizes=[part.drawn for part in data],
+            context=x.shape[1],
+        )
+
+    def order(self, size: int, stream: torch.Generator) -> Tensor:
+        """Where the windows of an epoch begin: drawn, each anew."""
+        return torch.randint(len(self.x) - self.context, (size,), generator=stream)
+
+    def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens, and those that follow, each (cells, batch, context)."""
+        places = torch.arange(self.context, device=rows.device)
+        flat = (rows.unsqueeze(-1) + places).flatten()
+        shape = (*rows.shape, self.context)
+        x, y = (self.x.index_select(0, flat + ahead).view(shape) for ahead in (0, 1))
+        return x, y
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +192,8 @@ def parts(data: Mapping[Cell, Tensors]) -> Iterator[Part]:
         elif next(iter(data)).validation:
             held_out = _of([(tensors.x_held, tensors.y_held) for tensors in data.values()])
         training = _of([(tensors.x_train, tensors.y_train) for tensors in data.values()])
+        if next(iter(data.values())).drawn:
+            training = Windows.of_text(list(data.values()))
         yield Part(training, held_out)
         return
     for fold in range(split.folds or 0):
@@ -224,7 +272,11 @@ def _tensors(
     machine: Machine,
 ) -> Tensors:
     dataset = datasets.load(name, machine.data_dir)
+    if dataset.task == "language":
+        return _texts(dataset, rows, machine)
     train, test, held = (np.frombuffer(part, dtype=np.int64) for part in rows)
+    if dataset.tokens:
+        preparation = replace(preparation, standardise=False)
     x_train, x_test = preprocessing.prepare(dataset.x, train, test, preparation, dataset.encode)
     # Empty, but with the shape and the type of the others.
     x_held = x_test[:0]
@@ -233,14 +285,16 @@ def _tensors(
     dtype = getattr(torch, machine.storage)
 
     def inputs(x: preprocessing.Inputs) -> Tensor:
-        return torch.as_tensor(x, dtype=dtype, device=machine.device)
+        kind = torch.int64 if dataset.tokens else dtype
+        return torch.as_tensor(x, dtype=kind, device=machine.device)
 
     scale = Scale() if dataset.task == "classes" else _scale(dataset.y[train])
 
     def targets(part: folds.Rows) -> Tensor:
         if dataset.task == "classes":
             return torch.as_tensor(dataset.y[part], device=machine.device)
-        return inputs((dataset.y[part] - scale.mean) / scale.deviation)
+        numbers = (dataset.y[part] - scale.mean) / scale.deviation
+        return torch.as_tensor(numbers, dtype=dtype, device=machine.device)
 
     return Tensors(
         *(inputs(x_train), targets(train)),
@@ -249,6 +303,18 @@ def _tensors(
         scale=scale,
         classes=len(dataset.classes),
     )
+
+
+def _texts(dataset: datasets.Dataset, rows: tuple[bytes, ...], machine: Machine) -> Tensors:
+    """Tokens as they are, nothing prepared."""
+
+    def tokens(part: bytes) -> Pair:
+        numbers = np.frombuffer(part, dtype=np.int64)
+        x, y = (torch.as_tensor(each[numbers]) for each in (dataset.x, dataset.y))
+        return x.to(machine.device), y.to(machine.device)
+
+    train, test, held = map(tokens, rows)
+    return Tensors(*train, *test, *held, drawn=dataset.drawn, letters=dataset.letters)
 
 
 def _scale(numbers: NDArray[np.float64]) -> Scale:

@@ -34,8 +34,9 @@ class Lesson:
     """What a step learns from outputs.
 
     losses     (cells, batch)
-    hits       (cells, batch) bool: the decision is the true class; None: there are no classes
-    gradients  (cells, batch, outputs): of each example's loss
+    hits       (cells, batch) bool: the decision is the true class, of a text the share of tokens
+               that are right; None: there are no classes
+    gradients  (cells, batch, …, outputs): of each example's loss
     """
 
     losses: Tensor
@@ -138,6 +139,19 @@ class Head(Entry["Tensor"]):
     slope: Callable[..., Tensor] | None = None
 
 
+def token_lesson(outputs: Tensor, y: Tensor, smoothing: float = 0.0) -> Lesson:
+    """The lesson of (cells, batch, context, tokens) and the tokens that follow, means over them."""
+    batch, context = y.shape[1:]
+    each = softmax_lesson(outputs.flatten(1, 2), y.flatten(1), smoothing)
+    return Lesson(
+        losses=each.losses.unflatten(1, (batch, context)).mean(dim=-1),
+        hits=each.hits.unflatten(1, (batch, context)).to(outputs.dtype).mean(dim=-1)
+        if each.hits is not None
+        else None,
+        gradients=each.gradients.unflatten(1, (batch, context)) / context,
+    )
+
+
 HEADS: Catalog[Head] = Catalog("head", Head)
 
 
@@ -185,3 +199,9 @@ def huber(errors: Tensor, *, delta: float = 1.0) -> Tensor:
     """e²/2 up to |e| = delta, delta · (|e| - delta/2) beyond: outliers pull no more than delta"""
     bounded = errors.abs().clamp(max=delta)
     return bounded * (errors.abs() - bounded / 2)
+
+
+@HEADS.add(task="language", lesson=token_lesson)
+def next_token(outputs: Tensor) -> Tensor:
+    """exp(o) / Σ exp(o) at every position of a text: cross-entropy of the token that follows"""
+    return torch.log_softmax(outputs, dim=-1)

@@ -274,7 +274,7 @@ class Learner:
         # On the CPU, each from its cell's stream: the same order on every device, in any company.
         orders = []
         for size, stream in zip(examples.sizes, self.order_streams, strict=True):
-            orders.append(torch.randperm(size, generator=stream))
+            orders.append(examples.order(size, stream))
         n_steps = [steps(size, self.recipe) for size in examples.sizes]
         return (
             examples.rows(orders).to(self.device),
@@ -309,6 +309,7 @@ class Learner:
             losses = losses * weight
             hits = None if hits is None else hits * weight
             share = (weight / weight.sum(dim=1, keepdim=True)).unsqueeze(-1)
+            share = share.view(*share.shape, *(1,) * (lesson.gradients.ndim - share.ndim))
         for parameter in networks.parameters.values():
             parameter.grad = None  # optimizer.zero_grad costs 30 µs more
         # That is, of every cell's mean; no loss depends on another cell's weights.
@@ -361,14 +362,14 @@ class Learner:
         prediction = predict(self.networks, self.head, examples, [])
         self.networks.train(True)
         losses = METRICS["loss"].function(prediction).tolist()
-        if not self.classifies:
+        if self.head.entry.task != "classes":
             return [(None, loss) for loss in losses]
         return list(zip(METRICS["accuracy"].function(prediction).tolist(), losses, strict=True))
 
     @property
     def classifies(self) -> bool:
-        """Whether what is learned are classes."""
-        return self.head.entry.task == "classes"
+        """Whether there are decisions that may be right: classes, or tokens."""
+        return self.head.entry.task != "regression"
 
     def _extend(self, sizes: Sequence[int], held_out: Sequence[Sequence[float | None]]) -> None:
         """Add an epoch to the curve of every cell that has not diverged."""

@@ -140,7 +140,10 @@ class Networks:
         parameters = {}
         for name, value in self.parameters.items():
             parameters[name] = value if name in self.normalising else value.bfloat16()
-        return parameters, x.bfloat16()
+        return (
+            parameters,
+            x.bfloat16() if x.is_floating_point() else x,
+        )  # tokens are numbers of rows
 
     # --- layer by layer
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from relubench.catalog import Choice
-from relubench.metrics import Estimate, Prediction
+from relubench.metrics import Continuation, Estimate, Prediction
 from relubench.models.layers import drawing_after
 from relubench.neurons.statistics import Counter
 from relubench.training.examples import Examples
-from relubench.training.heads import Head, said
+from relubench.training.heads import Head, lesson_of, said
 from relubench.training.networks import Networks
 from relubench.training.parallel import divided, in_parallel
 
@@ -29,7 +29,7 @@ def predict(
     head: Choice[Head],
     examples: Examples,
     counters: Sequence[Counter],
-) -> Prediction | Estimate:
+) -> Prediction | Estimate | Continuation:
     """Predict all examples in evaluation mode; counters see every batch.
 
     What a user's own code draws all the same is the same in every call.
@@ -47,7 +47,7 @@ def _predict(
     examples: Examples,
     counters: Sequence[Counter],
     drew: Callable[[], bool],
-) -> Prediction | Estimate:
+) -> Prediction | Estimate | Continuation:
     n = examples.sizes[0]  # every cell has as many: no padding would be scored
     # Views: cells that share their examples are not given copies of them.
     x = [examples.x[first : first + n] for first in examples.first]
@@ -66,7 +66,9 @@ def _predict(
     size = math.ceil(n / (rounds * threads))  # as many batches for every thread
     parts = [of_cell.split(size) for of_cell in x]
     batches = list(zip(*parts, strict=True))
-    by_thread = divided(batches, threads)
+    true_parts = [of_cell.split(size) for of_cell in y]
+    true_batches = list(zip(*true_parts, strict=True))
+    by_thread = divided(list(zip(batches, true_batches, strict=True)), threads)
     # Counters add in place: threads that shared one would lose counts.
     tallies = [counters, *(deepcopy(counters) for _ in by_thread[1:])]
     # In parallel, then the other threads' counts are added to the first ones'.
@@ -79,6 +81,9 @@ def _predict(
     for tally in tallies[1:]:
         for counter, other in zip(counters, tally, strict=True):
             counter.add(other)
+    if head.entry.task == "language":
+        losses, hits = torch.cat(outputs, dim=1).cpu().unbind(-1)
+        return Continuation(losses, hits)
     together, true = torch.cat(outputs, dim=1).cpu(), torch.stack(y).cpu()
     if head.entry.task == "regression":
         return Estimate(together, true, head(together - true))
@@ -96,20 +101,28 @@ def _largest_layer(networks: Networks, x: Batch) -> int:
 def _look(
     networks: Networks,
     head: Choice[Head],
-    batches: Sequence[Batch],
+    batches: Sequence[tuple[Batch, Batch]],
     counters: Sequence[Counter],
 ) -> Tensor:
-    """What is said of these batches: (cells, examples, classes), of numbers (cells, examples)."""
+    """What is said of these batches: (cells, examples, classes), of numbers (cells, examples).
+
+    Of a text (cells, examples, 2): the mean loss of its tokens, and the share that is right.
+    """
     spoken = []
     with torch.no_grad():
-        for batch in batches:
+        for batch, true in batches:
             if counters:
                 outputs, seen = networks.observe(joined(batch))
                 for counter, (value, derivative) in zip(counters, seen, strict=True):
                     counter.see(value, derivative)
             else:
                 outputs = networks(joined(batch))
-            spoken.append(said(head, outputs))
+            if head.entry.task == "language":
+                lesson = lesson_of(head, outputs, joined(true))
+                assert lesson.hits is not None
+                spoken.append(torch.stack((lesson.losses, lesson.hits), dim=-1))
+            else:
+                spoken.append(said(head, outputs))
     return torch.cat(spoken, dim=1)
 
 

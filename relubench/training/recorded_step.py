@@ -67,7 +67,10 @@ FUNCTIONS = _overloads(
     """
     _foreach_add_.Scalar _fused_adam_.default _fused_adam_.tensor_lr _fused_adamw_.default
     _fused_adamw_.tensor_lr _fused_sgd_.default _fused_sgd_.tensor_lr
-    _log_softmax.default _log_softmax_backward_data.default _softmax.default abs.default
+    _log_softmax.default _log_softmax_backward_data.default _softmax.default
+    _scaled_dot_product_flash_attention_for_cpu.default _softmax_backward_data.default abs.default
+    arange.start_step bitwise_not.default embedding.default masked_fill.Scalar
+    native_layer_norm.default pow.Scalar squeeze.default t.default tril.default
     add.Scalar add.Tensor addcmul.default amax.default arange.default argmax.default atan.default
     baddbmm.default bitwise_or.Scalar bitwise_right_shift.Tensor
     bitwise_right_shift.Tensor_Scalar bmm.default cat.default celu.default clamp.default
@@ -381,7 +384,9 @@ def writer_of(op: OpOverload) -> Writer | None:
             and torch.Tag.generated not in variant.tags
         ):
             function = callable_of(op)
-            return Writer(variant if function is op else function, names)
+            # torch's function calls what it writes to `out`; one of another name is the op's alone.
+            own = function is op or names == ["grad_input"]
+            return Writer(variant if own else function, names)
     return None
 
 
