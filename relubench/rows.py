@@ -160,6 +160,7 @@ class SequenceScores(Row):
     online_slope: Annotated[Number, "change of the accuracy as the passes saw it, per task"] = None
     online_loss: Annotated[Number, "mean over tasks of the loss as the passes saw it"] = None
     loss_slope: Annotated[Number, "change of the loss as the passes saw it, per task"] = None
+    mean_weight: Annotated[Number, "mean of all weights after the last task"] = None
 
 
 @dataclass(frozen=True, kw_only=True)

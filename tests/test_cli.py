@@ -80,6 +80,7 @@ def test_train_has_a_row_per_cell(capsys: pytest.CaptureFixture[str]) -> None:
             "validation",
             *("schedule", "warmup", "clip_norm", "steps", "task", "tasks", "by_task"),
             *("online_accuracy", "task_accuracy", "first_task_accuracy", "online_slope"),
+            *("online_loss", "loss_slope", "mean_weight"),
             *("augment", "perturb", "rates", "until", "epochs_until", "seconds_until"),
             *("precision", "macro_precision", "chosen_init", "unit_axis", "history", "revive"),
             *("rmse", "mae", "r2", "train_r2"),

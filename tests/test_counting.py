@@ -19,6 +19,7 @@ from relubench.activations import ACTIVATIONS
 from relubench.errors import BadValue, RelubenchError
 from relubench.models import MODELS, weights
 from relubench.neurons.definitions import DEFINITIONS
+from relubench.neurons.formulas import derivative_at
 from relubench.report.dead_count import DeadCount
 from relubench.training.networks import Networks
 from relubench.user_code import UserCodeError
@@ -181,6 +182,59 @@ def test_the_gate_of_a_swiglu_is_a_row() -> None:
     assert found.layers[0].dead == pytest.approx(2 / 6)  # e^-1000 is 0 in float32
 
 
+class Feed(nn.Module):
+    """Llama's feed-forward part: silu(gate) · up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.up = nn.Linear(4, 6, bias=False), nn.Linear(4, 6, bias=False)
+        self.down, self.act = nn.Linear(6, 4, bias=False), nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = self.down(self.act(self.gate(x)) * self.up(x))
+        return value
+
+
+class Blocks(nn.Module):
+    """Two blocks of it, the second of which is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = Feed(), Feed()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.first(x)
+        x = x + self.second(x)
+        value: Tensor = x + self.second(x)
+        return value
+
+
+def test_every_gate_of_llamas_kind_equals_brute_force() -> None:
+    network = Blocks()
+    drawn(network)
+    with torch.no_grad():
+        network.second.gate.weight[:2] = 0.0  # the gate gives 0, whatever the token
+    x = torch.randn(9, 5, 4, generator=stream(3))
+    found = relubench.deadcount(network, x.split(4), definitions=["all"])
+    with torch.no_grad():
+        inputs = [x, x + network.first(x)]
+        inputs.append(inputs[1] + network.second(inputs[1]))
+        gates = [network.first.gate(inputs[0]), *(network.second.gate(z) for z in inputs[1:])]
+    assert [row.function for row in found.layers] == ["silu"] * 3
+    for row, z in zip(found.layers, gates, strict=True):
+        expected = brute_force(z.flatten(0, 1), F.silu)
+        for name in ("dead", "inactive", "rare", "dormant", "saturated", "constant", "always_on"):
+            assert torch.equal(found.masks[name][row.layer], expected[name]), (row.layer, name)
+        assert row.mean_activation == pytest.approx(float(expected["mean_activation"]), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["glu", "lstm"])
+def test_gates_that_are_not_counted_are_named_where_there_is_nothing_else(kind: str) -> None:
+    network = nn.Sequential(nn.Linear(4, 8), nn.GLU()) if kind == "glu" else nn.LSTM(4, 6)
+    with pytest.raises(BadValue, match=f"not counted: .*{kind}"):
+        relubench.deadcount(network, torch.randn(9, 4))
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_transformer_encoder_is_seen_in_its_fast_path_too(first: bool) -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=first)
@@ -299,6 +353,42 @@ def test_where_units_are_is_said_where_nothing_tells() -> None:
     assert relubench.deadcount(Bare(), x, unit="channel").total.units == 5
     assert relubench.deadcount(Bare(), x, unit="feature").total.units == 6
     assert relubench.deadcount(Bare(), x, unit="position").total.units == 30
+
+
+# --- in parts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["relu", "gelu", "hardswish", "prelu"])
+@pytest.mark.parametrize("side", [3, 9])
+def test_counts_in_parts_are_those_of_the_whole(
+    form: str, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of images with few and with many positions, whose sums are taken in another order."""
+    act = {"relu": nn.ReLU(), "gelu": nn.GELU(), "hardswish": nn.Hardswish(), "prelu": nn.PReLU(5)}
+    first, last = nn.Conv2d(2, 5, 1), nn.Linear(5 * side**2, 3)
+    network = drawn(nn.Sequential(first, act[form], nn.Flatten(), last))
+    x = torch.randn(30, 2, side, side, generator=stream(4))
+    killed(first, 2)
+    whole = relubench.deadcount(network, x.split(13), definitions=["all"])
+    monkeypatch.setattr("relubench.neurons.observe.PART", 4 * side * side)
+    parts = relubench.deadcount(network, x.split(13), definitions=["all"])
+    assert parts.layers[0].examples == 30
+    for name, masks in whole.masks.items():
+        assert all(torch.equal(mask, parts.masks[name][layer]) for layer, mask in masks.items())
+    assert parts.layers[0].mean_activation == pytest.approx(whole.layers[0].mean_activation)
+    with torch.no_grad():
+        z = first(x).movedim(1, -1).flatten(0, 2)
+    expected = brute_force(z, act[form].double())
+    assert torch.equal(next(iter(whole.masks["dead"].values())), expected["dead"])
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu", "elu", "hardswish", "mish", "softsign"])
+def test_a_derivative_is_that_of_the_engine(activation: str) -> None:
+    function = getattr(F, activation)
+    x = torch.randn(50, 3, generator=stream(6))
+    z = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(function(z).sum(), z)
+    assert torch.equal(derivative_at(function, x), expected)
 
 
 # --- figures --------------------------------------------------------------------------------------

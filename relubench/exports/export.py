@@ -34,17 +34,18 @@ SCALARS = (bool, int, float, str, type(None))
 class Export(Entry[None]):
     """One form; a function of runs and a folder.
 
-    requires  that must be installed; "": none
+    requires  what must be installed: modules
     install  what pip installs for it
     """
 
-    requires: str = ""
+    requires: tuple[str, ...] = ()
     install: str = ""
 
     def check(self) -> None:
         """Refuse a form whose library is not there."""
-        if self.requires and importlib.util.find_spec(self.requires) is None:
-            raise BadValue(f"--to {self.name} needs {self.requires}: pip install '{self.install}'")
+        for module in self.requires:
+            if importlib.util.find_spec(module) is None:
+                raise BadValue(f"--to {self.name} needs {module}: pip install '{self.install}'")
 
 
 @dataclass(frozen=True)

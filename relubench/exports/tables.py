@@ -32,7 +32,7 @@ def jsonl(runs: Sequence[ExportedRun], folder: Path) -> None:
     _write(runs, _jsonl, folder)
 
 
-@EXPORTS.add(requires="pyarrow", install="relubench[parquet]")
+@EXPORTS.add(requires=("pyarrow",), install="relubench[parquet]")
 def parquet(runs: Sequence[ExportedRun], folder: Path) -> None:
     """The same tables as Parquet files"""
     _write(runs, lambda frame, path: frame.to_parquet(path.with_suffix(".parquet")), folder)

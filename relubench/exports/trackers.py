@@ -15,7 +15,7 @@ PROJECT = "relubench"
 BATCH = 900  # figures: mlflow takes 1000 at a time
 
 
-@EXPORTS.add(requires="tensorboard", install="relubench[tensorboard]")
+@EXPORTS.add(requires=("tensorboard",), install="relubench[tensorboard]")
 def tensorboard(runs: Sequence[ExportedRun], folder: Path) -> None:
     """A folder of events per run: curves, scores, hyper-parameters (tensorboard --logdir DIR)"""
     module = importlib.import_module("torch.utils.tensorboard")
@@ -33,7 +33,8 @@ def tensorboard(runs: Sequence[ExportedRun], folder: Path) -> None:
                 writer.add_scalar(name, value, len(run.curve), run.time)
 
 
-@EXPORTS.add(requires="mlflow", install="relubench[mlflow]")
+# mlflow-skinny has no sqlalchemy, and without that mlflow keeps no database.
+@EXPORTS.add(requires=("mlflow", "sqlalchemy"), install="relubench[mlflow]")
 def mlflow(runs: Sequence[ExportedRun], folder: Path) -> None:
     """mlflow.db, a run per run (mlflow ui --backend-store-uri sqlite:///DIR/mlflow.db)"""
     with _environment({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}):
@@ -62,7 +63,7 @@ def _to_mlflow(client: Any, entities: Any, experiment: str, run: ExportedRun) ->
     client.set_terminated(made, "FAILED" if run.row.failed else "FINISHED", when)
 
 
-@EXPORTS.add("wandb-offline", requires="wandb", install="relubench[wandb]")
+@EXPORTS.add("wandb-offline", requires=("wandb",), install="relubench[wandb]")
 def wandb_offline(runs: Sequence[ExportedRun], folder: Path) -> None:
     """An offline run per run (wandb sync DIR/wandb/offline-run-*)"""
     silent = {"WANDB_SILENT": "true", "WANDB_MODE": "offline", "WANDB_CONSOLE": "off"}

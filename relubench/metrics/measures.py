@@ -69,7 +69,8 @@ class Measure:
 
 
 # Of a sequence of tasks: mean accuracy while each is learned, when it is, of the first at the end,
-# and by how much the first of these changes from task to task; the mean loss, and its change.
+# and by how much the first of these changes from task to task; the mean loss, and its change; the
+# mean weight after the last.
 SEQUENCE = ("online_accuracy", "task_accuracy", "first_task_accuracy", "online_slope")
 SEQUENCE_LOSSES = ("online_loss", "loss_slope")
 UNTIL = {"epochs_until": "epochs", "seconds_until": "s"}  # units of what a run took to a target
@@ -99,6 +100,7 @@ _ALL = [
     Measure("train_loss", "lower", "nats", TENTH),
     *(Measure(name, "higher", "fraction", POINT, "classes") for name in SEQUENCE),
     *(Measure(name, "lower", "nats", TENTH) for name in SEQUENCE_LOSSES),
+    Measure("mean_weight", "higher", "", TENTH),
     *(Measure(name, "lower", "fraction", POINT) for name in COUNTS),
     Measure("seconds", "lower", "s", TENTH),
     Measure("parameters", "lower", "parameters", TENTH),

@@ -18,7 +18,7 @@ from relubench.neurons.definitions import Definition, chosen, figures
 from relubench.neurons.observe import Seeing, observed
 from relubench.neurons.preserving import as_found
 from relubench.neurons.sites import Plan, Site, find
-from relubench.neurons.statistics import GRADIENTS, Seen
+from relubench.neurons.statistics import GRADIENTS, Room, Seen
 
 
 @dataclass(frozen=True)
@@ -89,19 +89,28 @@ def check_ready(network: nn.Module) -> None:
 def counted(network: nn.Module, plan: Plan, batches: Iterable[Batch], asked: Asked) -> Counted:
     """Count at the sites of a plan; the caller has switched the network to evaluation."""
     seen: dict[Site, Seen] = {}
-    size, kept = 0, None
+    size, kept, room = 0, None, Room()
 
     def look(seeing: Seeing) -> None:
+        # A mask of padding is one of all examples.
+        parts = [seeing] if kept is not None else list(seeing.parts())
+        if any([take(part) for part in parts]):
+            seen[seeing.site].examples += size
+
+    def take(seeing: Seeing) -> bool:
+        """Count what is seen; whether there was anything but padding."""
         site = seeing.site
         value = rows(seeing.value.detach(), site, kept)
         derivative = None if site.rectifies else rows(seeing.derivative(), site, kept)
         # All of it was padding.
         if not value.numel():
-            return
+            return False
         if site not in seen:
             seen[site] = Seen(site.place, value.shape[1], value.device, asked.needs)
+            seen[site].room = room
         _check_width(site, seen[site], value)
-        seen[site].take(value, derivative, size)
+        seen[site].take(value, derivative)
+        return True
 
     examples, gradients = 0, GRADIENTS in asked.needs
     with observed(network, plan, look) as call:

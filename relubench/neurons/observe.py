@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,8 +20,10 @@ from relubench.models.calls import asks, spelt, tensors
 from relubench.models.functions import NAMED
 from relubench.models.layers import Act
 from relubench.neurons.batches import Batch
-from relubench.neurons.formulas import Function, derivative_at, derivatives
+from relubench.neurons.formulas import Function, Program, derivative_at, derivatives
 from relubench.neurons.sites import Key, Passing, Plan, Site, as_function, blaming
+
+PART = 2**18  # outputs that are looked at together: 1 MiB of float32, with what is made of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,7 @@ class Seeing:
 
     x, value  its pre-activations and its outputs
     function  what makes one of the other
+    splits    whether it makes every example's outputs of that example alone
     """
 
     site: Site
@@ -37,12 +40,24 @@ class Seeing:
     value: Tensor
     function: Function
     act: Act | None = None
+    splits: bool = False
+
+    def parts(self) -> Iterator[Seeing]:
+        """The same, a few examples at a time: what is made of them stays in a CPU's cache."""
+        examples, size = len(self.value), self.value.numel()
+        several = self.splits and self.x.shape == self.value.shape and size > PART
+        if not several or self.x.device.type != "cpu":
+            yield self
+            return
+        few = max(1, examples // (size // PART))
+        for x, value in zip(self.x.split(few), self.value.split(few), strict=True):
+            yield replace(self, x=x, value=value)
 
     def derivative(self) -> Tensor:
-        """|f'(x)|, of the outputs' shape: what back-propagation would multiply by."""
+        """f'(x), of the outputs' shape: what back-propagation would multiply by, or its size."""
         if self.act is not None:
             return derivatives(self.act, self.x)
-        return derivative_at(self.function, self.x).abs()
+        return derivative_at(self.function, self.x)
 
 
 Look = Callable[[Seeing], Tensor | None]  # what it gives takes the output's place
@@ -121,8 +136,12 @@ class Observer(TorchFunctionMode):
             self._hold(key, made, args, kwargs)
         own = site.program
         if own is None and not site.rectifies:
-            own = as_function(function, args, kwargs, site.taken)
-        instead = self._see(Seeing(site, x, value, own or torch.relu))
+            own = as_function(function, args, kwargs, site.taken, site.writes)
+        beside = [tensor for place, tensor in enumerate(given) if place != site.taken]
+        if isinstance(own, Program):
+            beside = tensors([arguments for _, arguments in own.steps])
+        splits = not any(_goes_with(tensor, x) for tensor in beside)
+        instead = self._see(Seeing(site, x, value, own or torch.relu, splits=splits))
         if instead is None:
             return result
         # The network goes on with the tensor that was written to: the replacement must be in it.
@@ -183,9 +202,15 @@ class Observer(TorchFunctionMode):
         try:
             act = module if isinstance(module, Act) else None
             own = act.activate if act else module.forward
-            return self.look(Seeing(site, x, output, own, act))
+            alone = act is not None and act.activation.entry.elementwise
+            return self.look(Seeing(site, x, output, own, act, alone))
         finally:
             self.paused = False
+
+
+def _goes_with(tensor: Tensor, x: Tensor) -> bool:
+    """Whether a further tensor of a call has an entry for each example of `x`."""
+    return tensor.ndim >= x.ndim and len(tensor) == len(x) > 1
 
 
 def _tensors(args: Any, kwargs: Any) -> list[Tensor]:

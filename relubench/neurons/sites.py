@@ -118,9 +118,11 @@ def find(
     # By the place of their first call, whichever way they were found.
     sites = [site for _, site in sorted(ordered, key=lambda pair: pair[0])]
     if not sites:
+        left_out = [f"{what} ({why})" for what, why in dict(_left_out(found)).items()]
+        beside = f"; not counted: {', '.join(left_out)}" if left_out else ""
         raise BadValue(
             "no activation was seen: no call of the network is elementwise and not linear; name "
-            "the module that is one with --activation-module NAME"
+            f"the module that is one with --activation-module NAME{beside}"
         )
     notes = dict.fromkeys(f"{what}: not counted ({why})" for what, why in _left_out(found))
     seen = frozenset(key for call, key in keys.items() if _looked_through(call))
@@ -404,15 +406,19 @@ def _renamed(sites: Iterable[Site]) -> list[Site]:
     return renamed
 
 
-def as_function(function: Any, args: Any, kwargs: Any, place: int) -> Function:
-    """A call as a function of one of its tensors, which it does not change."""
+def as_function(function: Any, args: Any, kwargs: Any, place: int, writes: bool = True) -> Function:
+    """A call as a function of one of its tensors, which it does not change.
+
+    writes  whether the call may write to that tensor
+    """
     leaves, tree = pytree.tree_flatten((args, kwargs))
     where = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)][place]
 
     def repeated(x: Tensor) -> Tensor:
-        taken = [*leaves[:where], x.clone(), *leaves[where + 1 :]]
+        taken = [*leaves[:where], x.clone() if writes else x, *leaves[where + 1 :]]
         args_, kwargs_ = pytree.tree_unflatten(taken, tree)
-        made: Tensor = tensors(function(*args_, **kwargs_))[0]
-        return made
+        made = function(*args_, **kwargs_)
+        first: Tensor = made if isinstance(made, Tensor) else tensors(made)[0]
+        return first
 
     return repeated

@@ -28,7 +28,39 @@ def _finite_or_none(figure: float) -> float | None:
     return figure if math.isfinite(figure) else None
 
 
+SIDE = 64  # positions from which on a CPU is quick at summing them
+
+
+def summed(value: Tensor) -> Tensor:
+    """(cells, units) sums over examples and positions of (cells, examples, units, …)."""
+    if value.ndim == 3:
+        return value.sum(1)
+    value = value.flatten(3)
+    # What lies side by side first: many positions, or else all that an example has.
+    return value.sum(3).sum(1) if value.shape[3] >= SIDE else value.sum(1).sum(2)
+
+
+def _any(value: Tensor) -> Tensor:
+    """(cells, units) bool: whether a number is not exactly 0."""
+    return summed((value != 0).to(value.dtype)) > 0
+
+
 SUMS = ("active", "flat", "total", "magnitude", "squares")  # of a counter, each (cells, units)
+
+
+class Room:
+    """Memory for what is made of each number: new memory for every figure would take longer."""
+
+    def __init__(self) -> None:
+        self.memory = torch.empty(0)
+
+    def of(self, value: Tensor) -> Tensor:
+        """A tensor like this one, whatever is in it."""
+        memory = self.memory
+        known = (memory.dtype, memory.device) == (value.dtype, value.device)
+        if not known or memory.numel() < value.numel():
+            memory = self.memory = value.new_empty(value.numel())
+        return memory[: value.numel()].view(value.shape)
 
 
 class Counter:
@@ -46,7 +78,7 @@ class Counter:
         self.units = units
         self.examples = 0
         self.positions = 0
-        self.room = torch.empty(0, device=device)
+        self.room = Room()
         self.moved = torch.zeros(cells, units, dtype=torch.bool, device=device)
 
         def sums() -> Tensor:
@@ -60,41 +92,53 @@ class Counter:
 
     def see(self, value: Tensor, derivative: Tensor) -> None:
         """Count one batch of outputs and derivatives, (cells, examples, units, …)."""
-        over = (1, *range(3, value.ndim))
-        self.examples += value.shape[1]
-        self.positions += value[0].numel() // self.units
-        value = value.to(torch.promote_types(value.dtype, torch.float32))
-        if self.room.shape != value.shape:
-            self.room = torch.empty_like(value)  # new memory for every figure would take longer
-        steepness = torch.abs(derivative.to(value.dtype), out=self.room)
-        # Exactly 0, not nearly: a derivative that underflows is 0 in training, too.
-        self.moved |= steepness.amax(over) > 0
-        # marks are numbers, since a CPU is slow at summing bools; they count exactly to 16 million
-        self.flat += torch.lt(steepness, FLAT, out=self.room).sum(over)
-        self.active += torch.ne(value, 0, out=self.room).sum(over)
-        self.total += value.sum(over)
-        self.magnitude += torch.abs(value, out=self.room).sum(over)
-        self.squares += torch.square(value, out=self.room).sum(over)  # the norm takes far longer
-
-    def see_rectified(self, value: Tensor) -> None:
-        """The same where outputs are relu's: not negative, their derivative 1 where not 0."""
-        over = (1, *range(3, value.ndim))
         positions = value[0].numel() // self.units
         self.examples += value.shape[1]
         self.positions += positions
         value = value.to(torch.promote_types(value.dtype, torch.float32))
-        if self.room.shape != value.shape:
-            self.room = torch.empty_like(value)
-        active = torch.ne(value, 0, out=self.room).sum(over)
+        room = self.room.of(value)
+        derivative = derivative.to(value.dtype)
+        steepness = torch.abs(derivative, out=room)
+        # marks are numbers, since a CPU is slow at summing bools; they count exactly to 16 million
+        flat = summed(torch.lt(steepness, FLAT, out=room))
+        self.flat += flat
+        self._move(derivative, flat, positions)
+        self.active += summed(torch.ne(value, 0, out=room))
+        self.total += summed(value)
+        self.magnitude += summed(torch.abs(value, out=room))
+        self.squares += summed(torch.mul(value, value, out=room))  # the norm takes far longer
+
+    def _move(self, derivative: Tensor, flat: Tensor, positions: int) -> None:
+        """Mark the units that an example moves: their derivative is not exactly 0.
+
+        Not nearly 0: a derivative that underflows is 0 in training, too.
+        """
+        if derivative.device.type != "cpu":  # which would have to wait for the figures so far
+            self.moved |= _any(derivative)
+            return
+        # What is not flat at some position is moved there; only the others need a further look.
+        self.moved |= flat < positions
+        still = (~self.moved).any(dim=0).nonzero().flatten()
+        if len(still):
+            self.moved[:, still] |= _any(derivative.index_select(2, still))
+
+    def see_rectified(self, value: Tensor) -> None:
+        """The same where outputs are relu's: not negative, their derivative 1 where not 0."""
+        positions = value[0].numel() // self.units
+        self.examples += value.shape[1]
+        self.positions += positions
+        value = value.to(torch.promote_types(value.dtype, torch.float32))
+        room = self.room.of(value)
+        active = summed(torch.ne(value, 0, out=room))
         self.active += active
         # Derivative 0 or 1: flat wherever it is not active.
         self.flat += positions - active
         self.moved |= active > 0
-        total = value.sum(over)
+        total = summed(value)
         self.total += total
         # Outputs are not negative: their sum is that of their magnitudes.
         self.magnitude += total
-        self.squares += torch.mul(value, value, out=self.room).sum(over)
+        self.squares += summed(torch.mul(value, value, out=room))
 
     def add(self, other: Counter) -> None:
         """Count what another has seen of this layer, too."""
@@ -245,16 +289,18 @@ class Seen(Counter):
     def _filled(self, number: float) -> Tensor:
         return torch.full_like(self.active, number)
 
-    def take(self, value: Tensor, derivative: Tensor | None, examples: int) -> None:
-        """Count outputs and derivatives, (rows, units, …), of so many examples; None: of relu."""
-        # `see` takes every row for an example, and a row may be a token: that is put right below.
+    def take(self, value: Tensor, derivative: Tensor | None) -> None:
+        """Count outputs and derivatives, (rows, units, …); None: those of relu.
+
+        How many examples they are of is for the caller to add: a row may be a token.
+        """
         before = self.examples
         value = value.unsqueeze(0)
         if derivative is None:
             self.see_rectified(value)
         else:
             self.see(value, derivative.unsqueeze(0))
-        self.examples = before + examples
+        self.examples = before
         self._see_more(value, derivative)
 
     def _see_more(self, value: Tensor, derivative: Tensor | None) -> None:
@@ -262,7 +308,9 @@ class Seen(Counter):
             return
         over = (1, *range(3, value.ndim))
         if EXTREMES in self.needs:
-            steep = (value != 0).to(value.dtype) if derivative is None else derivative.unsqueeze(0)
+            steep = (value != 0).to(value.dtype)
+            if derivative is not None:
+                steep = derivative.abs().unsqueeze(0)
             self.low = torch.minimum(self.low, value.amin(over))
             self.high = torch.maximum(self.high, value.amax(over))
             self.least = torch.minimum(self.least, steep.amin(over))

@@ -91,7 +91,7 @@ def _metric(row: PublishedRow) -> str:
 
 def about(entry: Published, row: SetupRow) -> bool:
     """Whether a published figure is about a row with these names; nobody revived units there."""
-    if row.revive:
+    if row.get("revive"):
         return False
     names = {name: getattr(entry, name) for name in NAMES}
     return all(name is None or name == row.get(key) for key, name in names.items())
@@ -99,8 +99,8 @@ def about(entry: Published, row: SetupRow) -> bool:
 
 def _row(entry: Published, row: CompareRow, why_not: str) -> PublishedRow:
     mean, sd, n = row.get(entry.metric), row.get(f"{entry.metric}_sd"), row.n
-    if sd is None and entry.metric == row.metric:
-        sd = row.mean_sd  # of what is compared
+    if sd is None and entry.metric == row.get("metric"):
+        sd = row.get("mean_sd")  # of what is compared
     difference = less(mean, entry.value)
     within = None
     if difference is not None and sd is not None:

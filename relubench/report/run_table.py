@@ -59,7 +59,7 @@ SPARKS = 20  # columns of a drawn curve
 SCORES = (
     *METRICS,
     *("tokens_per_second", "train_accuracy", "train_r2", "train_loss"),
-    *(*SEQUENCE, *SEQUENCE_LOSSES),
+    *(*SEQUENCE, *SEQUENCE_LOSSES, "mean_weight"),
 )
 NUMBERS = ("rmse", "mae", "r2")  # scores of regression
 TEXTS = ("perplexity", "bits_per_character")  # scores of a text that are no fractions

@@ -117,6 +117,7 @@ def of_sequence(tasks: Sequence[TaskResult], first: float | None) -> dict[str, f
         "online_slope": _slope(online),
         "online_loss": _mean(losses),
         "loss_slope": _slope(losses),
+        "mean_weight": tasks[-1].mean_weight if tasks else None,
     }
 
 

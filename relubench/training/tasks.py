@@ -148,7 +148,7 @@ def slow_bits(
     n, features = material.x_train.shape
     fixed = place.stream(-1)
     weights = _signs((units, features), fixed)
-    outer = _signs((units,), fixed) / units**0.5
+    outer = _signs((units,), fixed)
     bits = torch.randint(2, (n, features), generator=place.stream(what="bits")).double()
     bits[:, :slow] = torch.randint(2, (slow,), generator=fixed).double()
     for number in range(1, place.number + 1):

@@ -2,6 +2,7 @@
 
 cells N  a command over N cells that are not trained: seconds, peak kB, kB of one result
 pass N   deadcount's pass over N examples: peak kB
+any N    deadcount of any network over N examples: peak kB
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from relubench.activations import ACTIVATIONS
 from relubench.cli import main
 from relubench.models import MODELS
 from relubench.models.layers import activations
+from relubench.neurons.counting import count
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
 from relubench.results import Environment, Epoch, LayerCount, RunResult
@@ -103,6 +105,17 @@ def passed(count: int) -> list[float]:
     return [peak()]
 
 
+def counted(examples: int) -> list[float]:
+    """`relubench.deadcount` over so many examples, a batch at a time."""
+    torch.set_num_threads(1)
+    network = torch.nn.Sequential(
+        torch.nn.Linear(784, 512), torch.nn.GELU(), torch.nn.Linear(512, 10)
+    )
+    batch = torch.randn(500, 784)
+    count(network, (batch for _ in range(examples // len(batch))))
+    return [peak()]
+
+
 if __name__ == "__main__":
-    figures = {"cells": cells, "pass": passed}[sys.argv[1]](int(sys.argv[2]))
+    figures = {"cells": cells, "pass": passed, "any": counted}[sys.argv[1]](int(sys.argv[2]))
     sys.stdout.write(" ".join(map(str, figures)))

@@ -13,6 +13,7 @@ from typing import Any
 
 import peers
 import torch
+import torchvision
 from measure import Figure, Seconds, as_slow, best_threads, faster, fastest, measure, on
 from whole import whole
 
@@ -21,6 +22,8 @@ from relubench.activations import ACTIVATIONS
 from relubench.commands import Request
 from relubench.execution.progress import Console
 from relubench.models import MODELS, layers
+from relubench.neurons import counting as counting_of_any
+from relubench.neurons import watch as neuron_watch
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Preparation, Recipe
 from relubench.training import between, building, examples, learning, prediction
@@ -239,6 +242,70 @@ def counting(rounds: int) -> Iterator[Figure]:
     )
 
 
+def foreign() -> dict[str, tuple[torch.nn.Module, torch.Tensor]]:
+    """Networks that are not relubench's, each with a batch of its data."""
+    wide = [torch.nn.Linear(784, 512), torch.nn.GELU(), torch.nn.Linear(512, 512), torch.nn.GELU()]
+    dense = torch.nn.Sequential(*wide, torch.nn.Linear(512, 512), torch.nn.GELU())
+    dense.append(torch.nn.Linear(512, 10))
+    mobile = torchvision.models.mobilenet_v3_small()
+    return {
+        "784x512x512x512, gelu": (dense, torch.randn(500, 784)),
+        "mobilenet_v3_small, 64 pixels": (mobile, torch.randn(32, 3, 64, 64)),
+    }
+
+
+def of_any_network(rounds: int) -> Iterator[Figure]:
+    """`relubench.deadcount` against forward passes, its memory; `relubench.watch` in a loop."""
+    torch.set_num_threads(1)
+    for name, (network, batch) in foreign().items():
+        batches = [batch] * (2**23 // batch.numel())
+        own = partial(neurons_counted, network.eval(), batches)
+        forward = partial(passed_on, network, batches)
+        seconds = measure({"relubench": own, "forward pass": forward}, rounds)
+        yield as_slow(9, f"deadcount of {name}, 1 thread", "forward pass", seconds, 1.6)
+    peaks = [[child("any", n)[0] for n in (6000, 60000)] for _ in range(rounds)]
+    yield Figure(
+        row=9,
+        task="its memory's peak, 60,000 examples",
+        against="6,000 examples",
+        values=[many / few for few, many in peaks],
+        unit="× its memory",
+        most=1.05,
+    )
+    loops = {"relubench": partial(looped, True), "plain loop": partial(looped, False)}
+    seconds = measure(loops, rounds)
+    yield as_slow(9, "500 steps, watched between probes", "plain loop", seconds, 1.02)
+
+
+def neurons_counted(network: torch.nn.Module, batches: list[torch.Tensor]) -> None:
+    """As `relubench.deadcount` counts."""
+    counting_of_any.count(network, batches)
+
+
+def passed_on(network: torch.nn.Module, batches: list[torch.Tensor]) -> None:
+    """Forward passes alone."""
+    with torch.no_grad():
+        for batch in batches:
+            network(batch)
+
+
+def looped(watched: bool) -> None:
+    """Steps of somebody's own training, with a watch that is not due."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 10)
+    )
+    x, y = torch.randn(64, 64), torch.randint(10, (64,))
+    watch = neuron_watch.watch(network, x, every=10**6)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    for _ in range(500):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(x), y).backward()
+        optimizer.step()
+        if watched:
+            watch.step()
+
+
 def dropping(rounds: int) -> Iterator[Figure]:
     """An epoch of a stack with dropout, which each cell draws for itself, on one thread."""
     torch.set_num_threads(1)
@@ -325,4 +392,5 @@ ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
     6: counting,
     7: dropping,
     8: tracking,
+    9: of_any_network,
 }
