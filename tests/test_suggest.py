@@ -188,6 +188,13 @@ def test_what_is_not_better_than_the_largest_class_does_not_matter() -> None:
     assert not suggestion_decided(found)
 
 
+def test_what_may_yet_be_learned_is_not_said_to_make_no_difference() -> None:
+    found = rows({"relu": 0.0, "gelu": 0.001}, base=0.53, spread=0.2)
+    text = answer(found)
+    assert text.startswith("Keep relu: none is shown yet to do better")
+    assert "may show it" in text
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.0005, 0.005, 0.03])
 def test_sentences_follow_from_the_rows_as_machines_get_them(shift: float) -> None:
     found = rows({"relu": 0.0, "gelu": shift, "tanh": -shift})

@@ -101,6 +101,12 @@ def _nothing_learned(rows: Sequence[SuggestRow], chosen: SuggestRow) -> str:
             f"better than to give the mean target always. Keep {chosen.activation}, and look at "
             "the targets."
         )
+    if (best.mean or 0.0) > chosen.largest_class + (best.margin or 0.0):
+        return (
+            f"Keep {chosen.activation}: none is shown yet to do better on {chosen.dataset} than to "
+            f"name the largest class always, which is right on {share} %; the best mean is "
+            f"{mean} % ({best.activation}). More rows or a larger --budget may show it."
+        )
     return (
         f"It does not matter which activation {chosen.dataset} gets: none is shown to do better "
         f"than to name the largest class always, which is right on {share} %; the best mean is "
