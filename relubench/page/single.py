@@ -138,7 +138,9 @@ def _draw_curves(
     every = joined(by_activation.values())
     drawn = [view.scale * row.get(name) for name in shown for row in every]
     logarithmic = view.figure.endswith("loss") and min(drawn) > 0 and max(drawn) > SPAN * min(drawn)
-    floor = min(drawn) / 1.5 if logarithmic else None  # a spread may reach below 0
+    # A spread may reach below 0, and that of a share above 100 %.
+    share = view.scale == 100
+    floor = min(drawn) / 1.5 if logarithmic else 0.0 if share else None
     for name, rows in reversed([*by_activation.items()]):  # the reference on top
         look = seen[name]
         stride = max(1, len(rows) // POINTS)
@@ -147,8 +149,9 @@ def _draw_curves(
         y = np.array([view.scale * row.get(view.figure) for row in kept])
         spread = np.array([view.scale * (row.get(f"{view.figure}_sd") or 0) for row in kept])
         if look.named:
-            low = np.maximum(y - spread, floor) if floor else y - spread
-            axes.fill_between(x, low, y + spread, color=look.colour, alpha=0.12, linewidth=0)
+            low = y - spread if floor is None else np.maximum(y - spread, floor)
+            high = np.minimum(y + spread, 100) if share else y + spread
+            axes.fill_between(x, low, high, color=look.colour, alpha=0.12, linewidth=0)
         (line,) = axes.plot(x, y, label=name if look.named else None, **look.line)
         tip(line, f"{_end(name, rows, view)} at the end, n {rows[0].n}")
         if view.beside:
