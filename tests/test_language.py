@@ -22,6 +22,7 @@ from relubench.cli import main
 from relubench.datasets import DATASETS
 from relubench.datasets.language import of_text
 from relubench.errors import BadValue, DataError
+from relubench.execution import step_timing
 from relubench.models import MODELS, layers, weights
 from relubench.models.attention import Form, Language, attend, continued, rotated
 from relubench.plan import Cell, Machine, Recipe, Stack
@@ -441,3 +442,9 @@ def test_the_text_is_known_without_being_read_again(cell: Cell) -> None:
     assert facts.language
     assert facts.respected == ""
     assert facts.outputs == len(facts.classes)
+
+
+def test_steps_are_timed_as_any_other(cell: Cell) -> None:
+    for model in ("gpt:layers=1:heads=1:width=4:context=6", TINY):
+        timed = dataclasses.replace(cell, model=model)
+        assert step_timing.step_seconds(timed, (6,), 4, MACHINE) > 0
