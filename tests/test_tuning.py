@@ -279,3 +279,19 @@ def test_a_measurement_is_a_positive_time(
     found = tune(CELLS, machine, [1], None)
     assert found.seconds is not None
     assert 0 < found.seconds < 1
+
+
+def test_windows_of_a_text_are_timed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: Machine
+) -> None:
+    monkeypatch.setattr(tuning, "SHARE", 1e9)
+    (tmp_path / "text.txt").write_text("to be or not to be " * 50, encoding="utf-8")
+    cell = Cell(
+        dataset=f"text:{tmp_path / 'text.txt'}:context=8",
+        model="gpt:layers=1:heads=1:width=8",
+        activation="gelu",
+        head="next_token",
+        recipe=Recipe(epochs=0, steps=3),
+    )
+    found = tune([cell], machine, [1, 2], None)
+    assert found.threads in (1, 2)

@@ -276,7 +276,8 @@ def _of_depth(depth: int) -> None:
     last. A shortcut has no weights: where the channels grow it takes every other pixel and adds
     channels of 0 (option A).
     """
-    add = MODELS.add(name, paper="arXiv:1512.03385 (He et al.)", year=2015, widths=("filters",))
+    network.__name__ = name
+    add = MODELS.add(paper="arXiv:1512.03385 (He et al.)", year=2015, widths=("filters",))
     add(network)
 
 

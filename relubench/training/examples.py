@@ -110,7 +110,7 @@ class Examples:
         """Inputs and targets at `rows` (cells, batch), each (cells, batch, …)."""
         flat = rows.contiguous().view(-1)  # index_select is faster than an index of two dimensions
         x, y = self.x.index_select(0, flat), self.y.index_select(0, flat)
-        return x.unflatten(0, rows.shape), y.view(rows.shape)
+        return x.unflatten(0, rows.shape), y.unflatten(0, rows.shape)
 
     def weights(self) -> Tensor | None:
         """(cells, most examples): 1 for an example, 0 for padding; None where nothing is padded."""
