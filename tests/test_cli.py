@@ -83,7 +83,8 @@ def test_train_has_a_row_per_cell(capsys: pytest.CaptureFixture[str]) -> None:
             *("online_loss", "loss_slope", "mean_weight"),
             *("augment", "perturb", "rates", "until", "epochs_until", "seconds_until"),
             *("precision", "macro_precision", "chosen_init", "unit_axis", "history", "revive"),
-            *("rmse", "mae", "r2", "train_r2"),
+            *("rmse", "mae", "r2", "train_r2", "perplexity", "token_accuracy"),
+            *("bits_per_character", "tokens_per_second"),
         }
         assert len(row["curve"]) == 1
         assert sum(map(sum, row["confusion"])) == row["n_test"] == 45

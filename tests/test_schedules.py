@@ -307,7 +307,7 @@ def test_each_networks_gradient_is_clipped_as_torch_clips_one(most: float) -> No
             torch.testing.assert_close(tensor[cell], alone[cell][number])
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", [name for name in HEADS if HEADS[name].task == "classes"])
 def test_smoothed_losses_are_torchs(head: str) -> None:
     stream = torch.Generator().manual_seed(0)
     outputs = torch.randn(2, 6, 4, generator=stream).double().requires_grad_()
