@@ -18,6 +18,7 @@ from relubench.catalog import Deferred
 from relubench.datasets.dataset import DATASETS, Dataset
 from relubench.datasets.vision import network_timeout
 from relubench.errors import BadValue, DataError
+from relubench.grouping import joined
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,6 +187,10 @@ def _summary(stream: NDArray[np.int64], split: int, kinds: int, unit: str, conte
 PADDING, OTHER, FIRST = 0, 1, 2  # tokens of a short text's end, of rare words, of known ones
 
 
+def _words(texts: Sequence[str]) -> list[list[str]]:
+    return [WORD.findall(text.lower()) for text in texts]
+
+
 def sequences(
     train: Sequence[str], test: Sequence[str], words: int, context: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -193,8 +198,8 @@ def sequences(
 
     A longer text is cut off, a shorter one padded.
     """
-    split = [[WORD.findall(text.lower()) for text in part] for part in (train, test)]
-    counts = Counter(word for text in split[0] for word in text)
+    split = [_words(train), _words(test)]
+    counts = Counter(joined(split[0]))
     known = sorted(word for word, _ in counts.most_common(words))
     numbers = {word: FIRST + number for number, word in enumerate(known)}
     both = []

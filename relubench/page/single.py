@@ -135,8 +135,9 @@ def _draw_curves(
     seen: dict[str, Look],
 ) -> None:
     shown = [view.figure] if view.beside is None else [view.figure, view.beside]
-    every = joined(by_activation.values())
-    drawn = [view.scale * row.get(name) for name in shown for row in every]
+    drawn: list[float] = []
+    for name in shown:
+        drawn += (view.scale * row.get(name) for row in joined(by_activation.values()))
     logarithmic = view.figure.endswith("loss") and min(drawn) > 0 and max(drawn) > SPAN * min(drawn)
     # A spread may reach below 0, and that of a share above 100 %.
     share = view.scale == 100

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from relubench.grouping import grouped
 from relubench.page.comparing import ROW, rows_down
@@ -100,14 +101,16 @@ def _percent(share: float | None) -> str:
     return "undefined" if share is None else f"{100 * share:.1f} %"
 
 
+def _percents(shares: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if share is None else 100 * share for share in shares])
+
+
 def _draw_survival(axes: Axes, rows: Sequence[SurvivalRow], seen: Mapping[str, Look]) -> None:
     for row in reversed(rows):  # the reference on top
         look = seen[row.activation]
         epochs = row.counted_after
-        survived, low, high = (
-            np.array([np.nan if share is None else 100 * share for share in shares])
-            for shares in (row.survived, row.survived_low, row.survived_high)
-        )
+        curves = (row.survived, row.survived_low, row.survived_high)
+        survived, low, high = map(_percents, curves)
         if look.named:
             axes.fill_between(
                 epochs, low, high, color=look.colour, alpha=0.12, linewidth=0, step="post"

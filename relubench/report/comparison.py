@@ -107,6 +107,10 @@ def _table(
     )
 
 
+def _has(rows: Sequence[CompareRow], name: str) -> bool:
+    return any(row.get(name) is not None for row in rows)
+
+
 def _bars(rows: Sequence[CompareRow], measure: Measure) -> list[Column[CompareRow]]:
     """Each difference with its interval, drawn on one scale that has 0 in its middle."""
     # The farthest end of all is the end of the scale, so that all bars can be compared.
@@ -148,7 +152,7 @@ def _columns(
     classified = any(row.accuracy is not None for row in rows) or measure.task == "classes"
     scores = ["accuracy"] if classified else []
     if rows and all(row.tasks for row in rows):
-        scores = [name for name in SEQUENCE[:3] if any(row.get(name) is not None for row in rows)]
+        scores = [name for name in SEQUENCE[:3] if _has(rows, name)]
     others = scores if short else [*scores, "dead", *silent]
     chance = Column("P(better)", _chance, key="probability", rank=7)
     rope = Column("P(below, in, above rope)", _posterior, key="rope", rank=1)

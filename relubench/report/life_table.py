@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relubench.grouping import joined
 from relubench.plan import Plan
 from relubench.report.columns import percent_column
 from relubench.report.figures import UNDEFINED, percent, sparkline
@@ -31,7 +32,7 @@ def lives(results: Sequence[RunResult], plan: Plan) -> Table[LifeRow]:
     """A line per layer of each activation and set-up, then of all hidden layers."""
     rows = life_rows(results)
     names = varying(rows, "activation", *SETUP) or ["activation"]
-    highest = max((share for row in rows for share in row.dead_by_epoch), default=0.0)
+    highest = max(joined(row.dead_by_epoch for row in rows), default=0.0)
     line: Column[LifeRow] = Column(
         "dead by epoch",
         lambda row: sparkline(row.dead_by_epoch, SPARKS, (0.0, highest or 1.0)),
@@ -82,7 +83,8 @@ def _survival(results: Sequence[RunResult]) -> Table[SurvivalRow]:
         Column("at the end %", lambda row: percent(_last(row.survived)), key="survived"),
         Column("95 % interval", _interval, key="survived_low"),
     ]
-    notes = [NEVER_DEAD, *(text for text in INTERVALS if any(row.interval == text for row in rows))]
+    used = {row.interval for row in rows}
+    notes = [NEVER_DEAD, *(text for text in INTERVALS if text in used)]
     title = "units that have never been dead"
     return Table(rows, columns, title, notes if rows else [], picture=_picture(rows, names))
 

@@ -52,17 +52,22 @@ def histories(records: Sequence[Mapping[str, Any]]) -> tuple[LayerHistory, ...]:
 
 def _history(records: Sequence[Mapping[str, Any]]) -> LayerHistory:
     units = records[0]["units"]
-    counts = {name: tuple(round(r[name] * units) for r in records) for name in COUNTS}
+    by_epoch = {name: _figures(records, name) for name in (*COUNTS, *PLAIN)}
+    for name in COUNTS:
+        by_epoch[name] = tuple(round(share * units) for share in by_epoch[name])
     return LayerHistory(
         layer=records[0]["layer"],
         units=units,
         examples=records[0]["examples"],
         epochs=tuple(record["epoch"] for record in records),
-        **counts,
-        **{name: tuple(record[name] for record in records) for name in PLAIN},
-        died=tuple(tuple(record["died"]) for record in records),
-        revived=tuple(tuple(record["revived"]) for record in records),
+        **by_epoch,
+        died=tuple(map(tuple, _figures(records, "died"))),
+        revived=tuple(map(tuple, _figures(records, "revived"))),
     )
+
+
+def _figures(records: Sequence[Mapping[str, Any]], name: str) -> tuple[Any, ...]:
+    return tuple(record[name] for record in records)
 
 
 # --- means over runs ------------------------------------------------------------------------------

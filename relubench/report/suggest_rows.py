@@ -149,7 +149,8 @@ def _candidates(results: Sequence[RunResult], measure: Measure) -> list[Candidat
 
 def networks(results: Sequence[RunResult]) -> dict[tuple[object, ...], str]:
     """What tells each set-up from the others, by its values: its network, as a rule."""
-    rows = {row.setup: row for row in (setup_row(run.cell) for run in results)}
+    cells = [run.cell for run in results]
+    rows = {row.setup: row for row in map(setup_row, cells)}
     keys = varying(list(rows.values()), *SETUP) or ["model"]
     return {setup: " · ".join(texts_of(keys)(row)) for setup, row in rows.items()}
 
@@ -256,10 +257,9 @@ def _names(candidate: Candidate) -> dict[str, Any]:
 def _means(candidate: Candidate, measure: Measure) -> dict[str, Any]:
     figures = [] if candidate.figures is None else list(measure.sign * candidate.figures)
     mean, spread = stats.mean_sd(figures)
-    by_network = {
-        name: mean_of([measure.of(run) for run in runs])
-        for name, runs in candidate.by_network.items()
-    }
+    by_network = {}
+    for name, runs in candidate.by_network.items():
+        by_network[name] = mean_of([measure.of(run) for run in runs])
     largest = _largest_classes(candidate)
     return {
         "metric": measure.name,
@@ -274,13 +274,14 @@ def _costs(candidate: Candidate, reference: Candidate | None) -> dict[str, Any]:
     own = _seconds(candidate)
     theirs = None if reference is None else _seconds(reference)
     dead = [_dead(run) for run in candidate.runs if not run.failed]
+    chosen = {}
+    for name, runs in candidate.by_network.items():
+        chosen[name] = sorted({run.lr for run in runs})
     return {
         "seconds": own,
         "seconds_ratio": own / theirs if own is not None and theirs else None,
         "dead": mean_of(dead),
-        "chosen_lr": {
-            name: sorted({run.lr for run in runs}) for name, runs in candidate.by_network.items()
-        },
+        "chosen_lr": chosen,
     }
 
 

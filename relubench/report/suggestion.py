@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from relubench import __version__
+from relubench.grouping import joined
 from relubench.metrics.measures import MEASURES, Measure
 from relubench.plan import Plan
 from relubench.report import convergence
@@ -339,8 +340,9 @@ def _network(name: str, measure: Measure, decimals: int) -> Column[SuggestRow]:
 
 def _bars(rows: Sequence[SuggestRow]) -> list[Column[SuggestRow]]:
     """Each difference with its interval, drawn on one scale that has 0 in its middle."""
-    ends = [abs(end) for row in rows for end in (row.difference_low, row.difference_high) if end]
-    most = max((end for end in ends if math.isfinite(end)), default=0.0)
+    ends = joined((row.difference_low, row.difference_high) for row in rows)
+    known = [abs(end) for end in ends if end is not None and math.isfinite(end)]
+    most = max(known, default=0.0)
     if not most:
         return []
     scale = f"{most * MEASURES[rows[0].metric].scale:.2g}"

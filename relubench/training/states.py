@@ -109,7 +109,7 @@ class State:
         if not isinstance(learned, list) or len(learned) != len(self.tasks):
             raise Damaged("it has not the tasks of each run")
         try:
-            return [[TaskResult(**task) for task in tasks] for tasks in learned]
+            return list(map(_tasks, learned))
         except TypeError as error:
             raise Damaged("a task of it is none") from error
 
@@ -283,8 +283,11 @@ def _same_settings(saved: Saved, own: Sequence[Mapping[str, object]]) -> bool:
     """Whether an optimizer's groups are the same, but for rates that change from step to step."""
     if not isinstance(saved, list) or not all(isinstance(group, dict) for group in saved):
         return False
-    kept = [[_settled(group) for group in groups] for groups in (saved, own)]
-    return bool(kept[0] == kept[1])
+    return list(map(_settled, saved)) == list(map(_settled, own))
+
+
+def _tasks(saved: Sequence[Mapping[str, Any]]) -> list[TaskResult]:
+    return [TaskResult(**task) for task in saved]
 
 
 def _settled(group: Mapping[str, object]) -> dict[str, object]:

@@ -185,7 +185,7 @@ class Tracker:
 
     def save(self) -> list[list[dict[str, object]]]:
         """The histories as plain lists and numbers."""
-        return [[dict(vars(layer)) for layer in history] for history in self.read()]
+        return list(map(_saved, self.read()))
 
     def restore(self, histories: Sequence[tuple[LayerHistory, ...]]) -> None:
         """Go on from these."""
@@ -275,14 +275,18 @@ def histories(saved: object, cells: int) -> list[tuple[LayerHistory, ...]]:
     """The histories that `Tracker.save` gave; raises ValueError where they are none."""
     if not isinstance(saved, list) or len(saved) != cells:
         raise ValueError("there is not one for each run")
-    return [tuple(_history(layer) for layer in of_cell) for of_cell in saved]
+    return [tuple(map(_history, of_cell)) for of_cell in saved]
+
+
+def _saved(history: Sequence[LayerHistory]) -> list[dict[str, object]]:
+    return [dict(vars(layer)) for layer in history]
 
 
 def _history(saved: Mapping[str, Any]) -> LayerHistory:
     try:
         history = LayerHistory(**saved)
         counts = {len(getattr(history, name)) for name in (*FIGURES, "died", "revived", "reset")}
-        units = {unit for changed in (*history.died, *history.revived) for unit in changed}
+        units = set().union(*history.died, *history.revived)
         fits = units <= set(range(history.units))
     except TypeError as error:
         raise ValueError("a layer's is none") from error
