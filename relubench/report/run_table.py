@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from relubench import stats
@@ -117,21 +117,43 @@ def runs(
     """
     known = classes or {}
     rows = [run_row(result, plan.quick, known.get(result.cell.dataset)) for result in results]
-    # One example of 2000 is 0.05 %: of fewer, a second decimal would say little.
-    decimals = 2 if min((row.n_test for row in rows), default=0) >= 2000 else 1
     names = varying(rows, "activation", *SETUP, "seed", "repeat", "fold") or ["activation"]
     names += ["lr"] if "lr" not in names and any(row.rates for row in rows) else []
-    silent = ["silent"] if any(row.silent is not None for row in rows) else []
     kinds = _kinds(results)
+    notes = [
+        *failures(results),
+        *undefined(rows),
+        *convergence.majority(results),
+        *([] if plan.quick else convergence.falling(results)),
+        *definitions(["dead"]),
+        *quick(plan),
+    ]
+    asides = [
+        *(text for kind, text in UNITS.items() if kind in kinds),
+        *definitions(_silent(rows)),
+        *perturbation_notes(perturbations(rows)),
+    ]
+    bars: list[Column[RunRow]] = [Column("train loss by epoch", _falling_loss, left=True)]
+    columns: list[Column[RunRow]] = [*map(name_column, names), *_scores(rows, kinds)]
+    return Table(rows, columns, title(rows, names), notes, asides=asides, bars=bars)
+
+
+def _silent(rows: Sequence[RunRow]) -> list[str]:
+    return ["silent"] if any(row.silent is not None for row in rows) else []
+
+
+def _scores(rows: Sequence[RunRow], kinds: Collection[str]) -> list[Column[RunRow]]:
+    """The scores that these kinds of data have, then sizes and seconds."""
+    # One example of 2000 is 0.05 %: of fewer, a second decimal would say little.
+    decimals = 2 if min((row.n_test for row in rows), default=0) >= 2000 else 1
     classified, measured = "classes" in kinds, "numbers" in kinds
-    percentages = [*(SHARES if classified else ()), *silent, "dead"]
+    percentages = [*(SHARES if classified else ()), *_silent(rows), "dead"]
     numbers: Sequence[str] = NUMBERS
     if rows and all(row.tasks for row in rows):
         percentages = [*(SEQUENCE[:3] if classified else ()), "dead"]
         numbers = SEQUENCE_LOSSES
     until = UNTIL if any(row.until for row in rows) else ()
-    columns: list[Column[RunRow]] = [
-        *map(name_column, names),
+    return [
         *map(_number, (numbers if measured else ())),
         *map(_number, (TEXTS if "text" in kinds else ())),
         *(_percentage(name, decimals) for name in percentages),
@@ -143,41 +165,16 @@ def runs(
         *sizes(rows),
         Column("s", lambda row: significant(row.seconds), key="seconds", rank=8),
     ]
-    notes = [
-        *failures(results),
-        *undefined(rows),
-        *convergence.majority(results),
-        *([] if plan.quick else convergence.falling(results)),
-        *definitions(["dead"]),
-        *quick(plan),
-    ]
-    asides = [
-        *([CLASS_UNITS] if classified else []),
-        *([NUMBER_UNITS] if measured else []),
-        *([TEXT_UNITS] if "text" in kinds else []),
-        *definitions(silent),
-        *perturbation_notes(perturbations(rows)),
-    ]
-    bars: list[Column[RunRow]] = [
-        Column("train loss by epoch", lambda row: _falling_loss(row), left=True)
-    ]
-    return Table(rows, columns, title(rows, names), notes, asides=asides, bars=bars)
 
 
-CLASS_UNITS = (
-    "In %: accuracy, f1 and so on of the test set (weighted by support unless macro), dead, "
-    "and train, the accuracy on the training set. loss: nats; s: seconds of training."
-)
-NUMBER_UNITS = (
-    "rmse, mae: of the test set, in the target's unit; r2: of the test set, train r2 of the "
-    "training set; loss: the head's, of numbers standardised as the training set's are."
-)
-
-
-TEXT_UNITS = (
-    "perplexity, bits per character, loss (nats per token): of the text's end, which is not "
-    "learned from; dead: over all tokens of the rest."
-)
+UNITS = {
+    "classes": "In %: accuracy, f1 and so on of the test set (weighted by support unless macro), "
+    "dead, and train, the accuracy on the training set. loss: nats; s: seconds of training.",
+    "numbers": "rmse, mae: of the test set, in the target's unit; r2: of the test set, train r2 of "
+    "the training set; loss: the head's, of numbers standardised as the training set's are.",
+    "text": "perplexity, bits per character, loss (nats per token): of the text's end, which is "
+    "not learned from; dead: over all tokens of the rest.",
+}
 
 
 def _kinds(results: Sequence[RunResult]) -> set[str]:
