@@ -160,6 +160,14 @@ def test_where_little_is_shown_the_reference_stays_and_the_possible_gain_is_said
     assert not suggestion_decided(found)
 
 
+def test_a_limit_beyond_all_shares_is_none() -> None:
+    results = [result("relu", seed, 0.5 + 0.4 * seed) for seed in range(2)]
+    results += [result("gelu", seed, 0.9 - 0.4 * seed) for seed in range(2)]
+    found = suggest_rows(results, plan(results), FIXED, Ended(LOOKS, 1, "budget"))
+    assert {row.gives_away for row in found} == {None}
+    assert "at most" not in answer(found)
+
+
 def test_a_reference_that_diverged_is_not_suggested() -> None:
     results = [result("relu", seed, None if seed == 3 else 0.9) for seed in range(20)]
     results += [result("gelu", seed, 0.9 + seed / 1e4) for seed in range(20)]

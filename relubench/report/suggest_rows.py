@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -93,7 +94,7 @@ def suggest_rows(
                 p_learned=learned.get(candidate.name),
                 verdict=_word(candidate, found, chosen, alpha),
                 p_best=None if found is None else found.p,
-                gives_away=None if found is None or np.isinf(found.loses) else found.loses,
+                gives_away=_gives_away(found, measure),
                 p_margin=None if found is None else found.p_margin,
                 margin=margin,
                 reference=plan.reference,
@@ -145,6 +146,15 @@ def _candidates(results: Sequence[RunResult], measure: Measure) -> list[Candidat
         found = np.array(whole) if len(whole) == len(figures) else None
         candidates.append(Candidate(name, by_network, found))
     return candidates
+
+
+def _gives_away(found: BesideBest | None, measure: Measure) -> float | None:
+    """The most that a choice gives away; None where nothing limits it.
+
+    Two shares differ by less than 1: a limit beyond that, as two seeds give, is none.
+    """
+    widest = 1.0 if measure.scale == 100 else math.inf
+    return found.loses if found and found.loses < widest else None
 
 
 def networks(results: Sequence[RunResult]) -> dict[tuple[object, ...], str]:
