@@ -23,7 +23,7 @@ MOMENTS = (
 
 HIDDEN = (
     *("name", "function", "sha256", "code", "learns", "shared", "flat", "module"),
-    *("mixes", "widths", "lesson", "slope"),
+    *("mixes", "widths", "lesson", "slope", "filled"),
 )
 
 
