@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,9 @@ def test_copies_give_the_same_figures(tmp_path: Path) -> None:
         process = start(*arguments, cwd=tmp_path)
         out, err = process.communicate()
         assert process.returncode == 0, err
-        assert ("processes" in err) == (arguments is COMPARE and cores > 1)
+        spread = "processes" in err
+        # Unless two threads were measured to be faster than one.
+        assert spread == (arguments is COMPARE and cores > 1) or "2 threads" in err
         rows.append(json.loads(out))
     for one, other in zip(*rows, strict=True):
         for key in ("mean", "difference", "p", "dead", "verdict"):
@@ -76,7 +79,7 @@ def test_an_interrupt_ends_all_copies_and_keeps_what_is_finished(tmp_path: Path)
     """Ctrl-C reaches every process of the terminal: one of them says so."""
     arguments = ["-d", "digits", "-m", "ffnn:hidden=64x32", "-a", "relu,tanh", "--seeds", "16"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "relubench", "compare", *arguments, "--epochs", "3000"],
+        [sys.executable, "-m", "relubench", "compare", *arguments, "--epochs", "3000", "--verbose"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -85,9 +88,10 @@ def test_an_interrupt_ends_all_copies_and_keeps_what_is_finished(tmp_path: Path)
     )
     assert process.stderr
     told = ""
-    while "running" not in told and "epoch" not in told:
+    while not any(word in told for word in ("processes", "epoch", "running")):
         told = process.stderr.readline()
         assert told
+    time.sleep(2)  # by then they train
     os.killpg(process.pid, 2)
     _, err = process.communicate()  # ends when no copy holds the pipes any more
     assert process.returncode == 130
