@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from relubench import config, datasets, execution, files, page, profiling, report
 from relubench.activations import ACTIVATIONS
+from relubench.catalog import Deferred
 from relubench.commands.assembly import open_ledger
 from relubench.commands.ledgers import Chosen, tell_of_unread
 from relubench.commands.request import CATALOGS, Outcome
@@ -17,17 +18,18 @@ from relubench.execution.progress import Console
 from relubench.grouping import grouped
 from relubench.models import MODELS
 from relubench.plan import Cell, Plan
-from relubench.report.naming import setup_row
 from relubench.results import RunResult
-from relubench.rows import MemoryRow
 from relubench.table import AnyTable
 from relubench.wording import counted
 
 if TYPE_CHECKING:
+    from relubench import rows as row_types
     from relubench.config import Settings
     from relubench.execution.work import Work
     from relubench.report import ComparisonOptions
     from relubench.rows import ActivationProfileRow
+else:
+    row_types = Deferred("relubench.rows")
 
 SQLITE = b"SQLite format 3\0"  # begins a ledger
 NAMED = 3  # names in a title
@@ -266,16 +268,18 @@ def _profiles(results: Sequence[RunResult]) -> list[ActivationProfileRow]:
     return [profiling.profiles.profile(choice, x) for choice in choices]
 
 
-def _memory(results: Sequence[RunResult], known: Mapping[str, datasets.Facts]) -> list[MemoryRow]:
+def _memory(
+    results: Sequence[RunResult], known: Mapping[str, datasets.Facts]
+) -> list[row_types.MemoryRow]:
     """What training keeps in memory, where that can be measured."""
-    rows: list[MemoryRow] = []
+    rows: list[row_types.MemoryRow] = []
     by_dataset = grouped(results, lambda result: result.cell.dataset)
     for name, runs in by_dataset.items():
-        first = {setup_row(run.cell): run.cell for run in runs}
+        first = {report.setup_row(run.cell): run.cell for run in runs}
         kept = profiling.memory.kept_bytes(first.values(), known[name]) if name in known else {}
         for row, cell in first.items():
             if cell in kept:
-                rows.append(MemoryRow(**vars(row), kept_bytes=kept[cell]))
+                rows.append(row_types.MemoryRow(**vars(row), kept_bytes=kept[cell]))
     return rows
 
 
