@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from relubench.grouping import joined
 from relubench.metrics import METRICS
 from relubench.metrics.measures import MEASURES, Measure
-from relubench.report.figures import percent, plus_minus, significant
-from relubench.rows import CompareRow, RunRow
+from relubench.report.figures import interval_bar, percent, plus_minus, significant
+from relubench.rows import CompareRow, RunRow, SuggestRow
 from relubench.table import Column, Row
+
+Differing = TypeVar("Differing", CompareRow, SuggestRow)
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 GRAVE = 0.1  # share of dead units from which on it is red
+BAR_WIDTH = 25  # columns of a drawn interval
 UNITS = {"fraction": "%", "parameters": "", "epochs": ""}
 
 
@@ -86,3 +91,23 @@ def spread_column(name: str, decimals: int, measure: Measure | None = None) -> C
         return plus_minus(row.get(name), row.get(f"{name}_sd"), decimals, scale)
 
     return Column(head(measure.name if measure else name), show, key=name)
+
+
+def difference_bars(
+    rows: Sequence[Differing], measure: Measure, tone: Callable[[Differing], str]
+) -> list[Column[Differing]]:
+    """Each difference with its interval, drawn on one scale that has 0 in its middle."""
+    # The farthest end of all is the end of the scale, so that all bars can be compared.
+    ends = joined((row.difference_low, row.difference_high) for row in rows)
+    known = [abs(end) for end in ends if end is not None and math.isfinite(end)]
+    most = max(known, default=0.0)
+    if not most:
+        return []
+    scale = f"{most * measure.scale:.2g}"
+    above = f"−{scale}{'0':^{BAR_WIDTH - 2 * len(scale) - 2}}+{scale}"
+
+    def show(row: Differing) -> str:
+        low, high = row.difference_low, row.difference_high
+        return interval_bar(row.difference, low, high, most, BAR_WIDTH)
+
+    return [Column(above, show, left=True, tone=tone)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -11,6 +10,7 @@ from relubench.metrics.measures import SEQUENCE, Measure
 from relubench.plan import Plan
 from relubench.report import beginnings, claims, convergence
 from relubench.report.columns import (
+    difference_bars,
     figure_of,
     head,
     percent_column,
@@ -24,7 +24,6 @@ from relubench.report.evidence import (
 )
 from relubench.report.figures import (
     UNDEFINED,
-    interval_bar,
     meaningful_decimals,
     p_value,
     signed,
@@ -46,7 +45,6 @@ from relubench.table import AnyTable, Column, Table
 
 MARKS = {"best": "bold", "not worse": "underline"}
 TONES = {"better": "good", "worse": "bad", "diverged": "bad", "undecided": "quiet"}
-BAR_WIDTH = 25  # columns of a drawn interval
 
 
 def compare(
@@ -102,31 +100,13 @@ def _table(
             *convergence.meanings(rows),
             *perturbation_notes(perturbations(rows)),
         ],
-        bars=_bars(rows, options.measure),
+        bars=difference_bars(rows, options.measure, lambda row: TONES.get(row.verdict, "")),
         best=lambda row: row.standing == "best",
     )
 
 
 def _has(rows: Sequence[CompareRow], name: str) -> bool:
     return any(row.get(name) is not None for row in rows)
-
-
-def _bars(rows: Sequence[CompareRow], measure: Measure) -> list[Column[CompareRow]]:
-    """Each difference with its interval, drawn on one scale that has 0 in its middle."""
-    # The farthest end of all is the end of the scale, so that all bars can be compared.
-    lows, highs = [row.difference_low for row in rows], [row.difference_high for row in rows]
-    known = [abs(end) for end in (*lows, *highs) if end is not None and math.isfinite(end)]
-    most = max(known, default=0.0)
-    if not most:
-        return []
-    scale = f"{most * measure.scale:.2g}"
-    head = f"−{scale}{'0':^{BAR_WIDTH - 2 * len(scale) - 2}}+{scale}"
-
-    def show(row: CompareRow) -> str:
-        low, high = row.difference_low, row.difference_high
-        return interval_bar(row.difference, low, high, most, BAR_WIDTH)
-
-    return [Column(head, show, left=True, tone=lambda row: TONES.get(row.verdict, ""))]
 
 
 def decided(results: Sequence[RunResult], plan: Plan, options: ComparisonOptions) -> bool:

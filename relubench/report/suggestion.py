@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from relubench import __version__
-from relubench.grouping import joined
 from relubench.metrics.measures import MEASURES, Measure
 from relubench.plan import Plan
 from relubench.report import convergence
 from relubench.report.advice import listed
 from relubench.report.claims import NEW_DATA, SPEAKS
-from relubench.report.columns import head, percent_column
+from relubench.report.columns import difference_bars, head, percent_column
 from relubench.report.evidence import ComparisonOptions
 from relubench.report.figures import (
     UNDEFINED,
-    interval_bar,
     meaningful_decimals,
     p_value,
     percent,
@@ -37,7 +34,6 @@ STOPPED = {
     "last look": "that was the last look",
     "budget": "the next look would not end within the budget (a larger --budget goes on from here)",
 }
-BAR_WIDTH = 25  # columns of a drawn interval
 DEARER, SPARES = 1.2, 0.02  # times the seconds, share of dead units: from there on it is said
 
 
@@ -59,7 +55,7 @@ def suggestion(
         ],
         answers=[answer(rows)],
         asides=asides(rows),
-        bars=_bars(rows),
+        bars=difference_bars(rows, MEASURES[rows[0].metric], _tone),
         best=lambda row: row.verdict == "suggested",
     )
 
@@ -336,20 +332,3 @@ def _network(name: str, measure: Measure, decimals: int) -> Column[SuggestRow]:
         lambda row: percent(row.by_network.get(name), decimals, measure.scale),
         rank=5,
     )
-
-
-def _bars(rows: Sequence[SuggestRow]) -> list[Column[SuggestRow]]:
-    """Each difference with its interval, drawn on one scale that has 0 in its middle."""
-    ends = joined((row.difference_low, row.difference_high) for row in rows)
-    known = [abs(end) for end in ends if end is not None and math.isfinite(end)]
-    most = max(known, default=0.0)
-    if not most:
-        return []
-    scale = f"{most * MEASURES[rows[0].metric].scale:.2g}"
-    above = f"−{scale}{'0':^{BAR_WIDTH - 2 * len(scale) - 2}}+{scale}"
-
-    def show(row: SuggestRow) -> str:
-        low, high = row.difference_low, row.difference_high
-        return interval_bar(row.difference, low, high, most, BAR_WIDTH)
-
-    return [Column(above, show, left=True, tone=_tone)]
