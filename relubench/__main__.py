@@ -12,7 +12,7 @@ from typing import Any
 
 from relubench import isolation, screen
 
-TRAINING = ("train", "cv", "compare", "deadcount")
+TRAINING = ("train", "cv", "compare", "suggest", "deadcount")
 HEARD = [0.0]  # when, last: a terminal's interrupt reaches parent and child, which gets it twice
 
 

@@ -177,9 +177,7 @@ def compare(
 @takes(RunFlags, OutputFlags, PictureFlags, command="suggest")
 def suggest(benchmark: Benchmark = None, **flags: FlagValue) -> int:
     """Say which activation to use on a table: a study of its own, within a time."""
-    # The processor's time so far is about what Python and imports took: the budget is for all.
-    began = time.monotonic() - time.process_time()
-    return run(partial(commands.suggest, began=began), "suggest", benchmark, flags)
+    return run(partial(commands.suggest, began=time.monotonic()), "suggest", benchmark, flags)
 
 
 @app.command(

@@ -96,7 +96,7 @@ METRICS: Catalog[Metric] = Catalog(
     beside="compare --metric also takes train_accuracy, train_r2, train_loss, dead, inactive, "
     "rare, dormant, saturated, seconds, parameters, with --until epochs_until and seconds_until, "
     "with --tasks online_accuracy, online_slope, task_accuracy, first_task_accuracy, online_loss, "
-    "loss_slope.",
+    "loss_slope, mean_weight (higher counts as better).",
 )
 
 
