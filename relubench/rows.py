@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated, Literal
 
 from relubench.results import DEFINITIONS
@@ -31,6 +32,7 @@ SETUP = (
     *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
     *("validation", "one_holdout", "task", "tasks"),
 )
+SETUP_VALUES = attrgetter(*SETUP)
 
 
 # --- parts of rows --------------------------------------------------------------------------------
@@ -77,7 +79,8 @@ class SetupRow(Row):
     @property
     def setup(self) -> tuple[object, ...]:
         """The values that tell set-ups apart."""
-        return tuple(self.get(key) for key in SETUP)
+        values: tuple[object, ...] = SETUP_VALUES(self)
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)

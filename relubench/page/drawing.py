@@ -19,7 +19,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from relubench.formats.plots import COLOURS, INK, METADATA, MUTED, PAPER, RULE
 
@@ -104,6 +104,7 @@ def plain_ticks(axis: Any, ticks: Sequence[float] = ()) -> None:
     """Plain numbers on a logarithmic axis, at these ticks or at powers of ten."""
     if ticks:
         axis.set_major_locator(FixedLocator(list(ticks)))
+        axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())
 

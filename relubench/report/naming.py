@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from relubench.activations import ACTIVATIONS
 from relubench.grouping import grouped
@@ -19,6 +20,8 @@ from relubench.wording import counted
 ONE_SIZE = 1.03  # counts of parameters within a set-up that a table takes for the same
 
 
+# Every view of a run asks for it, again and again.
+@lru_cache(maxsize=20_000)
 def setup_row(cell: Cell) -> SetupRow:
     """What names a set-up; it has no rate where each run chooses its own."""
     # None where the activation is a user's own, whose file need not be there any more.
@@ -46,7 +49,7 @@ def varying(rows: Sequence[Row], *keys: str) -> list[str]:
 
 
 def _differ(rows: Sequence[Row], key: str) -> bool:
-    return len({row.get(key) for row in rows}) > 1
+    return any(row.get(key) != rows[0].get(key) for row in rows)
 
 
 def tasks(rows: Sequence[RunRow]) -> list[str]:
