@@ -59,6 +59,7 @@ ROWS: dict[str, tuple[type[Row], str]] = {  # what prints the rows, and a small 
     "deadcount --prune": (rows.PruningRow, ""),
     "relubench.watch, in Python": (rows.WatchRow, ""),
     "ledger show": (rows.LedgerRow, "ledger show"),
+    "ledger small-predicts-large": (rows.FormsRow, ""),
     "cost": (rows.CostRow, "cost -a relu --quick"),
     "show, of activations": (rows.ActivationProfileRow, "show relu"),
 }

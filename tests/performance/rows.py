@@ -395,6 +395,41 @@ def _tracked_epoch(n: int, width: int, stack: int, track: int | None) -> Callabl
     return epoch
 
 
+FOLLOWERS = ("relu", "leaky_relu", "elu", "tanh")
+FOLLOWING = 100  # networks of each
+LOOPED = 3  # of each that the loop trains, whose seconds stand for all
+
+
+def following(rounds: int) -> Iterator[Figure]:
+    """`slowly-changing-regression` in stacks of 100, against a loop over networks; one thread."""
+    torch.set_num_threads(1)
+    flags: dict[str, Any] = {
+        "dataset": ["synthetic_regression:features=20:samples=1430"],
+        "one_holdout": True,
+        "standardise": False,
+        "model": ["ffnn:hidden=5"],
+        "activation": list(FOLLOWERS),
+        "task": "slow_bits",
+        "tasks": 2,
+        "task_epochs": 1,
+        "batch_size": [1],
+        "optimizer": ["sgd"],
+        "lr": [0.01],
+        "seeds": FOLLOWING,
+        "stack": str(FOLLOWING),
+        "threads": 1,
+        "device": "cpu",
+    }
+    steps = 2 * 1001  # of two tasks: 70 % of the examples train
+    loop = partial(peers.followers, FOLLOWERS, LOOPED, steps)
+    seconds = measure({"relubench": partial(trained, **flags), "loop": loop}, rounds)
+    scaled = {**seconds, "loop": [FOLLOWING / LOOPED * spent for spent in seconds["loop"]]}
+    task = (
+        f"{FOLLOWING} networks of 5 units x {len(FOLLOWERS)} activations, {steps} steps, 1 thread"
+    )
+    yield faster(10, task, "loop", scaled, None, f"plain torch loop, from {LOOPED} of each")
+
+
 ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
     0: whole,
     1: cv,
@@ -406,4 +441,5 @@ ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
     7: dropping,
     8: tracking,
     9: of_any_network,
+    10: following,
 }
