@@ -17,7 +17,10 @@ from relubench.table import Column, Table
 from relubench.wording import counted
 
 CONFIDENCE = 0.95
-SHARES = ("accuracy", "cv_accuracy", "train_accuracy", "dead", "online_accuracy")
+SHARES = (
+    *("accuracy", "cv_accuracy", "train_accuracy", "dead", "online_accuracy"),
+    *("token_accuracy", "sparsity"),
+)
 UNITS = {"seconds": "s", "loss": "nats", "train_loss": "nats"}
 NAMES = ("dataset", "model", "activation", "head", "lr")
 RULE = (
