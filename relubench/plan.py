@@ -27,6 +27,7 @@ class Recipe:
     label_smoothing  the share of a label that goes to all classes alike, in training alone
     steps    how many to take, instead of epochs, which are 0 then
     revive   what is done to hidden units between epochs: one of training.interventions
+    report   "best": the epoch with the lowest loss on what is validated on; None: the last
     """
 
     optimizer: str = "adam"
@@ -42,6 +43,7 @@ class Recipe:
     label_smoothing: float = 0.0
     steps: int | None = None
     revive: str | None = None
+    report: str | None = None
 
     @property
     def trains(self) -> bool:
@@ -218,7 +220,7 @@ def _any_fold(split: Split) -> Split:
 LATER = (
     *("rates", "augment", "validation", "perturb", "until", "fresh", "unit_axis", "init"),
     *("one_holdout", "schedule", "warmup", "clip_norm", "label_smoothing", "steps", "revive"),
-    *("tasks", "task"),
+    *("tasks", "task", "report"),
 )
 # Where examples stand in another axis than the first, this one may hold the units: a network that
 # takes it does not take None, and ledgers know its cells without it.
@@ -233,7 +235,9 @@ OF_NO_STEP = (
     *("recipe", "preparation", "match_parameters", "perturb", "until", "fresh", "validation"),
     *("rates", "epochs", "steps", "dataset", "model", "optimizer", "batch_size"),
 )
-UNTIMED_RECIPE = ("lr", "weight_decay", "schedule", "warmup", "label_smoothing", "revive")
+UNTIMED_RECIPE = (
+    *("lr", "weight_decay", "schedule", "warmup", "label_smoothing", "revive", "report"),
+)
 
 
 def _set_fields(record: Cell | Recipe | Preparation | Split) -> dict[str, object]:

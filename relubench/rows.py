@@ -25,7 +25,7 @@ StopWord = Literal["decided", "last look", "budget"]
 # What tells set-ups apart, in which activations are compared.
 RECIPE = (
     *("optimizer", "lr", "rates", "schedule", "warmup", "epochs", "steps", "batch_size"),
-    *("weight_decay", "clip_norm", "label_smoothing", "augment", "revive"),
+    *("weight_decay", "clip_norm", "label_smoothing", "augment", "revive", "report"),
 )
 SETUP = (
     *("dataset", "model", "head", "chosen_init", "match_parameters", *RECIPE),
@@ -73,6 +73,9 @@ class SetupRow(Row):
     label_smoothing: Annotated[float, "share of a label that goes to all classes alike"] = 0.0
     steps: Annotated[int | None, "steps of training, where epochs are not counted"] = None
     revive: Annotated[str | None, "what lets hidden units begin anew between epochs"] = None
+    report: Annotated[
+        str | None, "best: figures are those of the epoch with the lowest held-out loss"
+    ] = None
     task: Annotated[str | None, "what one network learns in turn"] = None
     tasks: Annotated[int | None, "how many tasks that are"] = None
 

@@ -43,6 +43,7 @@ VALUES: dict[str, Any] = {
     "recipe.label_smoothing": 0.1,
     "recipe.steps": 100,
     "recipe.revive": "reset_dead",
+    "recipe.report": "best",
     "preparation.standardise": False,
     "preparation.pca": 3,
     "preparation.limit": 50,
@@ -62,6 +63,8 @@ NEEDED: dict[str, dict[str, Any]] = {
     "split.repeat": {"folds": 4, "fold": 1},
     "recipe.steps": {"epochs": 0},
 }
+# What the cell itself must have beside a field of its recipe.
+BESIDE: dict[str, dict[str, Any]] = {"recipe.report": {"validation": "0.2"}}
 PLAIN = Cell(dataset="iris", model="ffnn:hidden=8", activation="relu")
 
 
@@ -78,9 +81,8 @@ def changed(name: str) -> Cell:
     needed = NEEDED.get(name, {})
     if not part:
         return replace(PLAIN, **needed, **{field: VALUES[name]})
-    return replace(
-        PLAIN, **{part: replace(getattr(PLAIN, part), **needed, **{field: VALUES[name]})}
-    )
+    own = replace(getattr(PLAIN, part), **needed, **{field: VALUES[name]})
+    return replace(PLAIN, **BESIDE.get(name, {}), **{part: own})
 
 
 FIELDS = list(names())

@@ -55,6 +55,12 @@ SEEDS = tuple(
     dataclasses.replace(CELL, model=f"{NORMED}:net", activation="relu", seed=seed)
     for seed in (0, 1)
 )
+BEST = tuple(
+    dataclasses.replace(
+        CELL, seed=seed, validation="0.2", recipe=Recipe(epochs=6, lr=0.3, report="best")
+    )
+    for seed in (0, 1)
+)
 CARRIED = tuple(
     dataclasses.replace(CELL, seed=seed, split=Split(folds=3)) for seed in (0, 1)
 )  # from fold to fold
@@ -64,7 +70,7 @@ CARRIED = tuple(
     ("optimizer", "cells"),
     [
         *itertools.product(OPTIMIZERS, [(CELL,), FOLDS]),
-        *(("adam", cells) for cells in (SEEDS[:1], SEEDS, (MIRRORED,), CARRIED)),
+        *(("adam", cells) for cells in (SEEDS[:1], SEEDS, (MIRRORED,), CARRIED, BEST[:1], BEST)),
     ],
 )
 def test_an_interrupted_training_ends_in_the_same_bits(
@@ -74,7 +80,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    recipe = dataclasses.replace(CELL.recipe, optimizer=optimizer)
+    recipe = dataclasses.replace(cells[0].recipe, optimizer=optimizer)
     stack = Stack(tuple(dataclasses.replace(cell, recipe=recipe) for cell in cells))
     undisturbed = engine.fit(stack, machine)
 
@@ -596,9 +602,17 @@ def test_saves_keep_their_distance(tmp_path: Path) -> None:
     assert not Checkpoint(tmp_path / "state", every=1e6).due
 
 
-def test_a_killed_command_goes_on_inside_a_training(tmp_path: Path) -> None:
+DENSE = ["-d", "digits", "-m", "ffnn:hidden=64:dropout=0.1"]
+GPT = ["-d", "text:t.txt:context=16:windows=64", "--validation", "test", "--report", "best"]
+GPT += ["-m", "gpt:layers=2:heads=2:width=32:context=16:dropout=0.1", "--clip-norm", "1"]
+GPT += ["--optimizer", "adamw:decay=matrices", "--schedule", "cosine", "--warmup", "20"]
+
+
+@pytest.mark.parametrize("what", [DENSE, GPT], ids=["dense", "gpt"])
+def test_a_killed_command_goes_on_inside_a_training(what: list[str], tmp_path: Path) -> None:
     """Law 5 for one long run: kill -9 in the middle, and no epoch before it is trained again."""
-    arguments = ["train", "-d", "digits", "-m", "ffnn:hidden=64:dropout=0.1", "--epochs", "60"]
+    (tmp_path / "t.txt").write_text("".join(chr(97 + n * n % 13) for n in range(3000)))
+    arguments = ["train", *what, "--epochs", "60"]
     arguments += ["--threads", "1", "--checkpoint", "0", "--format", "json"]
     arguments += ["--ledger", ".relubench/ledger.db"]
     process = start(*arguments, cwd=tmp_path)
@@ -615,6 +629,7 @@ def test_a_killed_command_goes_on_inside_a_training(tmp_path: Path) -> None:
     out, _ = start(*arguments, cwd=tmp_path).communicate(timeout=120)
     undisturbed, _ = start(*arguments, "--no-ledger", cwd=tmp_path).communicate(timeout=120)
     (resumed,), (alone,) = json.loads(out), json.loads(undisturbed)
-    assert resumed | {"seconds": 0} == alone | {"seconds": 0}
+    timed = {"seconds": 0, "tokens_per_second": 0}
+    assert resumed | timed == alone | timed
     assert resumed["curve"][len(curve) - 1]["loss"] == curve[-1]["loss"]
     assert list(tmp_path.glob(".relubench/unfinished/*")) == []

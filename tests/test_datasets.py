@@ -7,6 +7,7 @@ import codecs
 import functools
 import hashlib
 import importlib
+import json
 import os
 import pickle
 import shutil
@@ -24,6 +25,7 @@ from sklearn import datasets as sklearn_datasets
 from torchvision import datasets as vision
 
 from relubench import datasets
+from relubench.cli import main
 from relubench.datasets import DATASETS, Dataset, shipped
 from relubench.datasets.dataset import classed
 from relubench.datasets.shipped import SHIPPED
@@ -389,6 +391,20 @@ def test_headers_are_removed_unless_asked_for(
     assert "From" not in plain.x[0]
     assert "From" in whole.x[0]
     assert plain.digest != whole.digest
+
+
+def test_a_transformer_reads_newsgroups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lay_newsgroups(tmp_path, monkeypatch)
+    arguments = ["train", "-d", "20newsgroups:features=30:context=8", "--data-dir", str(tmp_path)]
+    arguments += ["-m", "encoder:layers=1:heads=2:width=16:tokens=32:context=8", "--lr", "0.01"]
+    arguments += ["--epochs", "60", "--batch-size", "8"]
+    assert main([*arguments, "--no-ledger", "--quiet", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["n_train"], row["n_test"], len(row["classes"])) == (40, 20, 20)
+    # The word of each class is among those that are known.
+    assert row["accuracy"] > 0.9
 
 
 # --- arrays, images, drawn data -------------------------------------------------------------------

@@ -26,7 +26,9 @@ from relubench.execution import step_timing
 from relubench.models import MODELS, layers, weights
 from relubench.models.attention import Form, Language, attend, continued, rotated
 from relubench.plan import Cell, Machine, Recipe, Stack
-from relubench.training import building, engine, examples, learning
+from relubench.training import building, engine, examples, learning, prediction
+from relubench.training.examples import Examples
+from relubench.training.heads import HEADS
 from relubench.training.networks import Networks
 
 TEXT = "".join(
@@ -146,26 +148,55 @@ def test_batches_are_windows_at_random_places_from_the_cell_s_own_stream(cell: C
 def of_torch(network: Any, x: torch.Tensor, heads: int) -> torch.Tensor:
     """The same weights in torch's own modules."""
     width, positions = network.tokens.weight.shape[1], x.shape[1]
+
+    def normed(layer: nn.Module, h: torch.Tensor) -> torch.Tensor:
+        if isinstance(layer, nn.LayerNorm):
+            return F.layer_norm(h, (width,), layer.weight, layer.bias)
+        return F.rms_norm(h, (width,), layer.get_parameter("weight"), eps=1e-5)
+
+    def dense(layer: nn.Linear, h: torch.Tensor) -> torch.Tensor:
+        return F.linear(h, layer.weight, layer.bias)
+
     mask = torch.full((positions, positions), -math.inf, dtype=torch.float64).triu(1)
     h = F.embedding(x, network.tokens.weight) + network.positions.weight[:positions]
     for block in network.blocks:
-        attention = nn.MultiheadAttention(width, heads, bias=False, batch_first=True).double()
-        attention.in_proj_weight = block.attention.asked.weight
-        attention.out_proj.weight = block.attention.projection.weight
-        normed = F.layer_norm(h, (width,), block.norm1.weight)
-        h = h + attention(normed, normed, normed, attn_mask=mask, need_weights=False)[0]
-        normed = F.layer_norm(h, (width,), block.norm2.weight)
-        hidden = F.gelu(F.linear(normed, block.feed_forward.widen.weight))
-        h = h + F.linear(hidden, block.feed_forward.narrow.weight)
-    return F.linear(F.layer_norm(h, (width,), network.norm.weight), network.tokens.weight)
+        asked, projection = block.attention.asked, block.attention.projection
+        biased = asked.bias is not None
+        attention = nn.MultiheadAttention(width, heads, bias=biased, batch_first=True).double()
+        attention.in_proj_weight, attention.in_proj_bias = asked.weight, asked.bias
+        attention.out_proj.weight, attention.out_proj.bias = projection.weight, projection.bias
+        a = normed(block.norm1, h)
+        h = h + attention(a, a, a, attn_mask=mask, need_weights=False)[0]
+        hidden = F.gelu(dense(block.feed_forward.widen, normed(block.norm2, h)))
+        h = h + dense(block.feed_forward.narrow, hidden)
+    tied = network.tokens if network.output is None else network.output
+    return F.linear(normed(network.norm, h), tied.weight)
 
 
-def test_logits_are_those_of_torchs_own_modules() -> None:
-    network, x = built("gpt:layers=3:heads=4:width=32:context=16", positions=16), tokens(5, 16)
+@pytest.mark.parametrize("given", ["", ":tied=false", ":bias=true", ":norm=rms", ":hidden=24"])
+def test_logits_are_those_of_torchs_own_modules(given: str) -> None:
+    model = f"gpt:layers=3:heads=4:width=32:context=16{given}"
+    network, x = built(model, positions=16), tokens(5, 16)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(5)  # not near 0, where all would be linear
         assert_close(network(x), of_torch(network, x, 4), rtol=1e-6, atol=1e-9)
+
+
+def test_tied_weights_learn_at_both_ends() -> None:
+    tied, apart = built(TINY), built(f"{TINY}:tied=false")
+    own = tied.state_dict()
+    apart.load_state_dict(own | {"output.weight": own["tokens.weight"].clone()})
+    x, y = tokens(4, 6), tokens(4, 6).flip(0).flatten()
+    found = []
+    for network in (tied, apart):
+        loss = F.cross_entropy(network(x).flatten(0, 1), y)
+        loss.backward()
+        found.append(loss.detach())
+    gradients: dict[str, Any] = {name: each.grad for name, each in apart.named_parameters()}
+    at_both = gradients["tokens.weight"] + gradients["output.weight"]
+    assert_close(found[0], found[1])
+    assert_close(tied.get_parameter("tokens.weight").grad, at_both)
 
 
 @pytest.mark.parametrize(
@@ -386,6 +417,49 @@ def test_a_unit_that_fires_on_one_token_is_not_dead(cell: Cell) -> None:
     active = (normed @ network.block1.feed_forward.widen.weight.detach().T > 0).any(dim=0)
     assert first.dead == int((~active).sum())
     assert bool(active[0])
+
+
+def test_a_unit_that_fires_on_one_token_of_a_million_is_not_dead() -> None:
+    """A token of its own kind: no other has its pre-activation, which is the largest there is."""
+    model = "gpt:layers=1:heads=1:width=4:hidden=8:context=64:bias=true"
+    network: Any = built(model, positions=64, activation="relu")
+    x = tokens(2**14, 64, kinds=12)
+    x[777, 30] = 12
+    widen, taken = network.block1.feed_forward.widen, []
+    handle = widen.register_forward_hook(lambda m, i, value: taken.append(i[0].flatten(0, 1)))
+    with torch.no_grad():
+        for part in x.split(1024):
+            network(part)
+        handle.remove()
+        normed = torch.cat(taken)
+        widen.weight[0] = normed[777 * 64 + 30]
+        first, second = (normed @ widen.weight[0]).topk(2).values
+        assert first > second
+        widen.bias[0] = -(first + second) / 2
+        widen.bias[1] = -(normed @ widen.weight[1]).max() - 1
+        active = normed @ widen.weight.T + widen.bias > 0
+    networks = Networks([network])
+    counters = engine._counters(networks, 1, torch.device("cpu"))
+    prediction.predict(networks, HEADS.choose("next_token"), Examples.of([x], [x]), counters)
+    assert len(active) == 2**20
+    assert active.sum(dim=0)[:2].tolist() == [1, 0]
+    assert torch.equal(counters[0].active[0], active.sum(dim=0).double())
+    assert torch.equal(counters[0].dead[0], ~active.any(dim=0))
+
+
+def test_a_curve_has_the_loss_on_the_same_windows_and_steps_end_the_training(cell: Cell) -> None:
+    """18 steps are three epochs of five and a part of one; only --report best chooses of them."""
+    recipe = Recipe(lr=0.3, epochs=0, steps=18, batch_size=8)
+    watched = dataclasses.replace(cell, recipe=recipe, validation="test")
+    (last,) = engine.fit(Stack((watched,)), EXACT)
+    losses = [epoch.held_out_loss or 0 for epoch in last.curve]
+    assert len(losses) == 4
+    assert last.scores["loss"] == pytest.approx(losses[-1])
+    best = dataclasses.replace(watched, recipe=dataclasses.replace(recipe, report="best"))
+    (chosen,) = engine.fit(Stack((best,)), EXACT)
+    assert chosen.curve == last.curve
+    assert chosen.scores["loss"] == pytest.approx(min(losses))
+    assert min(losses) < losses[-1]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from relubench import datasets
 from relubench.cli import main
 from relubench.plan import Cell, Machine, Preparation, Recipe, Split, Stack
+from relubench.results import Epoch, RunResult
 from relubench.training import engine
 from relubench.training.splits import held_out, split
 
@@ -52,6 +53,79 @@ def test_a_stack_holds_back_what_each_cell_would(machine: Machine) -> None:
     for cell, result in zip(cells, together, strict=True):
         (alone,) = engine.fit(Stack((cell,)), machine)
         assert [e.held_out for e in alone.curve] == [e.held_out for e in result.curve]
+
+
+# With its rate the loss rises again before the last of these epochs.
+RISING = replace(CELL, recipe=Recipe(epochs=12, lr=0.1, report="best"), validation="0.2")
+
+
+def best_of(result: RunResult) -> Epoch:
+    return min(result.curve, key=lambda epoch: epoch.held_out_loss or 0)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_best_epoch_is_reported_where_that_is_asked_for(seeds: int, machine: Machine) -> None:
+    cells = [replace(RISING, seed=seed, validation="test") for seed in range(seeds)]
+    found = engine.fit(Stack(tuple(cells)), machine)
+    assert any(best_of(result) != result.curve[-1] for result in found)
+    for cell, result in zip(cells, found, strict=True):
+        best = best_of(result)
+        assert result.scores["loss"] == pytest.approx(best.held_out_loss)
+        assert result.scores["accuracy"] == pytest.approx(best.held_out)
+        last = replace(cell, recipe=replace(cell.recipe, report=None))
+        (to_the_end,) = engine.fit(Stack((last,)), machine)
+        assert to_the_end.scores["loss"] == pytest.approx(result.curve[-1].held_out_loss)
+        assert last.key != cell.key
+
+
+def test_weights_of_the_best_epoch_are_those_of_a_training_that_ends_there(
+    machine: Machine,
+) -> None:
+    (result,) = engine.fit(Stack((RISING,)), machine)
+    epochs = 1 + result.curve.index(best_of(result))
+    assert epochs < 12
+    short = replace(RISING, recipe=replace(RISING.recipe, epochs=epochs, report=None))
+    (ended,) = engine.fit(Stack((short,)), machine)
+    assert ended.scores == result.scores
+    assert ended.layers == result.layers
+
+
+def test_the_best_epoch_of_a_stack_of_folds_is_that_of_each(machine: Machine) -> None:
+    """Folds of 10, whose sizes differ: some stop learning before others in every epoch."""
+    splits = [Split(folds=7, fold=fold) for fold in (0, 6)]
+    cells = [replace(RISING, dataset="iris", split=each) for each in splits]
+    for cell, result in zip(cells, engine.fit(Stack(tuple(cells)), machine), strict=True):
+        (alone,) = engine.fit(Stack((cell,)), machine)
+        own = {name: score for name, score in alone.scores.items() if score is not None}
+        assert {name: result.scores[name] for name in own} == pytest.approx(own, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ([], "--report best: say what is best on"),
+        (["--validation", "10%", "--lr", "0.1,0.01", "--best-lr"], "give one --lr"),
+        (["--validation", "10%", "--report", "first"], "last"),
+    ],
+    ids=str,
+)
+def test_a_best_epoch_that_nothing_chooses_is_refused(
+    more: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "-d", "wine", "-q", "--report", "best", *more]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_row_says_that_its_best_epoch_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "-d", "wine", "-m", "ffnn:hidden=4", "--epochs", "2", "-q"]
+    arguments += ["--report", "best", "--no-ledger"]
+    for part, told in (("test", "too good for new data"), ("10%", "what --validation holds back")):
+        assert main([*arguments, "--validation", part]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert "best epoch reported" in printed
+        assert told in printed
+        assert main([*arguments, "--validation", part, "--json"]) == 0
+        assert [row["report"] for row in json.loads(capsys.readouterr().out)] == ["best"]
 
 
 def test_rows_and_tables_show_it(capsys: pytest.CaptureFixture[str]) -> None:

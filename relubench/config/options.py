@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Precision,
         Protocol,
         Rates,
+        Reported,
         Schedules,
         Seconds,
         Seed,
@@ -240,6 +241,13 @@ class Options:
         RECIPE,
         "Score every epoch on 10% held back from training, or on test.",
         "SIZE|test",
+        commands=FREE,
+    )
+    report: Reported = option(
+        "last",
+        RECIPE,
+        "Epoch that is reported: last (default), or best by its loss on --validation.",
+        "WHICH",
         commands=FREE,
     )
     augment: Names = option((), RECIPE, "Augment training images: flip, crop.", "NAME,…")

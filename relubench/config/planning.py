@@ -37,6 +37,7 @@ def plan(settings: Settings, command: str, quick: bool, models: Models) -> Plan:
     _check_task(settings)
     _check_seeds(settings)
     _check_tasks(settings)
+    _check_report(settings)
     # 1. How many seeds and folds; a benchmark's own quick form is not made smaller still.
     settings = _counted(settings, command, quick and not settings.quick)
     # 2. By model: without -a each brings the activation that it was published with.
@@ -151,6 +152,7 @@ def _recipes(settings: Settings) -> list[Recipe]:
             label_smoothing=settings.label_smoothing,
             steps=settings.steps,
             revive=None if revive == "none" else revive,
+            report=None if settings.report == "last" else settings.report,
         )
         for optimizer, lr, epochs, size, decay, schedule, revive in itertools.product(
             settings.optimizer,
@@ -280,6 +282,16 @@ def _check_tasks(settings: Settings) -> None:
     }
     if given := [flag for flag, value in without.items() if value]:
         raise BadValue(f"--tasks: a sequence of tasks has no {', '.join(given)}")
+
+
+def _check_report(settings: Settings) -> None:
+    """Refuse the best epoch where nothing, or something else, says which that is."""
+    if settings.report == "last":
+        return
+    if not settings.validation:
+        raise BadValue("--report best: say what is best on, with --validation 10% or test")
+    if _rates(settings):
+        raise BadValue("--report best: rates are chosen by all of their epochs: give one --lr")
 
 
 def _activations(settings: Settings, command: str, models: Models, model: str) -> tuple[str, ...]:

@@ -44,6 +44,8 @@ Figure = Literal[
     "effective_rank",
     "weight_norm",
     "mean_weight",
+    "token_accuracy",
+    "perplexity",
     "seconds",
     "seconds_ratio",
     "epochs_until_ratio",

@@ -94,9 +94,9 @@ METRICS: Catalog[Metric] = Catalog(
     "metric",
     Metric,
     beside="compare --metric also takes train_accuracy, train_r2, train_loss, dead, inactive, "
-    "rare, dormant, saturated, seconds, parameters, with --until epochs_until and seconds_until, "
-    "with --tasks online_accuracy, online_slope, task_accuracy, first_task_accuracy, online_loss, "
-    "loss_slope, mean_weight (higher counts as better).",
+    "rare, dormant, saturated, sparsity (higher counts as better), seconds, parameters, with "
+    "--until epochs_until and seconds_until, with --tasks online_accuracy, online_slope, "
+    "task_accuracy, first_task_accuracy, online_loss, loss_slope, mean_weight (higher, too).",
 )
 
 

@@ -54,10 +54,12 @@ class Measure:
         """The figure of one run; None where it has none."""
         if result.failed:
             return None
-        if self.name in COUNTS:
+        if self.name in (*COUNTS, SPARSITY):
             if not result.layers:
                 return None
             count = total(result.layers)
+            if self.name == SPARSITY:
+                return count.sparsity
             fraction: float = getattr(count, self.name) / count.units
             return fraction
         if self.name in ("seconds", "parameters"):
@@ -68,6 +70,7 @@ class Measure:
         return result.scores.get(self.name)
 
 
+SPARSITY = "sparsity"  # of outputs, not of units
 # Of a sequence of tasks: mean accuracy while each is learned, when it is, of the first at the end,
 # and by how much the first of these changes from task to task; the mean loss, and its change; the
 # mean weight after the last.
@@ -102,6 +105,7 @@ _ALL = [
     *(Measure(name, "lower", "nats", TENTH) for name in SEQUENCE_LOSSES),
     Measure("mean_weight", "higher", "", TENTH),
     *(Measure(name, "lower", "fraction", POINT) for name in COUNTS),
+    Measure(SPARSITY, "higher", "fraction", POINT),
     Measure("seconds", "lower", "s", TENTH),
     Measure("parameters", "lower", "parameters", TENTH),
     *(Measure(name, "lower", unit, TENTH) for name, unit in UNTIL.items()),

@@ -325,13 +325,19 @@ class Reader(Transformer):
         self.norm = normalising(form)
         self.output = nn.Linear(form.width, outputs)
 
+    def kept(self, tokens: Tensor) -> Tensor:
+        """(…, positions) token numbers to (…, places) bool: where there is no padding."""
+        seen = tokens != 0
+        if self.first is None:
+            return seen
+        return torch.cat((torch.ones_like(seen[..., :1]), seen), dim=-1)
+
     def forward(self, tokens: Tensor) -> Tensor:
         """(examples, positions) token numbers to (examples, classes)."""
-        seen = tokens != 0
+        seen = self.kept(tokens)
         x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
         if self.first is not None:
             x = torch.cat((self.first.expand(len(x), 1, -1), x), dim=1)
-            seen = torch.cat((torch.ones_like(seen[:, :1]), seen), dim=1)
         # A sentence without a word looks at all of its padding.
         mask = (seen | ~seen.any(dim=1, keepdim=True))[:, None, None]
         for block in self.blocks:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from relubench.errors import BadValue
+from relubench.models.attention import Reader
 from relubench.models.calls import tensors
 
 LABELS = ("labels", "label", "targets", "target", "y")
@@ -88,6 +89,8 @@ def batch_of(given: Any, network: nn.Module) -> Batch:
             f"a batch is of type {kind} and holds no tensor of examples: "
             "batches are tensors, (inputs, labels) or dicts of tensors"
         )
+    if batch.kept is None and isinstance(network, Reader):
+        return replace(batch, kept=network.kept(batch.inputs[0]))
     return batch
 
 

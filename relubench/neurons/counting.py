@@ -171,10 +171,17 @@ def rows(value: Tensor, site: Site, kept: Tensor | None = None) -> Tensor:
         value = value if kept is None else _without_padding(value, kept)
         return value.reshape(-1, value.shape[-1])
     if site.axes == (1 - ndim,):
-        return value
+        return value if kept is None else _tokens(value, kept)
     units = [axis % ndim for axis in site.axes]
     moved = value.movedim(units, list(range(ndim - len(units), ndim)))
     return moved.flatten(ndim - len(units)).flatten(0, ndim - len(units) - 1)
+
+
+def _tokens(value: Tensor, kept: Tensor) -> Tensor:
+    """(examples, units, places) as (tokens, units), without padding; another shape as it is."""
+    if value.ndim != 3 or (len(value), value.shape[2]) != tuple(kept.shape):
+        return value
+    return value.mT[kept]
 
 
 def _without_padding(value: Tensor, kept: Tensor) -> Tensor:

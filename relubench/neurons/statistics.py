@@ -45,6 +45,16 @@ def _any(value: Tensor) -> Tensor:
     return summed((value != 0).to(value.dtype)) > 0
 
 
+def without_padding(value: Tensor, kept: Tensor) -> Tensor:
+    """(cells, examples, units, positions) with 0 where (cells, examples, positions) is False."""
+    return torch.where(kept.unsqueeze(2), value, 0)
+
+
+def _count(marks: Tensor) -> Tensor:
+    """(cells, 1): how many of (cells, examples, positions) are True."""
+    return marks.sum(dim=(1, 2)).unsqueeze(1)
+
+
 SUMS = ("active", "flat", "total", "magnitude", "squares")  # of a counter, each (cells, units)
 
 
@@ -66,7 +76,8 @@ class Room:
 class Counter:
     """Running figures of one layer; every tensor is (cells, units).
 
-    positions                  of one unit, over all examples: 1 an example in a dense layer
+    positions                  of one unit, over all examples: 1 an example in a dense layer; where
+                               there is padding (cells, 1), without it
     moved                      whether any derivative was not 0
     active, flat               positions with an output that is not 0, with a derivative under FLAT
     total, magnitude, squares  sums of outputs, of their magnitudes and their squares
@@ -77,7 +88,7 @@ class Counter:
         self.layer = layer
         self.units = units
         self.examples = 0
-        self.positions = 0
+        self.positions: int | Tensor = 0
         self.room = Room()
         self.moved = torch.zeros(cells, units, dtype=torch.bool, device=device)
 
@@ -90,17 +101,22 @@ class Counter:
         self.magnitude = sums()
         self.squares = sums()
 
-    def see(self, value: Tensor, derivative: Tensor) -> None:
-        """Count one batch of outputs and derivatives, (cells, examples, units, …)."""
-        positions = value[0].numel() // self.units
-        self.examples += value.shape[1]
-        self.positions += positions
+    def see(self, value: Tensor, derivative: Tensor, kept: Tensor | None = None) -> None:
+        """Count one batch of outputs and derivatives, (cells, examples, units, …).
+
+        kept  (cells, examples, positions) False where there is padding; None: nowhere
+        """
+        positions = self._add_positions(value, kept)
+        if kept is not None:
+            value, derivative = (without_padding(each, kept) for each in (value, derivative))
         value = value.to(torch.promote_types(value.dtype, torch.float32))
         room = self.room.of(value)
         derivative = derivative.to(value.dtype)
         steepness = torch.abs(derivative, out=room)
         # marks are numbers, since a CPU is slow at summing bools; they count exactly to 16 million
         flat = summed(torch.lt(steepness, FLAT, out=room))
+        if kept is not None:
+            flat = flat - _count(~kept)
         self.flat += flat
         self._move(derivative, flat, positions)
         self.active += summed(torch.ne(value, 0, out=room))
@@ -108,7 +124,14 @@ class Counter:
         self.magnitude += summed(torch.abs(value, out=room))
         self.squares += summed(torch.mul(value, value, out=room))  # the norm takes far longer
 
-    def _move(self, derivative: Tensor, flat: Tensor, positions: int) -> None:
+    def _add_positions(self, value: Tensor, kept: Tensor | None) -> int | Tensor:
+        """Add the examples and positions of a batch; returns the positions of a unit."""
+        positions = value[0].numel() // self.units if kept is None else _count(kept)
+        self.examples += value.shape[1]
+        self.positions = self.positions + positions
+        return positions
+
+    def _move(self, derivative: Tensor, flat: Tensor, positions: int | Tensor) -> None:
         """Mark the units that an example moves: their derivative is not exactly 0.
 
         Not nearly 0: a derivative that underflows is 0 in training, too.
@@ -122,11 +145,11 @@ class Counter:
         if len(still):
             self.moved[:, still] |= _any(derivative.index_select(2, still))
 
-    def see_rectified(self, value: Tensor) -> None:
+    def see_rectified(self, value: Tensor, kept: Tensor | None = None) -> None:
         """The same where outputs are relu's: not negative, their derivative 1 where not 0."""
-        positions = value[0].numel() // self.units
-        self.examples += value.shape[1]
-        self.positions += positions
+        positions = self._add_positions(value, kept)
+        if kept is not None:
+            value = without_padding(value, kept)
         value = value.to(torch.promote_types(value.dtype, torch.float32))
         room = self.room.of(value)
         active = summed(torch.ne(value, 0, out=room))
@@ -143,7 +166,7 @@ class Counter:
     def add(self, other: Counter) -> None:
         """Count what another has seen of this layer, too."""
         self.examples += other.examples
-        self.positions += other.positions
+        self.positions = self.positions + other.positions
         self.moved |= other.moved
         for name in SUMS:
             getattr(self, name).add_(getattr(other, name))
@@ -164,6 +187,8 @@ class Counter:
         joined = copy(counters[0])
         for name in ("moved", *SUMS):
             setattr(joined, name, torch.cat([getattr(counter, name) for counter in counters]))
+        if isinstance(joined.positions, Tensor):
+            joined.positions = torch.cat([torch.as_tensor(each.positions) for each in counters])
         return joined
 
     @property
@@ -223,10 +248,11 @@ class RankedCounter(Counter):
         if ranked and units <= WIDEST:
             self.gram = torch.zeros(cells, units, units, dtype=exact(device), device=device)
 
-    def see(self, value: Tensor, derivative: Tensor) -> None:
+    def see(self, value: Tensor, derivative: Tensor, kept: Tensor | None = None) -> None:
         """Count one batch of outputs and derivatives, (cells, examples, units, …)."""
-        super().see(value, derivative)
+        super().see(value, derivative, kept)
         if self.gram is not None:
+            value = value if kept is None else without_padding(value, kept)
             rows = value.movedim(2, -1).flatten(1, -2).to(self.gram.dtype)
             self.gram += rows.mT @ rows
 

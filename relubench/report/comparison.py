@@ -36,7 +36,7 @@ from relubench.report.naming import (
     title,
     varying,
 )
-from relubench.report.notes import definitions, failures, perturbation_notes, quick
+from relubench.report.notes import definitions, failures, perturbation_notes, quick, reported
 from relubench.report.ranking import over_datasets, rankings
 from relubench.report.task_table import over_tasks
 from relubench.results import RunResult
@@ -81,6 +81,7 @@ def _table(
         title(rows, names),
         [
             *claims.notes(rows, others, options),
+            *reported(rows),
             *definitions(["dead"]),
             *beginnings.starts(rows),
             *beginnings.decided(rows),

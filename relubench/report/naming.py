@@ -18,6 +18,7 @@ from relubench.table import Column, Row
 from relubench.wording import counted
 
 ONE_SIZE = 1.03  # counts of parameters within a set-up that a table takes for the same
+UNSET = {"revive": "none", "report": "last"}  # what is said of these where nobody chose
 
 
 # Every view of a run asks for it, again and again.
@@ -118,6 +119,7 @@ def _setup_parts(row: SetupRow) -> dict[str, str]:
         "validation": _validation(row.validation),
         "one_holdout": "one hold-out" if row.one_holdout else "",
         "revive": f"revive {row.revive}" if row.revive else "",
+        "report": f"{row.report} epoch reported" if row.report else "",
         "task": f"{counted(row.tasks, 'task')}, {row.task}" if row.tasks else "",
     }
 
@@ -169,7 +171,7 @@ def texts_of(keys: Sequence[str]) -> Callable[[Row], tuple[str, ...]]:
 
 
 def _text(row: Row, key: str) -> str:
-    return row.get(key) or "none" if key == "revive" else str(row.get(key))
+    return row.get(key) or UNSET[key] if key in UNSET else str(row.get(key))
 
 
 def run_name(result: RunResult) -> str:
@@ -191,7 +193,7 @@ def name_column(name: str) -> Column[Row]:
         )
     if name == "chosen_init":
         return Column("init", lambda row: row.get(name) or UNDEFINED, left=True, key=name)
-    if name == "revive":
+    if name in UNSET:
         return Column(name, lambda row: _text(row, name), left=True)
     if name == "schedule":
         return Column(name, lambda row: row.get(name) or "constant", left=True, key=name)

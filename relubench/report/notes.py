@@ -8,7 +8,7 @@ from relubench.plan import Plan
 from relubench.report.figures import UNDEFINED
 from relubench.report.naming import by_activation, setup_row, texts_of, varying
 from relubench.results import DEFINITIONS, RunResult
-from relubench.rows import SETUP, RunRow
+from relubench.rows import SETUP, RunRow, SetupRow
 from relubench.wording import counted
 
 QUICK_NOTE = "quick: a smoke run, not a measurement"
@@ -48,6 +48,10 @@ def perturbation_notes(names: Sequence[str]) -> list[str]:
     return [f"{', '.join(names)}: accuracy on the test set so perturbed, in %."] if names else []
 
 
+BEST_ON = {
+    False: "what --validation holds back",
+    True: "the test set: it takes part in the choice, so that they are too good for new data",
+}
 SPLITS = {
     "classes": "stratified by class",
     "groups": "no group is in two parts",
@@ -63,6 +67,13 @@ def respected(by_dataset: Mapping[str, str], always: bool = False) -> list[str]:
         of = f" of {name}" if len(by_dataset) > 1 else ""
         lines.append(f"folds and hold-outs{of}: {SPLITS.get(kept, 'drawn from all examples')}.")
     return lines
+
+
+def reported(rows: Sequence[SetupRow]) -> list[str]:
+    """Of which epoch figures are, where that is not the last."""
+    parts = dict.fromkeys(row.validation for row in rows if row.report)
+    held = [BEST_ON[part == "test"] for part in parts]
+    return [f"Figures are those of each run's best epoch, by its loss on {each}." for each in held]
 
 
 def quick(plan: Plan) -> list[str]:

@@ -27,7 +27,8 @@ from relubench.wording import counted
 CONFIDENCE = 0.95
 ACCURACIES = ("accuracy", "cv_accuracy", "train_accuracy", "held_out")
 SHARES = (
-    *(*ACCURACIES, "online_accuracy", "task_accuracy", "first_task_accuracy"),
+    *(*ACCURACIES, "token_accuracy"),
+    *("online_accuracy", "task_accuracy", "first_task_accuracy"),
     *OF_UNITS,
 )
 UNITS = {"seconds": "s", "loss": "nats", "train_loss": "nats"}

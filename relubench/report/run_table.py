@@ -39,7 +39,14 @@ from relubench.report.naming import (
     title,
     varying,
 )
-from relubench.report.notes import definitions, failures, perturbation_notes, quick, undefined
+from relubench.report.notes import (
+    definitions,
+    failures,
+    perturbation_notes,
+    quick,
+    reported,
+    undefined,
+)
 from relubench.results import COUNTS, MOMENTS, LayerCount, RunResult, total
 from relubench.rows import (
     SETUP,
@@ -125,6 +132,7 @@ def runs(
         *undefined(rows),
         *convergence.majority(results),
         *([] if plan.quick else convergence.falling(results)),
+        *reported(rows),
         *definitions(["dead"]),
         *quick(plan),
     ]

@@ -47,6 +47,7 @@ from relubench.plan import Cell, Recipe
 from relubench.results import Epoch, TaskResult
 from relubench.training import task_scores
 from relubench.training.augmentations import Augment
+from relubench.training.best_epoch import BestEpoch
 from relubench.training.between import Between
 from relubench.training.checkpoints import Checkpoint
 from relubench.training.clipping import clip
@@ -118,6 +119,8 @@ def learned(
                 events.kept(cells, learner.epochs, learner.total_epochs)
         learner.end_task(number, part)
     learner.look_back(first)
+    if learner.best:
+        learner.best.give_back()
     return learner
 
 
@@ -128,6 +131,7 @@ class Learner:
     epochs_of_part, total_epochs  of one part, and of the whole training, over all its parts
     foreign       whether code that is not relubench's takes part, whose steps may differ
     between       what is done between epochs
+    best          the weights of each cell's best epoch; None: the last ones count
     losses, hits  (cells,): sums over the examples of an epoch
     tasks         of each cell's sequence, those that it has learned
     first_tasks   accuracy of each on its first task, at the end of the last
@@ -157,6 +161,7 @@ class Learner:
         self.global_streams = [seeds.stream(cell, "global noise") for cell in cells]
         self.augment = Augment(cells)
         self.between = between
+        self.best = BestEpoch(networks) if self.recipe.report == "best" else None
         self.noise = NoiseKeys(cells, networks.noisy)
         networks.train(True)
         # On the device and summed there: to read a loss after every step would wait for it.
@@ -196,6 +201,7 @@ class Learner:
             epochs=self.total_epochs,
             tasks=self.tasks if self.in_sequence else None,
             tracker=self.between.tracker if self.between else None,
+            best=self.best,
         )
 
     @property
@@ -268,6 +274,8 @@ class Learner:
             take(rows[batch], draws[batch], keys[: len(learning), number], *batch_weights)
         sizes = [min(size, seen) for size in examples.sizes]
         self._extend(sizes, self._scores(part.held_out))
+        if self.best:
+            self.best.see(self.curves)
 
     def _draws(self, examples: Examples) -> tuple[Tensor, Tensor, Tensor]:
         """Everything random of an epoch, on the device: rows, augmentations, keys of noise."""

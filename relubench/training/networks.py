@@ -21,6 +21,7 @@ from torch.func import functional_call, vjp
 from torch.utils import _pytree as pytree
 
 from relubench.errors import out_of_memory
+from relubench.models.attention import Reader
 from relubench.models.layers import (
     ACTIVATION_OBSERVER,
     Act,
@@ -244,6 +245,11 @@ class Networks:
         look = partial(_observe, self.modules[0], pullback=pullback, values_alone=values_alone)
         outputs, seen = self._map(look, *self._cast(x))
         return outputs.float() if self.bf16 else outputs, seen
+
+    def kept(self, x: Tensor) -> Tensor | None:
+        """(cells, examples, places) bool: where inputs are no padding; None: nothing is padded."""
+        network = self.modules[0]
+        return network.kept(x) if isinstance(network, Reader) else None
 
     def _map(
         self,

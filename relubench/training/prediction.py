@@ -112,9 +112,11 @@ def _look(
     with torch.no_grad():
         for batch, true in batches:
             if counters:
-                outputs, seen = networks.observe(joined(batch))
+                x = joined(batch)
+                outputs, seen = networks.observe(x)
+                kept = networks.kept(x)
                 for counter, (value, derivative) in zip(counters, seen, strict=True):
-                    counter.see(value, derivative)
+                    counter.see(value, derivative, kept)
             else:
                 outputs = networks(joined(batch))
             if head.entry.task == "language":

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from relubench.results import Epoch, LayerHistory, TaskResult
 from relubench.training import tracking
+from relubench.training.best_epoch import BestEpoch
 from relubench.training.networks import Networks
 from relubench.training.tracking import Tracker
 
@@ -35,6 +36,7 @@ class State:
     epochs  that the training has in all
     tasks   of each cell's sequence, those that it has learned; None: it has no sequence
     tracker  of the histories of hidden units; None: there are none
+    best     the weights of each cell's best epoch; None: the last ones count
     """
 
     networks: Networks
@@ -44,6 +46,7 @@ class State:
     epochs: int
     tasks: list[list[TaskResult]] | None = None
     tracker: Tracker | None = None
+    best: BestEpoch | None = None
 
     def save(self) -> dict[str, object]:
         """The state as torch.load(weights_only=True) reads it back."""
@@ -51,6 +54,8 @@ class State:
         more: dict[str, object] = {"histories": self.tracker.save()} if self.tracker else {}
         if self.tasks is not None:
             more["tasks"] = [list(map(vars, tasks)) for tasks in self.tasks]
+        if self.best:
+            more["best"] = self.best.tensors
         return more | {
             "tensors": {name: tensor.detach() for name, tensor in tensors.items()},
             "optimizer": self.optimizer.state_dict(),
@@ -85,6 +90,7 @@ class State:
         curves = self._checked_curves(saved)
         learned = self._checked_tasks(saved)
         histories = self._checked_histories(saved)
+        best = self._checked_best(saved)
         with torch.no_grad():
             for name, tensor in self.networks.tensors.items():
                 tensor.copy_(saved["tensors"][name])
@@ -100,6 +106,8 @@ class State:
             tasks[:] = of_cell
         if self.tracker:
             self.tracker.restore(histories)
+        if self.best:
+            self.best.tensors = best
 
     def _checked_tasks(self, saved: Mapping[str, Saved]) -> list[list[TaskResult]]:
         """The tasks that each cell has learned."""
@@ -120,6 +128,16 @@ class State:
             return tracking.histories(saved.get("histories"), len(self.curves))
         except ValueError as error:
             raise Damaged(f"of the histories of its units {error}") from error
+
+    def _checked_best(self, saved: Mapping[str, Saved]) -> dict[str, Tensor]:
+        """The weights of each cell's best epoch, on the networks' device."""
+        if self.best is None:
+            return {}
+        own = self.networks.tensors
+        best: Saved = saved.get("best")
+        if not _alike(best, own):
+            raise Damaged("its best weights are not those of these networks")
+        return {name: best[name].to(tensor.device) for name, tensor in own.items()}
 
     def _checked_curves(self, saved: Mapping[str, Saved]) -> list[list[Epoch]]:
         """The learning curves of a state that is one of this training."""

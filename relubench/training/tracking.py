@@ -109,13 +109,14 @@ class _Part:
             counter.clear()
         for part in x.split(self.size, dim=1):
             _, seen = networks.observe(part, self.rectified)
+            kept = networks.kept(part)
             for (act, counter), (value, derivative) in zip(
                 self.counters.items(), seen, strict=True
             ):
                 if act in self.rectified:
-                    counter.see_rectified(value)
+                    counter.see_rectified(value, kept)
                 else:
-                    counter.see(value, derivative)
+                    counter.see(value, derivative, kept)
 
 
 def _rectifies(act: Act) -> bool:

@@ -7,6 +7,7 @@ of MNIST make a network and the data ready and return a function that trains one
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -233,3 +234,71 @@ def follow(network: nn.Module, x: Tensor, y: Tensor) -> None:
         optimizer.zero_grad()
         functional.mse_loss(network(example), number).backward()
         optimizer.step()
+
+
+class Block(nn.Module):
+    """One of nanoGPT's blocks, without dropout and biases."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
+        self.asked = nn.Linear(width, 3 * width, bias=False)
+        self.projection = nn.Linear(width, width, bias=False)
+        self.widen = nn.Linear(width, 4 * width, bias=False)
+        self.narrow = nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(examples, positions, width) to the same shape."""
+        asked = self.asked(self.norm1(x)).split(x.shape[2], dim=2)
+        q, k, v = (each.view(*x.shape[:2], self.heads, -1).transpose(1, 2) for each in asked)
+        taken = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.projection(taken.transpose(1, 2).reshape(x.shape))
+        hidden: Tensor = self.narrow(functional.gelu(self.widen(self.norm2(x))))
+        return x + hidden
+
+
+class Gpt(nn.Module):
+    """nanoGPT's network in the size that its README trains on a CPU."""
+
+    def __init__(self, tokens: int, context: int, width: int = 128) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(tokens, width), nn.Embedding(context, width)
+        self.blocks = nn.Sequential(*(Block(width, heads=4) for _ in range(4)))
+        self.norm = nn.LayerNorm(width, bias=False)
+        self.output = nn.Linear(width, tokens, bias=False)
+        self.output.weight = self.tokens.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(examples, positions) tokens to (examples, positions, tokens) scores."""
+        x = self.tokens(x) + self.positions.weight[: x.shape[1]]
+        scores: Tensor = self.output(self.norm(self.blocks(x)))
+        return scores
+
+
+def gpt_steps(
+    text: Tensor, tokens: int, context: int, batch: int, count: int, fused: bool
+) -> Callable[[], object]:
+    """So many steps as nanoGPT's script takes them, with its rates and its clipping."""
+    network = Gpt(tokens, context)
+    matrices = [each for each in network.parameters() if each.ndim > 1]
+    scales = [each for each in network.parameters() if each.ndim == 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices},
+        {"params": scales, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, 1e-3, (0.9, 0.99), weight_decay=0.1, fused=fused)
+
+    def steps() -> None:
+        for number in range(count):
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-3 * (0.1 + 0.45 * (1 + math.cos(math.pi * number / count)))
+            begins = torch.randint(len(text) - context, (batch,)).tolist()
+            x = torch.stack([text[begin : begin + context] for begin in begins])
+            y = torch.stack([text[begin + 1 : begin + context + 1] for begin in begins])
+            optimizer.zero_grad()
+            functional.cross_entropy(network(x).flatten(0, 1), y.flatten()).backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+
+    return steps

@@ -430,6 +430,46 @@ def following(rounds: int) -> Iterator[Figure]:
     yield faster(10, task, "loop", scaled, None, f"plain torch loop, from {LOOPED} of each")
 
 
+GPT_STEPS, GPT_BATCH = 60, 12
+
+
+def language(rounds: int) -> Iterator[Figure]:
+    """Steps of the study gpt-shakespeare, on one thread, beside nanoGPT's script."""
+    torch.set_num_threads(1)
+    recipe = Recipe(
+        optimizer="adamw:beta2=0.99:decay=matrices",
+        weight_decay=0.1,
+        schedule="cosine:to=0.1",
+        clip_norm=1.0,
+        epochs=1000,
+        batch_size=GPT_BATCH,
+    )
+    cell = Cell(
+        dataset=f"tinyshakespeare:windows={GPT_STEPS * GPT_BATCH}",
+        model="gpt",
+        activation="gelu",
+        head="next_token",
+        recipe=recipe,
+    )
+    machine = Machine(data_dir=os.environ["RELUBENCH_DATA"])
+    data = examples.tensors(cell, machine)
+    networks = Networks([building.build(cell, tuple(data.x_train.shape[1:]), machine)])
+    (part,) = examples.parts({cell: data})
+    learner = learning.Learner([cell], networks, part.examples.sizes)
+    step = learner.step_on(part.examples)
+    tokens = len(datasets.load(cell.dataset, machine.data_dir).classes)
+    plain = partial(peers.gpt_steps, part.examples.x, tokens, data.x_train.shape[1], GPT_BATCH)
+    runs: dict[str, Callable[[], object]] = {
+        "relubench": lambda: learner.learn(part, step),
+        "plain script": plain(GPT_STEPS, fused=False),
+        "with fused AdamW": plain(GPT_STEPS, fused=True),
+    }
+    seconds = measure(runs, rounds)
+    task = f"{GPT_STEPS} steps of gpt-shakespeare, 1 thread"
+    yield as_slow(11, task, "plain script", seconds, 1.0)
+    yield as_slow(11, task, "with fused AdamW", seconds, 1.05)
+
+
 ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
     0: whole,
     1: cv,
@@ -442,4 +482,5 @@ ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
     8: tracking,
     9: of_any_network,
     10: following,
+    11: language,
 }
