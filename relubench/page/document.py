@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from relubench import __version__, formats
 from relubench.grouping import joined
@@ -21,6 +22,7 @@ from relubench.page.study import Study
 from relubench.table import AnyTable, Column, Row, Table
 from relubench.wording import counted
 
+FLAG = re.compile(r"(?<!\S)--?[a-z][\w-]*")
 FILTERED = 6  # rows from which on a table has a field to filter it
 
 
@@ -96,10 +98,17 @@ def _asset(name: str) -> str:
 @cache
 def _environment() -> jinja2.Environment:
     loader = jinja2.FunctionLoader(_asset)
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
+    made.filters["flags"] = _flags
+    return made
+
+
+def _flags(sentence: str) -> Markup:
+    """A sentence in which no flag is broken in two lines."""
+    return Markup(FLAG.sub(r'<span class="flag">\g<0></span>', str(escape(sentence))))
 
 
 def _hash(text: str) -> str:

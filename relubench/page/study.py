@@ -11,7 +11,7 @@ from relubench.grouping import grouped
 from relubench.metrics.measures import Measure
 from relubench.plan import Plan
 from relubench.report import ComparisonOptions
-from relubench.report.naming import setup_row, texts_of, varying
+from relubench.report.naming import said_of, setup_row, varying
 from relubench.report.ranking import Ranking
 from relubench.results import RunResult
 from relubench.rows import (
@@ -144,9 +144,7 @@ class Study:
     def where(self, row: SetupRow, *but: str) -> str:
         """What tells the set-up of a row from the others, without some keys; "" of a single one."""
         keys = [name for name in self.names if name not in but]
-        parts = zip(keys, texts_of(keys)(row), strict=True)
-        bare = ("dataset", "model", "head", "optimizer")
-        return " · ".join(text if key in bare else f"{key} {text}" for key, text in parts)
+        return " · ".join(said_of(keys)(row))
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,23 @@ def texts_of(keys: Sequence[str]) -> Callable[[Row], tuple[str, ...]]:
     return lambda row: tuple(_text(row, key) for key in keys)
 
 
+# What is known for what it is without its key.
+BARE = ("dataset", "model", "activation", "head", "optimizer", "schedule", "task", "augment")
+
+
+def said_of(keys: Sequence[str]) -> Callable[[Row], tuple[str, ...]]:
+    """The same for sentences, where a bare number says nothing: 'lr 0.1'."""
+    return lambda row: tuple(_said(row, key) for key in keys)
+
+
+def _said(row: Row, key: str) -> str:
+    value = row.get(key)
+    if key in BARE and value is not None:
+        return str(value)
+    shown = f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+    return f"{key.replace('_', ' ')} {shown}"
+
+
 def _text(row: Row, key: str) -> str:
     return row.get(key) or UNSET[key] if key in UNSET else str(row.get(key))
 
