@@ -87,6 +87,7 @@ class TrainOptions(RunOptions, total=False):
     pca: int | None
     limit: int | None
     validation: str | None
+    report: Literal["last", "best"] | None
     augment: Names | None
     revive: Names | None
     track_neurons: int | None
