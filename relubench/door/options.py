@@ -100,6 +100,7 @@ class TrainOptions(SharedOptions, total=False):
     perturb: Names | None
     best_lr: bool | None
     validation: str | None
+    report: Literal["last", "best"] | None
     until: str | None
     jobs: int | None
     executor: str | None
