@@ -11,7 +11,7 @@ from relubench.metrics.measures import Measure
 from relubench.plan import Cell, Plan
 from relubench.report import advice
 from relubench.report.evidence import ComparisonOptions, pairs, repetition
-from relubench.report.figures import meaningful_decimals, p_value, signed
+from relubench.report.figures import meaningful_decimals, p_value, signed, significant
 from relubench.report.naming import more_repetitions, repeated, said_of, setup_row
 from relubench.rows import CompareRow, Correction
 from relubench.stats import Design
@@ -103,7 +103,7 @@ def _answer(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure) 
     # Without an interval nothing bounds what may be gained.
     if not math.isfinite(most):
         return f"No activation is shown to beat {reference} on {where}{loses}."
-    gain = f"{max(0.0, most) * measure.scale:.2g} {measure.noun}"
+    gain = f"{significant(max(0.0, most) * measure.scale)} {measure.noun}"
     # All intervals end inside the margin: even the best case is a difference that counts for none.
     if most <= margin:
         keep = f"gains above {gain} are unlikely{loses}; keep {reference}"
@@ -205,9 +205,10 @@ def _at_best(
     least = stats.smallest_difference(repetitions, ratio, alpha / count)
     # 10 folds × 3 repeats: 30 splits, each with a ninth of its training rows as test rows.
     folds = stats.smallest_difference(30, 1 / 9, alpha / count)
-    advice = f"; with --folds 10 --repeats 3, {folds:.2g}" if name == "drawn hold-outs" else ""
+    drawn = name == "drawn hold-outs"
+    advice = f"; with --folds 10 --repeats 3, {significant(folds)}" if drawn else ""
     return (
-        f"{what}: only a mean difference above {least:.2g} standard deviations can reach "
+        f"{what}: only a mean difference above {significant(least)} standard deviations can reach "
         f"p < {alpha:g} ({over}){advice}"
     )
 
