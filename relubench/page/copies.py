@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -69,6 +70,7 @@ def _work(pieces: Sequence[Piece], numbers: int, results: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the original's to hear
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     screen.leave()
+    gc.disable()  # what is collected may close a file that is the original's
     made: dict[int, str] = {}
     # A piece that fails here is done again by the original, which tells of it.
     with suppress(Exception):

@@ -27,6 +27,7 @@ WIDTH = 400  # of a drawing
 LEFT, RIGHT, TOP, BOTTOM = 60, 12, 10, 42  # margins, unless a drawing says otherwise
 PER_LETTER = 6.3  # an upper bound of the mean width of a letter at SIZE
 SIZE = 11  # of letters
+TICKS = 6  # intervals of an axis at the most: a tick takes longer to draw than a line
 LONGEST = 20  # letters of a label
 TITLE_LETTERS = 54  # in a line of a title
 POINTS_PER_INCH = 72  # of matplotlib: an inch is here 72 pixels
@@ -143,7 +144,9 @@ def _axes(
     across = WIDTH - drawing.left - drawing.right
     up = drawing.height - drawing.top - drawing.bottom
     left, bottom = x + drawing.left, y + drawing.bottom
-    return figure.add_axes((left / width, bottom / height, across / width, up / height))
+    axes = figure.add_axes((left / width, bottom / height, across / width, up / height))
+    axes.locator_params(nbins=TICKS)
+    return axes
 
 
 ATTRIBUTES = re.compile(r'style="([^"]*)"')
