@@ -119,7 +119,8 @@ def _table(rows: Sequence[ClaimedRow]) -> Table[ClaimedRow]:
 def _metric(row: ClaimedRow) -> str:
     """What is compared, and its measure."""
     measure = MEASURES[row.metric]
-    return f"{row.metric.replace('_', ' ')} {measure.noun}".rstrip()
+    unit = measure.noun if measure.unit else ""
+    return f"{row.metric.replace('_', ' ')} {unit}".rstrip()
 
 
 def _claim(row: ClaimedRow) -> str:
