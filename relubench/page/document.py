@@ -127,6 +127,8 @@ def _summary(study: Study) -> str:
         "dataset": len({cell.dataset for cell in cells}),
         "network": len({cell.model for cell in cells}),
     }
+    if study.calls:
+        return f"{counted(len(study.calls) - 1, 'call')} of activations in one network"
     failed = sum(result.failed is not None for result in study.results)
     parts = [counted(count, noun) for noun, count in counts.items()]
     return ", ".join([*parts, *([f"{failed} of them diverged or lost"] if failed else [])])

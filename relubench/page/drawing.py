@@ -123,6 +123,29 @@ def tip(artist: Any, text: str) -> None:
     artist.set_gid(TIP + text)
 
 
+def shown(drawing: Drawing, ax: Axes | None = None) -> Axes:
+    """Draw on axes; where none are given on new ones of its own size, which a notebook shows."""
+    with style({}):
+        axes = ax or _new(drawing)
+        drawing.draw(axes)
+        if ax:
+            ax.set_title(drawing.title)
+    return axes
+
+
+def _new(drawing: Drawing) -> Axes:
+    """Axes with the drawing's title above them."""
+    # Here: pyplot looks for a display, and only a caller's own figure may be kept by it.
+    from matplotlib import pyplot
+
+    height = drawing.height + _title_height(drawing)
+    inches = (WIDTH / POINTS_PER_INCH, height / POINTS_PER_INCH)
+    figure = pyplot.figure(figsize=inches, facecolor=PAPER)
+    at = 10 / WIDTH, 1 - 8 / height
+    figure.text(*at, _wrapped(drawing.title), va="top", weight="bold")
+    return _axes(figure, drawing, (0, 0), (WIDTH, height))
+
+
 # --- one drawing in a page ------------------------------------------------------------------------
 
 

@@ -218,9 +218,9 @@ def _draw_dead(
         for across, layer in enumerate(layers):
             row = by_layer.get(layer)
             share = None if row is None else row.dead
-            text = _percentage(share)
+            text = percentage(share)
             units = f", {row.units} units, n {row.n}" if row else ""
-            _cell(axes, across, down, share, text, f"{layer}: {text} % dead{units}", len(layers))
+            cell(axes, across, down, share, text, f"{layer}: {text} % dead{units}", len(layers))
     axes.set_xticks(range(len(layers)), [short(layer) for layer in layers])
     axes.tick_params(axis="x", length=0, rotation=90 if upright else 0)
     axes.set_xlim(-0.5, len(layers) - 0.5)
@@ -230,11 +230,12 @@ def _draw_dead(
     axes.set_xlabel("layer")
 
 
-def _percentage(share: float | None) -> str:
+def percentage(share: float | None) -> str:
+    """A share in per cent, for a cell of a heat map."""
     return percent(share, 0 if share in (0, 1) else 1)
 
 
-def _cell(
+def cell(
     axes: Axes, x: int, y: int, share: float | None, text: str, said: str, across: int
 ) -> None:
     """One cell of a heat map, `share` of the darkest; text where there is room for it."""

@@ -17,6 +17,7 @@ from relubench.results import RunResult
 from relubench.rows import (
     SETUP,
     ActivationProfileRow,
+    CallRow,
     ClassifiedRow,
     CompareRow,
     CostRow,
@@ -45,6 +46,7 @@ class Study:
     notes     what is to be said of the whole
     memory    what training keeps, by set-up and activation
     suggestion  which activation to use, where that was asked
+    calls     units of one network by call of an activation, and all of them
     """
 
     results: Sequence[RunResult] = ()
@@ -58,6 +60,7 @@ class Study:
     notes: Sequence[str] = ()
     memory: Sequence[MemoryRow] = ()
     suggestion: Table[SuggestRow] | None = None
+    calls: Sequence[CallRow] = ()
 
     @property
     def measure(self) -> Measure:

@@ -17,13 +17,13 @@ import torchvision
 from measure import Figure, Seconds, as_slow, best_threads, faster, fastest, measure, on
 from whole import whole
 
+import relubench
 from relubench import commands, datasets
 from relubench.activations import ACTIVATIONS
 from relubench.commands import Request
 from relubench.execution.progress import Console
 from relubench.models import MODELS, layers
 from relubench.neurons import counting as counting_of_any
-from relubench.neurons import watch as neuron_watch
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Preparation, Recipe
 from relubench.training import between, building, examples, learning, prediction
@@ -310,7 +310,7 @@ def loop_of_ones_own() -> tuple[Callable[[], object], Callable[[], object]]:
         torch.nn.functional.cross_entropy(network(x), y).backward()
         optimizer.step()
 
-    return neuron_watch.watch(network, x, every=10**9).step, train
+    return relubench.watch(network, x, every=10**9).step, train
 
 
 def repeated(do: Callable[[], object]) -> None:
