@@ -322,7 +322,7 @@ def test_many_examples_are_cut_to_as_many_as_the_budget_holds(
 ) -> None:
     monkeypatch.setattr("relubench.commands.suggesting.FEWEST", 100)
     monkeypatch.setattr(Clock, "left", lambda self, runs: 100.0)
-    takes = iter([290.0])
+    takes = iter([300.0, 290.0])  # the second opinion counts
     monkeypatch.setattr("relubench.commands.suggesting.forecast", lambda work: next(takes, 1.0))
     assert main([*told, "--format", "jsonl"]) == 0
     out, err = capsys.readouterr()
