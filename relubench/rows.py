@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated, Literal
 
 from relubench.results import DEFINITIONS
@@ -31,6 +32,7 @@ SETUP = (
     *("standardise", "pca", "limit", "perturb", "until", "fresh_weights", "unit_axis"),
     *("validation", "one_holdout", "task", "tasks"),
 )
+SETUP_VALUES = attrgetter(*SETUP)
 
 
 # --- parts of rows --------------------------------------------------------------------------------
@@ -80,7 +82,8 @@ class SetupRow(Row):
     @property
     def setup(self) -> tuple[object, ...]:
         """The values that tell set-ups apart."""
-        return tuple(self.get(key) for key in SETUP)
+        values: tuple[object, ...] = SETUP_VALUES(self)
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -487,15 +490,31 @@ class PublishedVerdict(Worded):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedRow(Row):
-    """compare, of a benchmark with published figures: one of them beside the measured one."""
+class _PublishedNames(Row):
+    """What a published figure is about; null: of activations by themselves."""
 
-    dataset: Annotated[str, "the data"]
-    model: Annotated[str, "the network"]
+    dataset: Annotated[str | None, "the data"]
+    model: Annotated[str | None, "the network"]
     activation: Annotated[str, "the activation of its hidden layers"]
-    head: Annotated[str, "output layer and loss"]
+    head: Annotated[str | None, "output layer and loss"]
     lr: Annotated[Number, "learning rate"]
+    beside: Annotated[str | None, "the activation that a ratio or a claim is beside"]
     metric: Annotated[str, "what was published"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PublishedSource(Row):
+    source: Annotated[str, "where it was published"]
+    confirmed: Annotated[bool, "whether the source was read"]
+    note: Annotated[str, "what else is to be known of it"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRow(_PublishedSource, _PublishedNames):
+    """A published figure of a benchmark beside the measured one."""
+
+    layer: Annotated[str | None, "the layer whose hidden units are counted"]
+    number: Annotated[int | None, "the task of a sequence, from 1"]
     n: Annotated[int, "finished runs"]
     measured: Annotated[Number, "their mean"]
     measured_sd: Annotated[Number, "its standard deviation"]
@@ -504,9 +523,40 @@ class PublishedRow(Row):
     difference: Annotated[Number, "measured - published"]
     margin: Annotated[Number, "half the 95 % prediction interval of the published mean"]
     verdict: Annotated[PublishedVerdict, "agrees, differs, or why neither can be said"]
-    source: Annotated[str, "where it was published"]
-    confirmed: Annotated[bool, "whether the source was read"]
-    note: Annotated[str, "what else is to be known of it"]
+
+
+@dataclass(frozen=True)
+class ClaimVerdict(Worded):
+    """Whether a comparison shows what was claimed; else why that cannot be said."""
+
+    word: Literal["holds", "reversed", "alike", "undecided", "cannot be said"]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.reason}" if self.reason else self.word
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimedRow(_PublishedSource, _PublishedNames):
+    """A direction that was claimed of a benchmark, beside what a comparison shows of it."""
+
+    claimed: Annotated[Literal["higher", "lower"], "than with the activation that it is beside"]
+    pairs: Annotated[int, "seeds or folds that both have"]
+    difference: Annotated[Number, "mean paired difference"]
+    difference_low: Annotated[Number, "lower end of its 95 % interval"]
+    difference_high: Annotated[Number, "upper end of its 95 % interval"]
+    p: Annotated[Number, "two-sided, corrected over the family"]
+    verdict: Annotated[ClaimVerdict, "holds, reversed, alike, undecided, or why none can be said"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatioRow(SetupRow):
+    """One activation's runs beside another's in the same set-up, repetition by repetition."""
+
+    beside: Annotated[str, "the activation that they are beside"]
+    n: Annotated[int, "repetitions that both have"]
+    seconds_ratio: Annotated[Number, "mean ratio of the seconds of training"]
+    seconds_ratio_sd: Annotated[Number, "its standard deviation; null of runs of one pass"]
 
 
 GateWord = Literal["pass", "fail", "undecided", "not compared", "incomplete"]
@@ -769,6 +819,12 @@ class LayerMeanRow(SetupRow):
     dormant: Annotated[float, DEFINITIONS["dormant"]]
     saturated: Annotated[float, DEFINITIONS["saturated"]]
     sparsity: Annotated[float, DEFINITIONS["sparsity"]]
+    dead_sd: Annotated[Number, "standard deviation over runs of the dead fraction"]
+    inactive_sd: Annotated[Number, "the same of the inactive fraction"]
+    rare_sd: Annotated[Number, "the same of the rare fraction"]
+    dormant_sd: Annotated[Number, "the same of the dormant fraction"]
+    saturated_sd: Annotated[Number, "the same of the saturated fraction"]
+    sparsity_sd: Annotated[Number, "the same of the sparsity"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -917,6 +973,23 @@ class LedgerRow(SetupRow):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FormsRow(Row):
+    """ledger small-predicts-large: activations in the quick and in the full form of a benchmark."""
+
+    benchmark: Annotated[str, "the benchmark"]
+    metric: Annotated[str, "what is compared"]
+    activations: Annotated[int, "activations that both forms have"]
+    quick_order: Annotated[list[str], "they in the quick form, the best mean rank first"]
+    full_order: Annotated[list[str], "they in the full form"]
+    quick_runs: Annotated[int, "finished runs of the quick form"]
+    full_runs: Annotated[int, "finished runs of the full form"]
+    missing: Annotated[int, "runs of both forms that are not finished"]
+    correlation: Annotated[Number, "Spearman's rank correlation of the two orders"]
+    correlation_low: Annotated[Number, "lower end of its 95 % interval"]
+    correlation_high: Annotated[Number, "upper end of its 95 % interval"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnreadRow(Row):
     """ledger check: a row of the file that cannot be read."""
 
@@ -981,6 +1054,22 @@ class CostRow(Row):
     torch: Annotated[str, "version of torch"]
     rounds: Annotated[int, "interleaved rounds"]
     quick: Annotated[bool, "whether this is a smoke run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostRatioRow(Row):
+    """One activation by itself beside another, at one size; means over rounds."""
+
+    activation: Annotated[str, "the activation"]
+    beside: Annotated[str, "the activation that it is beside"]
+    elements: Annotated[int, "outputs"]
+    n: Annotated[int, "interleaved rounds"]
+    relative: Annotated[Number, "ratio of the time of forward and backward"]
+    relative_sd: Annotated[Number, "its standard deviation over rounds"]
+    forward_relative: Annotated[Number, "ratio of the time of forward"]
+    forward_relative_sd: Annotated[Number, "its standard deviation over rounds"]
+    saved_relative: Annotated[Number, "ratio of the bytes that are kept for the backward pass"]
+    saved_relative_sd: Annotated[Number, "0: it is the same in every round"]
 
 
 @dataclass(frozen=True, kw_only=True)

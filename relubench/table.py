@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -217,7 +218,7 @@ class Table(Generic[R]):
         """The same with its asides among the notes."""
         return replace(self, notes=[*self.notes, *self.asides], asides=())
 
-    @property
+    @cached_property
     def records(self) -> list[dict[str, object]]:
         """The rows as machines get them."""
         records = [row.record() for row in self.rows]

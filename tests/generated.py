@@ -59,6 +59,7 @@ ROWS: dict[str, tuple[type[Row], str]] = {  # what prints the rows, and a small 
     "deadcount --prune": (rows.PruningRow, ""),
     "relubench.watch, in Python": (rows.WatchRow, ""),
     "ledger show": (rows.LedgerRow, "ledger show"),
+    "ledger small-predicts-large": (rows.FormsRow, ""),
     "cost": (rows.CostRow, "cost -a relu --quick"),
     "show, of activations": (rows.ActivationProfileRow, "show relu"),
 }
@@ -88,17 +89,34 @@ TYPED = Path(relubench.__file__).parent / "door" / "options.py"
 
 def typed_options() -> str:
     """The module in which type checkers find the options of the Python calls."""
-    classes, before, names = [], "RunOptions", set[str]()
-    for command in ("train", "cv", "compare"):
-        taken = {option.key: option for option in declared() if command in option.commands}
-        assert names <= taken.keys(), "each call has the options of the one before"
-        fields = [f"    {key}: {_in_python(taken[key])}\n" for key in taken if key not in names]
-        name = f"{command.capitalize()}Options"
-        docstring = f'    """Those of `{command}`."""\n\n'
-        classes.append(f"class {name}({before}, total=False):\n{docstring}{''.join(fields)}")
-        before, names = name, set(taken)
+    taken = {command: _options_of(command) for command in CALLS}
+    common = set.intersection(*map(set, taken.values()))
+    classes = [_typed("Shared", "RunOptions", "every training call", taken["train"], common)]
+    for command, before in CALLS.items():
+        have = set(taken[before]) if before else common
+        assert have <= taken[command].keys(), f"{command} has the options of {before}"
+        parent = f"{before.capitalize() if before else 'Shared'}Options"
+        own = taken[command].keys() - have
+        classes.append(_typed(command.capitalize(), parent, f"`{command}`", taken[command], own))
     start = TYPED.read_text(encoding="utf-8").partition(MADE)[0]
     return "\n\n".join([f"{start}{MADE}", *classes])
+
+
+# Each call, and the one that it has all options of; none: those of every call, and its own.
+CALLS = {"train": "", "cv": "train", "compare": "cv", "suggest": ""}
+
+
+def _options_of(command: str) -> dict[str, Option]:
+    return {option.key: option for option in declared() if command in option.commands}
+
+
+def _typed(
+    name: str, parent: str, whose: str, options: Mapping[str, Option], keys: Collection[str]
+) -> str:
+    """A class of these keys."""
+    fields = [f"    {key}: {_in_python(options[key])}\n" for key in options if key in keys]
+    docstring = f'    """Those of {whose}."""\n\n'
+    return f"class {name}Options({parent}, total=False):\n{docstring}{''.join(fields)}"
 
 
 MADE = "# --- made from relubench.config.options by tests/test_door.py --update-golden\n"

@@ -73,8 +73,8 @@ def test_the_gravest_two_are_said_of_each_set_up() -> None:
         row("sigmoid", mean_activation=1.0, sd_activation=0.5),
     ]
     said = advise([replace(each, lr=lr) for lr in (0.1, 0.3) for each in bad], ["lr"])
-    assert [line.split()[2] for line in said] == ["diverged", "50.0", "diverged", "50.0"]
-    assert [line.split(":")[0] for line in said] == ["0.1", "0.1", "0.3", "0.3"]
+    assert [line.split()[3] for line in said] == ["diverged", "50.0", "diverged", "50.0"]
+    assert [line.split(":")[0] for line in said] == ["lr 0.1", "lr 0.1", "lr 0.3", "lr 0.3"]
 
 
 def test_a_long_list_is_cut() -> None:

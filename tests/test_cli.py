@@ -683,6 +683,7 @@ def test_ascii_output_is_not_an_error() -> None:
 HELP = ["", "train", "cv", "compare", "suggest", "deadcount", "report", "cost", "list", "show"]
 HELP += ["help", "ledger"]
 HELP += ["ledger show", "ledger export", "ledger check", "ledger rm", "ledger merge"]
+HELP += ["ledger small-predicts-large"]
 
 
 @pytest.mark.parametrize("command", HELP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import json
 import random
@@ -31,7 +32,7 @@ from relubench.errors import BadValue, DataError, RelubenchError
 from relubench.user_code import UserCodeError
 
 SMALL: dict[str, Any] = {"model": "ffnn:hidden=4", "epochs": 1, "threads": 1}
-CALLS = (relubench.train, relubench.cv, relubench.compare)
+CALLS = (relubench.train, relubench.cv, relubench.compare, relubench.suggest)
 
 
 @pytest.fixture(autouse=True)
@@ -499,6 +500,56 @@ def test_runs_are_drawn_as_learning_curves() -> None:
     assert len(kept.lines) == len(given.lines)
     with pytest.raises(BadValue, match="no learning curves"):
         relubench.train(dataset="iris", **SMALL | {"epochs": 0}).plot()
+
+
+PLAN: dict[str, Any] = {
+    **SMALL,
+    "dataset": "wine",
+    "model": ["ffnn:hidden=4", "ffnn:hidden=4x4"],
+    "activation": ["relu", "gelu", "tanh"],
+    "lr": [0.01, 0.1],
+    "budget": "1h",
+    "ledger": "one.db",
+}
+
+
+def test_a_suggestion_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    found = relubench.suggest(**PLAN)
+    flags = "-d wine -m ffnn:hidden=4,ffnn:hidden=4x4 -a relu,gelu,tanh --lr 0.01,0.1 --epochs 1"
+    rest = "--threads 1 --budget 1h --ledger one.db"
+    assert main(["suggest", *flags.split(), *rest.split(), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == found.tables[0].records
+    assert main(["suggest", *flags.split(), *rest.split(), "--quiet"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == found.answer
+    assert str(found).startswith(found.answer)
+    assert f"<strong>{html.escape(found.answer)}</strong>" in found._repr_html_()
+    assert found.frame()["activation"].tolist() == [row.activation for row in found.rows]
+    (chosen,) = [row.activation for row in found.rows if row.verdict == "suggested"]
+    assert found.activation == chosen
+    assert found.decided == (found.rows[0].stopped == "decided")
+    assert not any("Methods" in note for note in found.tables[0].notes)
+    assert any(
+        "Methods" in note for note in relubench.suggest(**PLAN, explain=True).tables[0].notes
+    )
+
+
+def test_a_suggestion_is_drawn_as_intervals() -> None:
+    found = relubench.suggest(**PLAN)
+    axes: Any = found.plot()
+    others = [row for row in found.rows if row.activation != "relu"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        row.activation for row in others
+    ]
+    for row, line in zip(others, axes.lines[-len(others) :], strict=True):
+        x = line.get_xdata()
+        assert (x.min(), x.max()) == (row.difference_low, row.difference_high)
+
+
+def test_a_suggestion_keeps_to_its_budget() -> None:
+    with pytest.raises(
+        BadValue, match=r"--budget 0\.5s: the first look, \d+ runs, would end after"
+    ):
+        relubench.suggest(**{**PLAN, "budget": 0.5, "ledger": "other.db"})
 
 
 def test_one_activation_has_no_differences_to_draw() -> None:

@@ -43,6 +43,8 @@ def test_the_examples_of_python_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "units" in capsys.readouterr().out
     watch = defined("watch", network=space["network"], batches=space["batches"])["watch"]
     assert [row.step for row in watch.rows[::2]] == [0, 100, 200, 300]
+    found = defined("gate", network=space["network"], batches=space["batches"])["found"]
+    assert found.passed
 
 
 def network() -> nn.Sequential:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import multiprocessing
+import os
 import re
 import shlex
+import sys
+import time
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,14 +22,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from relubench import commands, config, page, report
+from relubench import commands, config, isolation, page, report
 from relubench.cli import main
 from relubench.commands import CATALOGS
 from relubench.errors import BadValue
 from relubench.execution.ledger import Context, Ledger
 from relubench.formats import render
 from relubench.models import MODELS
-from relubench.page import drawing, kinds
+from relubench.page import copies, drawing, kinds
 from relubench.page.comparing import _cliques
 from relubench.page.sections import sections
 from relubench.page.study import Study
@@ -435,6 +440,62 @@ def test_text_from_outside_stays_text() -> None:
 
 def test_the_same_study_is_the_same_page(whole: str) -> None:
     assert page.html(study()) == whole
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that may be copied, as that of a command is."""
+    monkeypatch.setattr(isolation.GUARD, "armed", True)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="nothing is copied elsewhere")
+
+
+@on_linux
+@pytest.mark.usefixtures("two_cores")
+def test_copies_draw_the_same_page(whole: str) -> None:
+    assert page.html(study()) == whole
+
+
+def made(pieces: list[copies.Piece]) -> list[str]:
+    with copies.begun(pieces) as finish:
+        return finish()
+
+
+@on_linux
+@pytest.mark.usefixtures("two_cores")
+def test_pieces_are_made_by_copies_and_stay_in_order() -> None:
+    def piece(number: int) -> str:
+        time.sleep(0.02)
+        return f"{number} {os.getpid()}"
+
+    found = made([partial(piece, number) for number in range(40)])
+    assert [text.split()[0] for text in found] == [str(number) for number in range(40)]
+    assert len({text.split()[1] for text in found}) == 2
+    assert len({text.split()[1] for text in made([partial(piece, 0)] * 11)}) == 1  # too few
+
+
+@on_linux
+@pytest.mark.usefixtures("two_cores")
+def test_what_a_copy_leaves_undone_is_done_here(capfd: pytest.CaptureFixture[str]) -> None:
+    here = os.getpid()
+
+    def dies() -> str:
+        time.sleep(0.02)
+        if os.getpid() != here:
+            os._exit(1)
+        return "done"
+
+    def fails() -> str:
+        time.sleep(0.02)
+        raise ValueError("no picture")
+
+    assert made([dies] * 12) == ["done"] * 12
+    with pytest.raises(ValueError, match="no picture"):
+        made([fails] * 12)
+    assert capfd.readouterr() == ("", "")
+    assert not multiprocessing.active_children()
 
 
 def test_five_hundred_runs_are_under_two_megabytes() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fabricated import facts_rows
+from fabricated import facts_rows, plan, result, runs
 from scipy import stats as scipy_stats
 
 from relubench import config
@@ -16,7 +17,10 @@ from relubench.cli import main
 from relubench.commands import CATALOGS
 from relubench.config import Published
 from relubench.errors import BadValue
-from relubench.report import published
+from relubench.profiling import table as cost_table
+from relubench.profiling.timing import Timings
+from relubench.report import ComparisonOptions, published, sources
+from relubench.results import RunResult, TaskResult
 
 ENTRY = Published(activation="relu", value=0.9, source="a paper", confirmed=True)
 ROW = {"dataset": "iris", "model": "ffnn", "activation": "relu", "head": "softmax", "lr": 0.1} | {
@@ -75,7 +79,8 @@ def test_what_all_figures_share_stands_below_them() -> None:
 
 
 def test_a_figure_stands_beside_the_rows_that_it_is_about() -> None:
-    rows: Any = facts_rows(ROW, ROW | {"activation": "elu"}, ROW | {"lr": 0.2})
+    whole = ROW | {"lr": 0.2, "layer": "total"}  # shares of units are of layers, or of all
+    rows: Any = facts_rows(ROW, ROW | {"activation": "elu"}, ROW | {"lr": 0.2}, whole)
     unsure = ENTRY.model_copy(update={"confirmed": False, "metric": "dead", "lr": 0.2})
     table = published.table([ENTRY, unsure], rows, "")
     assert [(row["lr"], row["metric"]) for row in table.records] == [
@@ -96,6 +101,15 @@ def test_a_figure_stands_beside_the_rows_that_it_is_about() -> None:
         ('activation = "mihs"', "entry 1: unknown activation 'mihs': did you mean 'mish'?"),
         ('metric = "taste"', "entry 1, metric: got taste, must be 'accuracy'"),
         ("figures = [0.9]", "must be tables"),
+        ('layer = "dense1"', "entry 1: layer: a figure of accuracy has none: known for dead,"),
+        (
+            'metric = "seconds"\nnumber = 2',
+            "entry 1: number: a figure of seconds is of no one task",
+        ),
+        ('beside = "relu"', "entry 1: beside: a figure of accuracy is beside nothing"),
+        ('metric = "relative"\nbeside = "mihs"', "unknown activation 'mihs'"),
+        ('metric = "sparsity"\nclaimed = "lower"', "entry 1: claimed: a figure of sparsity is not"),
+        ('claimed = "up"', "entry 1, claimed: got up, must be 'higher' or 'lower'"),
         ("figures = [{ value = 0.9 }, { valeu = 0.8 }]", "entry 2, valeu: unknown key"),
     ],
 )
@@ -141,11 +155,104 @@ def test_every_study_has_a_quick_form_and_every_figure_a_row() -> None:
         assert full.minutes
         assert found.tables[name]["quick"]["minutes"] <= min(5, full.minutes)
         for entry in full.published:
-            about = {key: getattr(entry, key) for key in published.NAMES if key != "lr"}
+            about = {key: getattr(entry, key) for key in sources.NAMES if key != "lr"}
             assert any(
                 all(value in (None, getattr(cell, key)) for key, value in about.items())
                 for cell in cells
             ), f"{name}: {entry}"
+
+
+def beside_runs(entries: list[Published], results: list[RunResult]) -> list[dict[str, Any]]:
+    """The records of compare's published figures."""
+    rows = published.of_comparison(entries, [], results, plan(results), ComparisonOptions(), "")
+    return rows[0].records
+
+
+def test_shares_of_units_are_those_of_a_layer_or_of_all() -> None:
+    """The made-up networks have 1 of 8 units dead in their first layer, 4 of 4 in the second."""
+    entry = Published(metric="dead", value=0.125, source="a paper", confirmed=True)
+    entries = [entry.model_copy(update={"layer": name}) for name in ("dense1", "dense2", None)]
+    first, second, whole = published.of_units(entries, runs("relu", 0.0), "")[0].records
+    assert [row["layer"] for row in (first, second, whole)] == ["dense1", "dense2", "total"]
+    assert [row["measured"] for row in (first, second, whole)] == [1 / 8, 1, 5 / 12]
+    assert [row["verdict"] for row in (first, second, whole)] == ["agrees", "differs", "differs"]
+    assert beside_runs(entries, runs("relu", 0.0)) == [first, second, whole]
+    assert published.of_units([ENTRY], runs("relu", 0.0), "") == []
+
+
+def in_sequence(seed: int, *accuracies: float) -> RunResult:
+    """A run that had these accuracies at the ends of its tasks."""
+    unknown = dict.fromkeys(TaskResult.__dataclass_fields__)
+    tasks = [TaskResult(**unknown | {"accuracy": one}) for one in accuracies]
+    return replace(result("relu", seed, 0.5), tasks=tuple(tasks))
+
+
+def test_a_figure_of_a_task_is_of_that_task() -> None:
+    found = [in_sequence(0, 0.9, 0.2), in_sequence(1, 0.9, 0.4)]
+    entry = Published(metric="accuracy", value=0.3, number=2, source="s", confirmed=True)
+    (row,) = beside_runs([entry], found)
+    assert (row["number"], row["measured"], row["verdict"]) == (2, pytest.approx(0.3), "agrees")
+    assert row["measured_sd"] == pytest.approx(0.02**0.5)  # of 0.2 and 0.4
+
+
+def timed(activation: str, seed: int, seconds: float, stack: int = 1) -> RunResult:
+    run = result(activation, seed, 0.5)
+    return replace(run, seconds=seconds, environment=replace(run.environment, stack=stack))
+
+
+@pytest.mark.parametrize("stack", [1, 2])
+def test_a_ratio_of_seconds_is_by_seed_beside_the_activation_that_it_names(stack: int) -> None:
+    """3 and 5 times as long; runs of one pass are one measurement, without a spread."""
+    seconds = {"relu": (1.0, 2.0), "elu": (3.0, 10.0), "tanh": (9.0, 9.0)}
+    found = []
+    for name, each in seconds.items():
+        found += [timed(name, seed, each[seed], stack) for seed in (0, 1)]
+    shared: Any = {"activation": "elu", "metric": "seconds_ratio", "source": "s", "confirmed": True}
+    entries = [Published(value=4.0, **shared), Published(value=4.0, beside="tanh", **shared)]
+    first, second = beside_runs(entries, found)
+    assert (first["beside"], first["measured"]) == ("relu", 4)
+    assert (second["beside"], second["measured"]) == ("tanh", pytest.approx((3 + 10) / 18))
+    if stack == 1:
+        assert (first["measured_sd"], first["verdict"]) == (pytest.approx(2**0.5), "agrees")
+    else:
+        assert first["verdict"] == "cannot be compared: 2 runs here, without a spread"
+
+
+def test_ratios_of_cost_are_round_by_round() -> None:
+    def timings(name: str, *nanoseconds: float, saved: float) -> Timings:
+        return Timings(
+            activation=name,
+            elements=64,
+            forward=nanoseconds,
+            forward_backward=nanoseconds,
+            copy=nanoseconds,
+            saved=saved,
+        )
+
+    relu, mish = timings("relu", 1.0, 2.0, saved=4), timings("mish", 2.0, 8.0, saved=12)
+    (row,) = (r for r in cost_table.ratio_rows([relu, mish], ["relu"]) if r.activation == "mish")
+    assert row.relative == 3  # of 2 and 4
+    assert row.relative_sd == pytest.approx(2**0.5)
+    assert (row.saved_relative, row.n) == (3, 2)
+    entry = Published(metric="relative", beside="relu", value=3, source="s", confirmed=True)
+    (measured,) = published.table([entry.model_copy(update={"activation": "mish"})], [row], "").rows
+    assert (str(measured.verdict), measured.dataset) == ("agrees", None)
+
+
+def test_cost_of_a_benchmark_prints_its_ratios(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "b.toml"
+    entry = 'metric = "saved_relative"\nvalue = 1\nsource = "s"\nconfirmed = true\n'
+    text = f'[benchmark.b]\nactivation = ["relu6"]\n[[benchmark.b.published]]\n{entry}'
+    file.write_text(text, encoding="utf-8")
+    cost = ["cost", "b", "--config", str(file), "--sizes", "64", "--quiet"]
+    assert main([*cost, "--rounds", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "relu6" in out
+    assert "2 published figures, saved relative\n" in out  # of relu itself, too
+    assert main([*cost, "--quick"]) == 0
+    assert "cannot be compared: a quick run" in " ".join(capsys.readouterr().out.split())
 
 
 def test_compare_prints_measured_and_published(

@@ -72,5 +72,9 @@ def test_the_page_names_every_keyword_of_a_run() -> None:
     for key in (*calls.RUN, *calls.SWITCHES):
         assert re.search(rf"`{key}=", PAGE) or f", `{key}=" in PAGE
     members = re.findall(r"^\| `[^|]*?\.(\w+)[^|]*\|", PAGE, re.MULTILINE)
-    known = {*dir(relubench.Comparison), *relubench.Runs.__annotations__}
+    known = {
+        *dir(relubench.Comparison),
+        *dir(relubench.Suggestion),
+        *relubench.Runs.__annotations__,
+    }
     assert set(members) <= known | set(relubench.Result.__annotations__)

@@ -127,16 +127,34 @@ def test_the_unit_of_the_score_does_not_matter(values: list[float], scale: float
     assert one == pytest.approx(above)
 
 
-def test_bca_is_that_of_scipy_at_the_expanded_level() -> None:
-    """Hesterberg, arXiv:1411.5279: Φ(-√(20/19) · 2.093) = 0.0159 in each tail; streams differ."""
+@pytest.mark.parametrize("n", [3, 20, 33])
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_bca_is_that_of_scipy_at_the_expanded_level(n: int, scale: float) -> None:
+    """Hesterberg, arXiv:1411.5279: Φ(-√(n/(n-1)) · t) in each tail; of the same stream."""
+    d = scale * np.random.default_rng(4).gumbel(size=n)
+    tail = scipy_stats.norm.cdf(-math.sqrt(n / (n - 1)) * scipy_stats.t.ppf(0.975, n - 1))
+    expected = scipy_stats.bootstrap(
+        ((d - d.mean()) / d.std(ddof=1),),
+        lambda z, axis: np.round(np.mean(z, axis=axis), 10),  # equal means must be ties
+        confidence_level=1 - 2 * tail,
+        n_resamples=9999,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    found = stats.bca_interval(d)
+    limits = [d.mean() + d.std(ddof=1) * end for end in expected]
+    assert (found.low, found.high) == pytest.approx(limits, rel=1e-9)
+    assert found.method == "BCa"
+
+
+def test_twenty_pairs_have_a_bootstrap() -> None:
+    """Φ(-√(20/19) · 2.093) = 0.0159 in each tail; streams differ."""
     d = np.random.default_rng(4).gumbel(size=20)
     expected = scipy_stats.bootstrap(
         (d,), np.mean, confidence_level=1 - 2 * 0.0159, n_resamples=9999, rng=7
     ).confidence_interval
-    found = stats.bca_interval(d)
+    found = stats.interval(d)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.03)
-    assert found.method == "BCa"
-    assert found == stats.interval(d)
+    assert found == stats.bca_interval(d)
     assert stats.interval(d[:19]).method == "t"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from relubench.cli import main
 
 PAGE = Path(__file__).parents[1] / "relubench" / "manual" / "studies.md"
 STUDIES = PAGE.read_text(encoding="utf-8")
+SHIPPED = Path(__file__).parents[1] / "benchmarks.toml"
 NUMBER = r"-?\d+(?:\.\d+)?"
 
 
@@ -139,3 +141,38 @@ def test_dead_units_over_depth_are_those_of_dying_relu_depth(tmp_path: Path) -> 
             assert near(accuracy, means[2], 0.05)
     others = [row for row in totals if row["activation"] != "relu"]
     assert not any(row["born_dead"] or row["dead"] for row in others)
+
+
+# --- quick forms ----------------------------------------------------------------------------------
+
+TABLES = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))["benchmark"]
+PUBLISHED = [name for name, table in TABLES.items() if "published" in table]
+DOWNLOADED = {"mnist", "fashion_mnist", "cifar10", "tinyshakespeare"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_quick_form_ends_and_prints_its_verdicts(
+    name: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = (TABLES[name] | TABLES[name]["quick"])["dataset"]
+    if DOWNLOADED & {*([data] if isinstance(data, str) else data)}:
+        request.getfixturevalue("real_data")
+    flags = ["--threads", "1", "--jobs", "1", "--no-ledger", "--quiet"]
+    assert main(["compare", name, "--quick", *flags]) == 0
+    out = capsys.readouterr().out
+    assert "published figure" in out or "claimed direction" in out
+
+
+@pytest.mark.slow
+def test_relu_falls_below_leaky_relu_over_random_labels(tmp_path: Path) -> None:
+    """In the quick form, p < 0.05, with the means that the manual prints."""
+    _, lines = table("`plasticity-random-labels`")
+    rows = run(["compare", "plasticity-random-labels", "--quick"], tmp_path)
+    leaky = one(rows, activation="leaky_relu")
+    assert leaky["verdict"] == "better"
+    assert leaky["p"] < 0.05
+    for activation, *_, every in lines:
+        row = one(rows, activation=activation)
+        printed = re.findall(NUMBER, every)[0]
+        assert near(printed, row["online_accuracy"], row["mean_sd"]), row

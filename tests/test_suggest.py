@@ -313,7 +313,7 @@ def test_where_the_first_look_takes_longer_than_the_budget_nothing_is_trained(
     ledger = tmp_path / "ledger.db"
     assert main([*told, "--budget", "2.1s", "--ledger", str(ledger)]) == 2
     err = capsys.readouterr().err
-    assert "the first look, 12 runs, would end after about" in err
+    assert "the first look, 30 runs, would end after about" in err
     assert "done" not in err
 
 
@@ -322,7 +322,7 @@ def test_many_examples_are_cut_to_as_many_as_the_budget_holds(
 ) -> None:
     monkeypatch.setattr("relubench.commands.suggesting.FEWEST", 100)
     monkeypatch.setattr(Clock, "left", lambda self, runs: 100.0)
-    takes = iter([290.0])
+    takes = iter([300.0, 290.0])  # the second opinion counts
     monkeypatch.setattr("relubench.commands.suggesting.forecast", lambda work: next(takes, 1.0))
     assert main([*told, "--format", "jsonl"]) == 0
     out, err = capsys.readouterr()
@@ -356,13 +356,13 @@ def test_a_look_that_does_not_end_leaves_the_look_before_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     left = iter([1e6] if begun else [])
-    monkeypatch.setattr(Clock, "left", lambda self, runs: 1e6 if runs <= 12 else next(left, -1.0))
+    monkeypatch.setattr(Clock, "left", lambda self, runs: 1e6 if runs <= 30 else next(left, -1.0))
     monkeypatch.setattr("relubench.report.suggestion_decided", lambda rows: False)
     assert main([*told, "--format", "jsonl"]) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {row["stopped"] for row in found} == {"budget"}
     assert {row["look"] for row in found} == {1}
-    assert {tuple(row["seeds"]) for row in found} == {(0, 1)}
+    assert {tuple(row["seeds"]) for row in found} == {(0, 1, 2, 3, 4)}
 
 
 def test_time_that_is_up_before_the_first_look_is_an_exit_code_of_its_own(

@@ -169,6 +169,24 @@ def test_measuring_takes_a_small_share_of_the_training(
     assert ("by rule" in str(found)) == (not measured)
 
 
+@pytest.mark.parametrize(
+    ("step", "width"),
+    [
+        (1e-4, 20),  # 20 cells of 32 steps: 64 ms
+        (0.005, 10),  # 3.2 s for 20 cells, 1.6 s for half of them
+        (0.1, None),  # 3.2 s for one
+    ],
+)
+def test_a_forecast_times_the_widest_stack_that_its_seconds_hold(
+    step: float, width: int | None, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = pretend(monkeypatch, {(20, 1): 0.2, (10, 1): 0.1})
+    monkeypatch.setattr(f"{TIMING}.step_seconds", lambda *arguments: step)
+    seconds = tuning.step_seconds(CELLS, machine, Tuning(20, 1), most=2.0)
+    assert seconds == (step if width is None else width / 100)
+    assert measured == ([] if width is None else [(width, 1)])
+
+
 def test_nothing_is_measured_where_nothing_may(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, fresh_cache: Path
 ) -> None:

@@ -11,6 +11,8 @@ from relubench.report.dead_count import DeadCount
 from relubench.rows import CallRow
 
 RISE = "1%"  # of a layer's units, where --margin says nothing else
+# From Python: 0.2, "20%", ["20%", "dense3:50%"] or {"dense3": 0.5, "": 0.2}.
+Above = float | str | Sequence[str] | Mapping[str, float | str]
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,50 @@ class Limits:
             raise BadValue(f"--margin {rise}: deadcount knows dead alone, such as dead=1%")
         return cls(each, _share(size, f"--margin {rise}") if baseline else None)
 
+    @classmethod
+    def of(cls, above: Above | None, rise: float | str | None, baseline: bool) -> Limits:
+        """From what Python code has: shares as numbers, too; raises BadValue."""
+        texts, shares = _apart(above)
+        if rise is None or isinstance(rise, str):
+            limits = cls.parse(texts, rise, baseline)
+        else:
+            limits = cls.parse(texts, f"dead={RISE}", baseline)  # refused without a baseline
+            limits = replace(limits, rise=_fraction(rise, "margin"))
+        return replace(limits, each={**limits.each, **shares})
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked."""
+        return bool(self.each) or self.rise is not None
+
     def allowed(self, row: CallRow) -> float | None:
         """The share of a layer's units that may be dead."""
         return self.each.get(row.layer, self.each.get(""))
+
+
+def _apart(above: Above | None) -> tuple[list[str], dict[str, float]]:
+    """Limits as the shell writes them, and those that are numbers, by layer."""
+    if above is None:
+        return [], {}
+    if isinstance(above, str):
+        return above.split(","), {}
+    if isinstance(above, Mapping):
+        texts = [f"{layer}:{size}" for layer, size in above.items() if isinstance(size, str)]
+        numbers = {name: size for name, size in above.items() if not isinstance(size, str)}
+        return texts, {
+            name: _fraction(size, f"fail_above {name}") for name, size in numbers.items()
+        }
+    if isinstance(above, Sequence):
+        return [str(text) for text in above], {}
+    return [], {"": _fraction(above, "fail_above")}
+
+
+def _fraction(share: float, where: str) -> float:
+    # True is 1 to Python, and a gate that lets everything through.
+    if isinstance(share, bool) or not 0 <= share <= 1:
+        raise BadValue(
+            f"{where}: got {share}: give a share from 0 to 1, or per cent, such as '20%'"
+        )
+    return float(share)
 
 
 def _share(text: str, where: str) -> float:
@@ -53,15 +96,15 @@ def _share(text: str, where: str) -> float:
         raise BadValue(f"{where}: {problem}") from None
 
 
-def judged(count: DeadCount, limits: Limits) -> tuple[DeadCount, dict[str, str]]:
-    """The rows with the gate's word, and what is wrong by layer. Raises UnknownName for a layer."""
+def judged(count: DeadCount, limits: Limits) -> DeadCount:
+    """The count with the gate's word for each layer. Raises UnknownName for a layer."""
     # A limit of a layer that is not there would always pass.
     known = [row.layer for row in count.layers]
     for layer in limits.each:
         if layer and layer not in known:
             raise UnknownName("layer", layer, known)
-    if not limits.each and limits.rise is None:
-        return count, {}
+    if not limits:
+        return count
     rows: list[CallRow] = []
     wrong: dict[str, str] = {}
     for row in count.layers:
@@ -70,7 +113,7 @@ def judged(count: DeadCount, limits: Limits) -> tuple[DeadCount, dict[str, str]]
             wrong[row.layer] = why
         rows.append(replace(row, gate="fail" if why else "pass"))
     total = replace(count.total, gate="fail" if wrong else "pass")
-    return replace(count, rows=[*rows, total]), wrong
+    return replace(count, rows=[*rows, total], offending=wrong)
 
 
 def _wrong(row: CallRow, limits: Limits) -> str:

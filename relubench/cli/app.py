@@ -277,9 +277,10 @@ def list_(
     return show(listed, **flags)
 
 
-@app.command(epilog=examples("cost -a relu,gelu,mish", "cost --sizes 1e6 --rounds 5"))
+@app.command(epilog=examples("cost -a relu,gelu,mish", "cost mish-cost --rounds 5"))
 @takes(OutputFlags, PictureFlags)
 def cost(
+    benchmark: Benchmark = None,
     *,
     activation: Annotated[
         Names,
@@ -298,13 +299,16 @@ def cost(
     ] = None,
     threads: Annotated[Number, flag(MACHINE, "CPU threads (default 1).")] = None,
     quick: Annotated[bool, flag(MACHINE, "A smoke run, marked as such.", "", "--quick")] = False,
+    config: Annotated[Path | None, flag(MACHINE, BENCHMARKS, "FILE")] = None,
     **flags: FlagValue,
 ) -> int:
     """Time activations: forward, backward and memory, beside relu and a plain copy."""
     settings = given({"activation": activation, "device": device, "threads": threads})
 
+    asked = commands.Timing(benchmark, settings, sizes or SIZES, rounds, quick, config)
+
     def measure() -> Outcome:
-        return commands.cost(settings, sizes or SIZES, rounds, quick, console(flags["quiet"]))
+        return commands.cost(asked, console(flags["quiet"]))
 
     return show(measure, **flags, command="cost")
 
@@ -389,6 +393,28 @@ def ledger_export(
         return show(lambda: commands.ledger_hand_over(where, chosen, to, folder, notes), **flags)
     flags["format"] = flags["format"] or (None if flags["output"] else "jsonl")
     return show(lambda: commands.ledger_export(where, chosen, notes), **flags)
+
+
+@ledger_app.command("small-predicts-large")
+@takes(OutputFlags)
+def ledger_small_predicts_large(
+    benchmarks: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="BENCHMARK…",
+            help="Benchmarks (default: all that have runs of both forms).",
+            autocompletion=completed("benchmark"),
+        ),
+    ] = None,
+    *,
+    ledger: Where = None,
+    config: Annotated[Path | None, flag(MACHINE, BENCHMARKS, "FILE")] = None,
+    **flags: FlagValue,
+) -> int:
+    """Show whether quick forms put activations in the order of the full ones."""
+    notes, names = console(flags["quiet"]), benchmarks or []
+    place = _ledger(ledger)
+    return show(lambda: commands.small_predicts_large(place, names, config, notes), **flags)
 
 
 @ledger_app.command("check")

@@ -14,7 +14,7 @@ COMMANDS = (
     *("train", "cv", "compare", "suggest", "deadcount", "report", "list", "cost", "show", "ledger"),
     *("doctor", "help"),
 )
-LEDGER_COMMANDS = ("show", "export", "check", "rm", "merge")
+LEDGER_COMMANDS = ("show", "export", "small-predicts-large", "check", "rm", "merge")
 MORE = (  # flags of single commands
     *("save", "explain", "baseline", "save-baseline", "junit", "curve", "confusion", "help"),
     *("picture", "search", "sizes", "rounds", "strict", "require-baseline", "version", "layers"),

@@ -6,6 +6,7 @@ from .counting import Counting as Counting
 from .counting import count_network as count_network
 from .doctor import doctor as doctor
 from .doctor import versions as versions
+from .inspecting import Timing as Timing
 from .inspecting import cost as cost
 from .inspecting import elements as elements
 from .inspecting import kind_and_names as kind_and_names
@@ -21,6 +22,7 @@ from .ledgers import ledger_rm as ledger_rm
 from .ledgers import ledger_runs as ledger_runs
 from .ledgers import ledger_show as ledger_show
 from .ledgers import since as since
+from .ledgers import small_predicts_large as small_predicts_large
 from .reporting import Asked as Asked
 from .reporting import report_page as report_page
 from .request import CATALOGS as CATALOGS

@@ -62,7 +62,9 @@ def compare(request: Request, console: Console, baseline: BaselineOptions) -> Ou
         why_not = config.changed(request.flags, request.quick)
         # With --protocol published its own table has these figures already.
         entries = [e for e in settings.published if e.metric != "cv_accuracy" or not carried]
-        more.append(report.published.table(entries, compared[0].rows, why_not))
+        more += report.published.of_comparison(
+            entries, compared[0].rows, trained, work.plan, options, why_not
+        )
     tables = check.tables([*compared, *more])
     return Outcome(
         tables,

@@ -1,9 +1,9 @@
-"""deadcount of any network: from Python, and for the shell."""
+"""deadcount of any network: what is counted of it, and the shell's flags for that."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from relubench import config, datasets, execution, user_code
 from relubench.baselines import ci
 from relubench.baselines.dead_gate import Limits, judged
+from relubench.catalog import Choice, Deferred
 from relubench.commands.assembly import read
 from relubench.commands.ledgers import run_of
 from relubench.commands.request import Outcome, Request
@@ -20,7 +21,7 @@ from relubench.metrics.measures import MEASURES, margin
 from relubench.models import MODELS
 from relubench.neurons import ablation, bounds, opening, pruning
 from relubench.neurons.counting import Asked, Counted, count, taken
-from relubench.neurons.definitions import DEFINITIONS, chosen
+from relubench.neurons.definitions import DEFINITIONS, Definition, chosen
 from relubench.neurons.opening import Asking
 from relubench.neurons.weights import Weights, load
 from relubench.plan import Cell, Machine
@@ -31,59 +32,18 @@ from relubench.table import AnyTable
 from relubench.training import building, examples
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
+    from relubench import page
     from relubench.execution.progress import Console
+else:
+    page = Deferred("relubench.page")
 
 SPLITS = ("train", "test", "both")
 REMOVED = ("dead", "inactive", "rare")  # what --ablate takes out, one after the other
 BATCH = 256  # examples of a pass
+MOST = 8  # layers that a refusal names
 Part = Callable[[], Iterable[Any]]  # the batches of one part of the data, from the start
-
-
-# --- from Python ----------------------------------------------------------------------------------
-
-
-def deadcount(
-    model: nn.Module,
-    batches: Iterable[Any] | Tensor,
-    *,
-    test: Iterable[Any] | None = None,
-    definitions: Sequence[str] | None = None,
-    unit: str | None = None,
-    activation_modules: Sequence[str] = (),
-    limit: int | None = None,
-    proof: bool = False,
-    ablate: bool = False,
-) -> DeadCount:
-    """Count dead, inactive, rare, dormant and saturated units of any network.
-
-    batches             tensors, (inputs, labels) or dicts of tensors; or one tensor of examples
-    test                further batches, whose figures stand beside
-    definitions         names as in `relubench list definitions`, with parameters; "all"
-    unit                channel, position or feature: what a unit is in tensors of more than two
-                        axes, where the layers do not tell or you want it otherwise
-    activation_modules  classes or paths of modules that are one activation each
-    limit               examples after which to stop
-    proof, ablate       as the shell's flags; both go through the batches again
-
-    The network is looked at in evaluation mode and left as it was found. Raises BadValue where
-    something cannot be counted, UserCodeError where the network raises.
-    """
-    asked = Asked(chosen(definitions), unit, activation_modules, limit)
-    parts: dict[str, Part] = {"train": partial(_batches, batches)}
-    if test is not None:
-        parts["test"] = partial(_batches, test)
-    # An iterator is used up after one pass.
-    if (proof or ablate) and isinstance(batches, Iterator):
-        raise BadValue("proof and ablate go through the batches again: give a list or a loader")
-    _, result = audited(model, parts, asked, About(type(model).__name__), proof, ablate)
-    return result
-
-
-def _batches(given: Any) -> Iterable[Any]:
-    """One tensor is one batch."""
-    return [given] if hasattr(given, "dim") else given
 
 
 def audited(
@@ -128,7 +88,8 @@ def beside_test(train: DeadCount, test: DeadCount) -> DeadCount:
 
 
 def beside_baseline(now: DeadCount, before: DeadCount) -> DeadCount:
-    """Dead units beside those with the weights of before."""
+    """Dead units beside those with the weights of before; raises BadValue for another network."""
+    _check_comparable(now, before)
     figures: dict[str, dict[str, float | None]] = {}
     for row in before.layers:
         figures[row.layer] = {
@@ -137,6 +98,19 @@ def beside_baseline(now: DeadCount, before: DeadCount) -> DeadCount:
             "revived": _share_gone(before, now, row.layer),
         }
     return now.updated(figures)
+
+
+def _check_comparable(now: DeadCount, before: DeadCount) -> None:
+    """Refuse a baseline beside which a layer would pass since nothing is known of it."""
+    if "dead" not in before.masks:
+        raise BadValue("the baseline was counted without dead units: let definitions name 'dead'")
+    names, earlier = ([row.layer for row in count.layers] for count in (now, before))
+    if names != earlier:
+        other = [name for name in names if name not in earlier] or names
+        raise BadValue(
+            f"the baseline is of a network with other layers: {other[0]} is not at its place "
+            f"there (it has {', '.join(earlier[:MOST])})"
+        )
 
 
 def _share_gone(first: DeadCount, second: DeadCount, layer: str) -> float | None:
@@ -184,15 +158,20 @@ class Counting:
     def asked(self, limit: int | None) -> Asked:
         """What is to be counted."""
         choices = {each.entry.name: each for each in chosen(self.definitions or None)}
-        # What these flags work with is counted even where --definitions leaves it out.
         if self.fail_above or self.baseline or self.ablate or self.prune:
-            choices |= {name: DEFINITIONS.choose(name) for name in REMOVED if name not in choices}
+            choices = with_removed(choices)
         if self.rare is not None:
             fraction = margin(self.rare, MEASURES["dead"]).size
             choices["rare"] = DEFINITIONS.choose(f"rare:fraction={fraction!r}")
         if self.tau is not None:
             choices["dormant"] = DEFINITIONS.choose(f"dormant:tau={self.tau}")
         return Asked(list(choices.values()), self.unit, self.activation_module, limit)
+
+
+def with_removed(choices: Mapping[str, Choice[Definition]]) -> dict[str, Choice[Definition]]:
+    """With what gates, ablation and pruning work with, even where --definitions leaves it out."""
+    missing = [name for name in REMOVED if name not in choices]
+    return dict(choices) | {name: DEFINITIONS.choose(name) for name in missing}
 
 
 def count_network(
@@ -210,7 +189,8 @@ def count_network(
         other, _ = earlier.network()
         _, before = audited(other, earlier.parts(counting, console), subject.asked, subject.about)
         result = beside_baseline(result, before)
-    result, wrong = judged(result, limits)
+    result = judged(result, limits)
+    wrong = result.offending
     tables: list[AnyTable] = [result.table()]
     if result.ablations:
         tables.append(call_table.ablations(result.ablations))
@@ -227,6 +207,9 @@ def count_network(
         [f"{layer}: {why}" for layer, why in wrong.items()],
         [ci.annotation("relubench deadcount", f"{layer}: {why}") for layer, why in wrong.items()],
         ci.summary(tables, "dead units"),
+        lambda: page.Study(
+            calls=result.rows, tables=tables, title=f"Units of {result.total.model}"
+        ),
     )
 
 

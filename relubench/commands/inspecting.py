@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from relubench import config, execution, page, profiling, report, training, user_code
@@ -154,17 +154,34 @@ def _turned(table: AnyTable, kind: str, names: Sequence[str]) -> AnyTable:
     return replace(shown, turned=True, stacks=False)
 
 
-def cost(
-    flags: Mapping[str, object], sizes: Sequence[str], rounds: int, quick: bool, console: Console
-) -> Outcome:
-    """Time activations in interleaved rounds; `quick` times them once, at few elements."""
-    settings = config.resolve(config.Benchmarks("", {}), None, flags, CATALOGS)
+@dataclass(frozen=True)
+class Timing:
+    """What `cost` is asked.
+
+    benchmark  whose activations are timed, and whose published ratios stand beside; None: no one's
+    flags      activation, device and threads
+    sizes      elements, as texts
+    quick      one round, at few elements
+    """
+
+    benchmark: str | None
+    flags: Mapping[str, object]
+    sizes: Sequence[str]
+    rounds: int
+    quick: bool
+    config: Path | None
+
+
+def cost(asked: Timing, console: Console) -> Outcome:
+    """Time activations in interleaved rounds, published ratios beside; `quick` times them once."""
+    rounds, quick = asked.rounds, asked.quick
+    settings = _settings_of(asked, console)
     names = settings.activation or tuple(ACTIVATIONS)
     # The reference always, and first: everything is shown beside it.
     choices = [
         ACTIVATIONS.choose(name) for name in dict.fromkeys((profiling.table.REFERENCE, *names))
     ]
-    counts = list(dict.fromkeys(elements(size) for size in _split(sizes)))
+    counts = list(dict.fromkeys(elements(size) for size in _split(asked.sizes)))
     if rounds < 1:
         raise BadValue(f"--rounds: got {rounds}, must be at least 1")
     if quick:
@@ -182,7 +199,30 @@ def cost(
     with training.compute.compute_settings(machine):
         timings = profiling.timing.measure(choices, counts, rounds, machine.device, announce)
     table = profiling.table.table(timings, machine, execution.machines.torch_version(), quick)
-    return Outcome([table], study=lambda: page.Study(costs=table.rows))
+    more = _published_costs(settings, timings, config.changed({}, quick))
+    return Outcome([table, *more], study=lambda: page.Study(costs=table.rows))
+
+
+def _settings_of(asked: Timing, console: Console) -> config.Settings:
+    if asked.benchmark is None:
+        return config.resolve(config.Benchmarks("", {}), None, asked.flags, CATALOGS)
+    benchmarks = config.read(asked.config, CATALOGS)
+    if benchmarks.note:
+        console.note(benchmarks.note)
+    return config.resolve(benchmarks, asked.benchmark, asked.flags, CATALOGS, asked.quick)
+
+
+def _published_costs(
+    settings: config.Settings, timings: Sequence[profiling.timing.Timings], why_not: str
+) -> list[AnyTable]:
+    """Published ratios of time and memory beside those at the largest size."""
+    entries = [entry for entry in settings.published if entry.metric in config.OF_COST]
+    entries = report.published.beside(entries, profiling.table.REFERENCE)
+    if not entries:
+        return []
+    named = dict.fromkeys(entry.beside or "" for entry in entries)
+    rows = profiling.table.ratio_rows(timings, list(named))
+    return [report.published.table(entries, rows, why_not)]
 
 
 def elements(text: str) -> int:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from relubench import exports, report
+from relubench import config, exports, report
 from relubench.commands.assembly import open_ledger
-from relubench.commands.request import Outcome
-from relubench.errors import BadValue
+from relubench.commands.request import CATALOGS, Outcome
+from relubench.errors import BadValue, UnknownName
 from relubench.execution.ledger import Ledger
 from relubench.execution.progress import Console
 from relubench.execution.records import TIME
@@ -172,6 +172,46 @@ def ledger_rm(path: Path, names: Sequence[str], console: Console) -> Outcome:
     ledger.close()
     console.note(f"{counted(removed, 'row')} dropped from {path}")
     return ledger_show(path, Chosen(), None, console)
+
+
+def small_predicts_large(
+    path: Path, names: Sequence[str], config_file: Path | None, console: Console
+) -> Outcome:
+    """The order of activations in the quick and full form of each benchmark that has runs of both.
+
+    Raises BadValue where there is none, UnknownName where one that is named is no benchmark.
+    """
+    benchmarks = config.read(config_file, CATALOGS)
+    for name in names:
+        if name not in benchmarks.tables:
+            raise UnknownName("benchmark", name, benchmarks.tables)
+    latest = {result.cell.key: result for result in ledger_runs(path, Chosen(), console)}
+    studies = []
+    for name in names or benchmarks.tables:
+        study = _forms(name, benchmarks, latest)
+        if study.quick and study.full:
+            studies.append(study)
+    if not studies:
+        raise BadValue(
+            f"{path} has no benchmark with runs of its quick and of its full form: relubench "
+            "compare NAME --quick trains one, relubench compare NAME the other"
+        )
+    return Outcome([report.forms.table(studies)])
+
+
+def _forms(
+    name: str, benchmarks: config.Benchmarks, latest: Mapping[str, RunResult]
+) -> report.forms.Forms:
+    catalogs = config.unread(CATALOGS)
+    found: list[list[RunResult]] = []
+    missing = 0
+    for quick in (True, False):
+        settings = config.resolve(benchmarks, name, {}, catalogs, quick)
+        cells = config.plan(settings, "compare", quick, catalogs["model"]).cells
+        found.append([latest[cell.key] for cell in cells if cell.key in latest])
+        missing += len(cells) - len(found[-1])
+    in_quick, in_full = found
+    return report.forms.Forms(name, settings.measure, in_quick, in_full, missing)
 
 
 def _runs(path: Path, chosen: Chosen, console: Console) -> list[tuple[str, str, RunResult]]:

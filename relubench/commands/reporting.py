@@ -167,8 +167,10 @@ def _outcome(
         if not settings.published:
             return bare
         why_not = config.changed(asked.flags, False)
-        table = report.published.table(settings.published, bare.rows, why_not)
-        return replace(bare, tables=[table])
+        tables = report.published.of_comparison(
+            settings.published, bare.rows, results, plan, options, why_not
+        )
+        return replace(bare, tables=tables)
 
     return Outcome([], study=made)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from relubench import config, datasets, execution, report, training
 from relubench.catalog import Deferred
-from relubench.commands.assembly import assemble, outline, prepare, read
+from relubench.commands.assembly import assemble, outline, read
 from relubench.commands.reporting import published, respected, study
 from relubench.commands.request import Outcome, Request, exit_code
 from relubench.errors import BadValue
@@ -141,12 +141,15 @@ def deadcount(
     """
     if history:
         return histories(request, console)
-    work = prepare(request, console)
+    settings = read(request, console)
+    work = assemble(settings, request, console)
     request.check(work.plan, lambda results: report.deadcount(results, work.plan)[0])
     results = work.with_untrained().run(console)
     # `with_untrained` adds its cells behind the plan's.
     trained = results[: len(work.plan.cells)]
     tables = report.deadcount(trained, work.plan, results, layers)
+    why_not = config.changed(request.flags, request.quick)
+    tables += report.published.of_units(settings.published, trained, why_not)
     return Outcome(tables, exit_code(results), study=partial(_told, trained, work, tables[1:]))
 
 

@@ -7,6 +7,9 @@ from .file import shipped as shipped
 from .file import unread as unread
 from .planning import plan as plan
 from .planning import protocols as protocols
+from .published import OF_COST as OF_COST
+from .published import OF_UNITS as OF_UNITS
+from .published import RATIOS as RATIOS
 from .published import Published as Published
 from .published import figures as figures
 from .settings import Settings as Settings

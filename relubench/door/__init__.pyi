@@ -1,6 +1,7 @@
 from .calls import compare as compare
 from .calls import cv as cv
 from .calls import load as load
+from .calls import suggest as suggest
 from .calls import train as train
 from .given import UnknownOption as UnknownOption
 from .options import Code as Code
@@ -8,3 +9,4 @@ from .options import Data as Data
 from .result import Comparison as Comparison
 from .result import Result as Result
 from .result import Runs as Runs
+from .result import Suggestion as Suggestion

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,16 +15,17 @@ from relubench.baselines.options import BaselineOptions
 from relubench.config.options import declared
 from relubench.door import notebook
 from relubench.door.given import Given, given
-from relubench.door.result import Comparison, Result, Runs
+from relubench.door.result import Comparison, Result, Runs, Suggestion
 from relubench.door.session import session
 from relubench.errors import RelubenchError
 from relubench.plan import Plan
+from relubench.table import AnyTable
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from relubench.commands import Outcome, Request
-    from relubench.door.options import CompareOptions, CvOptions, TrainOptions
+    from relubench.door.options import CompareOptions, CvOptions, SuggestOptions, TrainOptions
     from relubench.execution.progress import Console
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -95,8 +97,31 @@ def compare(
         options,
         lambda request, console: commands.compare(request, console, BaselineOptions()),
     )
-    tables = [table.explained if explain else table for table in outcome.tables]
-    return Comparison(tables, notes, outcome.exit_code)
+    return Comparison(_explained(outcome, explain), notes, outcome.exit_code)
+
+
+@_called
+def suggest(
+    benchmark: str | None = None, *, explain: bool = False, **options: Unpack[SuggestOptions]
+) -> Suggestion:
+    """Say which activation to use on one dataset, within a budget: `relubench suggest`.
+
+    explain  describe the methods
+    others   see `train`
+    """
+    began = time.monotonic()
+    outcome, notes = _done(
+        "suggest",
+        benchmark,
+        options,
+        lambda request, console: commands.suggest(request, console, began),
+    )
+    return Suggestion(_explained(outcome, explain), notes, outcome.exit_code)
+
+
+def _explained(outcome: Outcome, explain: bool) -> list[AnyTable]:
+    """The tables of a command, with their asides where those are asked for."""
+    return [table.explained if explain else table for table in outcome.tables]
 
 
 def load(

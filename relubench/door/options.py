@@ -52,8 +52,8 @@ class RunOptions(TypedDict, total=False):
 # --- made from relubench.config.options by tests/test_door.py --update-golden
 
 
-class TrainOptions(RunOptions, total=False):
-    """Those of `train`."""
+class SharedOptions(RunOptions, total=False):
+    """Those of every training call."""
 
     dataset: Data | None
     model: Several | None
@@ -64,16 +64,11 @@ class TrainOptions(RunOptions, total=False):
     fresh: bool | None
     unit_axis: int | None
     strict_swap: bool | None
-    seed: int | None
-    seeds: int | None
-    seed_base: int | None
     one_holdout: bool | None
     task: str | None
     tasks: int | None
-    perturb: Names | None
     optimizer: Names | None
     lr: Numbers | None
-    best_lr: bool | None
     epochs: WholeNumbers | None
     task_epochs: int | None
     steps: int | None
@@ -86,21 +81,31 @@ class TrainOptions(RunOptions, total=False):
     standardise: bool | None
     pca: int | None
     limit: int | None
-    validation: str | None
-    report: Literal["last", "best"] | None
     augment: Names | None
     revive: Names | None
     track_neurons: int | None
-    until: str | None
     device: str | None
     threads: int | None
+    stack: int | Literal["auto"] | None
+    precision: Literal["float32", "float64", "tf32", "bf16"] | None
+    checkpoint: float | None
+
+
+class TrainOptions(SharedOptions, total=False):
+    """Those of `train`."""
+
+    seed: int | None
+    seeds: int | None
+    seed_base: int | None
+    perturb: Names | None
+    best_lr: bool | None
+    validation: str | None
+    report: Literal["last", "best"] | None
+    until: str | None
     jobs: int | None
     executor: str | None
     scheduler: str | None
     scheduler_file: str | None
-    stack: int | Literal["auto"] | None
-    precision: Literal["float32", "float64", "tf32", "bf16"] | None
-    checkpoint: float | None
 
 
 class CvOptions(TrainOptions, total=False):
@@ -122,3 +127,12 @@ class CompareOptions(CvOptions, total=False):
     family: Literal["setup", "all"] | None
     until_decided: bool | None
     max_seeds: int | None
+
+
+class SuggestOptions(SharedOptions, total=False):
+    """Those of `suggest`."""
+
+    reference: Code | None
+    metric: str | None
+    margin: Names | Mapping[str, str] | None
+    budget: float | str | None

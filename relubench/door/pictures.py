@@ -9,8 +9,9 @@ from relubench import user_code
 from relubench.errors import BadValue
 from relubench.grouping import grouped
 from relubench.report.naming import varying
-from relubench.rows import SETUP, CompareRow, EpochRow, RunRow, SetupRow
+from relubench.rows import SETUP, CompareRow, EpochRow, RunRow, SetupRow, SuggestRow
 from relubench.table import Curve, Panel, Table
+from relubench.wording import counted
 
 DIGEST = re.compile(rf"{user_code.OBJECT.pattern}:")
 TICK = 0.15  # of a line: half the height of the stroke at a mean
@@ -71,13 +72,30 @@ def differences(rows: Sequence[CompareRow]) -> Panel:
             drawn.append((row, label))
     if not drawn:
         raise BadValue("these rows have no differences to draw: compare two activations or more")
-    lines = [_line(row, label, len(drawn) - number) for number, (row, label) in enumerate(drawn)]
     counts = sorted({row.n for row, _ in drawn})
     n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    return Panel(f"95 % intervals, n = {n}", lines)
+    return Panel(f"95 % intervals, n = {n}", _lines(drawn))
 
 
-def _line(row: CompareRow, label: str, y: float) -> Curve:
+def suggested(rows: Sequence[SuggestRow]) -> Panel:
+    """The same of rows of suggest, whose intervals hold together over activations.
+
+    Raises BadValue where nothing was compared with the reference.
+    """
+    drawn = [(row, row.activation) for row in rows if row.difference is not None]
+    if not drawn:
+        raise BadValue("these rows have no differences to draw: nothing is beside the reference")
+    seeds = len(drawn[0][0].seeds)
+    return Panel(f"intervals that hold together, n = {counted(seeds, 'seed')}", _lines(drawn))
+
+
+def _lines(drawn: Sequence[tuple[CompareRow | SuggestRow, str]]) -> list[Curve]:
+    """A line per row and label, from the top down."""
+    highest = len(drawn)
+    return [_line(row, label, highest - down) for down, (row, label) in enumerate(drawn)]
+
+
+def _line(row: CompareRow | SuggestRow, label: str, y: float) -> Curve:
     mean = row.difference or 0.0
     low = mean if row.difference_low is None else row.difference_low
     high = mean if row.difference_high is None else row.difference_high

@@ -11,8 +11,8 @@ from relubench.catalog import Deferred
 from relubench.door import pictures
 from relubench.formats.pictures import UNFOLDED
 from relubench.metrics import measures
-from relubench.rows import SETUP, CompareRow, EpochRow, RunRow
-from relubench.table import AnyTable, Row, Table
+from relubench.rows import SETUP, CompareRow, EpochRow, RunRow, SuggestRow
+from relubench.table import AnyTable, Panel, Row, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,17 +108,46 @@ class Comparison(Result[CompareRow]):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Mean paired differences to the reference with their 95 % intervals."""
-        panel = pictures.differences(self.rows)
-        drawn = plots.axes(panel, ax, legend=False)
-        for line in drawn.lines:
-            line.set(linestyle="-")  # the places tell the lines apart
-        low, high = panel.x_range
-        room = (max(high, 0) - min(low, 0) or 1) / 20
-        drawn.set_xlim(min(low, 0) - room, max(high, 0) + room)
-        drawn.set_ylim(0.5, len(panel.curves) + 0.5)
-        names = [curve.name for curve in panel.curves]
-        drawn.set_yticks(range(len(names), 0, -1), names)
-        drawn.locator_params(axis="x", nbins=5)
-        measure = measures.MEASURES[self.rows[0].metric]
-        drawn.set_xlabel(f"{measure.name} − {self.rows[0].reference}'s ({measure.unit})")
-        return drawn
+        return _intervals(pictures.differences(self.rows), self.rows[0], ax)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Suggestion(Result[SuggestRow]):
+    """Which activation to use on one dataset: a row per activation over several networks."""
+
+    @property
+    def answer(self) -> str:
+        """Which to use, or that it does not matter, in one sentence."""
+        return self.tables[0].said[0]
+
+    @property
+    def activation(self) -> str | None:
+        """The one that is suggested; None where runs of each of them diverged."""
+        chosen = (row.activation for row in self.rows if row.verdict == "suggested")
+        return next(chosen, None)
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is shown to be the best, or within the margin of the best."""
+        return report.suggestion_decided(self.rows)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Mean differences to the reference over all networks; their intervals hold together."""
+        return _intervals(pictures.suggested(self.rows), self.rows[0], ax)
+
+
+def _intervals(panel: Panel, first: CompareRow | SuggestRow, ax: Axes | None) -> Axes:
+    """Draw a line per activation, its name beside it; `first` has what all rows share."""
+    drawn = plots.axes(panel, ax, legend=False)
+    for line in drawn.lines:
+        line.set(linestyle="-")  # the places tell the lines apart
+    low, high = panel.x_range
+    room = (max(high, 0) - min(low, 0) or 1) / 20
+    drawn.set_xlim(min(low, 0) - room, max(high, 0) + room)
+    drawn.set_ylim(0.5, len(panel.curves) + 0.5)
+    names = [curve.name for curve in panel.curves]
+    drawn.set_yticks(range(len(names), 0, -1), names)
+    drawn.locator_params(axis="x", nbins=5)
+    measure = measures.MEASURES[first.metric]
+    drawn.set_xlabel(f"{measure.name} − {first.reference}'s ({measure.unit})")
+    return drawn

@@ -16,7 +16,7 @@ from relubench.plan import Stack
 # Seconds that follow training: a table and a page, which grows with the runs.
 LAST, LAST_PER_RUN = 2.0, 0.01
 # Times what the steps of relu take: other activations, evaluation, counting.
-SLOWER = 1.6
+SLOWER = 2.0
 PER_TRAINING = 0.02  # seconds besides the steps: weights are drawn, data prepared, units counted
 MEASURING = 3.0  # seconds that the steps of a network may be timed for
 

@@ -187,13 +187,16 @@ def _width_by_rule(cell: Cell, facts: Facts, widths: Sequence[int], machine: Mac
 def step_seconds(cells: Sequence[Cell], machine: Machine, tuned: Tuning, most: float) -> float:
     """Seconds per step and cell of these cells, trained as tuned; nothing of it is kept.
 
-    most  seconds that a measurement may take; where it would take more, those of a single cell
+    most  seconds that a measurement may take; where it would take more, those of a narrower stack
     """
     width = min(tuned.stack, math.ceil(len(cells) / tuned.n_parallel))
     watch = Stopwatch(cells, machine, tuned.threads, most)
     known = watch.cached(width, tuned.threads, tuned.n_parallel)
     if known is not None:
         return known
+    # A narrower stack takes more seconds per cell, if anything: too much is said, not too little.
+    while width > 1 and watch.cost(width * tuned.n_parallel) > most:
+        width //= 2
     if watch.cost(width * tuned.n_parallel) > most:
         return watch.step
     found = watch.measured(Arrangement(width, tuned.threads, tuned.n_parallel))

@@ -37,6 +37,7 @@ PLUS_MINUS = " ± "
 PIPES = re.compile(r"(\\*)\|")
 TAGS = re.compile(r"<(?=[a-zA-Z/!?])")  # what Markdown would take for HTML
 FORMULAS = ("=", "+", "-", "@")  # what a spreadsheet would compute
+ENCODER = json_writer.JSONEncoder(ensure_ascii=False, allow_nan=False)
 HEADS, LEAST = 18, 30  # columns of a turned table: for its heads, and at least for each row
 
 
@@ -250,9 +251,9 @@ def jsonl(table: AnyTable) -> str:
 
 def _json(value: object) -> str:
     try:
-        text = json_writer.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = ENCODER.encode(value)
     except ValueError:  # no number: a row may hold what is too large for one
-        text = json_writer.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+        text = ENCODER.encode(_finite(value))
     return for_json(text)
 
 

@@ -53,9 +53,12 @@ MIXING |= {
 WEIGHING = {"mul", "matmul", "bmm", "einsum", "scaled_dot_product_attention", "baddbmm", "addcmul"}
 WEIGHING |= {"lerp", "where"}
 GATHERING = {"sum", "mean", "cat", "concat", "stack", "clamp", "div", "add", "sub", "amax"}
-STAYING = {"glu": "glu", "gru": "the gates of a GRU", "lstm": "the gates of an LSTM"}
-STAYING |= {"gru_cell": "the gates of a GRU", "lstm_cell": "the gates of an LSTM"}
-STAYING |= {"rnn_tanh_cell": "the tanh of an RNN", "rnn_relu_cell": "the relu of an RNN"}
-STAYING |= {"rnn_tanh": "the tanh of an RNN", "rnn_relu": "the relu of an RNN"}
+# What torch makes inside of one call, where nobody can look between its steps.
+INSIDE = "inside of one call"
+STAYING = {"glu": f"a GLU's gate, {INSIDE}"}
+STAYING |= dict.fromkeys(("gru", "gru_cell"), f"a GRU's gates, {INSIDE}")
+STAYING |= dict.fromkeys(("lstm", "lstm_cell"), f"an LSTM's gates, {INSIDE}")
+STAYING |= dict.fromkeys(("rnn_tanh", "rnn_tanh_cell"), f"an RNN's tanh, {INSIDE}")
+STAYING |= dict.fromkeys(("rnn_relu", "rnn_relu_cell"), f"an RNN's relu, {INSIDE}")
 
 NORMS = {"batch_norm", "instance_norm", "group_norm", "layer_norm", "rms_norm"}

@@ -12,12 +12,14 @@ from torch.nn import functional as F
 
 from relubench.catalog import Choice
 from relubench.errors import BadValue
+from relubench.grouping import joined
 from relubench.models.calls import tensors
 from relubench.neurons.batches import Batch, batch_of
 from relubench.neurons.definitions import Definition, chosen, figures
 from relubench.neurons.observe import Seeing, observed
 from relubench.neurons.preserving import as_found
 from relubench.neurons.sites import Plan, Site, find
+from relubench.neurons.slopes import Slopes
 from relubench.neurons.statistics import GRADIENTS, Room, Seen
 
 
@@ -39,7 +41,7 @@ class Asked:
     @property
     def needs(self) -> frozenset[str]:
         """What else is to be kept of a site's outputs."""
-        return frozenset(choice.entry.needs for choice in self.definitions)
+        return frozenset(joined(choice.entry.needs for choice in self.definitions))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,42 +90,61 @@ def check_ready(network: nn.Module) -> None:
 
 def counted(network: nn.Module, plan: Plan, batches: Iterable[Batch], asked: Asked) -> Counted:
     """Count at the sites of a plan; the caller has switched the network to evaluation."""
-    seen: dict[Site, Seen] = {}
-    size, kept, room = 0, None, Room()
-
-    def look(seeing: Seeing) -> None:
-        # A mask of padding is one of all examples.
-        parts = [seeing] if kept is not None else list(seeing.parts())
-        if any([take(part) for part in parts]):
-            seen[seeing.site].examples += size
-
-    def take(seeing: Seeing) -> bool:
-        """Count what is seen; whether there was anything but padding."""
-        site = seeing.site
-        value = rows(seeing.value.detach(), site, kept)
-        derivative = None if site.rectifies else rows(seeing.derivative(), site, kept)
-        # All of it was padding.
-        if not value.numel():
-            return False
-        if site not in seen:
-            seen[site] = Seen(site.place, value.shape[1], value.device, asked.needs)
-            seen[site].room = room
-        _check_width(site, seen[site], value)
-        seen[site].take(value, derivative)
-        return True
-
+    tally = _Tally(asked.needs)
     examples, gradients = 0, GRADIENTS in asked.needs
-    with observed(network, plan, look) as call:
+    with observed(network, plan, tally.look) as call:
         for batch in batches:
-            size, kept = batch.size, batch.kept
+            tally.kept, tally.size = batch.kept, batch.size
             call(batch)
-            examples += size
+            examples += tally.size
             if gradients and batch.labels is not None:
-                add_gradients(network, plan, batch, seen)
+                add_gradients(network, plan, batch, tally.seen)
+    seen = tally.seen
     unmet = [
         f"{site.place}: not called by these examples" for site in plan.sites if site not in seen
     ]
     return Counted(plan, list(seen.items()), examples, [*plan.notes, *unmet], asked.definitions)
+
+
+class _Tally:
+    """What is seen of every site, batch after batch.
+
+    kept, size  of the batch that is looked at: what of it is no padding, and its examples
+    room        memory that all sites share
+    """
+
+    def __init__(self, needs: frozenset[str]) -> None:
+        self.needs = needs
+        self.kept: Tensor | None = None
+        self.size = 0
+        self.seen: dict[Site, Seen] = {}
+        self.room, self.slopes = Room(), Slopes()
+
+    def look(self, seeing: Seeing) -> None:
+        """Count one call."""
+        # A mask of padding is one of all examples.
+        parts = [seeing] if self.kept is not None else list(seeing.parts())
+        if any([self._take(part) for part in parts]):
+            self.seen[seeing.site].examples += self.size
+
+    def _take(self, seeing: Seeing) -> bool:
+        """Count what is seen; whether there was anything but padding."""
+        site, kept = seeing.site, self.kept
+        value = rows(seeing.value.detach(), site, kept)
+        # All of it was padding.
+        if not value.numel():
+            return False
+        seen = self.seen.get(site)
+        if seen is None:
+            seen = self.seen[site] = Seen(site.place, value.shape[1], value.device, self.needs)
+            seen.room = self.room
+        _check_width(site, seen, value)
+
+        def slopes() -> Tensor:
+            return rows(self.slopes.of(seeing), site, kept)
+
+        seen.take(value, None if site.rectifies else slopes)
+        return True
 
 
 def _check_width(site: Site, seen: Seen, value: Tensor) -> None:

@@ -23,10 +23,13 @@ else:
 
 @dataclass(frozen=True)
 class Definition(Entry):
-    """A definition: what it asks of the figures of a site, and whether it tells of units."""
+    """A definition: what it asks of the figures of a site, and whether it tells of units.
+
+    needs  which figures, as statistics.Seen names them
+    """
 
     paper: str = ""
-    needs: str = ""  # of statistics.Seen's needs
+    needs: tuple[str, ...] = ("outputs",)
     of_units: bool = True
 
 
@@ -44,7 +47,7 @@ def chosen(texts: Iterable[str] | None) -> list[Choice[Definition]]:
     return list(by_name.values())
 
 
-@DEFINITIONS.add(paper="cs231n")
+@DEFINITIONS.add(paper="cs231n", needs=("slopes",))
 def dead(seen: Seen) -> Tensor:
     """derivative exactly 0 on every example"""
     return ~seen.moved[0]
@@ -71,25 +74,25 @@ def dormant(seen: Seen, *, tau: float = DORMANT) -> Tensor:
     return seen.magnitude[0] <= tau * seen.magnitude[0].mean()
 
 
-@DEFINITIONS.add()
+@DEFINITIONS.add(needs=("flatness",))
 def saturated(seen: Seen, *, fraction: float = SATURATED) -> Tensor:
     """|derivative| under 0.01 on at least 99% of them"""
     return seen.flat[0] >= fraction * seen.positions
 
 
-@DEFINITIONS.add(needs="extremes")
+@DEFINITIONS.add(needs=("extremes",))
 def constant(seen: Seen) -> Tensor:
     """the same output on every example"""
     return seen.low[0] == seen.high[0]
 
 
-@DEFINITIONS.add(needs="extremes")
+@DEFINITIONS.add(needs=("extremes",))
 def always_on(seen: Seen) -> Tensor:
     """the same derivative, not 0, on every example: the activation is linear there"""
     return (seen.least[0] == seen.greatest[0]) & (seen.least[0] != 0)
 
 
-@DEFINITIONS.add(paper="arXiv:2505.24061", needs="gradients")
+@DEFINITIONS.add(paper="arXiv:2505.24061", needs=("gradients",))
 def grama(seen: Seen, *, tau: float = DORMANT) -> Tensor:
     """mean |dL/d pre-activation| at most 0.025 of its layer's mean
 
@@ -104,7 +107,7 @@ def sparsity(seen: Seen) -> Tensor:
     return 1 - (seen.active[0] / seen.positions).mean()
 
 
-@DEFINITIONS.add(paper="fastai", needs="near zero", of_units=False)
+@DEFINITIONS.add(paper="fastai", needs=("near zero",), of_units=False)
 def near_zero(seen: Seen) -> Tensor:
     """fraction of outputs of at most 0.05, those below 0 among them"""
     return seen.small[0].mean() / seen.positions
@@ -113,19 +116,18 @@ def near_zero(seen: Seen) -> Tensor:
 @DEFINITIONS.add(of_units=False)
 def mean_activation(seen: Seen) -> Tensor:
     """mean output"""
-    return seen.total[0].mean() / seen.positions
+    return seen.total[0] / (seen.positions * seen.units)
 
 
 @DEFINITIONS.add(of_units=False)
 def sd_activation(seen: Seen) -> Tensor:
     """standard deviation of all outputs of a layer"""
-    return (
-        # E x² - (E x)², which rounding may take below 0.
-        (seen.squares[0].mean() / seen.positions - mean_activation(seen) ** 2).clamp(min=0).sqrt()
-    )
+    squares = seen.squares[0] / (seen.positions * seen.units)
+    # E x² - (E x)², which rounding may take below 0.
+    return (squares - mean_activation(seen) ** 2).clamp(min=0).sqrt()
 
 
-@DEFINITIONS.add(paper="Roy & Vetterli 2007", needs="gram", of_units=False)
+@DEFINITIONS.add(paper="Roy & Vetterli 2007", needs=("gram",), of_units=False)
 def effective_rank(seen: Seen) -> Tensor | None:
     """exp of the entropy of the singular values of a layer's outputs, each over the sum"""
     if seen.gram is None:
@@ -142,7 +144,7 @@ def figures(choices: Sequence[Choice[Definition]], seen: Seen) -> dict[str, Any]
     """By name: (units,) bool of a definition of units, a number of a layer's; None: not defined."""
     found: dict[str, Any] = {}
     for choice in choices:
-        missing = choice.entry.needs == "gradients" and not seen.graded
+        missing = "gradients" in choice.entry.needs and not seen.graded
         made = None if missing or not seen.positions else choice(seen)
         found[choice.entry.name] = made
     return found

@@ -21,8 +21,18 @@ from relubench.models.functions import NAMED
 from relubench.models.layers import Act
 from relubench.neurons.batches import Batch
 from relubench.neurons.formulas import Function, Program, derivative_at, derivatives
-from relubench.neurons.sites import Key, Passing, Plan, Site, as_function, blaming
+from relubench.neurons.sites import Key, Passing, Plan, Repeated, Site, blaming
 
+# Layers of torch's by what they call: nothing but that, whatever they are given.
+LAYERS: dict[type[nn.Module], set[str]] = {
+    nn.Linear: {"linear"},
+    **{kind: {kind.__name__.lower(), "pad"} for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d)},
+    **{kind: {"batch_norm", "add"} for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)},
+    nn.LayerNorm: {"layer_norm"},
+    nn.GroupNorm: {"group_norm"},
+    **{kind: {"dropout", "dropout2d"} for kind in (nn.Dropout, nn.Dropout2d)},
+    nn.Identity: set(),
+}
 PART = 2**18  # outputs that are looked at together: 1 MiB of float32, with what is made of them
 
 
@@ -53,6 +63,13 @@ class Seeing:
         for x, value in zip(self.x.split(few), self.value.split(few), strict=True):
             yield replace(self, x=x, value=value)
 
+    @property
+    def key(self) -> Any:
+        """The same for activations that are the same function; None: that is not known."""
+        if self.act is not None:
+            return self.act if self.act.activation.entry.elementwise else None
+        return self.function.key if isinstance(self.function, Repeated) else None
+
     def derivative(self) -> Tensor:
         """f'(x), of the outputs' shape: what back-propagation would multiply by, or its size."""
         if self.act is not None:
@@ -74,7 +91,11 @@ class Observer(TorchFunctionMode):
         for site in plan.sites:
             if site.held:
                 self.holds.setdefault(site.held[0], []).append(site)
-        self.names: dict[Any, str] = {}  # "": it only asks for a fact
+        # Functions by name; "": it only asks for a fact, or is nothing that a site hangs on.
+        self.names: dict[Any, str] = {}
+        keys = [*self.sites, *self.holds]
+        self.awaited = NAMED | {name for _, name, _ in keys}
+        self.paths = {path for path, _, _ in keys}
         self.passing = Passing()
         self.begin()
 
@@ -95,14 +116,15 @@ class Observer(TorchFunctionMode):
         # Inside of a module that is one activation nothing else is a site.
         if self.paused or self.inside:
             return function(*args, **kwargs)
-        name = self.names.get(function)
-        if name is None:
-            name = self.names[function] = "" if asks(function) else spelt(function)
-        if not name:
-            return function(*args, **kwargs)
         # Out of TorchScript again: gradients can be taken, so that what was put by is looked at.
         if self.below and not self.passing.below:
             self.flush()
+        name = self.names.get(function)
+        if name is None:
+            name = "" if asks(function) else spelt(function)
+            name = self.names[function] = name if name in self.awaited else ""
+        if not name:
+            return function(*args, **kwargs)
         count = self.counts[self.path, name]
         self.counts[self.path, name] = count + 1
         key = (self.path, name, count)
@@ -136,7 +158,7 @@ class Observer(TorchFunctionMode):
             self._hold(key, made, args, kwargs)
         own = site.program
         if own is None and not site.rectifies:
-            own = as_function(function, args, kwargs, site.taken, site.writes)
+            own = Repeated(function, args, kwargs, site.taken, site.writes)
         beside = [tensor for place, tensor in enumerate(given) if place != site.taken]
         if isinstance(own, Program):
             beside = tensors([arguments for _, arguments in own.steps])
@@ -174,6 +196,18 @@ class Observer(TorchFunctionMode):
 
     # --- hooks
 
+    def hooked(self, path: str, module: nn.Module) -> bool:
+        """Whether it must be known when a module runs: all but layers on which nothing hangs."""
+        # TorchScript takes no hooks.
+        if isinstance(module, torch.jit.ScriptModule):
+            return False
+        calls = _calls(module)
+        others = module._forward_hooks or module._forward_pre_hooks
+        if calls is None or others or path in self.paths or module in self.plan.modules:
+            return True
+        # Its calls are taken for those of the module around it: none of them may be counted there.
+        return bool(self.awaited & calls)
+
     def enter(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         """A module's forward begins."""
         if self.paused:
@@ -208,6 +242,13 @@ class Observer(TorchFunctionMode):
             self.paused = False
 
 
+def _calls(module: nn.Module) -> set[str] | None:
+    """What a module calls by itself, whatever it is given; None: that is not known."""
+    if type(module).forward is nn.Sequential.forward:
+        return set()
+    return LAYERS.get(type(module))
+
+
 def _goes_with(tensor: Tensor, x: Tensor) -> bool:
     """Whether a further tensor of a call has an entry for each example of `x`."""
     return tensor.ndim >= x.ndim and len(tensor) == len(x) > 1
@@ -238,8 +279,7 @@ def observed(network: nn.Module, plan: Plan, look: Look) -> Iterator[Callable[[B
 
     with ExitStack() as hooks:
         for path, module in network.named_modules():
-            # TorchScript takes no hooks.
-            if isinstance(module, torch.jit.ScriptModule):
+            if not observer.hooked(path, module):
                 continue
             before = module.register_forward_pre_hook(
                 lambda module, args, kwargs, path=path: observer.enter(path, module, args, kwargs),

@@ -32,6 +32,7 @@ FEW = 2  # examples in the pass that is looked at
 UNITS = ("channel", "position", "feature")
 UnitKind = Literal["channel", "position", "feature", "neuron"]
 Key = tuple[str, str, int]  # module, function, how many calls of it came before in this module
+PLAIN = (bool, int, float, str, type(None))  # settings of a call
 WRAPPERS = re.compile(r"(^|\.)(_orig_mod|module)(?=\.|$)")
 
 
@@ -406,19 +407,36 @@ def _renamed(sites: Iterable[Site]) -> list[Site]:
     return renamed
 
 
-def as_function(function: Any, args: Any, kwargs: Any, place: int, writes: bool = True) -> Function:
+@dataclass(frozen=True, eq=False)
+class Repeated:
     """A call as a function of one of its tensors, which it does not change.
 
-    writes  whether the call may write to that tensor
+    place   which of its tensors that is
+    writes  whether the call may write to it
     """
-    leaves, tree = pytree.tree_flatten((args, kwargs))
-    where = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)][place]
 
-    def repeated(x: Tensor) -> Tensor:
-        taken = [*leaves[:where], x.clone() if writes else x, *leaves[where + 1 :]]
-        args_, kwargs_ = pytree.tree_unflatten(taken, tree)
-        made = function(*args_, **kwargs_)
+    function: Any
+    args: Any
+    kwargs: Any
+    place: int
+    writes: bool = True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """What the call gives for `x`."""
+        leaves, tree = pytree.tree_flatten((self.args, self.kwargs))
+        where = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)][self.place]
+        leaves[where] = x.clone() if self.writes else x
+        args, kwargs = pytree.tree_unflatten(leaves, tree)
+        made = self.function(*args, **kwargs)
         first: Tensor = made if isinstance(made, Tensor) else tensors(made)[0]
         return first
 
-    return repeated
+    @property
+    def key(self) -> Any:
+        """The same for calls that are the same function of that tensor; None: others are in it."""
+        first, *others = self.args or (None,)
+        settings = [*others, *self.kwargs.values()]
+        alone = isinstance(first, Tensor) and all(isinstance(each, PLAIN) for each in settings)
+        if not alone or self.place:
+            return None
+        return self.function, tuple(settings), tuple(self.kwargs)

@@ -8,7 +8,7 @@ evaluation mode, in memory that does not grow with the number of examples.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
@@ -55,33 +55,91 @@ def _count(marks: Tensor) -> Tensor:
     return marks.sum(dim=(1, 2)).unsqueeze(1)
 
 
-SUMS = ("active", "flat", "total", "magnitude", "squares")  # of a counter, each (cells, units)
+def _together(value: Tensor) -> Tensor:
+    """(cells,) sums of all that a cell has."""
+    return value.sum(tuple(range(1, value.ndim)))
+
+
+def _squares(value: Tensor, room: Tensor) -> Tensor:
+    """(cells,) sums of squares."""
+    if len(value) == 1 and value.device.type == "cpu":
+        numbers = _as_they_lie(value)
+        return torch.dot(numbers, numbers).view(1)  # in one pass
+    return _together(torch.mul(value, value, out=room))
+
+
+def _least(value: Tensor) -> float:
+    """The least number; NaN on a device that would have to be waited for."""
+    return float(value.amin()) if value.device.type == "cpu" else math.nan
+
+
+def _order(value: Tensor) -> list[int]:
+    """The axes as they lie in memory, the innermost last."""
+    return sorted(range(value.ndim), key=value.stride, reverse=True)
+
+
+def _as_they_lie(value: Tensor) -> Tensor:
+    """(numbers,): not copied, whichever axis is the innermost."""
+    return value.permute(_order(value)).reshape(-1)
+
+
+VIEWS = 64  # of one memory that are kept
 
 
 class Room:
-    """Memory for what is made of each number: new memory for every figure would take longer."""
+    """Memory for what is made of each number: new memory for every figure would take longer.
 
-    def __init__(self) -> None:
+    filled  what is in it; None: anything
+    """
+
+    def __init__(self, filled: float | None = None) -> None:
+        self.filled = filled
         self.memory = torch.empty(0)
+        self.views: dict[tuple[torch.Size, tuple[int, ...]], Tensor] = {}
 
     def of(self, value: Tensor) -> Tensor:
-        """A tensor like this one, whatever is in it."""
+        """A tensor like this one, its axes in the same order in memory."""
         memory = self.memory
-        known = (memory.dtype, memory.device) == (value.dtype, value.device)
+        known = memory.dtype == value.dtype and memory.device == value.device
         if not known or memory.numel() < value.numel():
             memory = self.memory = value.new_empty(value.numel())
-        return memory[: value.numel()].view(value.shape)
+            if self.filled is not None:
+                memory.fill_(self.filled)
+            self.views.clear()
+        key = value.shape, value.stride()
+        view = self.views.get(key)
+        if view is None:
+            # Batches may be of ever other shapes.
+            if len(self.views) == VIEWS:
+                self.views.clear()
+            view = self.views[key] = _like(value, memory)
+        return view
+
+
+def _like(value: Tensor, memory: Tensor) -> Tensor:
+    order = _order(value)
+    lying = memory[: value.numel()].view([value.shape[axis] for axis in order])
+    return lying.permute(sorted(range(value.ndim), key=order.__getitem__))
+
+
+# Of a counter: what is kept of each unit, (cells, units), and of a cell's units together, (cells,).
+OF_UNITS = ("active", "flat", "magnitude")
+TOGETHER = ("total", "squares")
+SUMS = (*OF_UNITS, *TOGETHER)
 
 
 class Counter:
-    """Running figures of one layer; every tensor is (cells, units).
+    """Running figures of one layer.
 
-    positions                  of one unit, over all examples: 1 an example in a dense layer; where
-                               there is padding (cells, 1), without it
-    moved                      whether any derivative was not 0
-    active, flat               positions with an output that is not 0, with a derivative under FLAT
-    total, magnitude, squares  sums of outputs, of their magnitudes and their squares
-    room                       memory that figures share
+    positions       of one unit, over all examples: 1 an example in a dense layer; where there is
+                    padding (cells, 1), without it
+    moved           (cells, units) whether any derivative was not 0
+    active, flat    (cells, units) positions with an output that is not 0, a derivative under FLAT
+    magnitude       (cells, units) sums of magnitudes of outputs
+    total, squares  (cells,) sums of outputs and of their squares, over all units
+    room            memory that figures share
+    settled         whether every unit is known to move, where that was looked at
+    signed          whether there were outputs below 0
     """
 
     def __init__(self, layer: str, cells: int, units: int, device: torch.device) -> None:
@@ -90,15 +148,16 @@ class Counter:
         self.examples = 0
         self.positions: int | Tensor = 0
         self.room = Room()
+        self.settled = self.signed = False
         self.moved = torch.zeros(cells, units, dtype=torch.bool, device=device)
 
-        def sums() -> Tensor:
-            return torch.zeros(cells, units, dtype=exact(device), device=device)
+        def sums(*shape: int) -> Tensor:
+            return torch.zeros(cells, *shape, dtype=exact(device), device=device)
 
-        self.active = sums()
-        self.flat = sums()
+        self.active = sums(units)
+        self.flat = sums(units)
+        self.magnitude = sums(units)
         self.total = sums()
-        self.magnitude = sums()
         self.squares = sums()
 
     def see(self, value: Tensor, derivative: Tensor, kept: Tensor | None = None) -> None:
@@ -110,19 +169,65 @@ class Counter:
         if kept is not None:
             value, derivative = (without_padding(each, kept) for each in (value, derivative))
         value = value.to(torch.promote_types(value.dtype, torch.float32))
-        room = self.room.of(value)
-        derivative = derivative.to(value.dtype)
-        steepness = torch.abs(derivative, out=room)
-        # marks are numbers, since a CPU is slow at summing bools; they count exactly to 16 million
-        flat = summed(torch.lt(steepness, FLAT, out=room))
+        self._see_outputs(value, positions)
+        padding = None if kept is None else _count(~kept)
+        self._see_slopes(derivative.to(value.dtype), positions, padding)
+
+    def see_rectified(self, value: Tensor, kept: Tensor | None = None) -> None:
+        """The same where outputs are relu's: not negative, their derivative 1 where not 0."""
+        positions = self._add_positions(value, kept)
         if kept is not None:
-            flat = flat - _count(~kept)
+            value = without_padding(value, kept)
+        before = self.active.clone()
+        value = value.to(torch.promote_types(value.dtype, torch.float32))
+        self._see_outputs(value, positions, negative=False)
+        active = self.active - before
+        # Derivative 0 or 1: flat wherever it is not active.
+        self.flat += positions - active
+        self.moved |= active > 0
+
+    def _see_outputs(self, value: Tensor, positions: int | Tensor, negative: bool = True) -> None:
+        """Count outputs; `negative`: whether they may be below 0."""
+        room = self.room.of(value)
+        self.squares += _squares(value, room)
+        least = self._see_magnitudes(value, room, negative)
+        # marks are numbers, since a CPU is slow at summing bools; they count exactly to 16 million
+        self.active += positions if least > 0 else summed(torch.ne(value, 0, out=room))
+
+    def _see_magnitudes(self, value: Tensor, room: Tensor, negative: bool) -> float:
+        """Sum outputs and their magnitudes; the least magnitude, where that is known."""
+        # Once there was one below 0 there will be others: to look for them takes a pass.
+        least = -1.0 if self.signed else _least(value) if negative else 0.0
+        if least >= 0:
+            sums = summed(value)
+            self.magnitude += sums
+            self.total += sums.sum(1, dtype=self.total.dtype)
+            return least
+        self.signed = True
+        self.total += _together(value)
+        magnitude = torch.abs(value, out=room)
+        self.magnitude += summed(magnitude)
+        return _least(magnitude)
+
+    def _see_slopes(
+        self,
+        derivative: Tensor,
+        positions: int | Tensor,
+        padding: Tensor | None = None,
+        lent: bool = False,
+    ) -> None:
+        """Count derivatives.
+
+        padding  (cells, 1) positions of it, whose derivatives are 0; None: there is none
+        lent     whether their memory may be written to
+        """
+        room = derivative if lent and self.settled else self.room.of(derivative)
+        steepness = torch.abs(derivative, out=room)
+        flat = summed(torch.lt(steepness, FLAT, out=room))
+        if padding is not None:
+            flat = flat - padding
         self.flat += flat
         self._move(derivative, flat, positions)
-        self.active += summed(torch.ne(value, 0, out=room))
-        self.total += summed(value)
-        self.magnitude += summed(torch.abs(value, out=room))
-        self.squares += summed(torch.mul(value, value, out=room))  # the norm takes far longer
 
     def _add_positions(self, value: Tensor, kept: Tensor | None) -> int | Tensor:
         """Add the examples and positions of a batch; returns the positions of a unit."""
@@ -140,28 +245,14 @@ class Counter:
             self.moved |= _any(derivative)
             return
         # What is not flat at some position is moved there; only the others need a further look.
+        if self.settled:
+            return
         self.moved |= flat < positions
         still = (~self.moved).any(dim=0).nonzero().flatten()
         if len(still):
             self.moved[:, still] |= _any(derivative.index_select(2, still))
-
-    def see_rectified(self, value: Tensor, kept: Tensor | None = None) -> None:
-        """The same where outputs are relu's: not negative, their derivative 1 where not 0."""
-        positions = self._add_positions(value, kept)
-        if kept is not None:
-            value = without_padding(value, kept)
-        value = value.to(torch.promote_types(value.dtype, torch.float32))
-        room = self.room.of(value)
-        active = summed(torch.ne(value, 0, out=room))
-        self.active += active
-        # Derivative 0 or 1: flat wherever it is not active.
-        self.flat += positions - active
-        self.moved |= active > 0
-        total = summed(value)
-        self.total += total
-        # Outputs are not negative: their sum is that of their magnitudes.
-        self.magnitude += total
-        self.squares += summed(torch.mul(value, value, out=room))
+        else:
+            self.settled = True
 
     def add(self, other: Counter) -> None:
         """Count what another has seen of this layer, too."""
@@ -174,6 +265,7 @@ class Counter:
     def clear(self) -> None:
         """Begin anew, in the same memory."""
         self.examples = self.positions = 0
+        self.settled = False
         for name in ("moved", *SUMS):
             getattr(self, name).zero_()
 
@@ -185,6 +277,7 @@ class Counter:
     def joined(cls, counters: Sequence[Counter]) -> Counter:
         """Counters of one layer, of as many examples each, as one with the cells of all."""
         joined = copy(counters[0])
+        joined.settled = False
         for name in ("moved", *SUMS):
             setattr(joined, name, torch.cat([getattr(counter, name) for counter in counters]))
         if isinstance(joined.positions, Tensor):
@@ -203,9 +296,12 @@ class Counter:
     def counts(self) -> list[LayerCount]:
         """The figures so far, one entry per cell."""
         active = self.active / self.positions
-        mean = (self.total / self.positions).mean(dim=1)
+        numbers = self.positions * self.units
+        if isinstance(numbers, Tensor):
+            numbers = numbers.flatten()
+        mean = self.total / numbers
         # Of all units' outputs together, not the mean of their variances.
-        variance = (self.squares / self.positions).mean(dim=1) - mean**2
+        variance = self.squares / numbers - mean**2
         figures = {
             "dead": self.dead.sum(dim=1),
             "inactive": (active == 0).sum(dim=1),
@@ -282,6 +378,8 @@ def effective_rank(gram: Tensor) -> float | None:
     return float(torch.special.entr(singular / singular.sum()).sum().exp())
 
 
+# What a definition may need of a site besides the number of positions.
+OUTPUTS, SLOPES, FLATNESS = "outputs", "slopes", "flatness"
 EXTREMES, NEAR_ZERO, GRAM, GRADIENTS = "extremes", "near zero", "gram", "gradients"
 SMALL = 0.05  # an output up to here is near zero, as fastai's ActivationStats has it
 WIDEST = 4096  # units up to which a matrix of their products is kept
@@ -295,11 +393,11 @@ class Seen(Counter):
     small                  positions with an output of at most SMALL
     gram                   (units, units) sums of products of outputs, for the effective rank
     gradient, graded       sums of |dL/d pre-activation|, and the positions of which they are
+
+    What no definition needs is not kept: its figures mean nothing.
     """
 
-    def __init__(
-        self, layer: str, units: int, device: torch.device, needs: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, layer: str, units: int, device: torch.device, needs: frozenset[str]) -> None:
         super().__init__(layer, 1, units, device)
         self.needs = needs
         self.low = self._filled(math.inf)
@@ -315,28 +413,40 @@ class Seen(Counter):
     def _filled(self, number: float) -> Tensor:
         return torch.full_like(self.active, number)
 
-    def take(self, value: Tensor, derivative: Tensor | None) -> None:
+    def take(self, value: Tensor, slopes: Callable[[], Tensor] | None) -> None:
         """Count outputs and derivatives, (rows, units, …); None: those of relu.
+
+        slopes  makes the derivatives, where they are needed
 
         How many examples they are of is for the caller to add: a row may be a token.
         """
-        before = self.examples
-        value = value.unsqueeze(0)
-        if derivative is None:
-            self.see_rectified(value)
-        else:
-            self.see(value, derivative.unsqueeze(0))
-        self.examples = before
+        value = value.to(torch.promote_types(value.dtype, torch.float32)).unsqueeze(0)
+        positions = value.numel() // self.units
+        self.positions += positions
+        sloping = self._needs_slopes()
+        if OUTPUTS in self.needs or (slopes is None and sloping):
+            self._see_outputs(value, positions, negative=slopes is not None)
+        derivative = None
+        if slopes is None:
+            # Their derivative is 1 where they are not 0: flat wherever a unit is not active.
+            self.moved = self.active > 0
+            self.flat = self.positions - self.active
+            self.settled = value.device.type == "cpu" and bool(self.moved.all())
+        elif sloping or EXTREMES in self.needs:
+            derivative = slopes().unsqueeze(0).to(value.dtype)
+            self._see_slopes(derivative, positions, lent=EXTREMES not in self.needs)
         self._see_more(value, derivative)
 
+    def _needs_slopes(self) -> bool:
+        """Whether derivatives may still change a figure: not once every unit is known to move."""
+        if FLATNESS in self.needs:
+            return True
+        return SLOPES in self.needs and not self.settled
+
     def _see_more(self, value: Tensor, derivative: Tensor | None) -> None:
-        if not self.needs - {""}:
-            return
         over = (1, *range(3, value.ndim))
         if EXTREMES in self.needs:
-            steep = (value != 0).to(value.dtype)
-            if derivative is not None:
-                steep = derivative.abs().unsqueeze(0)
+            steep = (value != 0).to(value.dtype) if derivative is None else derivative.abs()
             self.low = torch.minimum(self.low, value.amin(over))
             self.high = torch.maximum(self.high, value.amax(over))
             self.least = torch.minimum(self.least, steep.amin(over))

@@ -14,20 +14,15 @@ from relubench.catalog import Deferred
 from relubench.errors import BadValue
 from relubench.neurons.batches import Batch
 from relubench.neurons.counting import Asked, Counted, check_ready, counted, taken
-from relubench.neurons.definitions import chosen
 from relubench.neurons.preserving import as_found
 from relubench.neurons.sites import Plan, find
 from relubench.results import COUNTS, MOMENTS
 from relubench.rows import WatchRow, weighed
-from relubench.table import Curve, Panel, Picture
 
 if TYPE_CHECKING:
     import pandas
-
-    from relubench.formats import plots
 else:
     pandas = Deferred("pandas")
-    plots = Deferred("relubench.formats.plots")
 
 REMEDY = (
     "a lower learning rate, a bias that begins above 0 or an activation without a flat part "
@@ -37,25 +32,6 @@ REMEDY = (
 
 class DeadUnitsWarning(UserWarning):
     """A layer has more dead units than it should."""
-
-
-def watch(
-    model: nn.Module,
-    probe: Any,
-    every: int = 100,
-    *,
-    unit: str | None = None,
-    activation_modules: Sequence[str] = (),
-) -> Watch:
-    """Count units of a network on the same examples again and again while it is trained.
-
-    probe  a batch: a tensor, (inputs, labels) or a dict of tensors; or a list of batches
-    every  steps between two counts; the first is taken at once
-
-    What is given is a context manager and an object with `.step()`, which is called after every
-    step of training. The loop keeps its mode, gradients and random state.
-    """
-    return Watch(model, probe, every, Asked(chosen(None), unit, activation_modules))
 
 
 class Watch:
@@ -149,21 +125,6 @@ class Watch:
     def frame(self) -> pandas.DataFrame:
         """The rows as a data frame of pandas."""
         return pandas.DataFrame([row.record() for row in self.rows])
-
-    def picture(self, definition: str = "dead") -> Picture:
-        """The share of units that are so, in per cent, over steps; a curve for each layer."""
-        layers = dict.fromkeys(row.layer for row in self.rows)
-        curves = []
-        for layer in layers:
-            of_layer = [row for row in self.rows if row.layer == layer]
-            shares = [row.get(definition) for row in of_layer]
-            percents = [None if share is None else 100 * share for share in shares]
-            curves.append(Curve(layer, [row.step for row in of_layer], percents))
-        return Picture([Panel(f"{definition} units, %, by step", curves)])
-
-    def plot(self, definition: str = "dead") -> Any:
-        """The picture as a figure of matplotlib's."""
-        return plots.figure(self.picture(definition))
 
     # --- context
 

@@ -58,7 +58,7 @@ def read(path: Path) -> Weights:
     if not path.is_file():
         raise BadValue(f"--weights {path}: there is no such file")
     held = _safetensors(path) if _is_safetensors(path) else _pickled(path)
-    state, inside = _unwrapped(held, path)
+    state, inside = unwrapped(held, path)
     notes = [f"{path}: weights taken from {'.'.join(inside)!r}"] if inside else []
     return Weights(str(path), state, tuple(notes))
 
@@ -110,8 +110,11 @@ def _wanted(error: Exception) -> str:
     return "a pickle of objects"
 
 
-def _unwrapped(held: Any, path: Path) -> tuple[State, list[str]]:
-    """The tensors by name, and the keys that were gone through to find them."""
+def unwrapped(held: Any, path: Path) -> tuple[State, list[str]]:
+    """The tensors by name, and the keys that were gone through to find them.
+
+    Raises BadValue where there are none.
+    """
     inside: list[str] = []
     while isinstance(held, Mapping):
         state = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}

@@ -269,12 +269,11 @@ def _draw_pareto(
         separated = row.verdict in SEPARATED
         # Joined only where a test separates the two: a line alone would suggest a trade-off.
         if separated and row.reference in at:
-            ends = zip(at[row.reference], (x, y), strict=True)
-            axes.plot(*map(list, ends), color=MUTED, linewidth=0.8, zorder=1)
+            places = zip(at[row.reference], (x, y), strict=True)
+            axes.plot(*map(list, places), color=MUTED, linewidth=0.8, zorder=1)
         if row.mean_sd:
-            axes.errorbar(
-                x, y, measure.scale * row.mean_sd, color=look.colour, alpha=0.35, linewidth=1
-            )
+            ends = _around(y, measure.scale * row.mean_sd, measure)
+            axes.vlines(x, *ends, color=look.colour, alpha=0.35, linewidth=1)
         fill = look.colour if separated or row.verdict == "reference" else "none"
         (point,) = axes.plot(
             [x], [y], look.mark, color=look.colour, markerfacecolor=fill, markersize=7,
@@ -289,6 +288,12 @@ def _draw_pareto(
     axes.set_xlabel(label)
     y_label(axes, axis_label(measure))
     legend(axes, list(at))
+
+
+def _around(center: float, spread: float, measure: Measure) -> tuple[float, float]:
+    """center ± spread, within what a share can be."""
+    low, high = center - spread, center + spread
+    return (max(0.0, low), min(100.0, high)) if measure.scale == 100 else (low, high)
 
 
 # --- learning rates -------------------------------------------------------------------------------
@@ -342,12 +347,14 @@ def _draw_rates(
         tried |= {row.lr or 0 for row in rows}
         look, known = seen[name], [row for row in rows if row.mean is not None]
         x, y = [row.lr or 0 for row in known], [scale * (row.mean or 0) for row in known]
-        spread = [scale * (row.mean_sd or 0) for row in known]
+        bands = [
+            _around(at, scale * (row.mean_sd or 0), measure)
+            for at, row in zip(y, known, strict=True)
+        ]
         label = name if look.named else None
         axes.plot(x, y, marker=look.mark, markersize=4, label=label, **look.line)
-        low = [middle - sd for middle, sd in zip(y, spread, strict=True)]
-        high = [middle + sd for middle, sd in zip(y, spread, strict=True)]
-        if look.named:
+        if look.named and bands:
+            low, high = zip(*bands, strict=True)
             axes.fill_between(x, low, high, color=look.colour, alpha=0.12, linewidth=0)
         for row in known:
             said = f"{name} at {row.lr:g}: {scale * (row.mean or 0):.4g}, n {row.n}"

@@ -5,21 +5,24 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from relubench import __version__, formats
-from relubench.page import drawing
+from relubench.grouping import joined
+from relubench.page import copies, drawing
 from relubench.page.sections import SHOWN, Section, sections
 from relubench.page.study import Study
 from relubench.table import AnyTable, Column, Row, Table
 from relubench.wording import counted
 
+FLAG = re.compile(r"(?<!\S)--?[a-z][\w-]*")
 FILTERED = 6  # rows from which on a table has a field to filter it
 
 
@@ -60,6 +63,13 @@ def html(study: Study) -> str:
     """The whole file."""
     shown = sections(study)
     style, script = _asset("style.css"), _asset("script.js")
+    downloads = _downloads(study)
+    packing = [partial(_packed, table) for table in downloads.values()]
+    # What takes the longest is made side by side, and beside the tables.
+    with copies.begun([*packing, *joined(map(_pieces, shown))]) as finish:
+        grids = {section.name: _grids(section) for section in shown}
+        made = finish()
+    packed, drawn = made[: len(packing)], made[len(packing) :]
     return (
         _environment()
         .get_template("page.html")
@@ -68,14 +78,14 @@ def html(study: Study) -> str:
             version=__version__,
             summary=_summary(study),
             sections=shown,
-            grids={section.name: _grids(section) for section in shown},
-            pictures={section.name: _pictures(section) for section in shown},
+            grids=grids,
+            pictures=_pictures(shown, drawn),
             shown=SHOWN,
             style=Markup(style),
             script=Markup(script),
             style_hash=_hash(style),
             script_hash=_hash(script),
-            downloads=_downloads(study),
+            downloads=dict(zip(downloads, packed, strict=True)),
         )
     )
 
@@ -88,10 +98,17 @@ def _asset(name: str) -> str:
 @cache
 def _environment() -> jinja2.Environment:
     loader = jinja2.FunctionLoader(_asset)
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
+    made.filters["flags"] = _flags
+    return made
+
+
+def _flags(sentence: str) -> Markup:
+    """A sentence in which no flag is broken in two lines."""
+    return Markup(FLAG.sub(r'<span class="flag">\g<0></span>', str(escape(sentence))))
 
 
 def _hash(text: str) -> str:
@@ -110,16 +127,29 @@ def _summary(study: Study) -> str:
         "dataset": len({cell.dataset for cell in cells}),
         "network": len({cell.model for cell in cells}),
     }
+    if study.calls:
+        return f"{counted(len(study.calls) - 1, 'call')} of activations in one network"
     failed = sum(result.failed is not None for result in study.results)
     parts = [counted(count, noun) for noun, count in counts.items()]
     return ", ".join([*parts, *([f"{failed} of them diverged or lost"] if failed else [])])
 
 
-def _pictures(section: Section) -> list[Picture]:
+def _pieces(section: Section) -> list[Callable[[], str]]:
+    """What makes each drawing."""
     return [
-        Picture(each.title, Markup(drawing.svg(each, f"{section.name}{number}")))
+        partial(drawing.svg, each, f"{section.name}{number}")
         for number, each in enumerate(section.drawings)
     ]
+
+
+def _pictures(shown: Sequence[Section], drawn: Sequence[str]) -> dict[str, list[Picture]]:
+    """The drawings of each section, of which `drawn` has those of all, one after the other."""
+    left, pictures = iter(drawn), {}
+    for section in shown:
+        pictures[section.name] = [
+            Picture(each.title, Markup(next(left))) for each in section.drawings
+        ]
+    return pictures
 
 
 def _grids(section: Section) -> list[Grid]:
@@ -144,21 +174,22 @@ def _cell(column: Column[Row], row: Row) -> Cell:
     return Cell(column.text(row), f"{value:.6g}" if number else "", verdict)
 
 
-def _downloads(study: Study) -> Mapping[str, str]:
-    """Rows as machine formats print them, compressed, in base64: CSV and JSON of each kind of row.
-
-    After the CSV's header each row's line of JSON is followed by its line of CSV, so that
-    compression meets every number twice in a short distance.
-    """
+def _downloads(study: Study) -> Mapping[str, AnyTable]:
+    """Each kind of row, by the name of its file."""
     tables: dict[str, AnyTable] = {}
     if study.results:
         tables["runs"] = study.runs
     if study.rows:
         tables["comparisons"] = Table(study.rows, ())
-    return {name: _packed(table) for name, table in tables.items()}
+    return tables
 
 
 def _packed(table: AnyTable) -> str:
+    """Rows as machine formats print them, compressed, in base64: both CSV and JSON.
+
+    After the CSV's header each row's line of JSON is followed by its line of CSV, so that
+    compression meets every number twice in a short distance.
+    """
     _, *records, _ = formats.render([table], "json").split("\n")[:-1]
     header, *lines = formats.render([table], "csv").split("\n")[:-1]
     both = [header]

@@ -19,7 +19,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from relubench.formats.plots import COLOURS, INK, METADATA, MUTED, PAPER, RULE
 
@@ -27,6 +27,7 @@ WIDTH = 400  # of a drawing
 LEFT, RIGHT, TOP, BOTTOM = 60, 12, 10, 42  # margins, unless a drawing says otherwise
 PER_LETTER = 6.3  # an upper bound of the mean width of a letter at SIZE
 SIZE = 11  # of letters
+TICKS = 6  # intervals of an axis at the most: a tick takes longer to draw than a line
 LONGEST = 20  # letters of a label
 TITLE_LETTERS = 54  # in a line of a title
 POINTS_PER_INCH = 72  # of matplotlib: an inch is here 72 pixels
@@ -104,6 +105,7 @@ def plain_ticks(axis: Any, ticks: Sequence[float] = ()) -> None:
     """Plain numbers on a logarithmic axis, at these ticks or at powers of ten."""
     if ticks:
         axis.set_major_locator(FixedLocator(list(ticks)))
+        axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())
 
@@ -119,6 +121,29 @@ def y_label(axes: Axes, text: str) -> None:
 def tip(artist: Any, text: str) -> None:
     """Show a text where a pointer rests on what is drawn."""
     artist.set_gid(TIP + text)
+
+
+def shown(drawing: Drawing, ax: Axes | None = None) -> Axes:
+    """Draw on axes; where none are given on new ones of its own size, which a notebook shows."""
+    with style({}):
+        axes = ax or _new(drawing)
+        drawing.draw(axes)
+        if ax:
+            ax.set_title(drawing.title)
+    return axes
+
+
+def _new(drawing: Drawing) -> Axes:
+    """Axes with the drawing's title above them."""
+    # Here: pyplot looks for a display, and only a caller's own figure may be kept by it.
+    from matplotlib import pyplot
+
+    height = drawing.height + _title_height(drawing)
+    inches = (WIDTH / POINTS_PER_INCH, height / POINTS_PER_INCH)
+    figure = pyplot.figure(figsize=inches, facecolor=PAPER)
+    at = 10 / WIDTH, 1 - 8 / height
+    figure.text(*at, _wrapped(drawing.title), va="top", weight="bold")
+    return _axes(figure, drawing, (0, 0), (WIDTH, height))
 
 
 # --- one drawing in a page ------------------------------------------------------------------------
@@ -142,7 +167,9 @@ def _axes(
     across = WIDTH - drawing.left - drawing.right
     up = drawing.height - drawing.top - drawing.bottom
     left, bottom = x + drawing.left, y + drawing.bottom
-    return figure.add_axes((left / width, bottom / height, across / width, up / height))
+    axes = figure.add_axes((left / width, bottom / height, across / width, up / height))
+    axes.locator_params(nbins=TICKS)
+    return axes
 
 
 ATTRIBUTES = re.compile(r'style="([^"]*)"')

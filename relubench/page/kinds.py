@@ -5,7 +5,7 @@ from __future__ import annotations
 KINDS = (
     *("forest", "curves", "tasks", "pareto", "rates", "dead", "lives", "survival"),
     *("ranks", "wins", "confusion"),
-    *("activations", "cost", "suggestion"),
+    *("activations", "cost", "suggestion", "calls"),
 )
 FITTING = {  # the kind that fits a command, where none is asked for
     "compare": "forest",

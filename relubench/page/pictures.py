@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from relubench.errors import BadValue
-from relubench.page import comparing, drawing, single, units
+from relubench.page import calls, comparing, drawing, single, units
 from relubench.page.drawing import Drawing
 from relubench.page.study import Study
 
@@ -30,6 +30,7 @@ PICTURES: dict[str, Callable[[Study], list[Drawing]]] = {
         single.activations,
         single.cost,
         comparing.suggestion,
+        calls.calls,
     )
 }
 MOST = 12  # drawings in one file

@@ -128,6 +128,12 @@ PICTURED = (
         "Test examples summed over runs, true classes down, predicted ones across; shades are "
         "fractions of the true class.",
     ),
+    _Picture(
+        "calls",
+        "Units of the network",
+        "A row is a call of an activation, a column a definition; the darker, the more units are "
+        "so. A dash: not defined, as dead is of an activation without a flat part.",
+    ),
     _Picture("activations", "The activations", "Value and derivative, in evaluation mode."),
 )
 

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from relubench.formats.plots import COLOURS, DASHES, INK, MUTED
+from relubench.grouping import joined
 from relubench.page.drawing import POINTS_PER_INCH, SIZE, short
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "<", ">", "*")
@@ -71,6 +72,9 @@ def legend(axes: Axes, names: Sequence[str], below: int = 40) -> None:
     labels = [name for name in dict.fromkeys(names) if name in found]
     if not labels:
         return
+    columns = columns_for(names)
+    # matplotlib goes down the columns: handed over so, they are read along the rows.
+    labels = joined(labels[at::columns] for at in range(columns))
     handles = [found[name] for name in labels]
     figure: Any = axes.get_figure(root=True)
     height = axes.bbox.height * POINTS_PER_INCH / figure.dpi
@@ -79,7 +83,7 @@ def legend(axes: Axes, names: Sequence[str], below: int = 40) -> None:
         [short(label) for label in labels],
         loc="upper center",
         bbox_to_anchor=(0.5, -below / height),
-        ncols=columns_for(names),
+        ncols=columns,
         fontsize=SIZE,
         handlelength=2.2,
         columnspacing=1.2,

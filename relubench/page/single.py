@@ -44,7 +44,7 @@ LEVELS = 16  # of shades in a confusion matrix
 LIGHT_TEXT, DARK_TEXT = "#ffffff", "#14181c"
 DARK = 0.55  # share from which on a shade takes light text
 FEW_CLASSES = 12  # whose counts have room in a confusion matrix
-CLASS_LETTERS = 9
+CLASS_LETTERS = 12
 
 
 # --- learning curves ------------------------------------------------------------------------------
@@ -139,9 +139,9 @@ def _draw_curves(
     for name in shown:
         drawn += (view.scale * row.get(name) for row in joined(by_activation.values()))
     logarithmic = view.figure.endswith("loss") and min(drawn) > 0 and max(drawn) > SPAN * min(drawn)
-    # A spread may reach below 0, and that of a share above 100 %.
+    # A spread may reach below 0, where neither losses nor shares can be, and above 100 %.
     share = view.scale == 100
-    floor = min(drawn) / 1.5 if logarithmic else 0.0 if share else None
+    floor = min(drawn) / 1.5 if logarithmic else 0.0
     for name, rows in reversed([*by_activation.items()]):  # the reference on top
         look = seen[name]
         stride = max(1, len(rows) // POINTS)
@@ -150,7 +150,7 @@ def _draw_curves(
         y = np.array([view.scale * row.get(view.figure) for row in kept])
         spread = np.array([view.scale * (row.get(f"{view.figure}_sd") or 0) for row in kept])
         if look.named:
-            low = y - spread if floor is None else np.maximum(y - spread, floor)
+            low = np.maximum(y - spread, floor)
             high = np.minimum(y + spread, 100) if share else y + spread
             axes.fill_between(x, low, high, color=look.colour, alpha=0.12, linewidth=0)
         (line,) = axes.plot(x, y, label=name if look.named else None, **look.line)
@@ -218,9 +218,9 @@ def _draw_dead(
         for across, layer in enumerate(layers):
             row = by_layer.get(layer)
             share = None if row is None else row.dead
-            text = _percentage(share)
+            text = percentage(share)
             units = f", {row.units} units, n {row.n}" if row else ""
-            _cell(axes, across, down, share, text, f"{layer}: {text} % dead{units}", len(layers))
+            cell(axes, across, down, share, text, f"{layer}: {text} % dead{units}", len(layers))
     axes.set_xticks(range(len(layers)), [short(layer) for layer in layers])
     axes.tick_params(axis="x", length=0, rotation=90 if upright else 0)
     axes.set_xlim(-0.5, len(layers) - 0.5)
@@ -230,11 +230,12 @@ def _draw_dead(
     axes.set_xlabel("layer")
 
 
-def _percentage(share: float | None) -> str:
+def percentage(share: float | None) -> str:
+    """A share in per cent, for a cell of a heat map."""
     return percent(share, 0 if share in (0, 1) else 1)
 
 
-def _cell(
+def cell(
     axes: Axes, x: int, y: int, share: float | None, text: str, said: str, across: int
 ) -> None:
     """One cell of a heat map, `share` of the darkest; text where there is room for it."""

@@ -11,12 +11,13 @@ from relubench.grouping import grouped
 from relubench.metrics.measures import Measure
 from relubench.plan import Plan
 from relubench.report import ComparisonOptions
-from relubench.report.naming import setup_row, texts_of, varying
+from relubench.report.naming import said_of, setup_row, varying
 from relubench.report.ranking import Ranking
 from relubench.results import RunResult
 from relubench.rows import (
     SETUP,
     ActivationProfileRow,
+    CallRow,
     ClassifiedRow,
     CompareRow,
     CostRow,
@@ -45,6 +46,7 @@ class Study:
     notes     what is to be said of the whole
     memory    what training keeps, by set-up and activation
     suggestion  which activation to use, where that was asked
+    calls     units of one network by call of an activation, and all of them
     """
 
     results: Sequence[RunResult] = ()
@@ -58,6 +60,7 @@ class Study:
     notes: Sequence[str] = ()
     memory: Sequence[MemoryRow] = ()
     suggestion: Table[SuggestRow] | None = None
+    calls: Sequence[CallRow] = ()
 
     @property
     def measure(self) -> Measure:
@@ -144,9 +147,7 @@ class Study:
     def where(self, row: SetupRow, *but: str) -> str:
         """What tells the set-up of a row from the others, without some keys; "" of a single one."""
         keys = [name for name in self.names if name not in but]
-        parts = zip(keys, texts_of(keys)(row), strict=True)
-        bare = ("dataset", "model", "head", "optimizer")
-        return " · ".join(text if key in bare else f"{key} {text}" for key, text in parts)
+        return " · ".join(said_of(keys)(row))
 
 
 @dataclass(frozen=True)

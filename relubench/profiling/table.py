@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from relubench.plan import Machine
 from relubench.profiling.timing import Timings
 from relubench.report import QUICK_NOTE
-from relubench.rows import CostRow
+from relubench.rows import CostRatioRow, CostRow
+from relubench.stats import mean_sd
 from relubench.table import Column, Table
 from relubench.wording import counted
 
@@ -53,6 +55,31 @@ def _row(timing: Timings, base: Timings, machine: Machine, torch: str, quick: bo
         torch=torch,
         rounds=len(timing.forward),
         quick=quick,
+    )
+
+
+def ratio_rows(timings: Sequence[Timings], beside: Sequence[str]) -> list[CostRatioRow]:
+    """A row per activation at the largest size and each of those `beside` that was timed."""
+    largest = max(timing.elements for timing in timings)
+    timed = [timing for timing in timings if timing.elements == largest]
+    bases = [timing for timing in timed if timing.activation in beside]
+    return [_ratio_row(*pair) for pair in itertools.product(timed, bases)]
+
+
+def _ratio_row(timing: Timings, base: Timings) -> CostRatioRow:
+    relative, relative_sd = mean_sd(_ratios(timing.forward_backward, base.forward_backward))
+    forward, forward_sd = mean_sd(_ratios(timing.forward, base.forward))
+    return CostRatioRow(
+        activation=timing.activation,
+        beside=base.activation,
+        elements=timing.elements,
+        n=len(timing.forward),
+        relative=relative,
+        relative_sd=relative_sd,
+        forward_relative=forward,
+        forward_relative_sd=forward_sd,
+        saved_relative=timing.saved / base.saved if base.saved else None,
+        saved_relative_sd=0.0 if base.saved else None,
     )
 
 

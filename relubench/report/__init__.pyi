@@ -1,3 +1,4 @@
+from . import forms as forms
 from . import listing as listing
 from . import protocols as protocols
 from . import published as published

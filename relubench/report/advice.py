@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relubench.grouping import grouped
-from relubench.report.naming import texts_of
+from relubench.report.naming import said_of
 from relubench.rows import CompareRow
 from relubench.wording import counted
 
@@ -22,7 +22,7 @@ def advise(rows: Sequence[CompareRow], names: Sequence[str]) -> list[str]:
     names  the keys that tell the set-ups of these rows apart
     """
     sentences = []
-    for setup, members in grouped(rows, texts_of(names)).items():
+    for setup, members in grouped(rows, said_of(names)).items():
         where = f"{', '.join(setup)}: " if setup else ""
         # In the order of what hurts most: no result, fewer units, outputs far from 0.
         gravest = [*_diverged(members), *_dead(members), *_offset(members)][:SENTENCES]

@@ -11,8 +11,8 @@ from relubench.metrics.measures import Measure
 from relubench.plan import Cell, Plan
 from relubench.report import advice
 from relubench.report.evidence import ComparisonOptions, pairs, repetition
-from relubench.report.figures import meaningful_decimals, p_value, signed
-from relubench.report.naming import more_repetitions, repeated, setup_row, texts_of
+from relubench.report.figures import meaningful_decimals, p_value, signed, significant
+from relubench.report.naming import more_repetitions, repeated, said_of, setup_row
 from relubench.rows import CompareRow, Correction
 from relubench.stats import Design
 from relubench.wording import counted
@@ -73,7 +73,7 @@ def answers(
     rows: Sequence[CompareRow], names: Sequence[str], options: ComparisonOptions
 ) -> list[str]:
     """The answer to each set-up's question, a sentence each, of ANSWERS set-ups at most."""
-    setups = list(grouped(rows, texts_of(names)).values())
+    setups = list(grouped(rows, said_of(names)).values())
     lines = [_answer(members, names, options.measure) for members in setups[:ANSWERS]]
     said = [line for line in lines if line]
     more = len(setups) - ANSWERS
@@ -86,7 +86,7 @@ def _answer(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure) 
     if not tested:
         return ""
     reference = tested[0].reference
-    where = ", ".join(texts_of(names)(tested[0])) or tested[0].dataset
+    where = ", ".join(said_of(names)(tested[0])) or tested[0].dataset
     better = [row for row in tested if row.verdict == "better"]
     worse = [row.activation for row in tested if row.verdict == "worse"]
     loses = f"; {advice.listed(worse)} {_lose(worse)}" if worse else ""
@@ -103,7 +103,7 @@ def _answer(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure) 
     # Without an interval nothing bounds what may be gained.
     if not math.isfinite(most):
         return f"No activation is shown to beat {reference} on {where}{loses}."
-    gain = f"{max(0.0, most) * measure.scale:.2g} {measure.noun}"
+    gain = f"{significant(max(0.0, most) * measure.scale)} {measure.noun}"
     # All intervals end inside the margin: even the best case is a difference that counts for none.
     if most <= margin:
         keep = f"gains above {gain} are unlikely{loses}; keep {reference}"
@@ -205,9 +205,10 @@ def _at_best(
     least = stats.smallest_difference(repetitions, ratio, alpha / count)
     # 10 folds × 3 repeats: 30 splits, each with a ninth of its training rows as test rows.
     folds = stats.smallest_difference(30, 1 / 9, alpha / count)
-    advice = f"; with --folds 10 --repeats 3, {folds:.2g}" if name == "drawn hold-outs" else ""
+    drawn = name == "drawn hold-outs"
+    advice = f"; with --folds 10 --repeats 3, {significant(folds)}" if drawn else ""
     return (
-        f"{what}: only a mean difference above {least:.2g} standard deviations can reach "
+        f"{what}: only a mean difference above {significant(least)} standard deviations can reach "
         f"p < {alpha:g} ({over}){advice}"
     )
 
@@ -216,7 +217,7 @@ def _verdicts(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure
     """What the figures allow to say, a sentence per set-up and word."""
     lines = []
     decimals = meaningful_decimals([_width(row) for row in rows], measure.scale)
-    for setup, members in grouped(rows, texts_of(names)).items():
+    for setup, members in grouped(rows, said_of(names)).items():
         where = f"{', '.join(setup)}: " if setup else ""
         reference = members[0].reference
         # Differences by name and size, then who is alike; "undecided" only
@@ -333,7 +334,7 @@ def _methods_section(rows: Sequence[CompareRow], options: ComparisonOptions) -> 
 
 def _reason(row: CompareRow, names: Sequence[str], options: ComparisonOptions) -> str:
     """How one verdict came about."""
-    who = ", ".join(texts_of((*names, "activation"))(row))
+    who = ", ".join(said_of((*names, "activation"))(row))
     alone = f"p {p_value(row.p)} ({p_value(row.p_unadjusted)} alone)"
     inside = f"of equivalence {p_value(row.p_equivalent)}"
     chance = ""

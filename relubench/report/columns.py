@@ -103,7 +103,7 @@ def difference_bars(
     most = max(known, default=0.0)
     if not most:
         return []
-    scale = f"{most * measure.scale:.2g}"
+    scale = significant(most * measure.scale)
     above = f"−{scale}{'0':^{BAR_WIDTH - 2 * len(scale) - 2}}+{scale}"
 
     def show(row: Differing) -> str:

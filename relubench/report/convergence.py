@@ -61,17 +61,18 @@ class _Figure:
         reference: Sequence[RunResult],
         show: Callable[[RunResult], float | None],
     ) -> _Figure:
-        own, theirs = _by_repetition(runs, show), _by_repetition(reference, show)
+        own, theirs = by_repetition(runs, show), by_repetition(reference, show)
         # By repetition, then the mean: a pair shares its split and its batches.
-        ratios = [_ratio(figure, theirs.get(repetition)) for repetition, figure in own.items()]
+        ratios = [ratio(figure, theirs.get(repetition)) for repetition, figure in own.items()]
         return cls(mean_of(list(own.values())), *stats.mean_sd(all_or_none(ratios)))
 
 
-def _ratio(figure: float | None, reference: float | None) -> float | None:
+def ratio(figure: float | None, reference: float | None) -> float | None:
+    """A figure beside another; None where one is not defined, or the other 0."""
     return None if figure is None or not reference else figure / reference
 
 
-def _by_repetition(
+def by_repetition(
     runs: Sequence[RunResult], show: Callable[[RunResult], float | None]
 ) -> dict[Repetition, float | None]:
     """A figure of each repetition; the seeds of a split are averaged."""

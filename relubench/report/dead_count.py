@@ -11,35 +11,33 @@ from relubench.catalog import Deferred
 from relubench.report import call_table
 from relubench.report.call_table import About
 from relubench.rows import AblationRow, CallRow
-from relubench.table import Curve, Panel, Picture, Table
+from relubench.table import Table
 
 if TYPE_CHECKING:
     import pandas
     from torch import Tensor
 
-    from relubench.formats import plots
     from relubench.neurons.counting import Counted
 else:
     pandas = Deferred("pandas")
-    plots = Deferred("relubench.formats.plots")
-
-DRAWN = ("dead", "inactive", "dormant")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DeadCount:
     """Units of a network that are dead and so on, call by call.
 
-    rows   a row for each call of an activation, then their total
-    masks  by definition and layer: which units are so, (units,) bool
-    notes  what each count means, and what was not counted
+    rows       a row for each call of an activation, then their total
+    masks      by definition and layer: which units are so, (units,) bool
+    notes      what each count means, and what was not counted
     ablations  what the network does without units, where that was asked
+    offending  what a gate finds wrong, by layer
     """
 
     rows: Sequence[CallRow]
     masks: Mapping[str, Mapping[str, Tensor]]
     notes: Sequence[str] = field(default_factory=list)
     ablations: Sequence[AblationRow] = ()
+    offending: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, counted: Counted, about: About) -> DeadCount:
@@ -63,6 +61,11 @@ class DeadCount:
         """All calls together."""
         return self.rows[-1]
 
+    @property
+    def passed(self) -> bool | None:
+        """Whether every layer keeps the gate's limits; None: no gate was asked for."""
+        return None if self.total.gate is None else not self.offending
+
     def units(self, definition: str = "dead") -> dict[str, list[int]]:
         """The numbers of the units that are so, by layer."""
         masks = self.masks.get(definition, {})
@@ -81,28 +84,12 @@ class DeadCount:
         """The rows as a data frame of pandas."""
         return pandas.DataFrame([row.record() for row in self.rows])
 
-    def picture(self) -> Picture:
-        """Shares of units by layer, in per cent."""
-        curves = [self._steps(name) for name in DRAWN]
-        return Picture([Panel("% of units, by number of the call", curves)])
-
-    def _steps(self, name: str) -> Curve:
-        """A level from half before each layer's number to half after it."""
-        ends: list[float] = []
-        percents: list[float | None] = []
-        for number, row in enumerate(self.layers):
-            share = row.get(name)
-            ends += (number + 0.5, number + 1.5)
-            percents += [None if share is None else 100 * share] * 2
-        return Curve(name, ends, percents)
-
-    def plot(self) -> Any:
-        """The picture as a figure of matplotlib's."""
-        return plots.figure(self.picture())
-
     def __str__(self) -> str:
         """The table as text."""
         return formats.text(self.table())
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         return formats.html(self.table())

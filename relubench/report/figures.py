@@ -31,7 +31,7 @@ def significant(value: float | None, digits: int = 2) -> str:
     """A number with so many significant digits and no exponent."""
     if value is None:
         return UNDEFINED
-    if abs(value) >= 1e6:
+    if not abs(value) < 1e6:  # or no number, which has no digits
         return f"{value:.{digits - 1}e}"
     # Not :g, which would write 0.00001 as 1e-05 and drop the zeros that are significant.
     places = digits - 1 - math.floor(math.log10(abs(value))) if value else digits - 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from relubench import stats
 from relubench.grouping import grouped
 from relubench.report.naming import by_activation
 from relubench.results import COUNTS, LayerCount, RunResult, total
@@ -32,15 +33,12 @@ def _shares(counts: Sequence[LayerCount], name: str) -> list[float]:
 
 
 def _layer_mean(setup: SetupRow, layer: str, counts: Sequence[LayerCount]) -> LayerMeanRow:
-    shares: dict[str, Any] = {name: float(np.mean(_shares(counts, name))) for name in COUNTS}
-    return LayerMeanRow(
-        **vars(setup),
-        layer=layer,
-        units=counts[0].units,
-        n=len(counts),
-        **shares,
-        sparsity=float(np.mean([count.sparsity for count in counts])),
-    )
+    figures = {name: _shares(counts, name) for name in COUNTS}
+    figures["sparsity"] = [count.sparsity for count in counts]
+    means: dict[str, Any] = {}
+    for name, shares in figures.items():
+        means[name], means[f"{name}_sd"] = stats.mean_sd(shares)
+    return LayerMeanRow(**vars(setup), layer=layer, units=counts[0].units, n=len(counts), **means)
 
 
 def classified(results: Sequence[RunResult]) -> list[ClassifiedRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from relubench.activations import ACTIVATIONS
 from relubench.grouping import grouped
@@ -20,6 +21,8 @@ ONE_SIZE = 1.03  # counts of parameters within a set-up that a table takes for t
 UNSET = {"revive": "none", "report": "last"}  # what is said of these where nobody chose
 
 
+# Every view of a run asks for it, again and again.
+@lru_cache(maxsize=20_000)
 def setup_row(cell: Cell) -> SetupRow:
     """What names a set-up; it has no rate where each run chooses its own."""
     # None where the activation is a user's own, whose file need not be there any more.
@@ -47,7 +50,7 @@ def varying(rows: Sequence[Row], *keys: str) -> list[str]:
 
 
 def _differ(rows: Sequence[Row], key: str) -> bool:
-    return len({row.get(key) for row in rows}) > 1
+    return any(row.get(key) != rows[0].get(key) for row in rows)
 
 
 def tasks(rows: Sequence[RunRow]) -> list[str]:
@@ -165,6 +168,23 @@ def more_repetitions(row: CompareRow) -> str:
 def texts_of(keys: Sequence[str]) -> Callable[[Row], tuple[str, ...]]:
     """What stands under these keys, as text."""
     return lambda row: tuple(_text(row, key) for key in keys)
+
+
+# What is known for what it is without its key.
+BARE = ("dataset", "model", "activation", "head", "optimizer", "schedule", "task", "augment")
+
+
+def said_of(keys: Sequence[str]) -> Callable[[Row], tuple[str, ...]]:
+    """The same for sentences, where a bare number says nothing: 'lr 0.1'."""
+    return lambda row: tuple(_said(row, key) for key in keys)
+
+
+def _said(row: Row, key: str) -> str:
+    value = row.get(key)
+    if key in BARE and value is not None:
+        return str(value)
+    shown = f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+    return f"{key.replace('_', ' ')} {shown}"
 
 
 def _text(row: Row, key: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from relubench.plan import Plan
 from relubench.report.figures import UNDEFINED
-from relubench.report.naming import by_activation, setup_row, texts_of, varying
+from relubench.report.naming import by_activation, said_of, setup_row, varying
 from relubench.results import DEFINITIONS, RunResult
 from relubench.rows import SETUP, RunRow, SetupRow
 from relubench.wording import counted
@@ -21,7 +21,7 @@ def failures(results: Sequence[RunResult]) -> list[str]:
     names = ["activation", *varying(rows, *SETUP)]
     lines = []
     for row, runs in failed.items():
-        which = ", ".join(texts_of(names)(row))
+        which = ", ".join(said_of(names)(row))
         lines.append(f"{which}: {counted(len(runs), 'run')} in no mean ({runs[0].failed})")
     return lines
 

@@ -9,7 +9,7 @@ from relubench.config import Published
 from relubench.grouping import grouped
 from relubench.plan import Plan
 from relubench.report.figures import all_or_none, mean_of
-from relubench.report.naming import by_activation, name_column, texts_of, varying
+from relubench.report.naming import by_activation, name_column, said_of, varying
 from relubench.report.notes import failures, quick
 from relubench.report.published import about, change, figure, less
 from relubench.results import RunResult
@@ -120,7 +120,7 @@ def _spread(figures: Iterable[float | None]) -> Spread:
 
 def _worth(cv: ProtocolRow, test: ProtocolRow, names: Sequence[str]) -> str:
     """What the leak is worth, in a sentence."""
-    who = ", ".join(texts_of(names)(cv)) or cv.activation
+    who = ", ".join(said_of(names)(cv)) or cv.activation
     if cv.difference is None or test.difference is None:
         return f"{who}: not all runs were finished, so nothing is said of the leak."
     worth = (

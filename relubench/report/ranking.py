@@ -11,7 +11,7 @@ from relubench.grouping import grouped
 from relubench.report.columns import text_of
 from relubench.report.evidence import ComparisonOptions
 from relubench.report.figures import UNDEFINED, p_value, significant
-from relubench.report.naming import name_column, texts_of, varying
+from relubench.report.naming import name_column, said_of, varying
 from relubench.rows import SETUP, CompareRow, RankedPairRow
 from relubench.stats import Friedman, Pair
 from relubench.table import AnyTable, Column, Table
@@ -114,7 +114,7 @@ def rankings(rows: Sequence[CompareRow], options: ComparisonOptions) -> list[Any
     tables: list[AnyTable] = []
     for members in grouped(rows, _besides).values():
         if ranking := rank(members, options):
-            where = texts_of(varying(rows, *BESIDES))(members[0])
+            where = said_of(varying(rows, *BESIDES))(members[0])
             tables.append(_ranks(ranking, members, where, options))
             if options.every_pair:
                 tables.append(_matrix(ranking, where))

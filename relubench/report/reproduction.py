@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from functools import cache
 
 from relubench.config.options import Option, declared
 from relubench.grouping import grouped
@@ -27,7 +28,7 @@ def command(row: RunRow) -> str:
 
 def _words(row: RunRow) -> Iterator[str]:
     yield "cv" if row.folds is not None else "train"
-    keys = {KEYS.get(option.key, option.key): option for option in declared()}
+    keys = _options()
     for key, option in keys.items():
         if key in _OWN:
             yield from _OWN[key](row)
@@ -36,6 +37,12 @@ def _words(row: RunRow) -> Iterator[str]:
     yield from _flag(keys["device"], row.device)
     if row.dtype != "float32":
         yield from ("--precision", row.dtype)
+
+
+@cache
+def _options() -> dict[str, Option]:
+    """Every option by the key of a row."""
+    return {KEYS.get(option.key, option.key): option for option in declared()}
 
 
 def _flag(option: Option, value: object) -> Iterator[str]:

@@ -16,7 +16,7 @@ from relubench.metrics.measures import MEASURES, Measure
 from relubench.plan import Plan
 from relubench.report.evidence import ALPHA, ComparisonOptions, recorded_design
 from relubench.report.figures import mean_of
-from relubench.report.naming import setup_row, texts_of, varying
+from relubench.report.naming import said_of, setup_row, varying
 from relubench.results import RunResult, total
 from relubench.rows import SETUP, StopWord, SuggestRow, SuggestWord
 from relubench.stats import BesideBest, Design, Floats, Look
@@ -162,7 +162,7 @@ def networks(results: Sequence[RunResult]) -> dict[tuple[object, ...], str]:
     cells = [run.cell for run in results]
     rows = {row.setup: row for row in map(setup_row, cells)}
     keys = varying(list(rows.values()), *SETUP) or ["model"]
-    return {setup: " · ".join(texts_of(keys)(row)) for setup, row in rows.items()}
+    return {setup: " · ".join(said_of(keys)(row)) for setup, row in rows.items()}
 
 
 def _figure(runs: Sequence[RunResult], measure: Measure) -> float | None:

@@ -5,6 +5,7 @@ from .corrections import holm as holm
 from .corrections import looks as looks
 from .corrections import spent as spent
 from .correlations import correlation as correlation
+from .correlations import rank_correlation as rank_correlation
 from .intervals import Chance as Chance
 from .intervals import Interval as Interval
 from .intervals import Paired as Paired

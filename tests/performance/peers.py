@@ -215,6 +215,27 @@ def script(network: nn.Module, folder: str, batch: int, workers: int) -> Callabl
     return run
 
 
+SHAPES = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "tanh": nn.Tanh}
+
+
+def followers(activations: tuple[str, ...], runs: int, steps: int) -> None:
+    """Networks of five units, one after the other, each an example a step after a number."""
+    for name in activations:
+        for seed in range(runs):
+            torch.manual_seed(seed)
+            x, y = torch.randint(2, (steps, 20)).float(), torch.randn(steps, 1)
+            follow(nn.Sequential(nn.Linear(20, 5), SHAPES[name](), nn.Linear(5, 1)), x, y)
+
+
+def follow(network: nn.Module, x: Tensor, y: Tensor) -> None:
+    """One pass, a step for each example."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, fused=True)
+    for example, number in zip(x.split(1), y.split(1), strict=True):
+        optimizer.zero_grad()
+        functional.mse_loss(network(example), number).backward()
+        optimizer.step()
+
+
 class Block(nn.Module):
     """One of nanoGPT's blocks, without dropout and biases."""
 

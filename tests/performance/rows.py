@@ -17,13 +17,13 @@ import torchvision
 from measure import Figure, Seconds, as_slow, best_threads, faster, fastest, measure, on
 from whole import whole
 
+import relubench
 from relubench import commands, datasets
 from relubench.activations import ACTIVATIONS
 from relubench.commands import Request
 from relubench.execution.progress import Console
 from relubench.models import MODELS, layers
 from relubench.neurons import counting as counting_of_any
-from relubench.neurons import watch as neuron_watch
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Preparation, Recipe
 from relubench.training import between, building, examples, learning, prediction
@@ -310,7 +310,7 @@ def loop_of_ones_own() -> tuple[Callable[[], object], Callable[[], object]]:
         torch.nn.functional.cross_entropy(network(x), y).backward()
         optimizer.step()
 
-    return neuron_watch.watch(network, x, every=10**9).step, train
+    return relubench.watch(network, x, every=10**9).step, train
 
 
 def repeated(do: Callable[[], object]) -> None:
@@ -395,6 +395,41 @@ def _tracked_epoch(n: int, width: int, stack: int, track: int | None) -> Callabl
     return epoch
 
 
+FOLLOWERS = ("relu", "leaky_relu", "elu", "tanh")
+FOLLOWING = 100  # networks of each
+LOOPED = 3  # of each that the loop trains, whose seconds stand for all
+
+
+def following(rounds: int) -> Iterator[Figure]:
+    """`slowly-changing-regression` in stacks of 100, against a loop over networks; one thread."""
+    torch.set_num_threads(1)
+    flags: dict[str, Any] = {
+        "dataset": ["synthetic_regression:features=20:samples=1430"],
+        "one_holdout": True,
+        "standardise": False,
+        "model": ["ffnn:hidden=5"],
+        "activation": list(FOLLOWERS),
+        "task": "slow_bits",
+        "tasks": 2,
+        "task_epochs": 1,
+        "batch_size": [1],
+        "optimizer": ["sgd"],
+        "lr": [0.01],
+        "seeds": FOLLOWING,
+        "stack": str(FOLLOWING),
+        "threads": 1,
+        "device": "cpu",
+    }
+    steps = 2 * 1001  # of two tasks: 70 % of the examples train
+    loop = partial(peers.followers, FOLLOWERS, LOOPED, steps)
+    seconds = measure({"relubench": partial(trained, **flags), "loop": loop}, rounds)
+    scaled = {**seconds, "loop": [FOLLOWING / LOOPED * spent for spent in seconds["loop"]]}
+    task = (
+        f"{FOLLOWING} networks of 5 units x {len(FOLLOWERS)} activations, {steps} steps, 1 thread"
+    )
+    yield faster(10, task, "loop", scaled, None, f"plain torch loop, from {LOOPED} of each")
+
+
 GPT_STEPS, GPT_BATCH = 60, 12
 
 
@@ -431,8 +466,8 @@ def language(rounds: int) -> Iterator[Figure]:
     }
     seconds = measure(runs, rounds)
     task = f"{GPT_STEPS} steps of gpt-shakespeare, 1 thread"
-    yield as_slow(10, task, "plain script", seconds, 1.0)
-    yield as_slow(10, task, "with fused AdamW", seconds, 1.05)
+    yield as_slow(11, task, "plain script", seconds, 1.0)
+    yield as_slow(11, task, "with fused AdamW", seconds, 1.05)
 
 
 ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
@@ -446,5 +481,6 @@ ROWS: dict[int, Callable[[int], Iterator[Figure]]] = {
     7: dropping,
     8: tracking,
     9: of_any_network,
-    10: language,
+    10: following,
+    11: language,
 }

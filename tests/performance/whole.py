@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from measure import Figure
 from relubench.activations import ACTIVATIONS
 from relubench.execution import machines
 from relubench.execution.ledger import Ledger
-from relubench.plan import Cell, Machine, Stack
+from relubench.plan import Cell, Machine, Recipe, Stack
 from relubench.training.context import context
 
 SCRIPTS, LAUNCH = Path(__file__).with_name("scripts"), Path(__file__).with_name("launch.py")
@@ -116,6 +118,7 @@ def answers(rounds: int, folder: str) -> Iterator[Figure]:
         "show activation relu": (("show", "activation", "relu"), 0.6, 0),
         "ledger show of 10,000 runs": (("ledger", "show", *large), 2.0, 0),
         "a refusal": (("train", "-a", "reul"), 0.4, 2),
+        "report of 2,000 runs": (_report(folder), 10.0, 0),
     }
     for name, (command, most, code) in others.items():
         if "dry-run" in name:
@@ -134,6 +137,27 @@ def _of_10_000(folder: str) -> Path:
         ledger.write(untrained(Stack(tuple(cells)), machine), context(cells[0], machine))
     ledger.close()
     return path
+
+
+def _report(folder: str) -> tuple[str, ...]:
+    """A page of two networks, ten activations, five rates and twenty seeds, untrained."""
+    path, draw = Path(folder, "studied.db"), random.Random(0)
+    machine = Machine(data_dir=str(machines.data_dir()), threads=1)
+    ledger = Ledger(path)
+    settings = (list(ACTIVATIONS)[:10], (0.1, 0.03, 0.01, 0.003, 0.001), range(20))
+    for model in ("ffnn:hidden=8", "ffnn:hidden=8x8"):
+        cells = []
+        for name, lr, seed in itertools.product(*settings):
+            recipe = Recipe(lr=lr)
+            cells.append(
+                Cell(dataset="iris", model=model, activation=name, recipe=recipe, seed=seed)
+            )
+        runs = []
+        for run in untrained(Stack(tuple(cells)), machine):
+            runs.append(replace(run, scores={name: draw.random() for name in run.scores}))
+        ledger.write(runs, context(cells[0], machine))
+    ledger.close()
+    return ("report", "--ledger", str(path), "-o", f"{folder}/report.html")
 
 
 def trainings(rounds: int, folder: str) -> Iterator[Figure]:
