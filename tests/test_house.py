@@ -17,6 +17,7 @@ PACKAGE = Path(relubench.__file__).parent
 # Packages from the ground up; what lies beside them in relubench/ is the ground.
 FLOORS = [
     {"ground", "stats"},
+    {"rows"},
     {"activations", "datasets", "exports", "formats", "metrics"},
     {"config", "models"},
     {"neurons"},
