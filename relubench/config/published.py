@@ -45,7 +45,6 @@ Figure = Literal[
     "weight_norm",
     "mean_weight",
     "token_accuracy",
-    "perplexity",
     "seconds",
     "seconds_ratio",
     "epochs_until_ratio",
