@@ -123,6 +123,26 @@ def test_what_an_earlier_process_trained_takes_no_time_of_this_one() -> None:
     assert state.left == "about 40 s left"
 
 
+def test_trials_of_rates_are_part_of_their_runs() -> None:
+    recipe = replace(CELLS[0].recipe, rates="0.1,0.01,0.001")
+    cells = [replace(cell, recipe=recipe) for cell in CELLS[:10]]
+    state = live.State()
+    state.expect(Outlook(cells))
+    own = Event(kind="begun", key=cells[0].key, name=live.name(cells[0]), runs=10)
+    state.hear(own)
+    for trial in ("a", "b", "c"):
+        for number in range(1, 6):
+            event = replace(own, kind="epoch", key=trial, epoch=number, epochs=5, loss=1 / number)
+            state.hear(event)
+        assert len(state.running) == 1
+    assert state.fraction == pytest.approx(3 / 4)  # the training at the best rate is to come
+    assert state.running[own.key].losses == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
+    state.hear(replace(own, kind="epoch", epoch=1, epochs=2))
+    assert state.fraction == pytest.approx(7 / 8)
+    state.finish((Stack(tuple(cells)), []))
+    assert not state.running
+
+
 def test_names_are_short_where_all_begin_alike() -> None:
     assert live.shared_beginning(["a, b, c", "a, b, d"]) == "a, b, "
     assert live.shared_beginning(["a, b, c"]) == "a, b, "

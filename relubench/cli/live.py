@@ -31,21 +31,30 @@ MOST_RUNNING = 6  # lines of stacks that train
 
 @dataclass
 class Running:
-    """A stack or pass that trains: its last epoch, and its losses so far."""
+    """A stack or pass that trains: its last epoch, and the losses of this training so far.
+
+    trainings  of each run: one at each rate that it tries, then one at the best
+    learned    how many runs' worth of epochs each of these has behind it, by its key
+    """
 
     event: Event
+    trainings: int = 1
     losses: list[float] = field(default_factory=list)
+    learned: dict[str, float] = field(default_factory=dict)
 
     def hear(self, event: Event) -> None:
         """Take in an epoch."""
+        if event.key not in self.learned:  # another training begins
+            self.losses.clear()
         self.event = event
+        self.learned[event.key] = event.runs * event.epoch / max(1, event.epochs)
         if event.loss is not None:
             self.losses.append(event.loss)
 
     @property
     def done(self) -> float:
-        """Which fraction of it is trained, of its runs."""
-        return self.event.runs * self.event.epoch / max(1, self.event.epochs)
+        """How many of its runs are trained, in parts of runs."""
+        return sum(self.learned.values()) / self.trainings
 
     def text(self, shared: str = "") -> str:
         """In words, without what every name begins with."""
@@ -74,6 +83,7 @@ class State:
     outlook: Outlook = field(default_factory=lambda: Outlook(()))
     done: int = 0
     running: dict[str, Running] = field(default_factory=dict)
+    trainings: dict[str, int] = field(default_factory=dict)  # of each planned run, by its key
     to_come: list[str] = field(default_factory=list)
     before: float = 0.0  # runs' worth of epochs that an earlier process trained
     shared: str = ""  # with which every name begins
@@ -93,17 +103,27 @@ class State:
             self.shared = shared_beginning(names)
             self.to_come = names
             self.running.clear()
+            self.trainings = {cell.key: 1 + len(cell.recipe.candidates) for cell in outlook.missing}
         self.enter("training")
 
     def hear(self, event: Event) -> None:
         """Take in what happens in training."""
         with self.lock:
             if event.kind == "begun":
-                self.running[event.key] = Running(event)
+                self.running[event.key] = Running(event, self.trainings.get(event.key, 1))
             elif event.kind == "resumed":
                 self.before += event.runs * event.epoch / max(1, event.epochs)
             elif event.kind == "epoch":
-                self.running.setdefault(event.key, Running(event)).hear(event)
+                self._training(event).hear(event)
+
+    def _training(self, event: Event) -> Running:
+        """What an epoch is of: a planned run, or one that tries a rate out."""
+        if event.key not in self.trainings:
+            for running in self.running.values():
+                if running.event.name == event.name:
+                    return running
+        new = Running(event, self.trainings.get(event.key, 1))
+        return self.running.setdefault(event.key, new)
 
     def count(self, batches: Iterable[T], total: int | None) -> Iterator[T]:
         """Pass batches on, and say how many of them there were."""
@@ -334,7 +354,8 @@ class Lines:
         """Say something where nothing has been said for long."""
         while not stopped.wait(1.0):
             if time.monotonic() - self.last >= LINE_EVERY:
-                running = [each.text() for each in list(self.state.running.values())]
+                first = list(self.state.running.values())[:MOST_RUNNING]
+                running = [each.text() for each in first]
                 self._say("; ".join(running) or self.state.phase)
 
     def _say(self, what: str) -> None:
