@@ -786,6 +786,22 @@ def test_what_is_no_batch_is_refused(batches: list[Any], what: str) -> None:
         relubench.deadcount(Stateful(), batches)
 
 
+@pytest.mark.parametrize("labels", [torch.zeros(7), torch.full((20,), 9), torch.full((20,), -1)])
+@pytest.mark.parametrize("asked", [{"definitions": ["grama"]}, {"ablate": True}])
+def test_labels_that_do_not_fit_are_refused(labels: Tensor, asked: dict[str, Any]) -> None:
+    network = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2))
+    with pytest.raises(BadValue, match="do not fit outputs"):
+        relubench.deadcount(network, [(torch.randn(20, 5), labels.long())], **asked)
+
+
+def test_batches_of_nothing_are_passed_over() -> None:
+    network, x = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(9, 5)
+    found = relubench.deadcount(network, [x[:0], x, x[:0]])
+    assert found.rows == relubench.deadcount(network, [x]).rows
+    with pytest.raises(BadValue, match="no batch"):
+        relubench.deadcount(network, [x[:0]])
+
+
 def test_any_number_of_batches_is_taken_from_a_generator_and_limited() -> None:
     def endless() -> Iterator[Tensor]:
         while True:

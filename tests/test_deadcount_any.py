@@ -41,6 +41,11 @@ class Raising(Net):
     def forward(self, x):
         raise ValueError("not today")
 
+class Unmade(Net):
+    def __init__(self):
+        super().__init__()
+        self.to("meta")
+
 def batches(part):
     x = torch.randn(30, 64, generator=torch.Generator().manual_seed(0))
     y = torch.zeros(30, dtype=torch.long)
@@ -201,6 +206,7 @@ def test_weights_of_another_network_are_listed_with_shapes(
     ("arguments", "what"),
     [
         (("-m", "./net.py:Raising", "--data", "./net.py:batches"), "ValueError: not today"),
+        (("-m", "./net.py:Unmade", "--data", "./net.py:batches"), "no numbers"),
         ((*OWN, "--weights", "none.pt"), "there is no such file"),
         ((*OWN, "--split", "all"), "unknown split 'all'"),
         ((*OWN, "--definitions", "deaf"), "did you mean 'dead'?"),

@@ -20,7 +20,7 @@ from relubench.errors import BadValue, UnknownName
 from relubench.metrics.measures import MEASURES, margin
 from relubench.models import MODELS
 from relubench.neurons import ablation, bounds, opening, pruning
-from relubench.neurons.counting import Asked, Counted, count, taken
+from relubench.neurons.counting import Asked, Counted, check_ready, count, taken
 from relubench.neurons.definitions import DEFINITIONS, Definition, chosen
 from relubench.neurons.opening import Asking
 from relubench.neurons.weights import Weights, load
@@ -255,6 +255,7 @@ class _Subject:
         else:
             network = building.build(self.cell, tuple(shape or ()), self.machine)
             notes = load_own(network, self.weights) if self.weights else []
+        check_ready(network)
         return network.to(self.machine.device), notes
 
     def _sizes(self) -> tuple[Sequence[int] | None, int | None]:
@@ -273,7 +274,7 @@ class _Subject:
     def _part(self, part: str, console: Console) -> Iterable[Any]:
         if self.cell.dataset.startswith(OWN_DATA):
             own = own_batches(self.cell.dataset.removeprefix(OWN_DATA), part)
-            return console.steps(own, len(own) if hasattr(own, "__len__") else None)
+            return console.steps(own, _length(own))
         data = examples.tensors(self.cell, self.machine)
         x, y = (data.x_train, data.y_train) if part == "train" else (data.x_test, data.y_test)
         pairs = list(zip(x.split(BATCH), y.split(BATCH), strict=True))
@@ -298,6 +299,8 @@ def _subject(request: Request, counting: Counting, console: Console) -> _Subject
     else:
         cell = _one_cell(config.plan(settings, "deadcount", request.quick, MODELS).cells)
     trained = counting.run is not None or counting.from_ledger
+    if counting.data is not None and not trained and not (names and opening.is_other(names[0])):
+        raise BadValue("--data is for a network of your own: name it with -m ./net.py:Net")
     file = counting.weights
     if trained and file is None:
         file = str(execution.kept_weights.of_run(_ledger(request), cell))
@@ -373,6 +376,14 @@ def own_batches(name: str, part: str) -> Any:
     if not hasattr(thing, "__iter__"):
         raise BadValue(f"--data {name} is of type {type(thing).__name__}, and no batches")
     return thing
+
+
+def _length(batches: Any) -> int | None:
+    """How many batches there are; a loader of a stream has a length that raises."""
+    try:
+        return len(batches)
+    except TypeError:
+        return None
 
 
 def _shape_of(first: Any) -> Sequence[int] | None:

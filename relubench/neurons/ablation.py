@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from relubench.errors import BadValue
 from relubench.models.calls import tensors
 from relubench.neurons.batches import Batch
-from relubench.neurons.counting import loss_of, scores_of
+from relubench.neurons.counting import check_fitting, loss_of, scores_of
 from relubench.neurons.observe import Seeing, observed
 from relubench.neurons.preserving import as_found
 from relubench.neurons.sites import Plan
@@ -70,8 +70,9 @@ def _row(
     count: int,
     examples: int,
 ) -> AblationRow:
-    before = whole.right / count if metric else None
-    after = scores.right / count if metric else None
+    # None where there is no label, or each is one that is left out.
+    before = whole.right / count if count else None
+    after = scores.right / count if count else None
     return AblationRow(
         removed=name,
         units=sum(int(mask.sum()) for mask in masks.values()),
@@ -119,9 +120,9 @@ def _score(outputs: Any, batch: Batch, metric: str) -> float:
         return 0.0
     if metric == "loss":
         return float(loss_of(outputs, labels)) * batch.size
-    said = scores_of(outputs).argmax(-1)
-    if said.shape != labels.shape:
-        loss_of(outputs, labels)  # says what does not fit
+    scores = scores_of(outputs)
+    check_fitting(scores, labels)
+    said = scores.argmax(-1)
     return float(((said == labels) & (labels >= 0)).sum())
 
 

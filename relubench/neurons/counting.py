@@ -22,6 +22,8 @@ from relubench.neurons.sites import Plan, Site, find
 from relubench.neurons.slopes import Slopes
 from relubench.neurons.statistics import GRADIENTS, Room, Seen
 
+IGNORED = -100  # a label that torch leaves out of a loss, as transformers gives it
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -80,11 +82,16 @@ def count(network: nn.Module, batches: Iterable[Any], asked: Asked | None = None
 
 
 def check_ready(network: nn.Module) -> None:
-    """Refuse a network whose lazy layers the first pass would make."""
+    """Refuse a network without numbers, or whose lazy layers the first pass would make."""
     if any(nn.parameter.is_lazy(tensor) for tensor in tensors_of(network)):
         raise BadValue(
             f"{type(network).__name__} has lazy layers that have seen no example yet, and a pass "
             "would make their weights: call it once, then count"
+        )
+    if any(tensor.is_meta for tensor in tensors_of(network)):
+        raise BadValue(
+            f"{type(network).__name__} is on the meta device, where weights have shapes and no "
+            "numbers: build it on the cpu"
         )
 
 
@@ -161,6 +168,8 @@ def taken(batches: Iterable[Any], network: nn.Module, limit: int | None = None) 
     left = limit
     for given in batches:
         batch = batch_of(given, network)
+        if not batch.size:
+            continue  # as a loader gives where nothing is left to take
         if left is not None:
             batch = batch.first(left) if batch.size > left else batch
             left -= batch.size
@@ -255,15 +264,28 @@ def loss_of(outputs: Any, labels: Tensor | None) -> Tensor:
     scores = scores_of(outputs)
     assert labels is not None
     labels = labels.to(scores.device)
-    if not labels.is_floating_point():
-        if scores.ndim == labels.ndim + 1:
-            return F.cross_entropy(scores.reshape(-1, scores.shape[-1]), labels.reshape(-1))
-    elif scores.numel() == labels.numel():
+    check_fitting(scores, labels)
+    if labels.is_floating_point():
         return F.mse_loss(scores.flatten(), labels.flatten())
-    raise BadValue(
-        f"labels of {tuple(labels.shape)} do not fit outputs of {tuple(scores.shape)}: classes "
-        "are whole numbers, one for each row of scores"
-    )
+    return F.cross_entropy(scores.reshape(-1, scores.shape[-1]), labels.reshape(-1))
+
+
+def check_fitting(scores: Tensor, labels: Tensor) -> None:
+    """Refuse labels that are none of these scores."""
+    if labels.is_floating_point():
+        fits = scores.numel() == labels.numel()
+    else:
+        fits = scores.shape[:-1] == labels.shape and _are_classes(labels, scores.shape[-1])
+    if not fits:
+        raise BadValue(
+            f"labels of {tuple(labels.shape)} do not fit outputs of {tuple(scores.shape)}: classes "
+            "are whole numbers from 0, one for each row of scores"
+        )
+
+
+def _are_classes(labels: Tensor, count: int) -> bool:
+    """Whether labels are below the number of scores; IGNORED ones are left out of a loss."""
+    return bool(((labels < count) & ((labels >= 0) | (labels == IGNORED))).all())
 
 
 def scores_of(outputs: Any) -> Tensor:

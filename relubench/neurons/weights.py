@@ -104,7 +104,9 @@ def _broken(path: Path, error: Exception) -> str:
 def _wanted(error: Exception) -> str:
     """What a pickle asks for, from what torch says."""
     for line in str(error).splitlines():
-        for mark in ("GLOBAL ", "Unsupported class ", "Unsupported operand "):
+        if "Unsupported operand " in line:
+            return "or it is no file of weights at all"
+        for mark in ("GLOBAL ", "Unsupported class "):
             if mark in line:
                 return "it asks for " + line.partition(mark)[2].split(" ")[0]
     return "a pickle of objects"

@@ -21,7 +21,7 @@ from relubench.rows import CallRow, WatchRow
 COLUMNS = ("dead", "inactive", "rare", "dormant", "saturated", "constant", "always_on", "grama")
 MANY, NARROW = 40, 13  # rows from which on each is so many px high, so that a page holds them
 OVER_STEPS = (*COUNTS, "sparsity", "newly_dead", "revived")
-UPRIGHT = 5  # columns from which on their names stand upright
+UPRIGHT = 6  # columns from which on their names stand upright
 
 
 def calls(study: Study) -> list[Drawing]:
@@ -38,14 +38,15 @@ def shares(rows: Sequence[CallRow]) -> Drawing:
     columns = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
     total = rows[-1]
     said = ", ".join(f"{name} {percentage(total.get(name))} %" for name in columns)
-    deep = label_width(columns) if len(columns) >= UPRIGHT else 0
+    upright = len(columns) >= UPRIGHT
+    bottom = label_width(columns) if upright else BOTTOM
     return Drawing(
         f"units by call, % · {total.model} · {total.split}, n\u00a0{total.examples} examples",
         f"Units of all calls: {said}",
-        lambda axes: _draw_shares(axes, rows, columns, bool(deep)),
-        height=BOTTOM + deep + 12 + (ROW if len(rows) <= MANY else NARROW) * len(rows),
+        lambda axes: _draw_shares(axes, rows, columns, upright),
+        height=bottom + 12 + (ROW if len(rows) <= MANY else NARROW) * len(rows),
         left=label_width(names),
-        bottom=BOTTOM + deep,
+        bottom=bottom,
     )
 
 
