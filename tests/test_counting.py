@@ -265,6 +265,59 @@ def test_gates_inside_of_one_call_are_named_and_the_rest_is_counted(kind: str) -
     assert kind.partition("_")[0] in note.lower()
 
 
+class PassedThrough(torch.autograd.Function):
+    """relu forward, and the identity's derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class OwnBackward(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = PassedThrough.apply(x)
+        return value
+
+
+def test_a_derivative_is_not_guessed_where_a_function_has_its_own() -> None:
+    network = nn.Sequential(
+        nn.Linear(4, 6), OwnBackward(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)
+    )
+    killed(network[0], 2)
+    killed(network[2], 1)
+    network[2].get_parameter("bias").data[1:] = 50.0
+    batch = torch.randn(50, 4)
+    found = relubench.deadcount(network, batch)
+    assert found.units() == {"3": [0]}
+    assert any("backward of its own" in note for note in found.notes)
+    named = relubench.deadcount(network, batch, activation_modules=["OwnBackward"])
+    # The units that give 0 on every example still learn.
+    assert named.units("inactive")["1"] == [0, 1]
+    assert named.units() == {"1": [], "3": [0]}
+    assert not any("backward of its own" in note for note in named.notes)
+
+
+class Mapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.vmap(torch.relu)(self.first(x))
+        value: Tensor = self.last(F.relu(self.second(hidden)))
+        return value
+
+
+def test_what_is_hidden_is_said() -> None:
+    found = relubench.deadcount(Mapped(), torch.randn(9, 4))
+    assert list(found.units()) == ["relu"]
+    assert any("vmap" in note and "second" in note for note in found.notes)
+
+
 class Attending(nn.Module):
     """Attention over tokens, and a layer of relu on its sum with them."""
 

@@ -8,7 +8,7 @@ that torch cannot show (a torch.autograd.Function, TorchScript) is noticed by wh
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -138,9 +138,13 @@ class Record:
     @property
     def unseen(self) -> str:
         """What takes a tensor that was made by a function that torch does not show; "" if none."""
+        return self.taking_unseen(())
+
+    def taking_unseen(self, known: Collection[Value | None]) -> str:
+        """The same, but for these values, of which is known what made them."""
 
         def made_unseen(value: Value) -> bool:
-            seen = value.call is not None or value is self.examples
+            seen = value.call is not None or value is self.examples or value in known
             return not seen and value.tensor.grad_fn is not None
 
         taking = (str(call) for call in self.calls if any(map(made_unseen, call.inputs)))

@@ -154,7 +154,8 @@ def _pulled_back(value: Tensor, ones: Tensor) -> Tensor | None:
     """
     gradient = ones
     node: Any = value.grad_fn  # torch does not say that it can be called
-    while node is not None and len(node.next_functions) == 1:
+    # That of an autograd.Function cannot.
+    while callable(node) and len(node.next_functions) == 1:
         made = node(gradient)
         if not isinstance(made, Tensor) or made.shape != ones.shape:
             return None

@@ -118,14 +118,16 @@ def find(
     ]
     # By the place of their first call, whichever way they were found.
     sites = [site for _, site in sorted(ordered, key=lambda pair: pair[0])]
+    own_backward = _of_own_backward(record, found, wholes)
+    passed_by = [*_left_out(found), *_unseen(record, wholes), *own_backward]
     if not sites:
-        left_out = [f"{what} ({why})" for what, why in dict(_left_out(found)).items()]
+        left_out = [f"{what} ({why})" for what, why in dict(passed_by).items()]
         beside = f"; not counted: {', '.join(left_out)}" if left_out else ""
         raise BadValue(
             "no activation was seen: no call of the network is elementwise and not linear; name "
             f"the module that is one with --activation-module NAME{beside}"
         )
-    notes = dict.fromkeys(f"{what}: not counted ({why})" for what, why in _left_out(found))
+    notes = dict.fromkeys(f"{what}: not counted ({why})" for what, why in passed_by)
     seen = frozenset(key for call, key in keys.items() if _looked_through(call))
     return Plan(_renamed(sites), list(notes), seen, wholes, looked.scripted, unit)
 
@@ -168,6 +170,33 @@ def _left_out(found: recognition.Recognised) -> Iterator[tuple[str, str]]:
     for what, why in found.staying:
         if why != "a gate":
             yield what, why
+
+
+def _unseen(record: Record, wholes: Mapping[nn.Module, str]) -> Iterator[tuple[str, str]]:
+    """Calls that nobody sees, but for those in a module that is one activation anyway."""
+    taking = record.taking_unseen([run.output for run in record.runs if run.module in wholes])
+    if taking:
+        yield f"what is called before {taking}", "torch.vmap or an autograd.Function hides it"
+
+
+def _of_own_backward(
+    record: Record, found: recognition.Recognised, wholes: Mapping[nn.Module, str]
+) -> Iterator[tuple[str, str]]:
+    """Activations whose derivative is not that of what they calculate."""
+    for formula in all_formulas(found):
+        if _has_own_backward(record, formula) and not _inside(formula.call.path, wholes):
+            why = "its autograd.Function has a backward of its own: name the module that calls it"
+            yield f"{formula.title} in {formula.place}", why
+
+
+def _has_own_backward(record: Record, formula: Formula) -> bool:
+    # Calls without gradients are a frozen part of the network, or the inside of such a function.
+    return record.custom and formula.call.hidden
+
+
+def _inside(path: str, wholes: Mapping[nn.Module, str]) -> bool:
+    """Whether a call is made by a module that is one activation, or within it."""
+    return any(path == whole or path.startswith(f"{whole}.") for whole in wholes.values())
 
 
 def _looked_through(call: Call) -> bool:
@@ -294,10 +323,8 @@ def _call_sites(
     unit: str | None,
 ) -> Iterator[tuple[int, Site]]:
     known: dict[Value, axes.Axes | None] = {}
-    inside = tuple(f"{path}." for path in wholes.values())
     for formula in sorted(all_formulas(found), key=lambda formula: formula.call.number):
-        path = formula.call.path
-        if path in wholes.values() or (inside and path.startswith(inside)):
+        if _inside(formula.call.path, wholes) or _has_own_backward(record, formula):
             continue
         if formula.call in keys and not _made_unseen(formula, keys):
             place = record.calls.index(formula.call)
