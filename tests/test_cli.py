@@ -77,7 +77,7 @@ def test_train_has_a_row_per_cell(capsys: pytest.CaptureFixture[str]) -> None:
         assert set(row) >= RUN_KEYS
         undefined = {key for key, value in row.items() if value is None}
         assert undefined <= {"pca", "limit", "folds", "fold", "failed", "silent"} | {
-            "validation",
+            *("validation", "report"),
             *("schedule", "warmup", "clip_norm", "steps", "task", "tasks", "by_task"),
             *("online_accuracy", "task_accuracy", "first_task_accuracy", "online_slope"),
             *("online_loss", "loss_slope", "mean_weight"),
