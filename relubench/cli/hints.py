@@ -27,7 +27,7 @@ MEANT = {
     **dict.fromkeys(("--rate", "--lrs", "--eta"), "--lr"),
     **dict.fromkeys(("--batch", "--bs", "--batchsize"), "--batch-size"),
     **dict.fromkeys(("--plot", "--figure", "--chart", "--svg", "--png"), "-o FILE.svg"),
-    **dict.fromkeys(("--page", "--report"), "-o report.html"),
+    **dict.fromkeys(("--page",), "-o report.html"),
     **dict.fromkeys(("--k", "--k-folds", "--kfold", "--cv"), "--folds"),
     **dict.fromkeys(("--workers", "--processes", "--parallel", "--num-workers"), "--jobs"),
     **dict.fromkeys(("--gpu", "--cuda"), "--device cuda"),
