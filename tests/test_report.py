@@ -52,6 +52,20 @@ def test_tables_read_as_they_should(golden: Callable[[str, str], None]) -> None:
     golden("tables.txt", render(tables, "text"))
 
 
+@pytest.mark.parametrize(
+    ("shift", "says"),
+    [
+        (-0.05, "No activation beat relu on iris; any gain is unlikely; gelu loses to it; keep"),
+        (0.0009, "No activation beat relu on iris; gains above 0.0"),
+        (0.05, "gelu beat relu on iris by 4.9"),
+    ],
+)
+def test_the_answer_comes_first(shift: float, says: str) -> None:
+    shaken = [result("gelu", s, a + shift + (1e-4 if s % 2 else -1e-4)) for s, a in enumerate(BASE)]
+    compared = [*runs("relu", 0.0), *shaken]
+    assert report.compare(compared, plan(compared), FIXED).answers[0].startswith(says)
+
+
 def test_verdicts_say_what_the_numbers_allow() -> None:
     found = rows(report.compare(COMPARED, plan(COMPARED), FIXED))
     verdicts = {activation: row["verdict"] for activation, row in found.items()}

@@ -103,10 +103,11 @@ def _answer(rows: Sequence[CompareRow], names: Sequence[str], measure: Measure) 
     # Without an interval nothing bounds what may be gained.
     if not math.isfinite(most):
         return f"No activation is shown to beat {reference} on {where}{loses}."
-    gain = f"{significant(max(0.0, most) * measure.scale)} {measure.noun}"
+    gain = f"{significant(most * measure.scale)} {measure.noun}"
     # All intervals end inside the margin: even the best case is a difference that counts for none.
     if most <= margin:
-        keep = f"gains above {gain} are unlikely{loses}; keep {reference}"
+        gains = f"gains above {gain} are" if most > 0 else "any gain is"
+        keep = f"{gains} unlikely{loses}; keep {reference}"
         return f"No activation beat {reference} on {where}; {keep}."
     possible = f"gains up to {gain} remain possible"
     return f"No activation is shown to beat {reference} on {where}; {possible}{loses}."
