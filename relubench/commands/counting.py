@@ -104,7 +104,8 @@ def _check_comparable(now: DeadCount, before: DeadCount) -> None:
     """Refuse a baseline beside which a layer would pass since nothing is known of it."""
     if "dead" not in before.masks:
         raise BadValue("the baseline was counted without dead units: let definitions name 'dead'")
-    names, earlier = ([row.layer for row in count.layers] for count in (now, before))
+    names = [row.layer for row in now.layers]
+    earlier = [row.layer for row in before.layers]
     if names != earlier:
         other = [name for name in names if name not in earlier] or names
         raise BadValue(

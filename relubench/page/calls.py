@@ -32,10 +32,14 @@ def calls(study: Study) -> list[Drawing]:
 # --- a count --------------------------------------------------------------------------------------
 
 
+def _is_counted(name: str, rows: Sequence[CallRow]) -> bool:
+    return any(row.get(name) is not None for row in rows)
+
+
 def shares(rows: Sequence[CallRow]) -> Drawing:
     """Shares of units by definition: a row per call, the total last."""
     names = [row.layer for row in rows]
-    columns = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
+    columns = [name for name in COLUMNS if _is_counted(name, rows)]
     total = rows[-1]
     said = ", ".join(f"{name} {percentage(total.get(name))} %" for name in columns)
     upright = len(columns) >= UPRIGHT
