@@ -158,11 +158,6 @@ def _heading(row: CatalogRow) -> str:
     return f"{family}: {FAMILIES[family]}" if "family" in row.facts else ""
 
 
-def of_family(table: AnyTable, family: str) -> AnyTable:
-    """The activations of one family."""
-    return only(table, lambda row, _: row.get("family") == family, f"in {family}")
-
-
 def only(table: AnyTable, keep: Callable[[Row, Sequence[str]], bool], why: str) -> AnyTable:
     """The rows that `keep` wants, of the row and its texts; `why` ends the title."""
     pairs = zip(table.rows, table.texts, strict=True)
