@@ -75,6 +75,9 @@ FORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "hardswish in place": lambda z: F.hardswish(z, inplace=True),
     "hardsigmoid": F.hardsigmoid,
     "squared": lambda z: F.relu(z) ** 2,
+    "clipped far out": lambda z: z.clamp(0, 20),
+    "both ends far out": lambda z: F.hardtanh(z, -300, 40),
+    "threshold far out": lambda z: F.threshold(z, -50, 0),
 }
 
 
@@ -82,6 +85,7 @@ FORMS: dict[str, Callable[[Tensor], Tensor]] = {
 def test_an_activation_is_seen_however_it_is_spelt(form: str) -> None:
     network = drawn(Functional(FORMS[form]))
     killed(network.get_submodule("first"), 3)
+    network.get_submodule("first").get_parameter("bias").data[3] = 1e3  # dead where it is clipped
     x = torch.randn(50, 5, generator=stream(1))
     found = relubench.deadcount(network, x.split(7))
     (row,) = found.layers

@@ -14,6 +14,7 @@ from torch import nn
 from relubench.activations import ACTIVATIONS
 from relubench.metrics import Prediction
 from relubench.models import MODELS, layers, weights
+from relubench.neurons.formulas import can_die, is_relu
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell, Machine, Stack
 from relubench.results import LayerCount, total
@@ -165,6 +166,28 @@ def test_threads_count_side_by_side_as_alone(
         (found,), (expected,) = counter.counts(), alone.counts()
         assert found.layer == expected.layer
         assert vars(found) | {"layer": 0} == pytest.approx(vars(expected) | {"layer": 0}, rel=1e-6)
+
+
+RELUS = ["relu", "leaky_relu:negative_slope=0"]
+NO_RELUS = ["leaky_relu", "relu6", "bounded_relu:bound=40", "shifted_relu", "noisy_relu", "pd_relu"]
+NO_RELUS += ["prelu:a=0:shared=true", "flexible_relu"]  # these are only until they have learned
+
+
+@pytest.mark.parametrize("name", [*RELUS, *NO_RELUS])
+def test_relu_is_known_by_what_it_does(name: str) -> None:
+    assert is_relu(ACTIVATIONS.choose(name)) == (name in RELUS)
+
+
+ENTRIES = {name: ACTIVATIONS.choose(name).entry for name in ACTIVATIONS}
+OF_ONE_NUMBER = [name for name, entry in ENTRIES.items() if entry.elementwise and not entry.learns]
+
+
+@pytest.mark.parametrize("name", OF_ONE_NUMBER)
+def test_what_can_die_by_its_formula_can_by_trying(name: str) -> None:
+    choice = ACTIVATIONS.choose(name)
+    found = can_die(layers.Act(choice, 1).activate, torch.zeros(1, 1))
+    # Of cloglog, float64 makes 0 at 4; pdelu's derivative fades before it ends.
+    assert found == (choice.entry.can_die != (name in {"cloglog", "pdelu"}))
 
 
 def test_observing_changes_nothing_and_ends() -> None:

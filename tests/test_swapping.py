@@ -26,6 +26,7 @@ from relubench.errors import BadValue
 from relubench.models import analysis, layers, weights
 from relubench.models.analysis import analysed
 from relubench.models.swapping import Swapped, swapped
+from relubench.neurons.statistics import Counter
 from relubench.training.networks import Networks
 
 Function = Callable[[Tensor], Tensor]
@@ -718,7 +719,9 @@ def test_units_are_found_where_layers_have_them(body: str) -> None:
     assert value.shape[:3] == (1, 7, 24)
     still = (value[0].transpose(0, 1).flatten(1) == 0).all(dim=1)
     assert still.tolist() == [True] * DEAD + [False] * ALIVE
-    assert torch.equal((slope[0].transpose(0, 1).flatten(1) == 0).all(dim=1), still)
+    counter = Counter("", 1, 24, value.device)
+    counter.see(value, slope)
+    assert torch.equal(counter.dead[0], still)
     learned = swap(Features(function, **parts), "prelu", (8, 8))
     assert [act.learned["a"].shape for _, act in layers.activations(learned)] == [(24,)]
     assert learned(x).shape == (7, 3)

@@ -19,14 +19,12 @@ from relubench.models.calls import Call, Value, tensors
 from relubench.models.functions import MOVING
 from relubench.neurons.batches import Batch
 from relubench.neurons.counting import rows
-from relubench.neurons.formulas import NEAR, Function, Program, derivative_at
+from relubench.neurons.formulas import POINTS, Function, Program, derivative_at
 from relubench.neurons.preserving import as_found
 from relubench.neurons.sites import FEW, Plan, Site, all_formulas, look_through
 
 ROUNDING = 2.0**-23  # of float32, relative, for each product that a sum is made of
 SLACK = 64 * ROUNDING  # for what is a sum of a few
-# Where else the derivative must be 0 for an end to be flat for good.
-FARTHER = torch.tensor([-1e6, -1e4, -1e2, 1e2, 1e4, 1e6], dtype=torch.float64)
 
 # Each number rises, or falls, with the one number of the examples that it is made of.
 STEADY = {"relu", "relu6", "leaky_relu", "sigmoid", "tanh", "hardtanh", "hardsigmoid", "softplus"}
@@ -142,15 +140,14 @@ def _dead(bounds: Bounds, function: Function, site: Site) -> Tensor:
 def flat_ends(function: Function) -> tuple[float, float]:
     """Below and above what a function's derivative is 0 for good; infinite where it never is."""
     # From the outside in: the first derivative that is not 0 ends what is flat for good.
-    points = torch.cat([FARTHER[:3], NEAR, FARTHER[3:]])
     try:
-        flat = (derivative_at(function, points) == 0).tolist()
+        flat = (derivative_at(function, POINTS) == 0).tolist()
     except (RuntimeError, TypeError, IndexError):  # its parameters have a shape
         return -math.inf, math.inf
     first = next((n for n, is_flat in enumerate(flat) if not is_flat), 0)
     last = next((n for n, is_flat in enumerate(reversed(flat)) if not is_flat), 0)
-    below = float(points[first - 1]) if first else -math.inf
-    above = float(points[len(points) - last]) if last else math.inf
+    below = float(POINTS[first - 1]) if first else -math.inf
+    above = float(POINTS[len(POINTS) - last]) if last else math.inf
     return below, above
 
 

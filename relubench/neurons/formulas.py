@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from relubench.activations.activation import Activation
+from relubench.catalog import Choice
 from relubench.models.calls import Value
 from relubench.models.layers import Act
 from relubench.models.recognition import Formula
@@ -21,6 +23,11 @@ Pullback = Callable[[Function, Tensor], tuple[Tensor, Pull]]  # as torch.func.vj
 
 # Where derivatives are looked for: farther out, float64 makes 0 of what is none by the formula.
 NEAR = torch.linspace(-6, 6, 97, dtype=torch.float64)
+# And to a million, for what is clamped there, in steps that no fading derivative leaps: at each it
+# is 0 only after it was below FADED.
+FAR = 6 * 1.25 ** torch.arange(1, 56, dtype=torch.float64)
+POINTS = torch.cat([-FAR.flip(0), NEAR, FAR])
+FADED = 1e-9
 
 
 @dataclass(frozen=True)
@@ -186,15 +193,19 @@ def can_die(function: Function, x: Tensor) -> bool:
     x  a pre-activation, whose shape is used where a parameter of the function asks for it
     """
     try:
-        found = derivative_at(function, NEAR).unsqueeze(1)
+        found = derivative_at(function, POINTS).unsqueeze(1)
     except (RuntimeError, TypeError, IndexError):  # its parameters have a shape
         try:
-            found = torch.stack([_filled(function, x, float(at)) for at in NEAR])
+            found = torch.stack([_filled(function, x, float(at)) for at in POINTS])
         except (RuntimeError, TypeError, IndexError):
             return True
     flat = found == 0
     # Two neighbours at least: at a single point, such as 0 of x², nothing can stay.
-    return bool((flat[1:] & flat[:-1]).any())
+    stretches = flat[1:] & flat[:-1]
+    near = stretches[len(FAR) : -len(FAR)]
+    steep = found.abs() > FADED
+    ends = (steep[:-2] & stretches[1:]) | (stretches[:-1] & steep[2:])
+    return bool(near.any() or ends.any())
 
 
 def _filled(function: Function, x: Tensor, at: float) -> Tensor:
@@ -204,8 +215,17 @@ def _filled(function: Function, x: Tensor, at: float) -> Tensor:
 def rectifies(function: Function) -> bool:
     """Whether a function is relu, with derivative 0 at 0, as torch has it."""
     try:
-        value, found = function(NEAR.clone()), derivative_at(function, NEAR)
+        value, found = function(POINTS.clone()), derivative_at(function, POINTS)
     except (RuntimeError, TypeError, IndexError):
         return False
-    # NEAR has 0 among its points, so that the slope there is asked for, too.
-    return torch.equal(value, NEAR.relu()) and torch.equal(found, (NEAR > 0).to(NEAR.dtype))
+    # 0 is among the points, so that the slope there is asked for, too.
+    same = torch.equal(value, POINTS.relu())
+    return same and torch.equal(found, (POINTS > 0).to(POINTS.dtype))
+
+
+@lru_cache(maxsize=256)
+def is_relu(activation: Choice[Activation]) -> bool:
+    """Whether an activation is relu, whatever a network learns."""
+    entry = activation.entry
+    free = entry.learns or entry.noisy or entry.module or entry.sha256
+    return entry.elementwise and not free and rectifies(Act(activation, 1).activate)

@@ -291,8 +291,11 @@ def _module_sites(
         x = run.input.tensor if run.input else run.output.tensor
         # An Act says itself which layer it ends, and has its units in dimension 1.
         own = isinstance(run.module, Act)
-        title = str(run.module.activation) if own else type(run.module).__name__
-        function: Function = run.module.activate if isinstance(run.module, Act) else run.module
+        function: Function = run.module
+        title, flat = type(run.module).__name__, False
+        if isinstance(run.module, Act):
+            title, function = str(run.module.activation), run.module.activate
+            flat = run.module.activation.entry.can_die
         place = (str(run.module.place) if own else "") or run.path.removesuffix(".activation")
         axes_ = (1,) if own else _axes_of_run(run.input, run.output)
         site = Site(
@@ -300,7 +303,7 @@ def _module_sites(
             title,
             (run.path, "", number),
             *_settled(place, run.output.tensor, axes_, unit),
-            dies=can_die(function, x.detach()),
+            dies=flat or can_die(function, x.detach()),
             module=True,
         )
         yield run.first, site

@@ -160,39 +160,38 @@ class Counter:
         self.total = sums()
         self.squares = sums()
 
-    def see(self, value: Tensor, derivative: Tensor, kept: Tensor | None = None) -> None:
+    def see(self, value: Tensor, derivative: Tensor | None, kept: Tensor | None = None) -> None:
         """Count one batch of outputs and derivatives, (cells, examples, units, …).
 
-        kept  (cells, examples, positions) False where there is padding; None: nowhere
+        derivative  None: they are relu's, 1 where an output is not 0
+        kept        (cells, examples, positions) False where there is padding; None: nowhere
         """
         positions = self._add_positions(value, kept)
         if kept is not None:
-            value, derivative = (without_padding(each, kept) for each in (value, derivative))
+            value = without_padding(value, kept)
         value = value.to(torch.promote_types(value.dtype, torch.float32))
-        self._see_outputs(value, positions)
-        padding = None if kept is None else _count(~kept)
+        active = self._see_outputs(value, positions, negative=derivative is not None)
+        if derivative is None:
+            self.flat += positions - active
+            self.moved |= active > 0
+            return
+        padding = None
+        if kept is not None:
+            derivative, padding = without_padding(derivative, kept), _count(~kept)
         self._see_slopes(derivative.to(value.dtype), positions, padding)
 
-    def see_rectified(self, value: Tensor, kept: Tensor | None = None) -> None:
-        """The same where outputs are relu's: not negative, their derivative 1 where not 0."""
-        positions = self._add_positions(value, kept)
-        if kept is not None:
-            value = without_padding(value, kept)
-        before = self.active.clone()
-        value = value.to(torch.promote_types(value.dtype, torch.float32))
-        self._see_outputs(value, positions, negative=False)
-        active = self.active - before
-        # Derivative 0 or 1: flat wherever it is not active.
-        self.flat += positions - active
-        self.moved |= active > 0
+    def _see_outputs(self, value: Tensor, positions: int | Tensor, negative: bool) -> int | Tensor:
+        """Count outputs; the positions of each unit where they are not 0.
 
-    def _see_outputs(self, value: Tensor, positions: int | Tensor, negative: bool = True) -> None:
-        """Count outputs; `negative`: whether they may be below 0."""
+        negative  whether they may be below 0
+        """
         room = self.room.of(value)
         self.squares += _squares(value, room)
         least = self._see_magnitudes(value, room, negative)
         # marks are numbers, since a CPU is slow at summing bools; they count exactly to 16 million
-        self.active += positions if least > 0 else summed(torch.ne(value, 0, out=room))
+        active = positions if least > 0 else summed(torch.ne(value, 0, out=room))
+        self.active += active
+        return active
 
     def _see_magnitudes(self, value: Tensor, room: Tensor, negative: bool) -> float:
         """Sum outputs and their magnitudes; the least magnitude, where that is known."""
@@ -344,7 +343,7 @@ class RankedCounter(Counter):
         if ranked and units <= WIDEST:
             self.gram = torch.zeros(cells, units, units, dtype=exact(device), device=device)
 
-    def see(self, value: Tensor, derivative: Tensor, kept: Tensor | None = None) -> None:
+    def see(self, value: Tensor, derivative: Tensor | None, kept: Tensor | None = None) -> None:
         """Count one batch of outputs and derivatives, (cells, examples, units, …)."""
         super().see(value, derivative, kept)
         if self.gram is not None:

@@ -33,7 +33,13 @@ from relubench.models.layers import (
     inputs_first,
     noisy,
 )
-from relubench.neurons.formulas import Pull, Pullback, autograd_vjp, with_derivatives
+from relubench.neurons.formulas import (
+    Pull,
+    Pullback,
+    autograd_vjp,
+    is_relu,
+    with_derivatives,
+)
 from relubench.plan import Cell
 from relubench.training.uncompiled import leave_compiler_out
 
@@ -41,7 +47,8 @@ leave_compiler_out()
 
 Call = Callable[[Tensor], Tensor]
 Keys = Sequence[Tensor]  # two for each layer that draws, the cells in their first dimension
-Observed = tuple[Tensor, list[tuple[Tensor, Tensor]]]  # outputs; values and derivatives by layer
+# Outputs; by layer values and derivatives, None of relu: it is 1 where its value is not 0.
+Observed = tuple[Tensor, list[tuple[Tensor, Tensor | None]]]
 T = TypeVar("T")
 
 OWN_PACKAGES = {"torch", "relubench"}  # whose modules keep nothing between calls
@@ -235,16 +242,17 @@ class Networks:
 
     # --- as a whole
 
-    def observe(self, x: Tensor, values_alone: Collection[Act] = ()) -> Observed:
-        """The outputs, and for every Act its values and derivatives, (cells, batch, units, …).
-
-        values_alone  of these the values stand for the derivatives too, which nobody needs
-        """
+    def observe(self, x: Tensor) -> Observed:
+        """The outputs, and for every Act its values and derivatives, (cells, batch, units, …)."""
         # torch.func.vjp goes under vmap; alone, autograd's has rules for more ops.
         pullback: Pullback = _functional_vjp if self.stacked else autograd_vjp
-        look = partial(_observe, self.modules[0], pullback=pullback, values_alone=values_alone)
+        acts = [act for _, act in activations(self.modules[0])]
+        # Looked for out here: under vmap nothing can be differentiated by the way.
+        rectified = {act for act in acts if is_relu(act.activation)}
+        look = partial(_observe, self.modules[0], pullback=pullback, rectified=rectified)
         outputs, seen = self._map(look, *self._cast(x))
-        return outputs.float() if self.bf16 else outputs, seen
+        pairs = [(found[0], found[1] if len(found) > 1 else None) for found in seen]
+        return outputs.float() if self.bf16 else outputs, pairs
 
     def kept(self, x: Tensor) -> Tensor | None:
         """(cells, examples, places) bool: where inputs are no padding; None: nothing is padded."""
@@ -500,20 +508,16 @@ def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _observe(
-    network: nn.Module,
-    call: Call,
-    x: Tensor,
-    pullback: Pullback,
-    values_alone: Collection[Act] = (),
-) -> Observed:
-    """A network's outputs, and values and derivatives of each activation that is counted."""
-    seen: dict[Act, tuple[Tensor, Tensor]] = {}
+    network: nn.Module, call: Call, x: Tensor, pullback: Pullback, rectified: Collection[Act]
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    """A network's outputs, and values and derivatives of each activation that is counted.
+
+    rectified  of these the values alone
+    """
+    seen: dict[Act, tuple[Tensor, ...]] = {}
 
     def look(act: Act, x: Tensor) -> Tensor:
-        if act in values_alone:
-            seen[act] = (act.activate(x),) * 2
-        else:
-            seen[act] = with_derivatives(act, x, pullback)
+        seen[act] = (act.activate(x),) if act in rectified else with_derivatives(act, x, pullback)
         return seen[act][0]
 
     # A context variable, not hooks on the modules: threads that share the network look each for

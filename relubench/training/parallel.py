@@ -28,17 +28,16 @@ def in_parallel(
     """
     if min(n_parallel, len(parts)) == 1:
         return [run(part) for part in parts]
-    # torch's thread count belongs to the thread that sets it: each worker sets its own.
-    pool = ThreadPoolExecutor(
-        n_parallel,
-        initializer=torch.set_num_threads,
-        initargs=(threads,),
-    )
+    # Taken out while it works: another call, from a thread of its own, then makes another pool.
+    pool = _POOLS.pop((n_parallel, threads), None) or _pool(n_parallel, threads)
     try:
-        return list(pool.map(run, parts))
-    finally:
+        results = list(pool.map(run, parts))
+    except BaseException:
         # Waiting would keep Ctrl-C from ending a command until the longest part is through.
         pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    _POOLS[n_parallel, threads] = pool
+    return results
 
 
 def divided(items: Sequence[Part], count: int) -> list[Sequence[Part]]:
@@ -46,3 +45,12 @@ def divided(items: Sequence[Part], count: int) -> list[Sequence[Part]]:
     # Rounded down one by one: no length is off by more than 1, whatever the remainder is.
     ends = [len(items) * number // count for number in range(count + 1)]
     return [items[begin:end] for begin, end in pairwise(ends) if end > begin]
+
+
+# Kept from call to call: a new thread makes its libraries' memory anew.
+_POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
+def _pool(n_parallel: int, threads: int) -> ThreadPoolExecutor:
+    # torch's thread count belongs to the thread that sets it: each worker sets its own.
+    return ThreadPoolExecutor(n_parallel, initializer=torch.set_num_threads, initargs=(threads,))

@@ -69,25 +69,37 @@ def _predict(
     true_parts = [of_cell.split(size) for of_cell in y]
     true_batches = list(zip(*true_parts, strict=True))
     by_thread = divided(list(zip(batches, true_batches, strict=True)), threads)
+    together, true = _looked(networks, head, by_thread, counters), torch.stack(y).cpu()
+    if head.entry.task == "language":
+        losses, hits = together.unbind(-1)
+        return Continuation(losses, hits)
+    if head.entry.task == "regression":
+        return Estimate(together, true, head(together - true))
+    return Prediction(together, true)
+
+
+def _looked(
+    networks: Networks,
+    head: Choice[Head],
+    by_thread: Sequence[Sequence[tuple[Batch, Batch]]],
+    counters: Sequence[Counter],
+) -> Tensor:
+    """What is said of all batches, those of each thread in parallel."""
+    for counter in counters[1:]:
+        counter.room = counters[0].room
     # Counters add in place: threads that shared one would lose counts.
     tallies = [counters, *(deepcopy(counters) for _ in by_thread[1:])]
-    # In parallel, then the other threads' counts are added to the first ones'.
     outputs = in_parallel(
         lambda work: _look(networks, head, *work),
         list(zip(by_thread, tallies, strict=True)),
         len(by_thread),
         threads=1,
     )
+    # Then the other threads' counts are added to the first ones'.
     for tally in tallies[1:]:
         for counter, other in zip(counters, tally, strict=True):
             counter.add(other)
-    if head.entry.task == "language":
-        losses, hits = torch.cat(outputs, dim=1).cpu().unbind(-1)
-        return Continuation(losses, hits)
-    together, true = torch.cat(outputs, dim=1).cpu(), torch.stack(y).cpu()
-    if head.entry.task == "regression":
-        return Estimate(together, true, head(together - true))
-    return Prediction(together, true)
+    return torch.cat(outputs, dim=1).cpu()
 
 
 def _largest_layer(networks: Networks, x: Batch) -> int:

@@ -17,7 +17,6 @@ from torch import Tensor
 from relubench import seeds
 from relubench.grouping import grouped
 from relubench.models.layers import Act, activations, drawing_after
-from relubench.neurons.formulas import rectifies
 from relubench.neurons.statistics import Counter
 from relubench.plan import Cell
 from relubench.results import COUNTS, LayerCount, LayerHistory
@@ -87,7 +86,6 @@ class _Part:
         for name, act in activations(networks.modules[0]):
             if act.counted:
                 self.counters[act] = Counter(name, len(numbers), act.units, x.device)
-        self.rectified = set(filter(_rectifies, self.counters))
         self.size = 0
         self.count: Step = self._count
         # As a training step is: the kernels alone, and no new memory from look to look.
@@ -108,20 +106,10 @@ class _Part:
         for counter in self.counters.values():
             counter.clear()
         for part in x.split(self.size, dim=1):
-            _, seen = networks.observe(part, self.rectified)
+            _, seen = networks.observe(part)
             kept = networks.kept(part)
-            for (act, counter), (value, derivative) in zip(
-                self.counters.items(), seen, strict=True
-            ):
-                if act in self.rectified:
-                    counter.see_rectified(value, kept)
-                else:
-                    counter.see(value, derivative, kept)
-
-
-def _rectifies(act: Act) -> bool:
-    entry = act.activation.entry
-    return entry.elementwise and not entry.noisy and not entry.sha256 and rectifies(act.activate)
+            for counter, (value, derivative) in zip(self.counters.values(), seen, strict=True):
+                counter.see(value, derivative, kept)
 
 
 def _drawn(cell: Cell, x: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ from relubench.table import Column, Table
 
 Seconds = dict[str, list[float]]
 
+IDLE = 0.05  # seconds between turns: OpenMP's threads spin for some 10 ms after they had work
+
 
 def measure(
     contestants: Mapping[str, Callable[[], object]], rounds: int, warm: bool = True
@@ -35,6 +37,7 @@ def measure(
     seconds: Seconds = {name: [] for name in contestants}
     for number in range(rounds):
         for name in list(contestants)[:: -1 if number % 2 else 1]:
+            time.sleep(IDLE)
             start = time.perf_counter()
             contestants[name]()
             seconds[name].append(time.perf_counter() - start)
