@@ -33,7 +33,7 @@ LAYERS: dict[type[nn.Module], set[str]] = {
     **{kind: {"dropout", "dropout2d"} for kind in (nn.Dropout, nn.Dropout2d)},
     nn.Identity: set(),
 }
-PART = 2**18  # outputs that are looked at together: 1 MiB of float32, with what is made of them
+PART = 2**19  # outputs that are looked at together: 2 MiB of float32, with what is made of them
 
 
 @dataclass(frozen=True, eq=False)

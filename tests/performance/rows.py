@@ -244,14 +244,21 @@ def counting(rounds: int) -> Iterator[Figure]:
 
 def foreign() -> dict[str, tuple[torch.nn.Module, torch.Tensor]]:
     """Networks that are not relubench's, each with a batch of its data."""
-    wide = [torch.nn.Linear(784, 512), torch.nn.GELU(), torch.nn.Linear(512, 512), torch.nn.GELU()]
-    dense = torch.nn.Sequential(*wide, torch.nn.Linear(512, 512), torch.nn.GELU())
-    dense.append(torch.nn.Linear(512, 10))
-    mobile = torchvision.models.mobilenet_v3_small()
+    images = torch.randn(32, 3, 64, 64)
     return {
-        "784x512x512x512, gelu": (dense, torch.randn(500, 784)),
-        "mobilenet_v3_small, 64 pixels": (mobile, torch.randn(32, 3, 64, 64)),
+        "784x512x512x512, relu": (dense(torch.nn.ReLU), torch.randn(500, 784)),
+        "784x512x512x512, gelu": (dense(torch.nn.GELU), torch.randn(500, 784)),
+        "resnet18, 64 pixels": (torchvision.models.resnet18(), images),
+        "mobilenet_v3_small, 64 pixels": (torchvision.models.mobilenet_v3_small(), images),
     }
+
+
+def dense(act: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """Three hidden layers of 512."""
+    hidden: list[torch.nn.Module] = []
+    for width in (784, 512, 512):
+        hidden += [torch.nn.Linear(width, 512), act()]
+    return torch.nn.Sequential(*hidden, torch.nn.Linear(512, 10))
 
 
 def of_any_network(rounds: int) -> Iterator[Figure]:
