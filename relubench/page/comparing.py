@@ -124,10 +124,7 @@ def _draw_interval(
             [center], [number], "o", color=colour, markerfacecolor=fill, markersize=7
         )
         tip(point, said)
-    axes.annotate(
-        word, (1, number), xycoords=("axes fraction", "data"), xytext=(8, 0),
-        textcoords="offset points", va="center", color=colour,
-    )  # fmt: skip
+    row_end(axes, number, word, colour)
 
 
 def suggestion(study: Study) -> list[Drawing]:
@@ -174,6 +171,14 @@ def _draw_suggestion(axes: Axes, rows: Sequence[SuggestRow], measure: Measure) -
         )
     rows_down(axes, [row.activation for row in rows])
     axes.set_xlabel(f"difference, {measure.noun}")
+
+
+def row_end(axes: Axes, number: int, word: str, colour: str) -> None:
+    """A word behind a row."""
+    axes.annotate(
+        word, (1, number), xycoords=("axes fraction", "data"), xytext=(8, 0),
+        textcoords="offset points", va="center", color=colour,
+    )  # fmt: skip
 
 
 def rows_down(axes: Axes, labels: Sequence[str]) -> None:

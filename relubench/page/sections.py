@@ -101,7 +101,8 @@ PICTURED = (
         "lives",
         "Dead units by epoch",
         "A row is a layer, a column an epoch after which units were counted on the probe set: the "
-        "mean dead share over runs that finished. Layers in which no unit died are left out.",
+        "mean dead share over runs that finished, the last one behind the row. Layers in which no "
+        "unit died are left out.",
     ),
     _Picture(
         "survival",

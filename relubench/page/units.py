@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from relubench.formats.plots import MUTED
 from relubench.grouping import grouped
-from relubench.page.comparing import ROW, rows_down
+from relubench.page.comparing import ROW, row_end, rows_down
 from relubench.page.drawing import BOTTOM, Drawing, label_width, tip, y_label
 from relubench.page.series import Look, legend, legend_height, looks
 from relubench.page.single import MOST_LAYERS, SHADES
@@ -36,16 +37,21 @@ def _lives(study: Study, rows: Sequence[LifeRow]) -> Drawing:
     )
     what = "dead units by epoch, %"
     runs = max(row.n for row in rows)
+    ends = [f"{100 * row.dead:.1f}" for row in rows]
     return Drawing(
         " · ".join(part for part in (what, study.where(rows[0]), f"n\u00a0{runs}") if part),
         f"Dead units at the end: {said}",
-        lambda axes: _draw_lives(axes, rows, names),
+        lambda axes: _draw_lives(axes, rows, names, ends),
         height=BOTTOM + 12 + ROW * len(rows),
         left=label_width(names),
+        right=label_width(ends),
     )
 
 
-def _draw_lives(axes: Axes, rows: Sequence[LifeRow], names: Sequence[str]) -> None:
+def _draw_lives(
+    axes: Axes, rows: Sequence[LifeRow], names: Sequence[str], ends: Sequence[str]
+) -> None:
+    """Shades by epoch; what each row ends with stands behind it."""
     epochs = max((row.counted_after for row in rows), key=len)
     shown = epochs[:: -(-len(epochs) // MOST_EPOCHS)]
     for down, row in enumerate(rows):
@@ -54,6 +60,7 @@ def _draw_lives(axes: Axes, rows: Sequence[LifeRow], names: Sequence[str]) -> No
             if epoch in dead:
                 said = f"{names[down]}, epoch {epoch}: {100 * dead[epoch]:.1f} % dead, n {row.n}"
                 _shade(axes, across, down, dead[epoch], said)
+        row_end(axes, down, ends[down], MUTED)
     step = -(-len(shown) // 8)
     axes.set_xticks(range(0, len(shown), step), [str(epoch) for epoch in shown[::step]])
     axes.tick_params(axis="x", length=0)
