@@ -26,14 +26,18 @@ MANY = 20  # names that a line can hold
 
 
 class UnknownName(RelubenchError, ValueError):
-    """A name that stands in no catalogue."""
+    """A name that is none of those known.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    listed  whether `relubench list` has them
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], listed: bool = True) -> None:
         names = sorted(known)
         few = f"known: {', '.join(names) or 'none'}"
         hint = suggestion(name, names) or (few if len(names) <= MANY else f"{len(names)} are known")
         where = "relubench list" if kind == "kind" else f"relubench list {kind}s"
-        super().__init__(f"unknown {kind} {name!r}: {hint} ({where})")
+        beside = f" ({where})" if listed else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}{beside}")
 
     def __reduce__(self) -> tuple[type[BadValue], tuple[str, ...]]:
         """As a worker sends it: its words are what it is."""

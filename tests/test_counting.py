@@ -453,6 +453,58 @@ def test_a_module_that_is_an_activation_can_be_named() -> None:
         relubench.deadcount(network, torch.randn(9, 5), activation_modules=["own"])
 
 
+def test_a_named_module_that_is_no_activation_is_refused() -> None:
+    with pytest.raises(BadValue, match=r"Linear \(first\) takes 5 numbers .* and gives 8"):
+        relubench.deadcount(
+            drawn(Functional(F.relu)), torch.randn(9, 5), activation_modules=["Linear"]
+        )
+
+
+class Funnel(nn.Module):
+    """max(x, a convolution of x): an output hangs on its neighbours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.around = nn.Conv1d(4, 4, 3, padding=1, groups=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.maximum(x, self.around(x))
+
+
+@pytest.mark.parametrize(("act", "said"), [(Funnel(), True), (nn.PReLU(4), False)])
+def test_a_named_module_whose_outputs_hang_on_several_numbers_gets_a_note(
+    act: nn.Module, said: bool
+) -> None:
+    network = drawn(nn.Sequential(nn.Conv1d(2, 4, 3), act, nn.Flatten(), nn.Linear(28, 3)))
+    name = type(act).__name__
+    found = relubench.deadcount(network, torch.randn(5, 2, 9), activation_modules=[name])
+    assert any("hangs on several pre-activations" in note for note in found.notes) == said
+
+
+class Experts(nn.Module):
+    """Each example goes to one of them, by the sign of its first number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        made = (nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)) for _ in range(2))
+        self.experts = nn.ModuleList(made)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value = x.new_zeros(len(x), 3)
+        for expert, chosen in zip(self.experts, (x[:, 0] > 0, x[:, 0] <= 0), strict=True):
+            if chosen.any():
+                value[chosen] = expert(x[chosen])
+        return value
+
+
+@pytest.mark.parametrize("first", [1.0, -1.0])
+def test_an_expert_is_called_the_same_whichever_examples_come_first(first: float) -> None:
+    x = torch.randn(40, 5, generator=stream(2))
+    x[:3, 0] = first
+    found = relubench.deadcount(drawn(Experts()), x.split(10))
+    assert {row.layer: row.units for row in found.layers} == {"experts.0.1": 8, "experts.1.1": 8}
+
+
 def test_the_output_is_no_hidden_unit() -> None:
     network = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 1), nn.Sigmoid())
     found = relubench.deadcount(network, torch.randn(9, 5))

@@ -102,7 +102,7 @@ def judged(count: DeadCount, limits: Limits) -> DeadCount:
     known = [row.layer for row in count.layers]
     for layer in limits.each:
         if layer and layer not in known:
-            raise UnknownName("layer", layer, known)
+            raise UnknownName("layer", layer, known, listed=False)
     if not limits:
         return count
     rows: list[CallRow] = []

@@ -153,7 +153,7 @@ class Counting:
         """The parts of the data to count on."""
         split = self.split or "train"
         if split not in SPLITS:
-            raise UnknownName("split", split, SPLITS)
+            raise UnknownName("split", split, SPLITS, listed=False)
         return ("train", "test") if split == "both" else (split,)
 
     def asked(self, limit: int | None) -> Asked:

@@ -100,7 +100,7 @@ def _of_timm(asking: Asking) -> nn.Module:
     timm = libraries.optional("timm", "timm", "pip install 'relubench[timm]'")
     name = asking.name.removeprefix(TIMM)
     if not timm.is_model(name):
-        raise UnknownName("timm model", name, timm.list_models())
+        raise UnknownName("timm model", name, timm.list_models(), listed=False)
     given: dict[str, Any] = {}
     if asking.outputs:
         given["num_classes"] = asking.outputs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from relubench.errors import BadValue, RelubenchError, Terminated, UnknownName
 from relubench.models import axes, recognition
-from relubench.models.calls import Call, Record, Value, recorded, tensors
+from relubench.models.calls import Call, Record, Run, Value, recorded, tensors
 from relubench.models.functions import NAMED
 from relubench.models.layers import Act
 from relubench.models.recognition import Formula
@@ -33,6 +33,12 @@ UNITS = ("channel", "position", "feature")
 UnitKind = Literal["channel", "position", "feature", "neuron"]
 Key = tuple[str, str, int]  # module, function, how many calls of it came before in this module
 PLAIN = (bool, int, float, str, type(None))  # settings of a call
+# Of torch's own, each of which is one call.
+LAYERS = {
+    kind
+    for kind in vars(nn.modules.activation).values()
+    if isinstance(kind, type) and issubclass(kind, nn.Module) and kind is not nn.MultiheadAttention
+}
 WRAPPERS = re.compile(r"(^|\.)(_orig_mod|module)(?=\.|$)")
 
 
@@ -77,6 +83,7 @@ class Plan:
     seen      the calls that were looked at, whatever was found
     modules   those that are one activation each, with their paths
     scripted  whether there is TorchScript, which shows its calls to a dispatch mode alone
+    layers    paths of torch's own layers that are one activation
     """
 
     sites: Sequence[Site]
@@ -85,12 +92,15 @@ class Plan:
     modules: Mapping[nn.Module, str]
     scripted: bool
     unit: str | None
+    layers: Set[str] = frozenset()
 
     def further(self, key: Key, value: Tensor) -> Site:
         """A call that the first pass did not have, as a site."""
         alike = (site for site in self.sites if site.key[:2] == key[:2])
         known = next(alike, None)
-        place = unwrapped(".".join(filter(None, key[:2])))
+        # Such a module is called by its own name, as in the first pass.
+        parts = key[:1] if key[0] in self.layers else key[:2]
+        place = unwrapped(".".join(filter(None, parts)))
         axes_ = known.axes if known else guessed_axes(value)
         where = _settled(place, value, axes_, self.unit)
         called = f"{place}_{key[2] + 1}" if key[2] else place
@@ -107,7 +117,7 @@ def find(
     Raises BadValue where units cannot be told, UserCodeError where the network raises.
     """
     if unit is not None and unit not in UNITS:
-        raise UnknownName("unit", unit, UNITS)
+        raise UnknownName("unit", unit, UNITS, listed=False)
     # Modules that are one activation each, then all other calls; what is left gets a note.
     wholes = _wholes(network, named_modules)
     looked = look_through(network, batch)
@@ -127,9 +137,11 @@ def find(
             "no activation was seen: no call of the network is elementwise and not linear; name "
             f"the module that is one with --activation-module NAME{beside}"
         )
-    notes = dict.fromkeys(f"{what}: not counted ({why})" for what, why in passed_by)
+    notes = [f"{what}: not counted ({why})" for what, why in dict(passed_by).items()]
+    notes += _mixing(record, wholes)
     seen = frozenset(key for call, key in keys.items() if _looked_through(call))
-    return Plan(_renamed(sites), list(notes), seen, wholes, looked.scripted, unit)
+    layers = {path for path, module in network.named_modules() if type(module) in LAYERS}
+    return Plan(_renamed(sites), notes, seen, wholes, looked.scripted, unit, layers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,7 +288,7 @@ def _wholes(network: nn.Module, names: Sequence[str]) -> dict[nn.Module, str]:
     for name in names:
         if name not in known:
             classes = {type(module).__name__ for module in network.modules()}
-            raise UnknownName("activation module", name, classes)
+            raise UnknownName("activation module", name, classes, listed=False)
     return modules
 
 
@@ -296,6 +308,8 @@ def _module_sites(
         if isinstance(run.module, Act):
             title, function = str(run.module.activation), run.module.activate
             flat = run.module.activation.entry.can_die
+        else:
+            _check_shape(run)
         place = (str(run.module.place) if own else "") or run.path.removesuffix(".activation")
         axes_ = (1,) if own else _axes_of_run(run.input, run.output)
         site = Site(
@@ -307,6 +321,39 @@ def _module_sites(
             module=True,
         )
         yield run.first, site
+
+
+def _check_shape(run: Run) -> None:
+    if run.input is None or run.output is None or run.input.shape == run.output.shape:
+        return
+    taken, given = (" x ".join(map(str, each.shape[1:])) for each in (run.input, run.output))
+    raise BadValue(
+        f"{type(run.module).__name__} ({run.path or 'the network'}) takes {taken} numbers of an "
+        f"example and gives {given}: --activation-module names a module that gives one for each"
+    )
+
+
+def _mixing(record: Record, wholes: Mapping[nn.Module, str]) -> Iterator[str]:
+    """What to know of named modules whose outputs hang on more than one number each."""
+    for module, path in wholes.items():
+        runs = (run for run in record.runs if run.module is module and run.input)
+        run = next(runs, None)
+        if run and run.input and not isinstance(module, Act) and _mixes(module, run.input.tensor):
+            yield (
+                f"{path}: an output hangs on several pre-activations; its derivative is that of "
+                "all outputs together"
+            )
+
+
+@torch.no_grad()
+def _mixes(module: nn.Module, x: Tensor) -> bool:
+    """Whether other numbers of `x`, every second one, change the outputs of those between them."""
+    kept = (torch.arange(x.numel(), device=x.device) % 2 == 0).view(x.shape)
+    try:
+        value, other = (module.forward(each) for each in (x.clone(), torch.where(kept, x, x + 1)))
+    except (RuntimeError, TypeError):  # it takes more than this
+        return False
+    return not torch.allclose(value[kept], other[kept], rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 def _axes_of_run(start: Value | None, end: Value) -> tuple[int, ...] | None:
