@@ -198,6 +198,16 @@ def test_training_that_still_gains_is_named() -> None:
     ]
 
 
+def test_training_for_steps_is_told_to_take_more_steps() -> None:
+    runs = []
+    for run in learning("relu", STEEP):
+        recipe = dataclasses.replace(run.cell.recipe, epochs=0, steps=300)
+        cell = dataclasses.replace(run.cell, recipe=recipe)
+        runs.append(dataclasses.replace(run, cell=cell))
+    (line,) = told(runs)
+    assert "more --steps would change" in line
+
+
 @pytest.mark.parametrize("losses", [FLAT, SLOW, [1.0], [], FLAT[::-1], [0.1, 0.5]])
 def test_training_that_came_to_its_end_is_not(losses: list[float]) -> None:
     assert not told([*learning("relu", losses), *learning("gelu", losses)])

@@ -177,9 +177,10 @@ def falling(results: Sequence[RunResult]) -> list[str]:
     if len(last) == 1:
         ((whole, tenth),) = last
         epochs = f"last of {whole} epochs" if tenth == 1 else f"last {tenth} of {whole} epochs"
+    longer = "--steps" if all(run.cell.recipe.steps for run in trained) else "--epochs"
     return [
         f"not converged: {', '.join(names[:NAMED])}{others}{part}: train loss still falls by "
-        f"{' to '.join(ends)} % over the {epochs}; more --epochs would change these figures."
+        f"{' to '.join(ends)} % over the {epochs}; more {longer} would change these figures."
     ]
 
 
