@@ -545,7 +545,7 @@ def test_notes_go_to_stderr_and_quiet_silences_them(capsys: pytest.CaptureFixtur
 
 
 def test_flags_are_the_keys_of_the_config() -> None:
-    only_in_files = {"description", "minutes", "quick", "published"}
+    only_in_files = {"description", "minutes", "estimated", "quick", "published"}
     assert {option.key for option in declared()} == set(Settings.model_fields) - only_in_files
     for command in ("train", "cv", "compare", "deadcount"):
         flags = {parameter.name.removeprefix("no_") for parameter in options(command)}

@@ -57,6 +57,7 @@ class Settings(_Fields):
 
     description: str = ""
     minutes: float | None = Field(None, gt=0, allow_inf_nan=False)  # about, on two CPU cores
+    estimated: bool = False  # whether nobody has waited so long: what --dry-run says
     quick: dict[str, Any] = Field(default={})  # the keys that --quick replaces
     published: Annotated[tuple[Published, ...], BeforeValidator(_published)] = ()
 

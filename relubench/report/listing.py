@@ -278,7 +278,7 @@ def benchmarks(
         Column("name", lambda row: row.name, left=True),
         Column("datasets", lambda row: _joined(row.get("dataset")), left=True, wrap=True),
         Column("runs", lambda row: str(row.runs)),
-        Column("minutes", lambda row: _minutes(row.minutes)),
+        Column("minutes", lambda row: _minutes(row.minutes, bool(row.get("estimated")))),
         Column("quick", lambda row: _minutes(row.quick_minutes), key="quick_minutes"),
         Column("published", lambda row: str(len(row.get("published")) or "")),
         Column(
@@ -289,14 +289,14 @@ def benchmarks(
         ),
     ]
     notes = [
-        "runs: of compare NAME. minutes: about, on two CPU cores, and of its quick form (--quick); "
-        "--dry-run says how long they take here."
+        "runs: of compare NAME. minutes: as measured on two CPU cores, and of its quick form "
+        "(--quick); ~ estimated, not run; --dry-run says how long they take here."
     ]
     return Table(rows, columns, counted(len(rows), "benchmark"), notes, stacks=True)
 
 
-def _minutes(about: float | None) -> str:
-    return UNDEFINED if about is None else f"{about:g}"
+def _minutes(about: float | None, estimated: bool = False) -> str:
+    return UNDEFINED if about is None else f"{'~' if estimated else ''}{about:g}"
 
 
 def _joined(value: object) -> str:
