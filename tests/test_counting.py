@@ -481,6 +481,130 @@ def test_a_named_module_whose_outputs_hang_on_several_numbers_gets_a_note(
     assert any("hangs on several pre-activations" in note for note in found.notes) == said
 
 
+class Binary(nn.Module):
+    """The sign of x, with a derivative that is handed straight through."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (torch.sign(x) - x).detach()
+
+
+class Careless(torch.autograd.Function):
+    """relu whose backward writes to the gradient that it is given."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        gradient[x < 0] = 0
+        return gradient
+
+
+class OwnRelu(nn.Module):
+    """An activation that has to be named."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = Careless.apply(x)
+        return value
+
+
+class WrittenOut(nn.Module):
+    """relu as a formula of two calls."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x > 0)
+
+
+@pytest.mark.parametrize("first", [Binary, OwnRelu])
+def test_one_derivative_does_not_spoil_the_next(first: type[nn.Module]) -> None:
+    before, between = nn.Linear(6, 6), nn.Linear(6, 6)
+    network = drawn(nn.Sequential(before, first(), between, WrittenOut(), nn.Linear(6, 2)))
+    between.bias.data[:2], between.bias.data[2:] = DEAD, 3.0
+    x = torch.randn(48, 6, generator=stream(3))
+    named = ["OwnRelu"] if first is OwnRelu else []
+    for _ in range(3):
+        found = relubench.deadcount(network, x.split(8), activation_modules=named)
+        assert found.units()["3"] == found.units("saturated")["3"] == [0, 1]
+
+
+def test_what_prepares_the_inputs_is_no_layer() -> None:
+    network = drawn(Functional(lambda z: F.relu(z)))
+
+    class Prepared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: Tensor) -> Tensor:
+            value: Tensor = self.network((x.clamp(0, 1) - 0.5) / 0.25)
+            return value
+
+    found = relubench.deadcount(Prepared(), torch.randn(9, 5))
+    assert [row.function for row in found.layers] == ["relu"]
+    assert any("clamp" in note and "no layer comes before it" in note for note in found.notes)
+
+
+class TwoHeads(nn.Module):
+    """A mean, and a bounded logarithm of a deviation beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.mean, self.log_sd = nn.Linear(5, 8), nn.Linear(8, 3), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.hidden(x).relu()
+        return torch.cat([self.mean(h), self.log_sd(h).clamp(-20, 2)], dim=-1)
+
+
+def test_a_part_of_the_output_is_output() -> None:
+    found = relubench.deadcount(drawn(TwoHeads()), torch.randn(9, 5))
+    assert [row.function for row in found.layers] == ["relu"]
+    assert any("clamp" in note and "output" in note for note in found.notes)
+
+
+class Masked(nn.Module):
+    """Tokens of number 0 are barred, as transformers bar padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.first, self.out = nn.Embedding(9, 5), nn.Linear(5, 8), nn.Linear(8, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        barred = torch.where(tokens != 0, torch.zeros(()), -1e4)
+        hidden = F.relu(self.first(self.embedding(tokens)) + barred[..., None])
+        value: Tensor = self.out(hidden).mean(1)
+        return value
+
+
+def test_a_function_of_whole_numbers_is_no_activation() -> None:
+    tokens = torch.randint(0, 9, (12, 4), generator=stream(4))
+    found = relubench.deadcount(drawn(Masked()), [tokens])
+    assert [row.function for row in found.layers] == ["relu"]
+
+
+class Mixture(nn.Module):
+    """Experts whose weights are one tensor; every row has its own."""
+
+    def __init__(self, experts: int) -> None:
+        super().__init__()
+        self.up = nn.Parameter(torch.empty(experts, 5, 8))
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = (x[:, 0] > 0).long() % len(self.up)
+        value: Tensor = self.out(torch.bmm(x[:, None], self.up[chosen])[:, 0].relu())
+        return value
+
+
+@pytest.mark.parametrize("experts", [1, 2])
+def test_units_of_experts_that_are_called_together_are_said_to_be(experts: int) -> None:
+    found = relubench.deadcount(drawn(Mixture(experts)), torch.randn(9, 5))
+    assert any("if these are experts" in note for note in found.notes) == (experts > 1)
+
+
 class Experts(nn.Module):
     """Each example goes to one of them, by the sign of its first number."""
 

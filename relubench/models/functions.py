@@ -36,6 +36,7 @@ MOVING |= {"unsqueeze", "expand", "expand_as", "repeat", "getitem", "T", "mT", "
 MOVING |= {"broadcast_to", "repeat_interleave", "interpolate", "upsample", "swapaxes", "narrow"}
 MOVING |= {"moveaxis", "unbind", "select", "stack", "dropout", "dropout1d", "dropout2d", "tile"}
 MOVING |= {"t", "H", "roll", "flip", "swapdims", "split_with_sizes", "rearrange"}
+JOINING = {"cat", "concat", "concatenate", "hstack", "vstack", "dstack", "column_stack"}
 # What takes numbers together, whatever its shapes: not worth trying.
 MIXING = {"linear", "matmul", "mm", "bmm", "einsum", "batch_norm", "layer_norm", "group_norm"}
 MIXING |= {"instance_norm", "rms_norm", "local_response_norm", "softmax", "log_softmax", "dropped"}

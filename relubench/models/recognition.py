@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from relubench.models.axes import weighed_axis
 from relubench.models.calls import Call, Record, Run, Value
@@ -22,6 +22,7 @@ from relubench.models.functions import (
     CURVED,
     ELEMENTWISE,
     GATHERING,
+    JOINING,
     MIXING,
     MOVING,
     NAMED,
@@ -400,6 +401,8 @@ class _Elementwise:
 
 def _staying(record: Record, formula: Formula) -> str | None:
     """Why an elementwise function stays as it is; "" where it is nothing to speak of."""
+    if not formula.start.tensor.is_floating_point():
+        return ""  # of a mask, or of numbers of rows: it has no derivative
     users = list(_uses(formula.end, set(record.results), set()))
     reached = [(call, value) for call, value in users if call is not None]
     if formula.call.effect and not reached:
@@ -416,6 +419,8 @@ def _staying(record: Record, formula: Formula) -> str | None:
     bent = formula.names & (NAMED | BENT) or formula.run
     if not bent and not any(_weighted(call, value) for call, value in reached):
         return ""
+    if _prepares(formula, record):
+        return "it prepares the inputs: no layer comes before it"
     return None
 
 
@@ -442,13 +447,37 @@ def _comes_out(formula: Formula, record: Record) -> bool:
             continue
         for call in value.users:
             alone = formula.opens or len({v for v in call.inputs if v.reached}) == 1
-            if call.name not in MOVING and not (_straight(call) and alone):
+            if call.name not in MOVING | JOINING and not (_straight(call) and alone):
                 return False
             left += [out for out in call.outputs if out not in seen]
             seen.update(call.outputs)
         if not value.users:
             return False
     return True
+
+
+def _prepares(formula: Formula, record: Record) -> bool:
+    """Whether it is made of the examples with nothing that was learned."""
+    # Backwards: every way must end in the examples, with no weights on it and no layer.
+    left, seen = [formula.start], {formula.start}
+    while left:
+        value = left.pop()
+        if value is record.examples or not value.reached:
+            continue
+        call = value.call
+        if call is None or call.name not in MOVING | JOINING | ELEMENTWISE:
+            return False
+        if any(_learned(taken) for taken in call.inputs):
+            return False
+        left += [taken for taken in call.inputs if taken not in seen]
+        seen.update(call.inputs)
+    return True
+
+
+def _learned(value: Value) -> bool:
+    """Whether a value is weights, or made of them alone."""
+    weights = isinstance(value.tensor, nn.Parameter)
+    return weights or (value.tensor.requires_grad and not value.reached)
 
 
 def _uses(

@@ -183,8 +183,14 @@ def derivative_at(function: Function, x: Tensor) -> Tensor:
     ones = _ones(value.shape, value.dtype, value.device)
     derivative = _pulled_back(value, ones)
     if derivative is None:
-        (derivative,) = torch.autograd.grad(value, z, ones, allow_unused=True)
-    return torch.zeros_like(x) if derivative is None else derivative
+        # Ones of its own: a user's backward may write to what it is given.
+        own = torch.ones_like(value)
+        (derivative,) = torch.autograd.grad(value, z, own, allow_unused=True)
+    if derivative is None:
+        return torch.zeros_like(x)
+    # What adds hands on the ones themselves, and the caller may write to its derivative.
+    handed_on = derivative.untyped_storage().data_ptr() == ones.untyped_storage().data_ptr()
+    return derivative.clone() if handed_on else derivative
 
 
 def can_die(function: Function, x: Tensor) -> bool:

@@ -139,6 +139,7 @@ def find(
         )
     notes = [f"{what}: not counted ({why})" for what, why in dict(passed_by).items()]
     notes += _mixing(record, wholes)
+    notes += _of_experts(network, sites)
     seen = frozenset(key for call, key in keys.items() if _looked_through(call))
     layers = {path for path, module in network.named_modules() if type(module) in LAYERS}
     return Plan(_renamed(sites), notes, seen, wholes, looked.scripted, unit, layers)
@@ -343,6 +344,36 @@ def _mixing(record: Record, wholes: Mapping[nn.Module, str]) -> Iterator[str]:
                 f"{path}: an output hangs on several pre-activations; its derivative is that of "
                 "all outputs together"
             )
+
+
+def _of_experts(network: nn.Module, sites: Sequence[Site]) -> Iterator[str]:
+    """What to know of sites in modules whose own weights may hold a matrix for each expert.
+
+    Which expert a row of such a call is of, and which comes first, nobody says.
+    """
+    by_path = dict(network.named_modules())
+    places: dict[str, list[str]] = {}
+    for site in sites:
+        path = site.key[0]
+        around = (by_path.get(path), by_path.get(path.rpartition(".")[0]))
+        weights = next(filter(None, map(_weights_of_experts, around)), "")
+        if weights:
+            places.setdefault(weights, []).append(site.place)
+    for weights, named in places.items():
+        more = f" and {len(named) - 1} more" if len(named) > 1 else ""
+        yield (
+            f"{named[0]}{more}: {weights}; if these are experts, a unit here is that of all of "
+            "them together"
+        )
+
+
+def _weights_of_experts(module: nn.Module | None) -> str:
+    if module is None or type(module).__module__.startswith("torch.nn."):
+        return ""
+    for weight in module.parameters(recurse=False):
+        if weight.ndim == 3 and len(weight) > 1:
+            return f"{type(module).__name__} has weights of {' x '.join(map(str, weight.shape))}"
+    return ""
 
 
 @torch.no_grad()

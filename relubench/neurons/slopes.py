@@ -70,8 +70,10 @@ def kernel_of(function: Function, x: Tensor, value: Tensor) -> Kernel | None:
     kernel = _operator(node)
     if kernel is None:
         return None
-    made = kernel(torch.ones_like(x), x, value, torch.empty_like(x))
-    return kernel if _alike(made, derivative_at(function, x)) else None
+    ones = torch.ones_like(x)
+    made = kernel(ones, x, value, torch.empty_like(x))
+    # The ones are those of all sites: nothing may write to them.
+    return kernel if made is not ones and _alike(made, derivative_at(function, x)) else None
 
 
 def _alike(made: Tensor, expected: Tensor) -> bool:
