@@ -215,7 +215,10 @@ def test_networks_of_timm_stay_the_same_with_their_own(name: str) -> None:
     assert "; ".join(ours.notes) == gates
 
 
-@pytest.mark.parametrize("name", ["googlenet", "mobilenet_v3_small", "swin_t", "vit_b_16"])
+HEAVY = ["googlenet", "mobilenet_v3_small", "vit_b_16"]
+
+
+@pytest.mark.parametrize("name", [*HEAVY, pytest.param("swin_t", marks=pytest.mark.slow)])
 def test_a_heavy_network_is_followed_by_its_shapes(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def test_its_commands_run(
         arguments += ["--data-dir", str(request.getfixturevalue("real_data"))]
     if "--task-epochs" in arguments:  # minutes, as they stand there
         arguments[arguments.index("--task-epochs") + 1] = "1"
+        arguments[arguments.index("--tasks") + 1] = "2"
     quick = [] if arguments[0] in ("show", "list", "ledger", "report") else ["--quick"]
     written = [] if "-o" in arguments else ["-o", str(tmp_path / "out.txt")]
     monkeypatch.chdir(tmp_path)
