@@ -547,6 +547,27 @@ def test_what_prepares_the_inputs_is_no_layer() -> None:
     assert any("clamp" in note and "no layer comes before it" in note for note in found.notes)
 
 
+class Positioned(nn.Module):
+    """A bias that a small network makes of coordinates, as some vision transformers have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.act, self.out = nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2)
+        self.bias = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 8))
+        self.register_buffer("coordinates", torch.randn(1, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.bias(self.get_buffer("coordinates"))
+        value: Tensor = self.out(self.act(self.first(x)) + bias)
+        return value
+
+
+def test_what_takes_nothing_of_the_examples_is_said() -> None:
+    found = relubench.deadcount(drawn(Positioned()), torch.randn(9, 5))
+    assert [row.layer for row in found.layers] == ["act"]
+    assert "bias.1: not counted (nothing of the examples goes in)" in found.notes
+
+
 class TwoHeads(nn.Module):
     """A mean, and a bounded logarithm of a deviation beside it."""
 
@@ -639,7 +660,7 @@ def test_the_output_is_no_hidden_unit() -> None:
 def test_where_units_are_is_said_where_nothing_tells() -> None:
     class Bare(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return F.relu(x - 1).sum()
+            return F.relu(torch.cdist(x, x[:, :1].expand(-1, 6, -1)) - 3).sum()
 
     x = torch.randn(4, 5, 6)
     with pytest.raises(BadValue, match="--unit channel"):

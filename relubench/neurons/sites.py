@@ -138,6 +138,7 @@ def find(
             f"the module that is one with --activation-module NAME{beside}"
         )
     notes = [f"{what}: not counted ({why})" for what, why in dict(passed_by).items()]
+    notes += _of_no_example(record)
     notes += _mixing(record, wholes)
     notes += _of_experts(network, sites)
     seen = frozenset(key for call, key in keys.items() if _looked_through(call))
@@ -210,6 +211,15 @@ def _has_own_backward(record: Record, formula: Formula) -> bool:
 def _inside(path: str, wholes: Mapping[nn.Module, str]) -> bool:
     """Whether a call is made by a module that is one activation, or within it."""
     return any(path == whole or path.startswith(f"{whole}.") for whole in wholes.values())
+
+
+def _of_no_example(record: Record) -> Iterator[str]:
+    """Activations in what is made of weights and positions alone, as a bias of attention is."""
+    layered = (run for run in record.runs if type(run.module) in LAYERS)
+    apart = [run.path for run in layered if run.input is None or not run.input.reached]
+    if apart:
+        more = f" and {len(apart) - 1} more" if len(apart) > 1 else ""
+        yield f"{apart[0]}{more}: not counted (nothing of the examples goes in)"
 
 
 def _looked_through(call: Call) -> bool:
