@@ -215,8 +215,11 @@ def _inside(path: str, wholes: Mapping[nn.Module, str]) -> bool:
 
 def _of_no_example(record: Record) -> Iterator[str]:
     """Activations in what is made of weights and positions alone, as a bias of attention is."""
+    # What torch does not show may hand the examples on.
+    if record.unseen:
+        return
     layered = (run for run in record.runs if type(run.module) in LAYERS)
-    apart = [run.path for run in layered if run.input is None or not run.input.reached]
+    apart = [run.path for run in layered if run.input and not run.input.reached]
     if apart:
         more = f" and {len(apart) - 1} more" if len(apart) > 1 else ""
         yield f"{apart[0]}{more}: not counted (nothing of the examples goes in)"
