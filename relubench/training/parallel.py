@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -49,6 +50,9 @@ def divided(items: Sequence[Part], count: int) -> list[Sequence[Part]]:
 
 # Kept from call to call: a new thread makes its libraries' memory anew.
 _POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
+# A copy of the process has none of its threads: it would wait for them for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_POOLS.clear)
 
 
 def _pool(n_parallel: int, threads: int) -> ThreadPoolExecutor:
