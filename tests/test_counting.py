@@ -511,6 +511,37 @@ class OwnRelu(nn.Module):
         return value
 
 
+class Kept(torch.autograd.Function):
+    """relu whose backward gives a tensor of its module's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.slope = slope
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.slope, None
+
+
+class OwnSlope(nn.Module):
+    """An activation whose slope is 1 throughout, kept in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("slope", torch.ones(8, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = Kept.apply(x, self.slope)
+        return value
+
+
+def test_a_derivative_is_no_memory_of_the_network() -> None:
+    module = OwnSlope()
+    derivative_at(module.forward, torch.randn(8, 6)).zero_()
+    assert torch.equal(module.get_buffer("slope"), torch.ones(8, 6))
+
+
 class WrittenOut(nn.Module):
     """relu as a formula of two calls."""
 

@@ -182,15 +182,14 @@ def derivative_at(function: Function, x: Tensor) -> Tensor:
     # Ones in memory: of a sum, backward gets one number for all places, which is read far slower.
     ones = _ones(value.shape, value.dtype, value.device)
     derivative = _pulled_back(value, ones)
-    if derivative is None:
-        # Ones of its own: a user's backward may write to what it is given.
-        own = torch.ones_like(value)
-        (derivative,) = torch.autograd.grad(value, z, own, allow_unused=True)
-    if derivative is None:
-        return torch.zeros_like(x)
-    # What adds hands on the ones themselves, and the caller may write to its derivative.
-    handed_on = derivative.untyped_storage().data_ptr() == ones.untyped_storage().data_ptr()
-    return derivative.clone() if handed_on else derivative
+    if derivative is not None:
+        # What adds hands on the ones themselves, and the caller may write to its derivative.
+        handed_on = derivative.untyped_storage().data_ptr() == ones.untyped_storage().data_ptr()
+        return derivative.clone() if handed_on else derivative
+    # Ones of its own, and a copy: a user's backward may write to what it gets, and give what it
+    # keeps.
+    (derivative,) = torch.autograd.grad(value, z, torch.ones_like(value), allow_unused=True)
+    return torch.zeros_like(x) if derivative is None else derivative.clone()
 
 
 def can_die(function: Function, x: Tensor) -> bool:
