@@ -419,8 +419,6 @@ def _staying(record: Record, formula: Formula) -> str | None:
     bent = formula.names & (NAMED | BENT) or formula.run
     if not bent and not any(_weighted(call, value) for call, value in reached):
         return ""
-    if _prepares(formula, record):
-        return "it prepares the inputs: no layer comes before it"
     return None
 
 
@@ -456,7 +454,7 @@ def _comes_out(formula: Formula, record: Record) -> bool:
     return True
 
 
-def _prepares(formula: Formula, record: Record) -> bool:
+def prepares(formula: Formula, record: Record) -> bool:
     """Whether it is made of the examples with nothing that was learned."""
     # Backwards: every way must end in the examples, with no weights on it and no layer.
     left, seen = [formula.start], {formula.start}

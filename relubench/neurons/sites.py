@@ -128,8 +128,8 @@ def find(
     ]
     # By the place of their first call, whichever way they were found.
     sites = [site for _, site in sorted(ordered, key=lambda pair: pair[0])]
-    own_backward = _of_own_backward(record, found, wholes)
-    passed_by = [*_left_out(found), *_unseen(record, wholes), *own_backward]
+    unlike_layers = [*_of_own_backward(record, found, wholes), *_preparing(record, found, wholes)]
+    passed_by = [*_left_out(found), *_unseen(record, wholes), *unlike_layers]
     if not sites:
         left_out = [f"{what} ({why})" for what, why in dict(passed_by).items()]
         beside = f"; not counted: {', '.join(left_out)}" if left_out else ""
@@ -200,6 +200,16 @@ def _of_own_backward(
     for formula in all_formulas(found):
         if _has_own_backward(record, formula) and not _inside(formula.call.path, wholes):
             why = "its autograd.Function has a backward of its own: name the module that calls it"
+            yield f"{formula.title} in {formula.place}", why
+
+
+def _preparing(
+    record: Record, found: recognition.Recognised, wholes: Mapping[nn.Module, str]
+) -> Iterator[tuple[str, str]]:
+    """Activations of the inputs themselves."""
+    for formula in all_formulas(found):
+        if recognition.prepares(formula, record) and not _inside(formula.call.path, wholes):
+            why = "it prepares the inputs: no layer comes before it"
             yield f"{formula.title} in {formula.place}", why
 
 
@@ -419,6 +429,8 @@ def _call_sites(
     known: dict[Value, axes.Axes | None] = {}
     for formula in sorted(all_formulas(found), key=lambda formula: formula.call.number):
         if _inside(formula.call.path, wholes) or _has_own_backward(record, formula):
+            continue
+        if recognition.prepares(formula, record):
             continue
         if formula.call in keys and not _made_unseen(formula, keys):
             place = record.calls.index(formula.call)
