@@ -8,7 +8,7 @@ positions (a gate), where it is the network's output, or where it only guards a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -529,23 +529,31 @@ def _acts_alone(call: Call, value: Value) -> bool:
     x = reached[0].tensor.detach()
     # Where all has levelled off nothing changes anything: small numbers tell then.
     small = torch.linspace(-1, 1, x.numel(), device=x.device).view(x.shape).to(x.dtype)
-    return all(_is_alone(call, at) for at in ((x, small) if x.is_floating_point() else (x,)))
-
-
-def _is_alone(call: Call, x: Tensor) -> bool:
-    """Whether every second number of `x` has nothing to do with the results between them."""
-    half = (torch.arange(x.numel(), device=x.device) % 2 == 0).view(x.shape)
+    function = partial(_repeated, call)
     try:
-        first, again, moved = (
-            call.repeated(partial(_in_place_of_reached, at))
-            for at in (x, x, torch.where(half, x, x + 1))
+        return all(
+            acts_alone(function, at) for at in ((x, small) if x.is_floating_point() else (x,))
         )
     except Exception:  # whatever it is, it takes no other numbers
         return False
+
+
+def acts_alone(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    """Whether every second number of `x` has nothing to do with the results between them."""
+    half = (torch.arange(x.numel(), device=x.device) % 2 == 0).view(x.shape)
+    # Copies: a function may write to what it takes.
+    first, again, moved = (
+        function(at) for at in (x.clone(), x.clone(), torch.where(half, x, x + 1))
+    )
     # What is undefined at these numbers tells nothing.
     told = ~first.isnan()
     kept = half & told
     return torch.equal(first[told], again[told]) and torch.equal(first[kept], moved[kept])
+
+
+def _repeated(call: Call, x: Tensor) -> Tensor:
+    value: Tensor = call.repeated(partial(_in_place_of_reached, x))
+    return value
 
 
 def _in_place_of_reached(x: Tensor, taken: Value) -> Tensor:

@@ -34,7 +34,7 @@ UnitKind = Literal["channel", "position", "feature", "neuron"]
 Key = tuple[str, str, int]  # module, function, how many calls of it came before in this module
 PLAIN = (bool, int, float, str, type(None))  # settings of a call
 # Of torch's own, each of which is one call.
-LAYERS = {
+ACTIVATION_LAYERS = {
     kind
     for kind in vars(nn.modules.activation).values()
     if isinstance(kind, type) and issubclass(kind, nn.Module) and kind is not nn.MultiheadAttention
@@ -128,8 +128,11 @@ def find(
     ]
     # By the place of their first call, whichever way they were found.
     sites = [site for _, site in sorted(ordered, key=lambda pair: pair[0])]
-    unlike_layers = [*_of_own_backward(record, found, wholes), *_preparing(record, found, wholes)]
-    passed_by = [*_left_out(found), *_unseen(record, wholes), *unlike_layers]
+    passed_by = [
+        *_left_out(found),
+        *_unseen(record, wholes),
+        *_unfit(record, found, wholes),
+    ]
     if not sites:
         left_out = [f"{what} ({why})" for what, why in dict(passed_by).items()]
         beside = f"; not counted: {', '.join(left_out)}" if left_out else ""
@@ -142,7 +145,7 @@ def find(
     notes += _mixing(record, wholes)
     notes += _of_experts(network, sites)
     seen = frozenset(key for call, key in keys.items() if _looked_through(call))
-    layers = {path for path, module in network.named_modules() if type(module) in LAYERS}
+    layers = {path for path, module in network.named_modules() if type(module) in ACTIVATION_LAYERS}
     return Plan(_renamed(sites), notes, seen, wholes, looked.scripted, unit, layers)
 
 
@@ -193,29 +196,24 @@ def _unseen(record: Record, wholes: Mapping[nn.Module, str]) -> Iterator[tuple[s
         yield f"what is called before {taking}", "torch.vmap or an autograd.Function hides it"
 
 
-def _of_own_backward(
+def _unfit(
     record: Record, found: recognition.Recognised, wholes: Mapping[nn.Module, str]
 ) -> Iterator[tuple[str, str]]:
-    """Activations whose derivative is not that of what they calculate."""
+    """Activations that are no units, or have another derivative than what they calculate."""
     for formula in all_formulas(found):
-        if _has_own_backward(record, formula) and not _inside(formula.call.path, wholes):
-            why = "its autograd.Function has a backward of its own: name the module that calls it"
+        why = _why_unfit(record, formula)
+        if why and not _inside(formula.call.path, wholes):
             yield f"{formula.title} in {formula.place}", why
 
 
-def _preparing(
-    record: Record, found: recognition.Recognised, wholes: Mapping[nn.Module, str]
-) -> Iterator[tuple[str, str]]:
-    """Activations of the inputs themselves."""
-    for formula in all_formulas(found):
-        if recognition.prepares(formula, record) and not _inside(formula.call.path, wholes):
-            why = "it prepares the inputs: no layer comes before it"
-            yield f"{formula.title} in {formula.place}", why
-
-
-def _has_own_backward(record: Record, formula: Formula) -> bool:
+def _why_unfit(record: Record, formula: Formula) -> str:
+    """Why a formula is not counted; "" where it is."""
     # Calls without gradients are a frozen part of the network, or the inside of such a function.
-    return record.custom and formula.call.hidden
+    if record.custom and formula.call.hidden:
+        return "its autograd.Function has a backward of its own: name the module that calls it"
+    if recognition.prepares(formula, record):
+        return "it prepares the inputs: no layer comes before it"
+    return ""
 
 
 def _inside(path: str, wholes: Mapping[nn.Module, str]) -> bool:
@@ -228,7 +226,7 @@ def _of_no_example(record: Record) -> Iterator[str]:
     # What torch does not show may hand the examples on.
     if record.unseen:
         return
-    layered = (run for run in record.runs if type(run.module) in LAYERS)
+    layered = (run for run in record.runs if type(run.module) in ACTIVATION_LAYERS)
     apart = [run.path for run in layered if run.input and not run.input.reached]
     if apart:
         more = f" and {len(apart) - 1} more" if len(apart) > 1 else ""
@@ -401,13 +399,11 @@ def _weights_of_experts(module: nn.Module | None) -> str:
 
 @torch.no_grad()
 def _mixes(module: nn.Module, x: Tensor) -> bool:
-    """Whether other numbers of `x`, every second one, change the outputs of those between them."""
-    kept = (torch.arange(x.numel(), device=x.device) % 2 == 0).view(x.shape)
+    """Whether an output hangs on more than one number of `x`."""
     try:
-        value, other = (module.forward(each) for each in (x.clone(), torch.where(kept, x, x + 1)))
+        return not recognition.acts_alone(module.forward, x.detach())
     except (RuntimeError, TypeError):  # it takes more than this
         return False
-    return not torch.allclose(value[kept], other[kept], rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 def _axes_of_run(start: Value | None, end: Value) -> tuple[int, ...] | None:
@@ -428,9 +424,7 @@ def _call_sites(
 ) -> Iterator[tuple[int, Site]]:
     known: dict[Value, axes.Axes | None] = {}
     for formula in sorted(all_formulas(found), key=lambda formula: formula.call.number):
-        if _inside(formula.call.path, wholes) or _has_own_backward(record, formula):
-            continue
-        if recognition.prepares(formula, record):
+        if _inside(formula.call.path, wholes) or _why_unfit(record, formula):
             continue
         if formula.call in keys and not _made_unseen(formula, keys):
             place = record.calls.index(formula.call)
